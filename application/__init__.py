@@ -1,0 +1,1 @@
+"""What Sluice does: the use cases, and the ports they need. Imports the domain only."""

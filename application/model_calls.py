@@ -1,0 +1,39 @@
+"""What the model calls of one job share, found by a model client through its context.
+
+A pipeline sets `current_node` around every node run; a client reads it to learn the job's own
+model, and tells `calls` how each call ended. A task started with an empty context finds
+nothing: its calls work, with the default model, and are not counted.
+"""
+
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+from domain.events import Usage
+
+
+@dataclass(slots=True, eq=False)
+class ModelCalls:
+    """`model` is None for the default one; `usage` is the sum over all calls seen."""
+
+    model: str | None = None
+    usage: Usage | None = None
+    finish_reason: str | None = None
+
+    def ended(self, usage: Usage | None, finish_reason: str | None, *, spoken: bool) -> None:
+        """`spoken`: the call's text was for the user, so its finish reason is the answer's."""
+        if usage is not None:
+            self.usage = usage if self.usage is None else self.usage + usage
+        if spoken:
+            self.finish_reason = finish_reason
+
+
+@dataclass(frozen=True, slots=True)
+class NodeRun:
+    """The node run that a call is made in; `path` is `outer/inner` for subgraphs."""
+
+    calls: ModelCalls
+    path: str
+    speaks: bool
+
+
+current_node: ContextVar[NodeRun | None] = ContextVar("current_node", default=None)

@@ -1,0 +1,157 @@
+"""What the use cases ask of the outside. `NotifierPort` and `LLMClientPort` are the domain's."""
+
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from domain.chat import (
+    Chat,
+    ChatId,
+    ExecutionPath,
+    Job,
+    JobId,
+    JobStatus,
+    Message,
+    Question,
+    UserId,
+)
+from domain.events import CancelReason, Cursor, Event, Recorded
+from domain.ports import NotifierPort
+
+
+class PipelinePort(Protocol):
+    """Runs a graph on one question. Closing the generator stops the model.
+
+    Yields events in order, the last is Done; raises ChatError. It reports no failed stages:
+    whoever relays knows which are open.
+    """
+
+    def run(self, question: Question, /) -> AsyncGenerator[Event, None]: ...
+
+
+class EventLogPort(Protocol):
+    """The jobs and their logs: one truth for live, late, resumed and finished readers.
+
+    Every method raises NotFound for an unknown job or one past its retention, and
+    Unavailable while the store cannot be reached.
+    """
+
+    async def create(self, job: Job, first: Event) -> None:
+        """Opens the log with `first` as 1-1. The same job again changes nothing."""
+        ...
+
+    async def begin(self, job_id: JobId) -> NotifierPort:
+        """Starts the next attempt; whatever wrote before is fenced off.
+
+        The first attempt goes on behind the log's first event, a later one starts at
+        `<attempt>-1`. Raises Superseded if the log has ended.
+        """
+        ...
+
+    async def job(self, job_id: JobId) -> Job: ...
+
+    async def read(self, job_id: JobId) -> Sequence[Recorded]:
+        """The log so far, whole."""
+        ...
+
+    async def follow(
+        self, job_id: JobId, *, after: Cursor | None
+    ) -> AsyncGenerator[Sequence[Recorded], None]:
+        """Awaiting checks job and cursor; iterating yields what is new, in batches.
+
+        The iteration ends after the terminal event. Raises Finished for its cursor. A cursor
+        the log does not hold gives `reset` (`cursor_unknown`) as 1-0, then everything.
+        """
+        ...
+
+    async def unfinished(self, chat_id: ChatId | None = None) -> Sequence[Job]:
+        """The jobs without a terminal event, of one chat or of all, oldest first."""
+        ...
+
+    async def delete(self, job_id: JobId) -> None:
+        """Forgets the job and its log at once; an unknown one is no error."""
+        ...
+
+
+Stop = Callable[[], CancelReason | None]
+"""Why a run is being cancelled; None hands the job back, to be run again elsewhere."""
+
+
+class JobQueuePort(Protocol):
+    """Runs jobs in tasks of their own, within bounds."""
+
+    async def submit(self, job: Job, record: Callable[[], Awaitable[None]]) -> None:
+        """Takes a place, awaits `record`, then lets the job run.
+
+        Raises Busy when there is no place, Conflict when the chat's policy refuses the job,
+        Unavailable when draining; a failing `record` gives the place back. A job that has a
+        place already shares it.
+        """
+        ...
+
+    async def cancel(self, job_id: JobId, reason: CancelReason) -> None:
+        """Stops a queued or running job; returns at once. Others are no error."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """What a client is told of a job when it is taken."""
+
+    job_id: JobId
+    chat_id: ChatId
+    path: ExecutionPath
+
+
+class ConversationPort(Protocol):
+    """Chats and their messages. A chat of another user is NotFound, like one that never was."""
+
+    async def open(self, chat: Chat) -> Chat:
+        """Creates the chat, or returns the user's own of that id as it stands."""
+        ...
+
+    async def chat(self, user: UserId, chat_id: ChatId) -> Chat: ...
+
+    async def chats(
+        self, user: UserId, *, limit: int, before: tuple[datetime, ChatId] | None
+    ) -> Sequence[Chat]:
+        """Newest first, strictly older than `before`."""
+        ...
+
+    async def rename(self, user: UserId, chat_id: ChatId, title: str | None) -> None: ...
+
+    async def delete(self, user: UserId, chat_id: ChatId) -> None:
+        """Removes the chat with every text in it, from the file too."""
+        ...
+
+    async def messages(self, user: UserId, chat_id: ChatId) -> Sequence[Message]:
+        """Oldest first."""
+        ...
+
+    async def asked(self, job: Job) -> None:
+        """Keeps the job's question; the same job again changes nothing."""
+        ...
+
+    async def answered(self, job: Job, answer: str, status: JobStatus) -> None:
+        """Keeps the job's answer, whole or partial; a second call replaces the first."""
+        ...
+
+    async def claim(
+        self, user: UserId, key: str, fingerprint: str, accepted: Accepted
+    ) -> Accepted:
+        """Binds an idempotency key for 24 h; returns what it is bound to.
+
+        Raises Conflict if it is bound to another fingerprint.
+        """
+        ...
+
+    async def unclaim(self, user: UserId, key: str) -> None: ...
+
+
+class FlagPort(Protocol):
+    """`enable_token_streaming`."""
+
+    async def path(self, key: str) -> ExecutionPath:
+        """A1 or A2 for a targeting key; the same key gives the same path for the same share."""
+        ...

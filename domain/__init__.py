@@ -1,0 +1,1 @@
+"""What Sluice speaks about. Standard library only."""

@@ -1,0 +1,78 @@
+"""Chats, jobs and questions: what a user asks for."""
+
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Literal
+
+from domain.events import Json
+
+JobId = str
+ChatId = str
+UserId = str
+
+ExecutionPath = Literal["A1", "A2"]
+JobStatus = Literal["queued", "running", "waiting", "completed", "failed", "cancelled"]
+Role = Literal["user", "assistant"]
+
+
+def new_id() -> str:
+    """128 random bits, URL-safe."""
+    return secrets.token_urlsafe(16)
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One answer in the making. `path` was decided when it was submitted, for good."""
+
+    id: JobId
+    chat_id: ChatId
+    user: UserId
+    path: ExecutionPath
+    message: str
+    request_id: str
+    model: str | None = None
+    metadata: Mapping[str, Json] = field(default_factory=dict)
+    retry_of: JobId | None = None
+    created_at: datetime = field(default_factory=now)
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One earlier message, as the model shall see it."""
+
+    role: Role
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A job with the chat so far, oldest turn first; the new message is in the job."""
+
+    job: Job
+    history: Sequence[Turn] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Chat:
+    id: ChatId
+    user: UserId
+    title: str | None
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What a chat keeps. An answer's `status` is its job's: anything but `completed` is partial."""
+
+    id: str
+    role: Role
+    content: str
+    job_id: JobId
+    status: JobStatus
+    created_at: datetime

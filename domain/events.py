@@ -1,0 +1,116 @@
+"""The closed event alphabet: what leaves a pipeline, enters the log and leaves as frames."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from domain.errors import ChatError
+
+
+class Cursor(NamedTuple):
+    """A position in a job's log: both count from 1; numeric order is stream order."""
+
+    attempt: int
+    seq: int
+
+    def __str__(self) -> str:
+        return f"{self.attempt}-{self.seq}"
+
+
+@dataclass(frozen=True, slots=True)
+class StageStarted:
+    stage: str
+    progress: int
+    message: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StageCompleted:
+    stage: str
+    progress: int
+    message: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StageFailed:
+    stage: str
+    progress: int
+    message: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A piece of the answer; `content` is never empty and always encodable as UTF-8."""
+
+    content: str
+    node: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reset:
+    """Drop the job's text (after `new_attempt` its stages too): what follows is the text."""
+
+    reason: Literal["new_attempt", "cursor_unknown", "revised"]
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    input_tokens: int
+    output_tokens: int
+    total_tokens: int
+
+    def __add__(self, other: "Usage") -> "Usage":
+        return Usage(
+            self.input_tokens + other.input_tokens,
+            self.output_tokens + other.output_tokens,
+            self.total_tokens + other.total_tokens,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    path: str
+    answer: str
+    intent: str | None = None
+    finish_reason: str | None = None
+    usage: Usage | None = None
+    offline_model: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    code: str
+    message: str
+    retryable: bool
+    request_id: str
+
+    @classmethod
+    def of(cls, error: ChatError, request_id: str) -> "Failed":
+        return cls(error.code, error.public, error.retryable, request_id)
+
+
+CancelReason = Literal["user", "orphaned", "shutdown"]
+
+
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    reason: CancelReason
+
+
+Stage = StageStarted | StageCompleted | StageFailed
+Terminal = Done | Failed | Cancelled
+Event = Stage | Token | Reset | Terminal
+
+TERMINAL = (Done, Failed, Cancelled)
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """An event in the log. `frame` is its SSE frame, built once for all readers."""
+
+    id: Cursor
+    event: Event
+    frame: bytes
+
+
+Json = str | int | float | bool | None | list["Json"] | Mapping[str, "Json"]

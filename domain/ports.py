@@ -1,0 +1,73 @@
+"""The two ports the domain asks for: a language model, and somebody to tell."""
+
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, Self, TypeVar
+
+from domain.events import Event
+
+Prompt = str | Sequence[Mapping[str, str]]
+"""A text, or messages of `{"role", "content"}`, oldest first."""
+
+Tool = Mapping[str, Any]
+"""An OpenAI function tool: `{"type": "function", "function": {"name", "parameters", …}}`."""
+
+
+class Schema(Protocol):
+    """What `structured` needs of a Pydantic model."""
+
+    @classmethod
+    def model_validate_json(cls, data: str, /) -> Self: ...
+
+    @classmethod
+    def model_json_schema(cls) -> dict[str, Any]: ...
+
+
+S = TypeVar("S", bound=Schema)
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    name: str
+    arguments: dict[str, Any]
+
+
+class LLMClientPort(Protocol):
+    """A language model as nodes see it. Every method raises the errors of `domain.errors`.
+
+    Only `stream` speaks: in a speaking node its text goes to the user. The other three are
+    silent wherever they are called.
+    """
+
+    def stream(
+        self, prompt: Prompt, *, system: str | None = None
+    ) -> AsyncGenerator[str, None]:
+        """Yields the text as it comes. Closing it closes the upstream's connection."""
+        ...
+
+    async def complete(self, prompt: Prompt, *, system: str | None = None) -> str: ...
+
+    async def structured(
+        self, prompt: Prompt, schema: type[S], *, system: str | None = None
+    ) -> S: ...
+
+    async def call_tool(
+        self, prompt: Prompt, tools: Sequence[Tool], *, system: str | None = None
+    ) -> ToolCall | str:
+        """The tool the model chose, or its text if it chose none."""
+        ...
+
+
+class NotifierPort(Protocol):
+    """Writes one attempt of one job's log, the events' ids contiguous from the last one's."""
+
+    @property
+    def attempt(self) -> int: ...
+
+    async def publish(self, *events: Event) -> None:
+        """Returns when readers can see the events; a terminal event is durable by then.
+
+        Raises Superseded when a later attempt has begun or the log has ended, and
+        Unavailable when the store cannot be reached.
+        """
+        ...

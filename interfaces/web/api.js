@@ -1,0 +1,51 @@
+// The calls of the contract that this page makes.
+
+export class Problem extends Error {
+  constructor(status, { detail, title } = {}) {
+    super(detail || title || "The service did not answer as expected. Please try again.");
+    this.status = status;
+  }
+}
+
+async function call(method, path, { body, headers } = {}) {
+  let response;
+  try {
+    response = await fetch(path, {
+      method,
+      headers: { Accept: "application/json", ...(body && { "Content-Type": "application/json" }), ...headers },
+      body: body && JSON.stringify(body),
+    });
+  } catch {
+    throw new Problem(0, { detail: "The service cannot be reached. Please try again in a moment." });
+  }
+  const answer = await response.json().catch(() => null);
+  if (!response.ok) throw new Problem(response.status, answer ?? {});
+  return answer;
+}
+
+const chat = (id) => `/api/v1/chat/${encodeURIComponent(id)}`;
+const job = (id) => `/api/v1/jobs/${encodeURIComponent(id)}`;
+
+export const eventsOf = (id) => `${chat(id)}/events`;
+
+export const listChats = (cursor) =>
+  call("GET", `/api/v1/chat?limit=30${cursor ? `&cursor=${encodeURIComponent(cursor)}` : ""}`);
+
+export const readChat = (id) => call("GET", chat(id));
+
+export const createChat = (title) => call("POST", "/api/v1/chat", { body: { title } });
+
+export const send = (id, body, key) =>
+  call("POST", `${chat(id)}/messages`, { body, headers: { "Idempotency-Key": key } });
+
+export const cancel = (id) => call("DELETE", job(id));
+
+/** False only if the service says so; while it cannot be reached nothing is known. */
+export async function jobExists(id) {
+  try {
+    await call("GET", job(id));
+    return true;
+  } catch (problem) {
+    return ![401, 403, 404].includes(problem.status);
+  }
+}

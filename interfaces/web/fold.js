@@ -1,0 +1,124 @@
+// What an answer is, as a fold over its job's events. No DOM here: this module runs in Node as well.
+
+export const fresh = (askedAt = null) => ({
+  askedAt,
+  cursor: "",
+  text: "",
+  stages: [],
+  progress: 0,
+  tokens: 0,
+  firstTokenAt: null,
+  lastTokenAt: null,
+  end: null,
+  endedAt: null,
+});
+
+const parse = (id) => (/^\d+-\d+$/.test(id) ? id.split("-").map(Number) : [0, 0]);
+
+function comesAfter(id, cursor) {
+  const [attempt, seq] = parse(id);
+  const [lastAttempt, lastSeq] = parse(cursor);
+  return attempt > lastAttempt || (attempt === lastAttempt && seq > lastSeq);
+}
+
+/** `event` is {name, id, data, at}; returns the next state, the same one for an event seen before. */
+export function fold(state, event) {
+  const { name, id, data, at } = event;
+  const replay = name === "reset" && data.reason === "cursor_unknown";
+  if (state.end || !(replay || comesAfter(id, state.cursor))) return state;
+  return { ...state, ...(CHANGES[name]?.(state, data, at, id) ?? {}), cursor: id };
+}
+
+const CHANGES = {
+  stage: (state, data, at) => ({
+    stages: withStage(state.stages, data, at),
+    progress: Math.max(state.progress, data.progress),
+  }),
+  token: (state, data, at, id) => ({
+    text: state.text + data.content,
+    tokens: state.tokens + tokensUpTo(id, state.cursor),
+    firstTokenAt: state.firstTokenAt ?? at,
+    lastTokenAt: at,
+  }),
+  reset: (state, data) => ({
+    text: "",
+    tokens: 0,
+    firstTokenAt: null,
+    lastTokenAt: null,
+    ...(data.reason === "revised" ? {} : { stages: [], progress: 0 }),
+  }),
+  done: (state, data, at) => ({ end: { name: "done", ...data }, endedAt: at, progress: 100 }),
+  error: (state, data, at) => ({ end: { name: "error", ...data }, endedAt: at }),
+  cancelled: (state, data, at) => ({
+    end: { name: "cancelled", ...data },
+    endedAt: at,
+    stages: state.stages.map((stage) =>
+      stage.status === "running" ? { ...stage, status: "stopped", endedAt: at } : stage),
+  }),
+};
+
+// Only tokens are ever joined, so the jump of the sequence says how many are in this one.
+function tokensUpTo(id, cursor) {
+  const [attempt, seq] = parse(id);
+  const [lastAttempt, lastSeq] = parse(cursor);
+  return attempt === lastAttempt ? seq - lastSeq : 1;
+}
+
+function withStage(stages, { stage: name, status, message }, at) {
+  const found = stages.find((stage) => stage.name === name);
+  const begins = status === "started";
+  const next = {
+    name,
+    status: begins ? "running" : status,
+    message: message ?? found?.message ?? "",
+    column: found?.column ?? columnFor(stages),
+    runs: (found?.runs ?? 0) + (begins ? 1 : 0),
+    startedAt: begins ? at : (found?.startedAt ?? null),
+    endedAt: begins ? null : at,
+  };
+  return found ? stages.map((stage) => (stage === found ? next : stage)) : [...stages, next];
+}
+
+// A stage that starts while its neighbours still run stands beside them, any other one after them.
+function columnFor(stages) {
+  const last = Math.max(0, ...stages.map((stage) => stage.column));
+  const running = stages.some((stage) => stage.column === last && stage.status === "running");
+  return running ? last : last + 1;
+}
+
+export const answerOf = (state) => (state.end?.name === "done" ? state.end.answer : state.text);
+
+/** Seconds and rates as this page saw them; empty for a job it only replays. */
+export function pace({ askedAt, tokens, firstTokenAt, lastTokenAt, endedAt }) {
+  if (askedAt === null) return {};
+  const speaking = (lastTokenAt - firstTokenAt) / 1000;
+  return {
+    firstToken: firstTokenAt === null ? null : (firstTokenAt - askedAt) / 1000,
+    tokensPerSecond: tokens > 1 && speaking > 0.2 ? (tokens - 1) / speaking : null,
+    total: endedAt === null ? null : (endedAt - askedAt) / 1000,
+  };
+}
+
+/** "verified", "unverified" (no digest without a secure context) or "broken". */
+export async function verify(state, subtle = globalThis.crypto?.subtle) {
+  const { answer, length, path, sha256 } = state.end;
+  const said = path === "A2" ? state.text : answer;
+  if (said !== answer || [...answer].length !== length) return "broken";
+  if (!subtle) return "unverified";
+  const digest = await subtle.digest("SHA-256", new TextEncoder().encode(answer));
+  const hex = Array.from(new Uint8Array(digest), (byte) => byte.toString(16).padStart(2, "0"));
+  return hex.join("") === sha256 ? "verified" : "broken";
+}
+
+/** A chat as rows; the job that runs, else the last one, is `live`: it is shown from its log. */
+export function rowsOf({ items, active_job_id: active }) {
+  const job = active ?? items.at(-1)?.job_id ?? null;
+  const rows = items.map((item) => ({
+    role: item.role, text: item.content, status: item.status, job: item.job_id,
+    live: item.role === "assistant" && job !== null && item.job_id === job,
+  }));
+  if (job === null || rows.some((row) => row.live)) return rows;
+  const question = rows.findLastIndex((row) => row.job === job);
+  const at = question < 0 ? rows.length : question + 1;
+  return rows.toSpliced(at, 0, { role: "assistant", text: "", status: null, job, live: true });
+}
