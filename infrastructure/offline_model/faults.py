@@ -3,7 +3,7 @@
 from enum import Enum
 
 CANARY = "canary-7f3a-never-show-this-to-a-user"
-"""Part of everything a fault sends that no user may see: error bodies, reasoning, tool arguments."""
+"""Part of all that no user may see: every error body, reasoning and tool arguments of faults."""
 
 
 class Fault(Enum):

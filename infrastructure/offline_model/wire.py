@@ -14,10 +14,6 @@ _READ = 2**16
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
-class ClientLeft(Exception):
-    """The client has closed or reset the connection."""
-
-
 class Request(NamedTuple):
     method: str
     path: str
@@ -61,7 +57,7 @@ class Connection:
                 watch = group.create_task(self._watch())
                 await work
                 watch.cancel()
-        except* (ClientLeft, ConnectionError):
+        except* ConnectionError:
             stayed = False
         return stayed
 
@@ -90,7 +86,7 @@ class Connection:
     def reset(self) -> None:
         raw: socket.socket = self._writer.get_extra_info("socket")
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
-        self._writer.transport.abort()
+        self.abort()
 
     def ready_for_next(self) -> bool:
         """Whether the connection lives on after the present exchange."""
@@ -100,24 +96,26 @@ class Connection:
         self._http.start_next_cycle()
         return True
 
+    def abort(self) -> None:
+        """Close at once; what is not sent yet is lost."""
+        self._writer.transport.abort()
+
     async def close(self) -> None:
         self._writer.close()
         with suppress(ConnectionError):
             await self._writer.wait_closed()
 
-    async def _event(self) -> h11.Event | type[h11.PAUSED]:
-        while True:
-            event = self._http.next_event()
-            if event is not h11.NEED_DATA:
-                return event
+    async def _event(self) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:
+        while (event := self._http.next_event()) is h11.NEED_DATA:
             if self._http.they_are_waiting_for_100_continue:
                 await self._send(h11.InformationalResponse(status_code=100, headers=[]))
             self._http.receive_data(await self._reader.read(_READ))
+        return event
 
     async def _watch(self) -> None:
         while data := await self._reader.read(_READ):
             self._http.receive_data(data)
-        raise ClientLeft
+        raise ConnectionAbortedError
 
     async def _send(self, *events: h11.Event) -> None:
         await self._write(b"".join(map(self._framed, events)))
@@ -126,10 +124,9 @@ class Connection:
         return self._http.send(event) or b""
 
     async def _write(self, data: bytes) -> None:
-        if not self.byte_by_byte:
-            self._writer.write(data)
-            return await self._writer.drain()
-        for byte in data:
-            self._writer.write(bytes((byte,)))
+        size = 1 if self.byte_by_byte else max(len(data), 1)
+        for start in range(0, len(data), size):
+            self._writer.write(data[start : start + size])
             await self._writer.drain()
-            await asyncio.sleep(0)  # let the byte leave before the next one is there
+            if self.byte_by_byte:
+                await asyncio.sleep(0)  # the reader's turn, lest two bytes be read as one

@@ -1,0 +1,23 @@
+"""A small OpenAI-compatible server: the default model of the product and the upstream of tests."""
+
+from .completion import MODEL_ID
+from .faults import CANARY, Fault
+from .replies import Break, Gate, RawAnswer, Reply, Usage, tool_call_deltas
+from .server import OfflineModel, Received, serve
+from .thread import OfflineModelThread
+
+__all__ = [
+    "CANARY",
+    "MODEL_ID",
+    "Break",
+    "Fault",
+    "Gate",
+    "OfflineModel",
+    "OfflineModelThread",
+    "RawAnswer",
+    "Received",
+    "Reply",
+    "Usage",
+    "serve",
+    "tool_call_deltas",
+]
