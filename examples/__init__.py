@@ -1,0 +1,1 @@
+"""Graphs of your own, for `SLUICE_PIPELINE`."""
