@@ -30,6 +30,15 @@ class PipelinePort(Protocol):
     def run(self, question: Question, /) -> AsyncGenerator[Event, None]: ...
 
 
+@dataclass(frozen=True, slots=True)
+class JobLog:
+    """A job with its log so far; `ended_at` is when its terminal event was written."""
+
+    job: Job
+    events: Sequence[Recorded]
+    ended_at: datetime | None = None
+
+
 class EventLogPort(Protocol):
     """The jobs and their logs: one truth for live, late, resumed and finished readers.
 
@@ -51,9 +60,7 @@ class EventLogPort(Protocol):
 
     async def job(self, job_id: JobId) -> Job: ...
 
-    async def read(self, job_id: JobId) -> Sequence[Recorded]:
-        """The log so far, whole."""
-        ...
+    async def read(self, job_id: JobId) -> JobLog: ...
 
     async def follow(
         self, job_id: JobId, *, after: Cursor | None
@@ -69,8 +76,8 @@ class EventLogPort(Protocol):
         """The jobs without a terminal event, of one chat or of all, oldest first."""
         ...
 
-    async def delete(self, job_id: JobId) -> None:
-        """Forgets the job and its log at once; an unknown one is no error."""
+    async def delete(self, chat_id: ChatId) -> None:
+        """Forgets the chat's jobs and their logs at once, and fences off who writes them."""
         ...
 
 

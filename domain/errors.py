@@ -4,6 +4,8 @@
 of the wire contract.
 """
 
+from pathlib import PurePath
+from traceback import extract_tb
 from typing import ClassVar
 
 
@@ -137,3 +139,15 @@ class Unavailable(Exception):
 
 class Superseded(Exception):
     """The log has ended or belongs to a later attempt: this writer must stop, silently."""
+
+
+def trace(error: BaseException) -> str:
+    """Where an error came from, without its text: that may hold a prompt, an answer or a key."""
+    names = []
+    link: BaseException | None = error
+    while link is not None:
+        steps = extract_tb(link.__traceback__)[-3:]
+        where = " > ".join(f"{PurePath(s.filename).name}:{s.lineno}" for s in steps)
+        names.append(f"{type(link).__name__} ({where})")
+        link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
+    return " from ".join(names)

@@ -1,0 +1,62 @@
+"""Chats as a user sees them, and their deletion, which leaves nothing behind."""
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+
+from application.ports import ConversationPort, EventLogPort, JobQueuePort
+from domain.chat import Chat, ChatId, Job, JobId, Message, UserId
+from domain.errors import NotFound
+
+_PATIENCE = 5
+"""Seconds that a deletion waits for a cancelled job to tell its readers."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChatView:
+    chat: Chat
+    active_job_id: JobId | None
+    messages: Sequence[Message]
+
+
+class ShowChat:
+    """`active_job_id` is the job that a page should read: the oldest one not over yet."""
+
+    def __init__(self, conversations: ConversationPort, log: EventLogPort) -> None:
+        self._conversations, self._log = conversations, log
+
+    async def __call__(self, user: UserId, chat_id: ChatId) -> ChatView:
+        chat = await self._conversations.chat(user, chat_id)
+        # First what runs, then the messages: a job that ends in between is in both, not in none.
+        running = await self._log.unfinished(chat_id)
+        messages = await self._conversations.messages(user, chat_id)
+        return ChatView(chat, running[0].id if running else None, messages)
+
+
+class DeleteChat:
+    """Cancels the chat's jobs, lets them tell their readers, then forgets every text."""
+
+    def __init__(
+        self, conversations: ConversationPort, log: EventLogPort, queue: JobQueuePort
+    ) -> None:
+        self._conversations, self._log, self._queue = conversations, log, queue
+
+    async def __call__(self, user: UserId, chat_id: ChatId) -> None:
+        await self._conversations.chat(user, chat_id)
+        running = await self._log.unfinished(chat_id)
+        for job in running:
+            await self._queue.cancel(job.id, "user")
+        await asyncio.gather(*(self._over(job) for job in running))
+        await self._log.delete(chat_id)
+        await self._conversations.delete(user, chat_id)
+
+    async def _over(self, job: Job) -> None:
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                batches = await self._log.follow(job.id, after=None)
+                async with aclosing(batches):
+                    async for _ in batches:
+                        pass
+        except (TimeoutError, NotFound):
+            return

@@ -1,0 +1,56 @@
+"""Reading a job's log: the owner only, from any cursor, as far behind as a reader may be."""
+
+from collections import Counter
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+
+from application.orphans import Orphans
+from application.ports import EventLogPort
+from application.wire import coalesce
+from domain.chat import Job, JobId, UserId
+from domain.errors import Busy, NotFound
+from domain.events import Cursor, Recorded
+
+
+async def owned(log: EventLogPort, user: UserId, job_id: JobId) -> Job:
+    """Raises NotFound for another user's job, like for one that never was."""
+    job = await log.job(job_id)
+    if job.user != user:
+        raise NotFound(job_id)
+    return job
+
+
+class FollowJob:
+    """`streams` bounds what one user may have open at once; None is no bound."""
+
+    def __init__(self, log: EventLogPort, orphans: Orphans, *, streams: int | None = None) -> None:
+        self._log, self._orphans, self._streams = log, orphans, streams
+        self.open: Counter[UserId] = Counter()
+
+    async def __call__(
+        self, user: UserId, job_id: JobId, *, after: Cursor | None
+    ) -> AsyncGenerator[Sequence[Recorded], None]:
+        """Yields what waits, coalesced, until the terminal event.
+
+        Raises NotFound, Finished for the terminal event's cursor, and Busy.
+        """
+        await owned(self._log, user, job_id)
+        batches = await self._log.follow(job_id, after=after)
+        if self._streams is not None and self.open[user] >= self._streams:
+            raise Busy("too many open streams", per_user=True)
+        return self._read(user, job_id, batches)
+
+    async def _read(
+        self, user: UserId, job_id: JobId, batches: AsyncGenerator[Sequence[Recorded], None]
+    ) -> AsyncGenerator[Sequence[Recorded], None]:
+        self.open[user] += 1
+        self._orphans.joined(job_id)
+        try:
+            async with aclosing(batches):
+                async for batch in batches:
+                    yield coalesce(batch)
+        finally:
+            self._orphans.left(job_id)
+            self.open[user] -= 1
+            if not self.open[user]:
+                del self.open[user]

@@ -1,0 +1,208 @@
+"""The use case at the heart: a job's pipeline is run, and its log is written."""
+
+import asyncio
+import logging
+from collections.abc import Coroutine, Iterator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
+
+from application.ports import ConversationPort, EventLogPort, PipelinePort, Stop
+from domain.chat import Job, JobStatus, Message, Question, Turn
+from domain.errors import (
+    AnswerTooLarge,
+    ChatError,
+    DeadlineExceeded,
+    Internal,
+    NotFound,
+    PipelineError,
+    Superseded,
+    WorkerLost,
+    trace,
+)
+from domain.events import (
+    Cancelled,
+    Done,
+    Event,
+    Failed,
+    Reset,
+    StageCompleted,
+    StageFailed,
+    StageStarted,
+    Terminal,
+    Token,
+)
+from domain.ports import NotifierPort
+
+logger = logging.getLogger(__name__)
+T = TypeVar("T")
+
+QUEUED = StageCompleted("queued", 0)
+MAX_ATTEMPTS = 2
+_PIECE = 16 * 1024
+"""Characters of one token: at most 64 KiB of UTF-8, whatever they are."""
+
+
+@dataclass(slots=True)
+class _Said:
+    """What the user has been told in this attempt."""
+
+    notifier: NotifierPort
+    pieces: list[str] = field(default_factory=list)
+    size: int = 0
+    open_stages: dict[str, None] = field(default_factory=dict)
+    progress: int = 0
+
+
+class ProcessChat:
+    """Runs one job to its end: the only writer, exactly one terminal event, the only catch-all.
+
+    `deadline` is in seconds, `max_answer` in bytes of UTF-8.
+    """
+
+    def __init__(
+        self,
+        pipeline: PipelinePort,
+        log: EventLogPort,
+        conversations: ConversationPort,
+        *,
+        deadline: float = 600,
+        max_answer: int = 4 * 1024 * 1024,
+    ) -> None:
+        self._pipeline, self._log, self._conversations = pipeline, log, conversations
+        self._deadline, self._max_answer = deadline, max_answer
+
+    async def __call__(self, job: Job, stop: Stop = lambda: None) -> None:
+        """Returns when the log has ended, also after a cancellation that `stop` explains.
+
+        When `stop` says None, a cancelled run writes nothing and raises CancelledError: the
+        next attempt goes on.
+        """
+        try:
+            notifier, cancelled = await _to_its_end(self._log.begin(job.id))
+            if cancelled and stop() is None:
+                raise cancelled
+            said = _Said(notifier)
+            end = await self._run(job, said, stop)
+            await _to_its_end(self._end(job, said, end))
+        except (Superseded, NotFound):
+            logger.info("job %s is not this run's any more", job.id)
+
+    async def _run(self, job: Job, said: _Said, stop: Stop) -> Terminal:
+        if reason := stop():
+            return Cancelled(reason)
+        try:
+            async with asyncio.timeout(self._deadline):
+                return await self._relay(job, said)
+        except ChatError as error:
+            logger.info("job %s failed: %s, %s", job.id, error.code, trace(error))
+            return Failed.of(error, job.request_id)
+        except TimeoutError:
+            return Failed.of(DeadlineExceeded(), job.request_id)
+        except asyncio.CancelledError:
+            if reason := stop():
+                return Cancelled(reason)
+            raise
+        except (Superseded, NotFound):
+            raise
+        except Exception as error:  # noqa: BLE001 - the one catch-all
+            logger.error("job %s crashed: %s", job.id, trace(error))
+            return Failed.of(Internal(), job.request_id)
+
+    async def _relay(self, job: Job, said: _Said) -> Done:
+        publish = said.notifier.publish
+        if said.notifier.attempt > 1:
+            await publish(Reset("new_attempt"), QUEUED)
+            if said.notifier.attempt > MAX_ATTEMPTS:
+                raise WorkerLost
+        question = Question(job, await self._history(job))
+        async with aclosing(self._pipeline.run(question)) as events:
+            async for event in events:
+                match event:
+                    case Token():
+                        await publish(*self._pieces(event, said))
+                        continue
+                    case StageStarted(stage):
+                        said.open_stages[stage] = None
+                    case StageCompleted(stage) | StageFailed(stage):
+                        said.open_stages.pop(stage, None)
+                    case Reset():
+                        said.pieces.clear()
+                        said.size = 0
+                    case Done():
+                        self._check(len(event.answer.encode()))
+                        return event
+                await publish(_rising(event, said))
+        raise PipelineError("the pipeline ended without an answer")
+
+    def _pieces(self, token: Token, said: _Said) -> Iterator[Token]:
+        content = token.content
+        said.pieces.append(content)
+        try:
+            said.size += len(content) if content.isascii() else len(content.encode())
+        except UnicodeEncodeError as error:
+            raise PipelineError("a node said a lone surrogate") from error
+        self._check(said.size)
+        if len(content) <= _PIECE:
+            yield token
+            return
+        for start in range(0, len(content), _PIECE):
+            yield Token(content[start : start + _PIECE], token.node)
+
+    def _check(self, size: int) -> None:
+        if size > self._max_answer:
+            raise AnswerTooLarge
+
+    async def _end(self, job: Job, said: _Said, end: Terminal) -> None:
+        """The answer is kept before the end is told: who reads `done` finds it in the chat."""
+        failed = [StageFailed(s, said.progress) for s in said.open_stages] * isinstance(end, Failed)
+        answer = end.answer if isinstance(end, Done) else "".join(said.pieces)
+        if answer:
+            await self._conversations.answered(job, answer, status_of(end))
+        await said.notifier.publish(*failed, end)
+
+    async def _history(self, job: Job) -> list[Turn]:
+        return history(await self._conversations.messages(job.user, job.chat_id), job)
+
+
+def status_of(end: Terminal) -> JobStatus:
+    match end:
+        case Done():
+            return "completed"
+        case Failed():
+            return "failed"
+        case Cancelled():
+            return "cancelled"
+
+
+def history(messages: Sequence[Message], job: Job) -> list[Turn]:
+    """The turns before the job's question; of several answers to one question, the last."""
+    turns: list[Turn] = []
+    for message in messages:
+        if message.role == "user" and message.job_id in (job.id, job.retry_of):
+            break
+        if message.role == "assistant" and turns and turns[-1].role == "assistant":
+            turns.pop()
+        turns.append(Turn(message.role, message.content))
+    return turns
+
+
+def _rising(event: Event, said: _Said) -> Event:
+    """Progress never falls within an attempt, whatever a pipeline says."""
+    if isinstance(event, StageStarted | StageCompleted | StageFailed):
+        if event.progress < said.progress:
+            return replace(event, progress=said.progress)
+        said.progress = event.progress
+    return event
+
+
+async def _to_its_end(work: Coroutine[Any, Any, T]) -> tuple[T, asyncio.CancelledError | None]:
+    """Awaits `work` through any number of cancellations; gives its result and the last of them."""
+    task = asyncio.ensure_future(work)
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.wait([task])
+        except asyncio.CancelledError as error:
+            cancelled = error
+    return task.result(), cancelled

@@ -1,0 +1,112 @@
+"""Taking a question: the path is decided here, once, and nothing is half-accepted."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from hashlib import sha256
+
+from application.follow import owned
+from application.orphans import Orphans
+from application.ports import Accepted, ConversationPort, EventLogPort, FlagPort, JobQueuePort
+from application.process_chat import QUEUED
+from application.wire import compact
+from domain.chat import Chat, ChatId, Job, JobId, UserId, new_id, now
+from domain.errors import NotFound
+from domain.events import Json
+
+
+@dataclass(frozen=True, slots=True)
+class NewMessage:
+    """Either `message` or `retry_of`; without `chat_id` a chat is made.
+
+    `session`: the chat may be made under the id that was given. `sticky` is what a share of
+    the rollout is drawn by; None draws it per chat.
+    """
+
+    user: UserId
+    request_id: str
+    chat_id: ChatId | None = None
+    session: bool = False
+    message: str | None = None
+    retry_of: JobId | None = None
+    model: str | None = None
+    metadata: Mapping[str, Json] = field(default_factory=dict)
+    idempotency_key: str | None = None
+    sticky: str | None = None
+
+    def fingerprint(self) -> str:
+        asked = [self.chat_id, self.session, self.message, self.retry_of, self.model]
+        return sha256(compact([*asked, self.metadata]).encode()).hexdigest()
+
+
+class SubmitMessage:
+    def __init__(
+        self,
+        conversations: ConversationPort,
+        log: EventLogPort,
+        queue: JobQueuePort,
+        flag: FlagPort,
+        orphans: Orphans,
+    ) -> None:
+        self._conversations, self._log, self._queue = conversations, log, queue
+        self._flag, self._orphans = flag, orphans
+
+    async def __call__(self, new: NewMessage) -> Accepted:
+        """The job's first event is in the log when this returns.
+
+        Raises NotFound, Conflict, Busy and Unavailable; then there is no job.
+        """
+        if new.chat_id is not None and not new.session:
+            await self._conversations.chat(new.user, new.chat_id)
+        message = new.message if new.retry_of is None else await self._asked(new, new.retry_of)
+        chat_id = new.chat_id or new_id()
+        path = await self._flag.path(new.sticky or chat_id)
+        accepted = Accepted(new_id(), chat_id, path)
+        if new.idempotency_key is not None:
+            accepted = await self._conversations.claim(
+                new.user, new.idempotency_key, new.fingerprint(), accepted
+            )
+        job = Job(
+            id=accepted.job_id,
+            chat_id=accepted.chat_id,
+            user=new.user,
+            path=accepted.path,
+            message=message or "",
+            request_id=new.request_id,
+            model=new.model,
+            metadata=new.metadata,
+            retry_of=new.retry_of,
+        )
+        await self._take(job, new)
+        return accepted
+
+    async def _take(self, job: Job, new: NewMessage) -> None:
+        """Every step may be repeated: equal requests that race take the same job."""
+        if new.idempotency_key is not None and await self._exists(job.id):
+            return
+        try:
+            await self._queue.submit(job, lambda: self._record(job, new))
+        except BaseException:
+            if new.idempotency_key is not None:
+                await self._conversations.unclaim(new.user, new.idempotency_key)
+            raise
+        self._orphans.submitted(job.id)
+
+    async def _record(self, job: Job, new: NewMessage) -> None:
+        if new.chat_id is None or new.session:
+            title = " ".join(job.message.split())[:80]
+            await self._conversations.open(Chat(job.chat_id, job.user, title, now()))
+        await self._conversations.asked(job)
+        await self._log.create(job, QUEUED)
+
+    async def _asked(self, new: NewMessage, job_id: JobId) -> str:
+        job = await owned(self._log, new.user, job_id)
+        if job.chat_id != new.chat_id:
+            raise NotFound(job_id)
+        return job.message
+
+    async def _exists(self, job_id: JobId) -> bool:
+        try:
+            await self._log.job(job_id)
+        except NotFound:
+            return False
+        return True

@@ -1,0 +1,1 @@
+"""Stores of the log: one contract suite for all of them."""

@@ -1,0 +1,187 @@
+"""Jobs as tasks of this process: bounded, fair enough, one at a time in a chat."""
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Literal
+
+from application.ports import Stop
+from domain.chat import Job, JobId
+from domain.errors import Busy, Conflict, Unavailable, trace
+from domain.events import CancelReason
+
+logger = logging.getLogger(__name__)
+
+Run = Callable[[Job, Stop], Awaitable[None]]
+WhenBusy = Literal["enqueue", "reject", "interrupt"]
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """`user_*` of None: users have no bounds of their own."""
+
+    running: int = 64
+    queued: int = 1000
+    user_running: int | None = 3
+    user_queued: int | None = 10
+
+
+@dataclass(slots=True, eq=False)
+class _Place:
+    """A job's place, from its submission to its end. `recorded` is when it may run."""
+
+    job: Job
+    recording: asyncio.Future[None]
+    recorded: bool = False
+    why: CancelReason | None = None
+    task: asyncio.Task[None] | None = None
+    over: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class InlineJobQueue:
+    """`durable`: what a shutdown interrupts is handed back to the store for the next start."""
+
+    def __init__(
+        self,
+        run: Run,
+        bounds: Bounds,
+        *,
+        when_busy: WhenBusy = "enqueue",
+        durable: bool = False,
+    ) -> None:
+        self._run, self._bounds, self._when_busy = run, bounds, when_busy
+        self._durable = durable
+        self._places: dict[JobId, _Place] = {}
+        self._running: Counter[str] = Counter()
+        self._chats: set[str] = set()
+        self._draining = False
+
+    @property
+    def running(self) -> int:
+        return sum(place.task is not None for place in self._places.values())
+
+    @property
+    def queued(self) -> int:
+        return len(self._places) - self.running
+
+    async def submit(self, job: Job, record: Callable[[], Awaitable[None]]) -> None:
+        if place := self._places.get(job.id):
+            await asyncio.shield(place.recording)
+            return
+        self._admit(job)
+        place = _Place(job, asyncio.ensure_future(record()))
+        self._places[job.id] = place
+        try:
+            await asyncio.shield(place.recording)
+        except asyncio.CancelledError:
+            # The client left while its job was being written: it is written, so it runs.
+            place.recording.add_done_callback(lambda done: self._written(place, done))
+            raise
+        except BaseException:
+            self._places.pop(job.id, None)
+            raise
+        self._written(place, place.recording)
+
+    def resume(self, job: Job) -> None:
+        """Takes a job the store already holds, past every bound: it was accepted once."""
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        done.set_result(None)
+        self._places[job.id] = _Place(job, done, recorded=True)
+        self._next()
+
+    async def cancel(self, job_id: JobId, reason: CancelReason) -> None:
+        if (place := self._places.get(job_id)) and place.why is None:
+            place.why = reason
+            if place.task is not None:
+                place.task.cancel()
+            elif place.recorded:
+                self._start(place)  # only to write its end: no bound counts for that
+
+    async def drain(self, grace: float) -> None:
+        """Takes nothing new, gives what runs `grace` seconds, then ends it."""
+        self._draining = True
+        if self._places:
+            await self._wait(grace)
+        for place in list(self._places.values()):
+            if not self._durable:
+                await self.cancel(place.job.id, "shutdown")
+            elif place.task is not None:
+                place.task.cancel()
+        await self._wait(5)
+
+    async def _wait(self, seconds: float) -> None:
+        tasks = [
+            place.task or asyncio.ensure_future(place.over.wait())
+            for place in self._places.values()
+            if place.task is not None or not self._durable
+        ]
+        if tasks:
+            await asyncio.wait(tasks, timeout=seconds)
+
+    def _admit(self, job: Job) -> None:
+        if self._draining:
+            raise Unavailable("the service is shutting down")
+        others = [p for p in self._places.values() if p.job.chat_id == job.chat_id]
+        if others and self._when_busy == "reject":
+            raise Conflict("the chat's last question is still being answered")
+        waiting = [place.job for place in self._places.values() if place.task is None]
+        bounds, runs = self._bounds, self._may_run(job)
+        if len(waiting) >= bounds.queued and not runs:
+            raise Busy("the service is busy", per_user=False, retry_after=5)
+        mine = sum(waits.user == job.user for waits in waiting)
+        if bounds.user_queued is not None and mine >= bounds.user_queued and not runs:
+            raise Busy("too many questions are waiting", per_user=True, retry_after=5)
+        if self._when_busy == "interrupt":
+            for place in others:
+                asyncio.ensure_future(self.cancel(place.job.id, "user"))  # noqa: RUF006
+
+    def _may_run(self, job: Job) -> bool:
+        user_bound = self._bounds.user_running
+        return (
+            self._running.total() < self._bounds.running
+            and (user_bound is None or self._running[job.user] < user_bound)
+            and job.chat_id not in self._chats
+        )
+
+    def _written(self, place: _Place, recording: asyncio.Future[None]) -> None:
+        if recording.cancelled() or recording.exception() is not None:
+            self._places.pop(place.job.id, None)
+            return
+        place.recorded = True
+        if place.why is not None:
+            self._start(place)
+        else:
+            self._next()
+
+    def _next(self) -> None:
+        """Starts every job that may run, the oldest first."""
+        if self._draining and self._durable:
+            return
+        for place in list(self._places.values()):
+            if self._running.total() >= self._bounds.running:
+                return
+            if place.task is None and place.recorded and self._may_run(place.job):
+                self._start(place)
+
+    def _start(self, place: _Place) -> None:
+        self._running[place.job.user] += 1
+        self._chats.add(place.job.chat_id)
+        place.task = asyncio.create_task(self._execute(place), name=f"job {place.job.id}")
+
+    async def _execute(self, place: _Place) -> None:
+        try:
+            await self._run(place.job, lambda: place.why)
+        except asyncio.CancelledError:
+            logger.info("job %s is handed back", place.job.id)
+        except Unavailable as error:
+            logger.error("job %s could not be written: %s", place.job.id, trace(error))
+        finally:
+            self._places.pop(place.job.id, None)
+            self._running[place.job.user] -= 1
+            if not self._running[place.job.user]:
+                del self._running[place.job.user]
+            self._chats.discard(place.job.chat_id)
+            place.over.set()
+            self._next()
