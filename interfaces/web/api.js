@@ -40,12 +40,12 @@ export const send = (id, body, key) =>
 
 export const cancel = (id) => call("DELETE", job(id));
 
-/** False only if the service says so; while it cannot be reached nothing is known. */
-export async function jobExists(id) {
+/** The problem that keeps a job's log from us for good, or null; other trouble may pass. */
+export async function refusal(id) {
   try {
     await call("GET", job(id));
-    return true;
+    return null;
   } catch (problem) {
-    return ![401, 403, 404].includes(problem.status);
+    return [401, 403, 404].includes(problem.status) ? problem : null;
   }
 }

@@ -22,7 +22,7 @@ export function delayBefore(attempt, random = Math.random) {
 
 /**
  * `on.event({name, id, data, at})` for every event, `on.connection(up)` when it is lost or back,
- * `on.exists()` resolves to whether the log can still be read, `on.gone()` when it cannot.
+ * `on.refusal()` resolves to what keeps the log from us for good, or null; `on.gone(refusal)` follows.
  * Returns a function that stops following.
  */
 export function follow(path, on, env = browser) {
@@ -60,11 +60,11 @@ export function follow(path, on, env = browser) {
   // EventSource never comes back from a status other than 200, so a closed one is made anew.
   const revive = async () => {
     env.clearTimeout(timer);
-    if (!(await on.exists())) {
-      if (!stopped) on.gone();
-      return stop();
-    }
-    if (!stopped) later(open, delayBefore(failures++, env.random));
+    const refusal = await on.refusal();
+    if (stopped) return undefined;
+    if (refusal === null) return later(open, delayBefore(failures++, env.random));
+    stop();
+    return on.gone(refusal);
   };
 
   function receive(event) {
