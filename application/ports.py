@@ -80,6 +80,10 @@ class EventLogPort(Protocol):
         """Forgets the chat's jobs and their logs at once, and fences off who writes them."""
         ...
 
+    def hang_up(self) -> None:
+        """The service is leaving: every reader's iteration ends in Unavailable, now and later."""
+        ...
+
 
 Stop = Callable[[], CancelReason | None]
 """Why a run is being cancelled; None hands the job back, to be run again elsewhere."""

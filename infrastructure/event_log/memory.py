@@ -8,7 +8,7 @@ from datetime import datetime
 from application.ports import JobLog
 from application.wire import record
 from domain.chat import ChatId, Job, JobId, now
-from domain.errors import NotFound, Superseded
+from domain.errors import NotFound, Superseded, Unavailable
 from domain.events import Cursor, Event, Recorded
 from infrastructure.event_log.tail import Tail
 
@@ -27,6 +27,7 @@ class MemoryEventLog:
     def __init__(self, *, retention: float = 3600) -> None:
         self._retention = retention
         self._logs: dict[JobId, _Log] = {}
+        self._leaving = False
 
     async def create(self, job: Job, first: Event) -> None:
         if job.id not in self._logs:
@@ -49,6 +50,8 @@ class MemoryEventLog:
     async def follow(
         self, job_id: JobId, *, after: Cursor | None
     ) -> AsyncGenerator[Sequence[Recorded], None]:
+        if self._leaving:
+            raise Unavailable("the service is shutting down")
         return self._find(job_id).tail.follow(after)
 
     async def unfinished(self, chat_id: ChatId | None = None) -> Sequence[Job]:
@@ -63,6 +66,11 @@ class MemoryEventLog:
             del self._logs[log.job.id]
             log.attempt += 1  # fences a writer that is still at it
             log.tail.breaks(NotFound(log.job.id))
+
+    def hang_up(self) -> None:
+        self._leaving = True
+        for log in self._logs.values():
+            log.tail.breaks(Unavailable("the service is shutting down"))
 
     def _find(self, job_id: JobId) -> _Log:
         try:

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -55,7 +56,7 @@ class InlineJobQueue:
         self._durable = durable
         self._places: dict[JobId, _Place] = {}
         self._running: Counter[str] = Counter()
-        self._chats: set[str] = set()
+        self._chats: Counter[str] = Counter()
         self._draining = False
 
     @property
@@ -92,33 +93,34 @@ class InlineJobQueue:
         self._next()
 
     async def cancel(self, job_id: JobId, reason: CancelReason) -> None:
+        self._cancel(job_id, reason)
+
+    async def drain(self, grace: float) -> None:
+        """Takes nothing new, gives what runs `grace` seconds, then ends it."""
+        self._draining = True
+        await self._wait(grace)
+        for place in list(self._places.values()):
+            if not self._durable:
+                self._cancel(place.job.id, "shutdown")
+            elif place.task is not None:
+                place.task.cancel()
+        await self._wait(5)
+
+    async def _wait(self, seconds: float) -> None:
+        """For every job that can still end in this process: a durable queue starts no more."""
+        places = [p for p in self._places.values() if p.task is not None or not self._durable]
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                for place in places:
+                    await place.over.wait()
+
+    def _cancel(self, job_id: JobId, reason: CancelReason) -> None:
         if (place := self._places.get(job_id)) and place.why is None:
             place.why = reason
             if place.task is not None:
                 place.task.cancel()
             elif place.recorded:
                 self._start(place)  # only to write its end: no bound counts for that
-
-    async def drain(self, grace: float) -> None:
-        """Takes nothing new, gives what runs `grace` seconds, then ends it."""
-        self._draining = True
-        if self._places:
-            await self._wait(grace)
-        for place in list(self._places.values()):
-            if not self._durable:
-                await self.cancel(place.job.id, "shutdown")
-            elif place.task is not None:
-                place.task.cancel()
-        await self._wait(5)
-
-    async def _wait(self, seconds: float) -> None:
-        tasks = [
-            place.task or asyncio.ensure_future(place.over.wait())
-            for place in self._places.values()
-            if place.task is not None or not self._durable
-        ]
-        if tasks:
-            await asyncio.wait(tasks, timeout=seconds)
 
     def _admit(self, job: Job) -> None:
         if self._draining:
@@ -135,14 +137,14 @@ class InlineJobQueue:
             raise Busy("too many questions are waiting", per_user=True, retry_after=5)
         if self._when_busy == "interrupt":
             for place in others:
-                asyncio.ensure_future(self.cancel(place.job.id, "user"))  # noqa: RUF006
+                self._cancel(place.job.id, "user")
 
     def _may_run(self, job: Job) -> bool:
         user_bound = self._bounds.user_running
         return (
             self._running.total() < self._bounds.running
             and (user_bound is None or self._running[job.user] < user_bound)
-            and job.chat_id not in self._chats
+            and not self._chats[job.chat_id]
         )
 
     def _written(self, place: _Place, recording: asyncio.Future[None]) -> None:
@@ -167,7 +169,7 @@ class InlineJobQueue:
 
     def _start(self, place: _Place) -> None:
         self._running[place.job.user] += 1
-        self._chats.add(place.job.chat_id)
+        self._chats[place.job.chat_id] += 1
         place.task = asyncio.create_task(self._execute(place), name=f"job {place.job.id}")
 
     async def _execute(self, place: _Place) -> None:
@@ -179,9 +181,13 @@ class InlineJobQueue:
             logger.error("job %s could not be written: %s", place.job.id, trace(error))
         finally:
             self._places.pop(place.job.id, None)
-            self._running[place.job.user] -= 1
-            if not self._running[place.job.user]:
-                del self._running[place.job.user]
-            self._chats.discard(place.job.chat_id)
+            _leave(self._running, place.job.user)
+            _leave(self._chats, place.job.chat_id)
             place.over.set()
             self._next()
+
+
+def _leave(counter: Counter[str], key: str) -> None:
+    counter[key] -= 1
+    if not counter[key]:
+        del counter[key]

@@ -33,10 +33,10 @@ export const listChats = (cursor) =>
 
 export const readChat = (id) => call("GET", chat(id));
 
-export const createChat = (title) => call("POST", "/api/v1/chat", { body: { title } });
-
+/** Without a chat the service makes one. The same key and body again give the same job. */
 export const send = (id, body, key) =>
-  call("POST", `${chat(id)}/messages`, { body, headers: { "Idempotency-Key": key } });
+  call("POST", id === null ? "/api/v1/chat" : `${chat(id)}/messages`,
+    { body, headers: { "Idempotency-Key": key } });
 
 export const cancel = (id) => call("DELETE", job(id));
 

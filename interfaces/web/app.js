@@ -13,7 +13,7 @@ const messages = find("messages");
 
 let stopFollowing = () => {};
 let runningJob = null;
-let unsent = { text: null, key: null };
+let unsent = null;
 let stuck = true;
 
 const announce = (text) => { find("status").textContent = text; };
@@ -127,12 +127,12 @@ async function followNext(ended) {
   await load(id);
 }
 
-async function submit(body, key, rows) {
+async function submit(id, body, key, rows) {
   complain(null);
-  const id = chats.openId();
   const askedAt = performance.now();
-  const { job_id: job, stream_url: url } = await api.send(id, body, key);
+  const { job_id: job, chat_id: chat, stream_url: url } = await api.send(id, body, key);
   if (id !== chats.openId()) return;
+  if (id === null) begin(chat, body.message);
   const view = new AnswerView();
   for (const row of [...rows, view.row]) append(row);
   stuck = true;
@@ -141,26 +141,25 @@ async function submit(body, key, rows) {
 }
 
 async function ask(text) {
-  if (unsent.text !== text) unsent = { text, key: newKey() };
-  if (chats.openId() === null) await begin(text);
-  await submit({ message: text }, unsent.key, [questionRow(text)]);
-  unsent = { text: null, key: null };
+  const id = chats.openId();
+  // Sent again after a lost answer, the same question must not be asked twice.
+  if (unsent?.text !== text || unsent.id !== id) unsent = { text, id, key: newKey() };
+  await submit(id, { message: text }, unsent.key, [questionRow(text)]);
+  unsent = null;
   message.value = "";
   resize();
 }
 
-async function begin(text) {
-  const title = [...text.replace(/\s+/g, " ").trim()].slice(0, 60).join("");
-  const { id } = await api.createChat(title);
-  chats.adopt(id);
-  setTitle(title);
-  await chats.refresh();
+function begin(chat, text) {
+  chats.adopt(chat);
+  setTitle(text.trim());
+  guarded(chats.refresh);
 }
 
 async function retry(view, job) {
   view.retry.disabled = true;
   try {
-    await submit({ retry_of: job }, newKey(), []);
+    await submit(chats.openId(), { retry_of: job }, newKey(), []);
     view.retry.remove();
     message.focus();
   } finally {
