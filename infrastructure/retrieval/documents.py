@@ -20,7 +20,7 @@ from infrastructure.retrieval.passages import Passage, of_markdown, of_text
 _READERS = {".md": of_markdown, ".markdown": of_markdown, ".txt": of_text}
 _WORD = re.compile(r"[^\W_]+")
 _PAIRED = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7a3]")
-_TITLE_WEIGHT = 3.0
+_TITLE_WEIGHT = 10.0
 _MAX_TERMS = 64
 
 _FILLER = """
