@@ -85,7 +85,7 @@ def _terms(text: str) -> Iterator[str]:
             letters = "".join(run)
             if paired and len(letters) > 1:
                 yield from (letters[at : at + 2] for at in range(len(letters) - 1))
-            else:
+            elif not paired or letters == word:  # else a particle of a Latin word, as in "id가"
                 yield letters
 
 
