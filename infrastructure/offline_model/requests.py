@@ -25,6 +25,8 @@ def parsed(raw: bytes) -> dict[str, Any]:
         raise BadRequestError("you must provide a model parameter", "model")
     _check_messages(body.get("messages"))
     _check_numbers(body)
+    _check_tools(body)
+    _check_format(body)
     if body.get("stream_options") is not None and not body.get("stream"):
         raise BadRequestError(
             "The 'stream_options' parameter is only allowed when 'stream' is enabled.",
@@ -72,3 +74,32 @@ def _check_numbers(body: dict[str, Any]) -> None:
         raise BadRequestError(
             "Invalid 'temperature': expected a number from 0 to 2.", "temperature"
         )
+
+
+def _check_tools(body: dict[str, Any]) -> None:
+    tools = body.get("tools", [])
+    if not isinstance(tools, list) or not all(map(_is_function, tools)):
+        raise BadRequestError("Invalid 'tools': expected an array of functions.", "tools")
+    choice = body.get("tool_choice", "auto")
+    named = {"type": "function", **choice} if isinstance(choice, dict) else None
+    if choice not in ("auto", "none", "required") and not _is_function(named):
+        raise BadRequestError("Invalid 'tool_choice'.", "tool_choice")
+    if named and named["function"]["name"] not in [tool["function"]["name"] for tool in tools]:
+        raise BadRequestError("'tool_choice' names no function of 'tools'.", "tool_choice")
+
+
+def _is_function(tool: object) -> bool:
+    match tool:
+        case {"type": "function", "function": {"name": str(), **rest}}:
+            return isinstance(rest.get("parameters", {}), dict)
+    return False
+
+
+def _check_format(body: dict[str, Any]) -> None:
+    match body.get("response_format"):
+        case None | {"type": "text" | "json_object"}:
+            return
+        case {"type": "json_schema", "json_schema": {"name": str(), **rest}}:
+            if isinstance(rest.get("schema", {}), dict):
+                return
+    raise BadRequestError("Invalid 'response_format'.", "response_format")

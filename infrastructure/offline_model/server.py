@@ -15,9 +15,9 @@ from .breaking import MOVED, broken
 from .completion import Completion
 from .faults import Fault
 from .player import Player
-from .replies import RawAnswer, Reply, Usage
+from .replies import Piece, RawAnswer, Reply, Usage, tool_call_deltas
 from .requests import BadRequestError, parsed
-from .rules import answer, pieces, prompt_tokens
+from .rules import BadSchemaError, answer, pieces, prompt_tokens
 from .script import Predicate, Script
 from .wire import Connection, Request
 
@@ -169,10 +169,16 @@ class OfflineModel:
             await connection.answer(400, _JSON, refusal)
             return
         self.requests.append(Received(body, request.headers))
-        match self._reply_to(body):
+        try:
+            reply = self._reply_to(body)
+        except BadSchemaError:
+            refusal = completion.error("Invalid schema.", code="invalid_json_schema")
+            await connection.answer(400, _JSON, refusal)
+            return
+        match reply:
             case RawAnswer(status, raw, content_type, headers):
                 await connection.answer(status, {"content-type": content_type, **headers}, raw)
-            case reply:
+            case Reply():
                 await self._player(connection, body, reply).play(stream=bool(body.get("stream")))
 
     def _reply_to(self, body: Mapping[str, Any]) -> Reply | RawAnswer:
@@ -198,7 +204,11 @@ class OfflineModel:
 def by_rules(reply: Reply, body: Mapping[str, Any]) -> Reply:
     """The reply with the pieces that the rules give, no more than the client wants."""
     said = answer(body)
-    steps, finish = pieces(said.text), reply.finish_reason
+    finish = reply.finish_reason
+    steps: list[Piece] = [*pieces(said.text)]
+    if said.tool is not None:
+        steps = [*tool_call_deltas(said.tool, said.arguments or {})]
+        finish = finish and "tool_calls"
     limit = body.get("max_completion_tokens", body.get("max_tokens", len(steps)))
     if len(steps) > limit and finish is not None:
         finish = "length"
