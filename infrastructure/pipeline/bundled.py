@@ -59,7 +59,7 @@ _CLASSIFY = """\
 Name the intents of the user's message. Cues in English and Korean:
 - greeting: hi, hello, good morning, thanks, thank you, 안녕, 반가워, 고마워, 감사합니다
 - how_to: how do I, how can I, how to, set up, resume, start, use, 어떻게, 방법, 하려면, 이어받
-- reference: what is, which, list, setting, default, field, code, 설정, 기본값, 목록, 필드, 코드
+- reference: list, setting, variable, default, field, code, 설정, 변수, 기본, 목록, 필드, 코드
 - troubleshooting: error, fail, not working, no tokens, stuck, why, 오류, 에러, 안 나와, 실패, 문제
 default: how_to
 """

@@ -171,3 +171,24 @@ def test_passages_are_bounded_and_lose_no_text(lines: list[str]) -> None:
     kept = "".join(passage.text for passage in passages)
     for letter in "wx말":
         assert kept.count(letter) == "".join(lines).count(letter)
+
+
+@pytest.mark.parametrize(
+    ("question", "source", "section"),
+    [
+        ("How do I resume a stream?", "events.md", "Resume a stream"),
+        ("Why do I see stages but no tokens?", "troubleshooting.md", "I see stages but no tokens"),
+        ("What does SLUICE_ON_DISCONNECT do?", "settings.md", "SLUICE_ON_DISCONNECT"),
+        ("What is the default of SLUICE_RETENTION?", "settings.md", "What is kept"),
+        ("What is Sluice?", "architecture.md", "What is Sluice?"),
+        ("스트림을 어떻게 이어받나요?", "ko.md", "스트림 이어받기"),
+        ("스트림을 어떻게 이어서 받나요?", "ko.md", "스트림 이어받기"),
+        ("토큰이 안 나와요", "ko.md", "토큰이 안 나와요"),
+        ("답변을 취소하려면?", "ko.md", "취소하기"),
+    ],
+)
+def test_our_own_documents_answer_what_the_page_suggests(
+    question: str, source: str, section: str
+) -> None:
+    best = Documents(Path(__file__).parents[2] / "docs").search(question)[0]
+    assert (best.source, section in best.title) == (source, True)
