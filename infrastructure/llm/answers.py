@@ -1,0 +1,93 @@
+"""What a call is asked, and what is made of its answer when it is complete."""
+
+import re
+from typing import Any, cast
+
+import orjson
+from openai import pydantic_function_tool
+from pydantic import BaseModel, ValidationError
+
+from domain.errors import UpstreamBadResponse, UpstreamError, UpstreamTruncated
+from domain.ports import Prompt, S, Schema, ToolCall
+
+from .decoding import Delta, ToolCallPart
+
+SILENT = "nostream"
+"""LangGraph's tag for a call whose tokens are not for the user."""
+
+_NOT_IN_A_NAME = re.compile(r"[^a-zA-Z0-9_-]")
+_LONGEST_NAME = 64
+
+
+def messages_of(prompt: Prompt, system: str | None) -> list[dict[str, Any]]:
+    said = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
+    told = [] if system is None else [{"role": "system", "content": system}]
+    return [*told, *map(dict, said)]
+
+
+def response_format(schema: type[Schema]) -> dict[str, Any]:
+    """A Pydantic model as the API's strict JSON schema."""
+    function = pydantic_function_tool(cast("type[BaseModel]", schema))["function"]
+    name = _NOT_IN_A_NAME.sub("_", schema.__name__)[:_LONGEST_NAME]
+    return {
+        "type": "json_schema",
+        "json_schema": {"name": name, "strict": True, "schema": function["parameters"]},
+    }
+
+
+def validated(schema: type[S], text: str, finish_reason: str | None) -> S:
+    try:
+        return schema.model_validate_json(text)
+    except ValidationError as error:
+        raise _unusable(finish_reason) from error
+
+
+def json_object(text: str, finish_reason: str | None) -> dict[str, Any]:
+    try:
+        value = orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        raise _unusable(finish_reason) from error
+    if not isinstance(value, dict):
+        raise _unusable(finish_reason)
+    return value
+
+
+def tool_call(name: str, arguments: str, finish_reason: str | None) -> ToolCall:
+    """Some servers send no arguments at all for a tool that takes none."""
+    return ToolCall(name, json_object(arguments or "{}", finish_reason))
+
+
+def _unusable(finish_reason: str | None) -> UpstreamError:
+    """Broken because it was cut short, or broken by itself."""
+    return UpstreamTruncated() if finish_reason == "length" else UpstreamBadResponse()
+
+
+class Answer:
+    """The deltas of one call, joined."""
+
+    def __init__(self) -> None:
+        self._texts: list[str] = []
+        self._parts: list[ToolCallPart] = []
+        self._finish_reason: str | None = None
+
+    def add(self, delta: Delta) -> None:
+        if delta.text:
+            self._texts.append(delta.text)
+        self._parts += delta.tool_calls
+        self._finish_reason = delta.finish_reason or self._finish_reason
+
+    @property
+    def text(self) -> str:
+        return "".join(self._texts)
+
+    def structured(self, schema: type[S]) -> S:
+        return validated(schema, self.text, self._finish_reason)
+
+    def tool_call(self) -> ToolCall | None:
+        """The first one, if the model called any."""
+        if not self._parts:
+            return None
+        first = min(part.number for part in self._parts)
+        parts = [part for part in self._parts if part.number == first]
+        name = "".join(part.name or "" for part in parts)
+        return tool_call(name, "".join(part.arguments for part in parts), self._finish_reason)

@@ -1,0 +1,84 @@
+"""A deadline for every wait of one upstream call, at the price of one timer for all of them."""
+
+import asyncio
+from types import TracebackType
+from typing import Self
+
+from domain.errors import UpstreamTimeout
+
+
+class Deadline:
+    """Entered around each wait; raises UpstreamTimeout when a wait outlasts it.
+
+    At first one deadline spans all waits, counted from construction; after `restart` each wait
+    has its own. What happens between waits never counts, so a slow consumer is no timeout. As
+    with `asyncio.timeout`, a cancellation from outside stays one.
+
+    The timer is not moved with every wait: when it goes off it looks how long the present wait
+    has lasted and sets itself again. A token costs it two attribute stores.
+    """
+
+    __slots__ = (
+        "_cancelling",
+        "_each_wait",
+        "_expired",
+        "_loop",
+        "_seconds",
+        "_since",
+        "_task",
+        "_timer",
+    )
+
+    def __init__(self, seconds: float) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._seconds = seconds
+        self._since = self._loop.time()
+        self._each_wait = False
+        self._expired = False
+        self._task: asyncio.Task[object] | None = None
+        self._cancelling = 0
+        self._timer = self._loop.call_later(seconds, self._look)
+
+    @property
+    def remaining(self) -> float:
+        return self._since + self._seconds - self._loop.time()
+
+    def restart(self, seconds: float) -> None:
+        """From now on each wait may last this long."""
+        self._timer.cancel()
+        self._seconds, self._each_wait = seconds, True
+        self._timer = self._loop.call_later(seconds, self._look)
+
+    def close(self) -> None:
+        self._timer.cancel()
+
+    def __enter__(self) -> Self:
+        task = asyncio.current_task()
+        if task is None:
+            raise RuntimeError("a deadline needs a task that it can cancel")
+        self._cancelling = task.cancelling()
+        if self._each_wait:
+            self._since = self._loop.time()
+        self._task = task
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        task, self._task = self._task, None
+        if self._expired and task is not None:
+            self._expired = False
+            if task.uncancel() <= self._cancelling:
+                raise UpstreamTimeout from error
+
+    def _look(self) -> None:
+        if self._task is None:
+            self._timer = self._loop.call_later(self._seconds, self._look)
+        elif self.remaining > 0:
+            self._timer = self._loop.call_later(self.remaining, self._look)
+        else:
+            self._expired = True
+            self._task.cancel()

@@ -1,0 +1,163 @@
+"""The SDK as a LangChain chat model: what LangGraph needs to see the tokens."""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import aclosing
+from functools import partial
+from operator import itemgetter
+from typing import Any
+
+from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
+from langchain_core.language_models import BaseChatModel, LanguageModelInput
+from langchain_core.language_models.chat_models import generate_from_stream
+from langchain_core.messages import (
+    AIMessage,
+    AIMessageChunk,
+    BaseMessage,
+    convert_to_openai_messages,
+)
+from langchain_core.messages.ai import UsageMetadata
+from langchain_core.messages.tool import tool_call_chunk
+from langchain_core.outputs import ChatGenerationChunk, ChatResult
+from langchain_core.runnables import Runnable, RunnableLambda, RunnableMap, RunnablePassthrough
+from langchain_core.tools import BaseTool
+from langchain_core.utils.function_calling import convert_to_json_schema, convert_to_openai_tool
+from pydantic import BaseModel, Field
+
+from domain.events import Usage
+
+from .answers import SILENT, json_object, response_format, validated
+from .decoding import Delta
+from .upstream import ChatCompletions
+
+_NO_SYNC = "LangChainOpenAIRunnable is asynchronous: use ainvoke or astream"
+
+
+class LangChainOpenAIRunnable(BaseChatModel):
+    """Streams whether asked to or not; LangChain reports each token to its callbacks.
+
+    Options (`temperature`, `max_tokens`, …) are bound or given per call; those that are None
+    are not sent, as real servers refuse null. The model is the job's own unless `model` is
+    among them.
+    """
+
+    completions: ChatCompletions = Field(exclude=True, repr=False)
+
+    @property
+    def _llm_type(self) -> str:
+        return "sluice-openai"
+
+    def _generate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        raise NotImplementedError(_NO_SYNC)
+
+    async def _agenerate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,  # noqa: ARG002 core reports
+        **kwargs: Any,
+    ) -> ChatResult:
+        # LangChain's own agenerate_from_stream does the merging in another thread.
+        return generate_from_stream(
+            iter([chunk async for chunk in self._astream(messages, stop, **kwargs)])
+        )
+
+    async def _astream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,  # noqa: ARG002 core reports
+        **kwargs: Any,
+    ) -> AsyncIterator[ChatGenerationChunk]:
+        options = {key: value for key, value in kwargs.items() if value is not None}
+        if stop:
+            options["stop"] = stop
+        usage = finish_reason = None
+        said = convert_to_openai_messages(messages)
+        async with aclosing(self.completions.stream(said, **options)) as deltas:
+            async for delta in deltas:
+                usage = delta.usage or usage
+                finish_reason = delta.finish_reason or finish_reason
+                if delta.text or delta.tool_calls:
+                    yield ChatGenerationChunk(message=_message(delta))
+        yield _last(usage, finish_reason)
+
+    def bind_tools(
+        self,
+        tools: Sequence[dict[str, Any] | type | Callable[..., Any] | BaseTool],
+        *,
+        tool_choice: str | bool | dict[str, Any] | None = None,
+        strict: bool | None = None,
+        **kwargs: Any,
+    ) -> Runnable[LanguageModelInput, AIMessage]:
+        functions = [convert_to_openai_tool(tool, strict=strict) for tool in tools]
+        return self.bind(tools=functions, tool_choice=_tool_choice(tool_choice), **kwargs)
+
+    def with_structured_output(
+        self, schema: dict[str, Any] | type, *, include_raw: bool = False, **kwargs: Any
+    ) -> Runnable[LanguageModelInput, dict[str, Any] | BaseModel]:
+        """By the API's JSON schema, strictly; that JSON is never text for the user."""
+        llm = self.bind(response_format=_format(schema), **kwargs).with_config(tags=[SILENT])
+        parse = RunnableLambda(partial(_parsed, schema))
+        if not include_raw:
+            return llm | parse
+        parsed = RunnablePassthrough.assign(
+            parsed=itemgetter("raw") | parse, parsing_error=lambda _: None
+        )
+        unparsed = RunnablePassthrough.assign(parsed=lambda _: None)
+        return RunnableMap(raw=llm) | parsed.with_fallbacks(
+            [unparsed], exception_key="parsing_error"
+        )
+
+
+def _message(delta: Delta) -> AIMessageChunk:
+    calls = [
+        tool_call_chunk(name=part.name, args=part.arguments, id=part.id, index=part.number)
+        for part in delta.tool_calls
+    ]
+    return AIMessageChunk(content=delta.text, tool_call_chunks=calls)
+
+
+def _last(usage: Usage | None, finish_reason: str | None) -> ChatGenerationChunk:
+    counted = usage and UsageMetadata(
+        input_tokens=usage.input_tokens,
+        output_tokens=usage.output_tokens,
+        total_tokens=usage.total_tokens,
+    )
+    return ChatGenerationChunk(
+        message=AIMessageChunk(content="", usage_metadata=counted, chunk_position="last"),
+        generation_info={"finish_reason": finish_reason},
+    )
+
+
+def _tool_choice(choice: str | bool | dict[str, Any] | None) -> str | dict[str, Any] | None:
+    """LangChain's ways of choosing in OpenAI's words."""
+    match choice:
+        case True | "any":
+            return "required"
+        case False | None:
+            return None
+        case "auto" | "none" | "required" | dict():
+            return choice
+        case name:
+            return {"type": "function", "function": {"name": name}}
+
+
+def _format(schema: dict[str, Any] | type) -> dict[str, Any]:
+    if isinstance(schema, type) and issubclass(schema, BaseModel):
+        return response_format(schema)
+    shape = convert_to_json_schema(schema)
+    named = {"name": shape.get("title", "answer"), "schema": shape}
+    return {"type": "json_schema", "json_schema": named}
+
+
+def _parsed(schema: dict[str, Any] | type, message: AIMessage) -> dict[str, Any] | BaseModel:
+    finish_reason = message.response_metadata.get("finish_reason")
+    if isinstance(schema, type) and issubclass(schema, BaseModel):
+        return validated(schema, message.text, finish_reason)
+    return json_object(message.text, finish_reason)

@@ -1,0 +1,64 @@
+"""A1's model client: the raw SDK, which LangGraph does not see."""
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from typing import Any
+
+from application.model_calls import current_node
+from domain.ports import Prompt, S, Tool, ToolCall
+
+from .answers import Answer, messages_of, response_format
+from .decoding import Delta
+from .upstream import ChatCompletions
+
+
+class OpenAILLMClient:
+    """Reports each call to the job it belongs to, as no callback will do it."""
+
+    def __init__(self, completions: ChatCompletions) -> None:
+        self._completions = completions
+
+    async def stream(
+        self, prompt: Prompt, *, system: str | None = None
+    ) -> AsyncGenerator[str, None]:
+        async with aclosing(self._call(prompt, system, spoken=True)) as deltas:
+            async for delta in deltas:
+                if delta.text:
+                    yield delta.text
+
+    async def complete(self, prompt: Prompt, *, system: str | None = None) -> str:
+        return (await self._answer(prompt, system)).text
+
+    async def structured(self, prompt: Prompt, schema: type[S], *, system: str | None = None) -> S:
+        answer = await self._answer(prompt, system, response_format=response_format(schema))
+        return answer.structured(schema)
+
+    async def call_tool(
+        self, prompt: Prompt, tools: Sequence[Tool], *, system: str | None = None
+    ) -> ToolCall | str:
+        answer = await self._answer(prompt, system, tools=tools)
+        return answer.tool_call() or answer.text
+
+    async def _answer(self, prompt: Prompt, system: str | None, **options: Any) -> Answer:
+        answer = Answer()
+        async with aclosing(self._call(prompt, system, spoken=False, **options)) as deltas:
+            async for delta in deltas:
+                answer.add(delta)
+        return answer
+
+    async def _call(
+        self, prompt: Prompt, system: str | None, *, spoken: bool, **options: Any
+    ) -> AsyncGenerator[Delta, None]:
+        node = current_node.get()
+        usage = finish_reason = None
+        try:
+            async with aclosing(
+                self._completions.stream(messages_of(prompt, system), **options)
+            ) as deltas:
+                async for delta in deltas:
+                    usage = delta.usage or usage
+                    finish_reason = delta.finish_reason or finish_reason
+                    yield delta
+        finally:
+            if node is not None:
+                node.calls.ended(usage, finish_reason, spoken=spoken and node.speaks)
