@@ -1,0 +1,157 @@
+"""The fake model's answers: what they look like, at what pace, and the one timer they share."""
+
+import asyncio
+
+from benchmarks.stamp import now_us, token
+
+SLOT_S = 0.001
+BATCH = 32
+CHUNK = (
+    '{"id":"chatcmpl-benchmark","object":"chat.completion.chunk","created":1760000000,'
+    '"model":"m","service_tier":"default","system_fingerprint":"fp_benchmark","choices":%s}'
+)
+CHOICE = '[{"index":0,"delta":%s,"logprobs":null,"finish_reason":%s}]'
+STREAM_HEAD = (
+    b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\n"
+    b"Transfer-Encoding: chunked\r\n\r\n"
+)
+
+
+def sse(data: str) -> bytes:
+    return b"data: " + data.encode() + b"\n\n"
+
+
+def http_chunk(body: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(body), body)
+
+
+BEFORE, AFTER = sse(CHUNK % CHOICE % ('{"content":"@"}', "null")).split(b"@")
+ROLE = http_chunk(sse(CHUNK % CHOICE % ('{"role":"assistant","content":""}', "null")))
+STOP = http_chunk(sse(CHUNK % CHOICE % ("{}", '"stop"')))
+END = http_chunk(sse("[DONE]")) + b"0\r\n\r\n"
+
+
+class Wheel:
+    """Gives every answer one slot of the pace's interval; a late tick catches up, none drifts."""
+
+    def __init__(self, pace: float) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._slots: list[set[Answer]] = [set() for _ in range(max(1, round(pace / SLOT_S)))]
+        self._home: dict[Answer, int] = {}
+        self._turn = 0
+        self._position = 0
+        self._due = 0.0
+
+    def join(self, answer: "Answer") -> None:
+        if not self._home:
+            self._due = self._loop.time() + SLOT_S
+            self._loop.call_at(self._due, self._tick)
+        self._turn = (self._turn + 1) % len(self._slots)
+        self._slots[self._turn].add(answer)
+        self._home[answer] = self._turn
+
+    def leave(self, answer: "Answer") -> None:
+        slot = self._home.pop(answer, None)
+        if slot is not None:
+            self._slots[slot].discard(answer)
+
+    def _tick(self) -> None:
+        now = self._loop.time()
+        while self._due <= now:
+            self._position = (self._position + 1) % len(self._slots)
+            for answer in tuple(self._slots[self._position]):
+                answer.speak(1)
+            self._due += SLOT_S
+        if self._home:
+            self._loop.call_at(self._due, self._tick)
+
+
+class Model:
+    """What the answers to come look like, and the count of those under way.
+
+    `pace` in seconds: 0 as fast as the reader takes it, negative never a token.
+    `tokens` 0: until `/finish`.
+    """
+
+    def __init__(self, pace: float, tokens: int, text: bytes) -> None:
+        self.text = text
+        self.sent = 0
+        self.open: set[Answer] = set()
+        self.set(pace, tokens)
+
+    def set(self, pace: float, tokens: int) -> None:
+        self.pace, self.tokens = pace, tokens
+        self.wheel = Wheel(pace) if pace > 0 else None
+
+    def finish(self) -> None:
+        for answer in tuple(self.open):
+            answer.end()
+
+    def abort(self) -> None:
+        for answer in tuple(self.open):
+            answer.transport.abort()
+
+    def stats(self) -> dict[str, int]:
+        return {"sent": self.sent, "open": len(self.open), "at_us": now_us()}
+
+
+class Answer:
+    def __init__(self, model: Model, transport: asyncio.Transport, usage: bool) -> None:
+        self.transport = transport
+        self._model = model
+        self._usage = usage
+        self._sequence = 0
+        self._limit = model.tokens
+        self._wheel = model.wheel
+        self._unpaced = model.pace == 0
+        self._pumping = self._paused = False
+        model.open.add(self)
+        transport.write(STREAM_HEAD + ROLE)
+        if self._wheel:
+            self.speak(1)
+            if self in model.open:
+                self._wheel.join(self)
+        elif self._unpaced:
+            self._pump()
+
+    def speak(self, tokens: int) -> None:
+        at, text, first = now_us(), self._model.text, self._sequence
+        last = min(first + tokens, self._limit) if self._limit else first + tokens
+        self.transport.write(
+            b"".join(
+                http_chunk(BEFORE + token(text, sequence, at) + AFTER)
+                for sequence in range(first, last)
+            )
+        )
+        self._sequence = last
+        self._model.sent += last - first
+        if last == self._limit:
+            self.end()
+
+    def _pump(self) -> None:
+        self._pumping = not self._paused and self in self._model.open
+        if self._pumping:
+            self.speak(BATCH)
+            asyncio.get_running_loop().call_soon(self._pump)
+
+    def pause(self) -> None:
+        self._paused = True
+
+    def resume(self) -> None:
+        self._paused = False
+        if self._unpaced and not self._pumping:
+            self._pump()
+
+    def end(self) -> None:
+        self.leave()
+        usage = b""
+        if self._usage:
+            count = f'"prompt_tokens":10,"completion_tokens":{self._sequence}'
+            total = f'"total_tokens":{self._sequence + 10}'
+            usage = http_chunk(sse(CHUNK[:-1] % "[]" + f',"usage":{{{count},{total}}}}}'))
+        self.transport.write(STOP + usage + END)
+
+    def leave(self) -> None:
+        self._model.open.discard(self)
+        if self._wheel:
+            self._wheel.leave(self)

@@ -1,0 +1,131 @@
+"""Who is measured: Sluice by path and store, and the baselines, as data."""
+
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.processes import Process, StartError, answers, free_port, listens, python
+
+BOUNDS = {
+    "SLUICE_MAX_RUNNING": "5000",
+    "SLUICE_MAX_QUEUED": "20000",
+    "SLUICE_USER_RUNNING": "5000",
+    "SLUICE_USER_QUEUED": "20000",
+    "SLUICE_USER_STREAMS": "20000",
+    "SLUICE_MAX_ANSWER_BYTES": str(1 << 28),
+    "SLUICE_TOTAL_TIMEOUT": "600",
+    "SLUICE_LOG_LEVEL": "WARNING",
+    "SLUICE_PIPELINE": "benchmarks.graph:build",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """`module` empty: the load client asks the upstream itself, to see what the rig costs."""
+
+    name: str
+    says: str
+    module: str = ""
+    arguments: tuple[str, ...] = ()
+    path: str = ""
+    dialect: str = "plain"
+    flag: str = ""
+    store: str = ""
+
+    @property
+    def whole(self) -> bool:
+        """Answers at the end, without tokens."""
+        return self.flag == "false" or self.path == "/whole"
+
+
+def _sluice(path: str, store: str) -> Server:
+    flag = "true" if path == "A2" else "false"
+    return Server(
+        f"{path.lower()}-{store}",
+        f"Sluice {path}, {store} store",
+        "interfaces.cli",
+        ("serve",),
+        dialect="sluice",
+        flag=flag,
+        store=store,
+    )
+
+
+DIRECT = Server("direct", "the upstream itself", path="/v1/chat/completions")
+PROXY = Server("proxy", "byte proxy", "benchmarks.byte_proxy", path="/v1/chat/completions")
+PASSTHROUGH = Server(
+    "passthrough", "SDK pass-through", "benchmarks.baselines", ("passthrough",), "/chat"
+)
+CLIENT = Server(
+    "client", "SDK, answer at the end", "benchmarks.baselines", ("passthrough",), "/whole"
+)
+NAIVE = Server(
+    "naive", "naive", "benchmarks.baselines", ("naive",), "/chat", dialect="sse-starlette"
+)
+BASELINES = (DIRECT, PROXY, PASSTHROUGH, CLIENT, NAIVE)
+SLUICES = tuple(_sluice(path, s) for s in ("memory", "sqlite", "redis") for path in ("A2", "A1"))
+SERVERS = {server.name: server for server in (*BASELINES, *SLUICES)}
+
+
+class Running:
+    """A server with what it needs beside it: a folder for its database, or a Redis."""
+
+    def __init__(
+        self, server: Server, upstream: Process, cpus: tuple[int | None, int | None]
+    ) -> None:
+        self.server = server
+        self.redis: Process | None = None
+        self._folder = Path(tempfile.mkdtemp(prefix="sluice-bench-"))
+        try:
+            self.process = self._start(upstream, *cpus)
+        except StartError:
+            self._clear()
+            raise
+        self.port = self.process.port
+
+    def _start(self, upstream: Process, cpu: int | None, load_cpu: int | None) -> Process:
+        server = self.server
+        env = {
+            "OPENAI_BASE_URL": f"http://127.0.0.1:{upstream.port}/v1",
+            "OPENAI_API_KEY": "x",
+            "OPENAI_MODEL": "m",
+        }
+        if not server.module:
+            return upstream
+        if server.store:
+            env |= BOUNDS | {
+                "SLUICE_PORT": str(free_port()),
+                "SLUICE_STORE": self._store(load_cpu),
+                "ENABLE_TOKEN_STREAMING": server.flag,
+            }
+        argv = python(server.module, *server.arguments)
+        if not server.store:
+            return Process(argv, cpu, env).read_port()
+        process = Process(argv, cpu, env, talks=False)
+        process.port = int(env["SLUICE_PORT"])
+        return process.until(lambda: answers(process.port, "/readyz"))
+
+    def _store(self, cpu: int | None) -> str:
+        if self.server.store == "memory":
+            return "memory://"
+        if self.server.store == "sqlite":
+            return f"sqlite:///{self._folder}/sluice.db"
+        program = shutil.which("redis-server")
+        if program is None:
+            raise StartError("no redis-server on this machine")
+        port = str(free_port())
+        argv = [program, "--port", port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
+        self.redis = Process([*argv, "--dir", str(self._folder)], cpu, talks=False)
+        self.redis.until(lambda: listens(int(port)))
+        return f"redis://127.0.0.1:{port}/0"
+
+    def stop(self) -> None:
+        if self.server.module:
+            self.process.stop()
+        self._clear()
+
+    def _clear(self) -> None:
+        if self.redis:
+            self.redis.stop()
+        shutil.rmtree(self._folder, ignore_errors=True)
