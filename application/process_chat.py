@@ -102,7 +102,10 @@ class ProcessChat:
         except asyncio.CancelledError:
             if reason := stop():
                 return Cancelled(reason)
-            raise
+            if (task := asyncio.current_task()) and task.cancelling():
+                raise
+            # Nobody cancelled this run: something inside the pipeline was, and took it along.
+            return Failed.of(PipelineError(), job.request_id)
         except (Superseded, NotFound):
             raise
         except Exception as error:  # noqa: BLE001 - the one catch-all

@@ -1,0 +1,190 @@
+"""Who is who: the one place that knows which adapter stands behind a port.
+
+Synchronous, and built without I/O: the entry point opens and closes what needs it.
+"""
+
+from collections.abc import Callable
+from contextvars import ContextVar
+from importlib import import_module
+from pathlib import Path
+from typing import Any, cast
+
+from dependency_injector import containers, providers
+from dependency_injector.providers import Callable as Call
+from dependency_injector.providers import Factory, Object, Provider, Selector, Singleton
+
+from application.chats import DeleteChat, ShowChat
+from application.follow import FollowJob
+from application.jobs import CancelJob, ShowJob
+from application.orphans import Orphans
+from application.ports import ConversationPort, EventLogPort, PipelinePort, Stop
+from application.process_chat import ProcessChat
+from application.submit import SubmitMessage
+from domain.chat import ExecutionPath, Job
+from domain.ports import LLMClientPort
+from infrastructure.conversations.sqlite import SqliteConversations
+from infrastructure.event_log.memory import MemoryEventLog
+from infrastructure.event_log.sqlite import SqliteEventLog
+from infrastructure.flags.rollout import OpenFeatureFlag
+from infrastructure.jobs.inline import Bounds, InlineJobQueue
+from infrastructure.llm.langchain_adapter import LangChainLLMAdapter
+from infrastructure.llm.langchain_runnable_wrapper import LangChainOpenAIRunnable
+from infrastructure.llm.openai_client import OpenAILLMClient
+from infrastructure.llm.upstream import ChatCompletions, Upstream
+from infrastructure.pipeline import bundled
+from infrastructure.pipeline.graph import WatchedGraph
+from infrastructure.pipeline.stage_path import StagePath
+from infrastructure.pipeline.token_path import TokenPath
+from infrastructure.retrieval.documents import Documents
+from infrastructure.settings import Settings, WrongSetting
+from infrastructure.sqlite import Database
+
+_path: ContextVar[ExecutionPath] = ContextVar("path_of_current_job")
+
+OFFLINE_MODEL = "sluice-offline"
+
+
+def path_of_current_job() -> str:
+    """The path that was decided when the job was submitted."""
+    return _path.get()
+
+
+def runner(process_chat: Callable[[], ProcessChat]) -> Callable[[Job, Stop], Any]:
+    """Runs a job on its own path; called in a task, and so in a context, of the job's own."""
+
+    async def run(job: Job, stop: Stop) -> None:
+        _path.set(job.path)
+        await process_chat()(job, stop)
+
+    return run
+
+
+def upstream_of(settings: Settings, offline_url: str | None) -> Upstream:
+    return Upstream(
+        base_url=offline_url or settings.openai_base_url,
+        api_key=settings.openai_api_key or "none",
+        model=settings.openai_model or OFFLINE_MODEL,
+        connect_timeout=settings.connect_timeout,
+        first_token_timeout=settings.first_token_timeout,
+        idle_timeout=settings.idle_timeout,
+        retries=settings.upstream_retries,
+    )
+
+
+def database_of(settings: Settings) -> Database:
+    """`memory://` keeps chats in the same engine, without a file."""
+    path = settings.store.removeprefix("sqlite:///")
+    return Database(":memory:" if settings.store == "memory://" else Path(path))
+
+
+def log_of(settings: Settings, database: Database) -> EventLogPort:
+    if settings.store == "memory://":
+        return MemoryEventLog(retention=settings.retention)
+    return SqliteEventLog(database, retention=settings.retention)
+
+
+def bounds_of(settings: Settings) -> Bounds:
+    """Where everybody is the one anonymous user, users have no bounds of their own."""
+    everyone = settings.auth == "none"
+    return Bounds(
+        running=settings.max_running,
+        queued=settings.max_queued,
+        user_running=None if everyone else settings.user_running,
+        user_queued=None if everyone else settings.user_queued,
+    )
+
+
+def graph_of(settings: Settings, llm: LLMClientPort) -> WatchedGraph:
+    """Calls the pipeline's factory, once per path. Raises WrongSetting."""
+    try:
+        return WatchedGraph(_built(settings, llm), frozenset(settings.speaking_nodes))
+    except TypeError as error:
+        raise WrongSetting(f"SLUICE_PIPELINE: {error}") from error
+    except ValueError as error:
+        raise WrongSetting(f"SLUICE_SPEAKING_NODES: {error}") from error
+
+
+def _built(settings: Settings, llm: LLMClientPort) -> object:
+    if settings.pipeline is None:
+        return bundled.build(llm, documents_of(settings))
+    module, _, name = settings.pipeline.partition(":")
+    try:
+        factory = getattr(import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise WrongSetting(f"SLUICE_PIPELINE: {error}") from error
+    return factory(llm)
+
+
+def documents_of(settings: Settings) -> Documents:
+    try:
+        return Documents(settings.documents or bundled_documents())
+    except ValueError as error:
+        raise WrongSetting(f"SLUICE_DOCUMENTS: {error}") from error
+
+
+def bundled_documents() -> Path:
+    """Sluice's own docs: inside the wheel, or beside the packages in a checkout."""
+    inside = Path(__file__).parent / "retrieval" / "docs"
+    return inside if inside.is_dir() else Path(__file__).parent.parent / "docs"
+
+
+class Container(containers.DeclarativeContainer):
+    settings: Provider[Settings] = providers.Dependency(instance_of=Settings)
+    offline_url: Provider[str | None] = Object(None)
+    """Where the bundled offline model listens, if it is used."""
+
+    completions: Provider[ChatCompletions] = Singleton(
+        ChatCompletions, Call(upstream_of, settings, offline_url)
+    )
+    raw_client: Provider[LLMClientPort] = Singleton(OpenAILLMClient, completions)
+    wrapped_client: Provider[LLMClientPort] = Singleton(
+        LangChainLLMAdapter, Singleton(LangChainOpenAIRunnable, completions=completions)
+    )
+    offline: Provider[bool] = Call(lambda url: url is not None, offline_url)
+
+    pipeline: Provider[PipelinePort] = Selector(
+        path_of_current_job,
+        A1=Singleton(StagePath, Singleton(graph_of, settings, raw_client), offline=offline),
+        A2=Singleton(TokenPath, Singleton(graph_of, settings, wrapped_client), offline=offline),
+    )
+
+    database: Provider[Database] = Singleton(database_of, settings)
+    log: Provider[EventLogPort] = Singleton(log_of, settings, database)
+    conversations: Provider[ConversationPort] = Singleton(SqliteConversations, database)
+
+    process_chat: Provider[ProcessChat] = Factory(
+        ProcessChat,
+        pipeline,
+        log,
+        conversations,
+        deadline=settings.provided.total_timeout,
+        max_answer=settings.provided.max_answer_bytes,
+    )
+    queue: Provider[InlineJobQueue] = Singleton(
+        InlineJobQueue,
+        Call(runner, process_chat.provider),
+        Call(bounds_of, settings),
+        when_busy=settings.provided.when_busy,
+        durable=Call(lambda s: s.store != "memory://", settings),
+    )
+
+    orphans = Singleton(Orphans, queue, after=settings.provided.orphaned_after)
+    flag = Singleton(OpenFeatureFlag, settings.provided.enable_token_streaming)
+    submit = Singleton(SubmitMessage, conversations, log, queue, flag, orphans)
+    follow = Singleton(
+        FollowJob,
+        log,
+        orphans,
+        streams=Call(lambda s: None if s.auth == "none" else s.user_streams, settings),
+    )
+    show_job = Singleton(ShowJob, log)
+    cancel = Singleton(CancelJob, log, queue)
+    show_chat = Singleton(ShowChat, conversations, log)
+    delete_chat = Singleton(DeleteChat, conversations, log, queue)
+
+
+def build_every_path(container: Container) -> None:
+    """Raises WrongSetting now rather than at the first question."""
+    for name in ("A1", "A2"):
+        _path.set(cast(ExecutionPath, name))
+        container.pipeline()

@@ -1,0 +1,109 @@
+"""A user's LangGraph graph, made ready to be read: every node wrapped, every declaration known."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, get_type_hints
+
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
+from langgraph.graph import StateGraph
+from langgraph.graph.state import CompiledStateGraph
+from langgraph.pregel import Pregel
+
+from domain.chat import Question
+from infrastructure.pipeline.nodes import WatchedNode
+
+Graph = StateGraph[Any, Any, Any, Any] | CompiledStateGraph[Any, Any, Any, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """What `add_node(…, metadata={"speaks": …, "stage": …})` said of one node."""
+
+    speaks: bool
+    stage: bool
+
+
+class WatchedGraph:
+    """`speaking` names nodes (`outer/inner`) that speak though the graph does not say so.
+
+    A node found while building counts by its own metadata only: LangGraph hands metadata down
+    to subgraphs, and a silent inner node must not inherit its outer node's voice. A graph that
+    a node runs by itself is unknown here: its nodes count as that node's own work.
+    """
+
+    def __init__(self, graph: object, speaking: frozenset[str] = frozenset()) -> None:
+        """Raises TypeError for anything but a StateGraph, ValueError for an unknown node."""
+        if isinstance(graph, StateGraph):
+            graph = graph.compile()
+        if not isinstance(graph, CompiledStateGraph):
+            raise TypeError(f"a StateGraph is wanted, not {type(graph).__name__}")
+        self._speaking = speaking
+        self._nodes: dict[str, Declared] = {}
+        self.graph: CompiledStateGraph[Any, Any, Any, Any] = self._watched(graph, "")
+        if unknown := sorted(s for s in speaking if s.split("/")[0] not in self._nodes):
+            raise ValueError(f"the graph has no node {', '.join(unknown)}")
+        self.stages = sum(declared.stage for declared in self._nodes.values())
+        builder = graph.builder
+        self._keys = frozenset(
+            _fields(builder.input_schema) if builder.input_schema else builder.channels
+        )
+
+    def declared(self, path: str, metadata: Mapping[str, Any]) -> Declared:
+        """`metadata` is the run's own, with what it inherited."""
+        if known := self._nodes.get(path):
+            return known
+        return Declared(
+            bool(metadata.get("speaks")) or path in self._speaking,
+            metadata.get("stage") is not False and not path.split("/")[-1].startswith("__"),
+        )
+
+    def input(self, question: Question) -> dict[str, Any]:
+        """The state a run starts with: only the keys that the graph's schema has.
+
+        Messages get ids, so that what a run adds can be told from what it was given.
+        """
+        job = question.job
+        messages: list[BaseMessage] = [
+            HumanMessage(turn.content, id=f"{job.id}:{n}")
+            if turn.role == "user"
+            else AIMessage(turn.content, id=f"{job.id}:{n}")
+            for n, turn in enumerate(question.history)
+        ]
+        messages.append(HumanMessage(job.message, id=f"{job.id}:{len(messages)}"))
+        state = {
+            "message": job.message,
+            "messages": messages,
+            "chat_id": job.chat_id,
+            "job_id": job.id,
+            "user_id": job.user,
+            "metadata": dict(job.metadata),
+        }
+        return {key: value for key, value in state.items() if key in self._keys}
+
+    def _watched(self, graph: Any, above: str) -> Any:
+        """A copy of the graph, its nodes and static subgraphs watched; the user's stays as it is."""
+        nodes = {}
+        for name, node in graph.nodes.items():
+            path = above + name
+            if name.startswith("__"):
+                nodes[name] = node
+                continue
+            own = node.metadata or {}
+            self._nodes[path] = Declared(
+                bool(own.get("speaks")) or path in self._speaking, own.get("stage") is not False
+            )
+            inner = node.bound
+            if isinstance(inner, Pregel):
+                inner = self._watched(inner, f"{path}/")
+            watched = WatchedNode(inner, self.declared)
+            nodes[name] = node.copy({"bound": watched, "subgraphs": node.subgraphs})
+        return graph.copy({"nodes": nodes})
+
+
+def _fields(schema: type) -> list[str]:
+    return list(getattr(schema, "model_fields", None) or get_type_hints(schema))
+
+
+def path_of(namespace: str) -> str:
+    """`outer:task-id|inner:task-id` as `outer/inner`."""
+    return "/".join(part.split(":", 1)[0] for part in namespace.split("|") if part)

@@ -1,0 +1,126 @@
+"""A node as Sluice runs it: its model calls find the run, its writer names the node.
+
+LangGraph's `custom` stream does not say which node wrote, and a raw SDK call is seen by nobody.
+So every node's runnable is wrapped: while it runs, `current_node` is set, its `stream_writer` is
+ours, and the messages that a speaking node adds are remembered.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+from uuid import uuid4
+
+from langchain_core.messages import AIMessage, convert_to_messages
+from langchain_core.runnables import Runnable, RunnableConfig
+from langchain_core.runnables.config import var_child_runnable_config
+from langgraph.types import Command
+
+from application.model_calls import ModelCalls, NodeRun, current_node
+
+_RUNTIME = "__pregel_runtime"
+
+
+class _Declared(Protocol):
+    @property
+    def speaks(self) -> bool: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A token that a node wrote with `get_stream_writer()`, and the node run it came from."""
+
+    namespace: str
+    path: str
+    text: str
+
+
+@dataclass(slots=True, eq=False)
+class GraphRun:
+    """One run of the graph. `say` takes a written token, instead of LangGraph's own stream."""
+
+    calls: ModelCalls
+    given: frozenset[str]
+    say: Callable[[Written], None] | None = None
+    added: dict[str, AIMessage] = field(default_factory=dict)
+
+    def remember(self, output: object) -> None:
+        """Keeps the AI messages in a speaking node's output that the run was not given."""
+        for message in _ai_messages(output):
+            if message.id is None:
+                message.id = str(uuid4())
+            if message.id not in self.given:
+                self.added[message.id] = message
+
+
+current_run: ContextVar[GraphRun | None] = ContextVar("current_run", default=None)
+
+
+class WatchedNode(Runnable[Any, Any]):
+    """`declared` tells of a node by its path and its run's metadata."""
+
+    def __init__(
+        self,
+        bound: Runnable[Any, Any],
+        declared: Callable[[str, Mapping[str, Any]], _Declared],
+    ) -> None:
+        self._bound, self._declared = bound, declared
+
+    def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
+        raise TypeError("a watched graph runs asynchronously only")
+
+    async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
+        run = current_run.get()
+        if run is None or config is None:
+            return await self._bound.ainvoke(input, config, **kwargs)
+        metadata = config.get("metadata") or {}
+        namespace = str(metadata.get("langgraph_checkpoint_ns", ""))
+        path = "/".join(part.split(":", 1)[0] for part in namespace.split("|"))
+        speaks = self._declared(path, metadata).speaks
+        config = _with_writer(config, run.say, namespace, path if speaks else None)
+        node = current_node.set(NodeRun(run.calls, path, speaks))
+        child = var_child_runnable_config.set(config)
+        try:
+            output = await self._bound.ainvoke(input, config, **kwargs)
+        finally:
+            var_child_runnable_config.reset(child)
+            current_node.reset(node)
+        if speaks:
+            run.remember(output)
+        return output
+
+
+def _with_writer(
+    config: RunnableConfig,
+    say: Callable[[Written], None] | None,
+    namespace: str,
+    path: str | None,
+) -> RunnableConfig:
+    """`path` is None for a silent node."""
+    configurable = config.get("configurable", {})
+    runtime = configurable[_RUNTIME]
+    tell: Callable[[Written], None] = say or runtime.stream_writer
+
+    def write(chunk: Any) -> None:
+        text = chunk.get("token") if isinstance(chunk, Mapping) else None
+        if path is not None and isinstance(text, str) and text:
+            tell(Written(namespace, path, text))
+
+    ours = {_RUNTIME: replace(runtime, stream_writer=write)}
+    return {**config, "configurable": {**configurable, **ours}}
+
+
+def _ai_messages(output: object) -> Iterable[AIMessage]:
+    outputs = output if isinstance(output, list | tuple) else [output]
+    for one in outputs:
+        update = one.update if isinstance(one, Command) else one
+        messages = update.get("messages") if isinstance(update, Mapping) else update
+        if messages is None:
+            continue
+        if not isinstance(messages, list):
+            messages = [messages]
+        for message in messages:
+            if isinstance(message, AIMessage):
+                yield message
+            elif isinstance(message, Mapping) and "role" in message:
+                yield from (m for m in convert_to_messages([message]) if isinstance(m, AIMessage))

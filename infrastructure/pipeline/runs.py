@@ -1,0 +1,33 @@
+"""How a run of the graph starts, and how its errors leave: the same on both paths."""
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any
+
+from application.model_calls import ModelCalls
+from domain.chat import Question
+from domain.errors import ChatError, PipelineError
+from domain.events import Event
+from infrastructure.pipeline.graph import WatchedGraph
+from infrastructure.pipeline.nodes import GraphRun, current_run
+
+
+def start(graph: WatchedGraph, question: Question) -> tuple[dict[str, Any], GraphRun]:
+    """The input state, and the run as its nodes will find it through their context."""
+    state = graph.input(question)
+    given = frozenset(str(message.id) for message in state.get("messages", ()))
+    run = GraphRun(ModelCalls(question.job.model), given)
+    current_run.set(run)
+    return state, run
+
+
+async def translated(events: AsyncGenerator[Event, None]) -> AsyncGenerator[Event, None]:
+    """A node may raise anything: whatever is not ours already is a PipelineError."""
+    async with aclosing(events):
+        try:
+            async for event in events:
+                yield event
+        except ChatError:
+            raise
+        except Exception as error:
+            raise PipelineError from error

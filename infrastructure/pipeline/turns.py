@@ -1,0 +1,57 @@
+"""Who speaks now: node runs side by side take turns, in the order of their first token."""
+
+from domain.events import Token
+
+
+class Turns:
+    """A run is named by its LangGraph namespace; one inside another does not wait for it."""
+
+    def __init__(self) -> None:
+        self._speaking: list[str] = []
+        self._held: dict[str, list[Token]] = {}
+        self._ended: set[str] = set()
+        self.said: list[str] = []
+        self.node = ""
+
+    def say(self, namespace: str, token: Token) -> bool:
+        """True when the token may be told now; otherwise it is held until its turn."""
+        speaking = self._speaking
+        if not (speaking and speaking[-1] == namespace):
+            if speaking and not namespace.startswith(f"{speaking[-1]}|"):
+                self._held.setdefault(namespace, []).append(token)
+                return False
+            speaking.append(namespace)
+        self.said.append(token.content)
+        self.node = token.node
+        return True
+
+    def end(self, namespace: str) -> list[Token]:
+        """The run is over: what the next in turn said meanwhile."""
+        if namespace in self._held:
+            self._ended.add(namespace)
+        if namespace not in self._speaking:
+            return []
+        del self._speaking[self._speaking.index(namespace) :]
+        return self._release()
+
+    def finish(self) -> list[Token]:
+        """The graph is over: everything still held, in order."""
+        self._speaking.clear()
+        self._ended.update(self._held)
+        return self._release()
+
+    def _release(self) -> list[Token]:
+        told: list[Token] = []
+        for namespace in list(self._held):
+            if self._speaking and not namespace.startswith(f"{self._speaking[-1]}|"):
+                continue
+            tokens = self._held.pop(namespace)
+            told += tokens
+            if namespace in self._ended:
+                self._ended.discard(namespace)
+            else:
+                self._speaking.append(namespace)
+        self.said += [token.content for token in told]
+        if told:
+            self.node = told[-1].node
+        return told

@@ -1,0 +1,172 @@
+"""Every setting, read from the environment once, checked before anything starts."""
+
+import ipaddress
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from infrastructure.flags.rollout import Share
+
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1)]
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+def _listed(value: Any) -> Any:
+    return [part.strip() for part in value.split(",") if part.strip()] if value else ()
+
+
+Listed = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)]
+
+
+def _default_store() -> str:
+    data = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    return f"sqlite:///{Path(data) / 'sluice' / 'sluice.db'}"
+
+
+class WrongSetting(Exception):
+    """One line that names the variable."""
+
+
+class Settings(BaseSettings):
+    """Field names are the variables' names in lower case, without `SLUICE_`."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="SLUICE_", env_ignore_empty=True, extra="ignore", populate_by_name=True
+    )
+
+    enable_token_streaming: Annotated[Share, BeforeValidator(Share.parse)] = Field(
+        default=Share(100), validation_alias="ENABLE_TOKEN_STREAMING"
+    )
+    openai_api_key: str | None = Field(None, validation_alias="OPENAI_API_KEY", repr=False)
+    openai_base_url: str | None = Field(None, validation_alias="OPENAI_BASE_URL")
+    openai_model: str | None = Field(None, validation_alias="OPENAI_MODEL")
+    models: Listed = ()
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 8000
+    store: str = Field(default_factory=_default_store)
+    pipeline: str | None = None
+    speaking_nodes: Listed = ()
+    documents: Path | None = None
+
+    auth: Literal["none", "jwt", "trusted-header"] = "none"
+    allow_anonymous: bool = False
+    jwt_secret: str | None = Field(None, repr=False)
+    jwt_jwks: str | None = None
+    jwt_audience: str | None = None
+    jwt_issuer: str | None = None
+    trusted_proxies: Annotated[
+        tuple[Network, ...], NoDecode, BeforeValidator(_listed)
+    ] = (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128"))
+
+    connect_timeout: Seconds = 5
+    first_token_timeout: Seconds = 30
+    idle_timeout: Seconds = 30
+    total_timeout: Seconds = 600
+    upstream_retries: Annotated[int, Field(ge=0, le=10)] = 2
+
+    on_disconnect: str = "continue"
+    when_busy: Literal["enqueue", "reject", "interrupt"] = "enqueue"
+    retention: Seconds = 3600
+    max_running: Count = 64
+    max_queued: Count = 1000
+    user_running: Count = 3
+    user_queued: Count = 10
+    user_streams: Count = 100
+    max_message_bytes: Count = 65536
+    max_answer_bytes: Count = 4 * 1024 * 1024
+    shutdown_grace: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 30
+
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_format: Literal["console", "json"] | None = None
+    cors_origins: Listed = ()
+
+    @property
+    def offline(self) -> bool:
+        """Nobody named an upstream: the bundled offline model answers."""
+        return self.openai_api_key is None and self.openai_base_url is None
+
+    @property
+    def orphaned_after(self) -> float | None:
+        """Seconds without a reader until a job is cancelled; None: it runs on."""
+        return None if self.on_disconnect == "continue" else float(self.on_disconnect[7:])
+
+    @field_validator("on_disconnect")
+    @classmethod
+    def _disconnect(cls, value: str) -> str:
+        if value != "continue":
+            policy, _, seconds = value.partition(":")
+            if policy != "cancel" or not seconds.isascii() or not seconds.isdecimal():
+                raise ValueError("is continue, or cancel:SECONDS")
+        return value
+
+    @field_validator("store")
+    @classmethod
+    def _store(cls, value: str) -> str:
+        if value != "memory://" and not value.startswith("sqlite:///"):
+            raise ValueError("is memory:// or sqlite:///path.db")
+        if value == "sqlite:///":
+            raise ValueError("names no file: sqlite:///path.db")
+        return value
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if "*" in value:
+            raise ValueError("lists origins; * would let every site in with the user's cookies")
+        for origin in value:
+            scheme, _, rest = origin.partition("://")
+            if scheme not in {"http", "https"} or not rest or "/" in rest:
+                raise ValueError(f"{origin} is no origin, such as https://example.com")
+        return value
+
+    @field_validator("pipeline")
+    @classmethod
+    def _pipeline(cls, value: str | None) -> str | None:
+        module, _, factory = (value or "a:b").partition(":")
+        if not module or not factory:
+            raise ValueError("is module:factory")
+        return value
+
+
+def read_settings(**given: Any) -> Settings:
+    """Raises WrongSetting."""
+    try:
+        settings = Settings(**given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        variable = _variable(str(first["loc"][0]))
+        message = first["msg"].removeprefix("Value error, ")
+        raise WrongSetting(f"{variable}: {message}") from None
+    _check_together(settings)
+    return settings
+
+
+def _variable(field: str) -> str:
+    if field.isupper():
+        return field
+    alias = Settings.model_fields[field].validation_alias if field in Settings.model_fields else 0
+    return alias if isinstance(alias, str) else f"SLUICE_{field.upper()}"
+
+
+def _check_together(settings: Settings) -> None:
+    if not settings.offline and settings.openai_model is None:
+        raise WrongSetting("OPENAI_MODEL: is required once a key or a base URL is set")
+    if settings.auth == "jwt" and not (settings.jwt_secret or settings.jwt_jwks):
+        raise WrongSetting("SLUICE_JWT_SECRET: jwt needs it, or SLUICE_JWT_JWKS")
+    if settings.auth == "none" and not settings.allow_anonymous and not _loopback(settings.host):
+        raise WrongSetting(
+            f"SLUICE_AUTH: none would open {settings.host} to everybody;"
+            " set it, or SLUICE_ALLOW_ANONYMOUS=true"
+        )
+
+
+def _loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

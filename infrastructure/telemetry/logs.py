@@ -1,0 +1,35 @@
+"""Log lines for people or for machines. No level ever prints a prompt, an answer or a secret."""
+
+import logging
+import sys
+from typing import Literal
+
+import structlog
+
+_TALKATIVE = ("sse_starlette", "httpx2", "httpcore2", "openai", "langsmith", "aiosqlite", "asyncio")
+"""Loggers that print bodies, chunks or rows when they are asked to be verbose."""
+
+
+def configure_logs(level: str, log_format: Literal["console", "json"] | None) -> None:
+    """`None` is `console` on a terminal, else `json`. Everything goes to standard error."""
+    console = log_format == "console" or (log_format is None and sys.stderr.isatty())
+    shared: list[structlog.typing.Processor] = [
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    renderer: structlog.typing.Processor = (
+        structlog.dev.ConsoleRenderer() if console else structlog.processors.JSONRenderer()
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level)
+    for name in _TALKATIVE:
+        logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
