@@ -57,7 +57,7 @@ async function openChat(id) {
   complain(null);
   messages.replaceChildren();
   find("welcome").hidden = id !== null;
-  setTitle(id === null ? "New chat" : "");
+  setTitle(id === null ? "New chat" : "Chat");
   chats.mark();
   if (id !== null) await guarded(() => load(id));
 }
@@ -83,7 +83,7 @@ async function load(id) {
 
 function setTitle(title) {
   find("title").textContent = title;
-  document.title = title ? `${title} · Sluice` : "Sluice";
+  document.title = `${title} · Sluice`;
 }
 
 function attach(view, { job, url = api.eventsOf(job), running = true, askedAt = null }) {
