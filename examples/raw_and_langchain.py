@@ -25,6 +25,7 @@ from openai import AsyncOpenAI
 
 from domain.ports import LLMClientPort
 from infrastructure.llm.langchain_runnable_wrapper import LangChainOpenAIRunnable
+from infrastructure.llm.upstream import ChatCompletions, Upstream
 
 
 class State(TypedDict, total=False):
@@ -35,7 +36,9 @@ class State(TypedDict, total=False):
 def build(llm: LLMClientPort) -> StateGraph[State]:  # noqa: ARG001 -- it brings its own clients
     sdk = AsyncOpenAI()
     model = os.environ["OPENAI_MODEL"]
-    chat = LangChainOpenAIRunnable(client=sdk, model=model)  # or ChatOpenAI, or any other
+    upstream = Upstream(str(sdk.base_url), sdk.api_key, model)
+    # Any LangChain chat model will do, `ChatOpenAI(model=model)` for one; this one comes along.
+    chat = LangChainOpenAIRunnable(completions=ChatCompletions(upstream))
 
     async def answer(state: State) -> State:
         write = get_stream_writer()

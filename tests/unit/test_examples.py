@@ -1,0 +1,98 @@
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack
+from typing import Any
+
+import pytest
+from langchain_core.messages import AIMessageChunk
+from langgraph.graph import StateGraph
+from openai import AsyncOpenAI
+
+from examples import minimal, raw_and_langchain
+from infrastructure.llm.openai_client import OpenAILLMClient
+from infrastructure.llm.upstream import ChatCompletions, Upstream
+from infrastructure.offline_model.replies import Break, Reply
+from infrastructure.offline_model.server import OfflineModel
+
+
+@pytest.fixture
+async def model(monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[OfflineModel, None]:
+    """A graph has no end at which to close its clients; here the tests know one."""
+    async with OfflineModel(pace=0) as model, AsyncExitStack() as clients:
+        monkeypatch.setenv("OPENAI_BASE_URL", model.base_url)
+        monkeypatch.setenv("OPENAI_API_KEY", "none")
+        monkeypatch.setenv("OPENAI_MODEL", "offline")
+
+        def sdk() -> AsyncOpenAI:
+            client = AsyncOpenAI()
+            clients.push_async_callback(client.close)
+            return client
+
+        def completions(upstream: Upstream) -> ChatCompletions:
+            return closed_by(clients, upstream)
+
+        monkeypatch.setattr(raw_and_langchain, "AsyncOpenAI", sdk)
+        monkeypatch.setattr(raw_and_langchain, "ChatCompletions", completions)
+        yield model
+
+
+def closed_by(clients: AsyncExitStack, upstream: Upstream) -> ChatCompletions:
+    client = ChatCompletions(upstream)
+    clients.push_async_callback(client.aclose)
+    return client
+
+
+@pytest.fixture
+async def llm(model: OfflineModel) -> AsyncGenerator[OpenAILLMClient, None]:
+    async with AsyncExitStack() as clients:
+        yield OpenAILLMClient(closed_by(clients, Upstream(model.base_url, "none", "offline")))
+
+
+async def heard(graph: StateGraph[Any]) -> list[str]:
+    """What LangGraph hears of the run: written tokens, and pieces of chat models."""
+    said: list[str] = []
+    parts = graph.compile().astream(
+        {"message": "Hi"}, stream_mode=["custom", "messages"], version="v2"
+    )
+    async for part in parts:
+        match part["type"], part["data"]:
+            case "custom", {"token": token}:
+                said.append(token)
+            case "messages", (AIMessageChunk(text=str(text)), _) if text:
+                said.append(text)
+    return said
+
+
+async def test_the_raw_sdk_and_a_langchain_model_are_both_heard(
+    model: OfflineModel, llm: OpenAILLMClient
+) -> None:
+    model.script(Reply(["무색 ", "페트병"]), Reply(["And ", "why?"]))
+    graph = raw_and_langchain.build(llm)
+    assert await heard(graph) == ["무색 ", "페트병", "\n\n", "And ", "why?"]
+
+
+async def test_the_raw_sdk_does_not_pass_off_half_an_answer_as_one(
+    model: OfflineModel, llm: OpenAILLMClient
+) -> None:
+    model.script(Reply(["Half", Break.END]))
+    with pytest.raises(ConnectionError):
+        await heard(raw_and_langchain.build(llm))
+
+
+async def test_the_minimal_graph_answers(model: OfflineModel, llm: OpenAILLMClient) -> None:
+    model.script(Reply(["Hel", "lo"]))
+    final = await minimal.build(llm).compile().ainvoke({"message": "Hi"})
+    assert final["answer"] == "Hello"
+
+
+@pytest.mark.parametrize(
+    ("build", "speaking"),
+    [
+        (minimal.build, ["answer"]),
+        (raw_and_langchain.build, ["answer", "follow_up"]),
+    ],
+)
+async def test_the_examples_declare_who_speaks(
+    build: Any, speaking: list[str], llm: OpenAILLMClient
+) -> None:
+    nodes = build(llm).nodes
+    assert [name for name, node in nodes.items() if node.metadata["speaks"]] == speaking
