@@ -37,14 +37,12 @@ function setRunning(job) {
   runningJob = job;
   if (job === null && document.activeElement === find("stop")) message.focus();
   find("stop").hidden = job === null;
-  find("stop").disabled = false;
   find("send").hidden = job !== null;
 }
 
 function append(row) {
   find("welcome").hidden = true;
   messages.append(row);
-  return row;
 }
 
 function scrollToEnd() {
@@ -193,10 +191,7 @@ message.addEventListener("keydown", (event) => {
 
 message.addEventListener("input", resize);
 
-find("stop").addEventListener("click", () => {
-  find("stop").disabled = true;
-  guarded(() => api.cancel(runningJob)).finally(() => { find("stop").disabled = false; });
-});
+find("stop").addEventListener("click", () => guarded(() => api.cancel(runningJob)));
 
 find("ideas").addEventListener("click", ({ target }) => {
   if (target.tagName !== "BUTTON") return;
