@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from importlib import import_module
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from dependency_injector import containers, providers
 from dependency_injector.providers import Callable as Call
@@ -94,32 +94,41 @@ def bounds_of(settings: Settings) -> Bounds:
     )
 
 
-def graph_of(settings: Settings, llm: LLMClientPort) -> WatchedGraph:
-    """Calls the pipeline's factory, once per path. Raises WrongSetting."""
+GraphFactory = Callable[[LLMClientPort], object]
+
+
+def factory_of(settings: Settings) -> GraphFactory:
+    """The user's own graph factory, or the bundled one. Raises WrongSetting."""
+    if settings.pipeline is None:
+        try:
+            documents = Documents(settings.documents or bundled_documents())
+        except ValueError as error:
+            raise WrongSetting(f"SLUICE_DOCUMENTS: {error}") from error
+        return lambda llm: bundled.build(llm, documents)
+    module, _, name = settings.pipeline.partition(":")
     try:
-        return WatchedGraph(_built(settings, llm), frozenset(settings.speaking_nodes))
+        factory: GraphFactory = getattr(import_module(module), name)
+    except Exception as error:  # importing runs the user's code, which may raise anything
+        raise WrongSetting(f"SLUICE_PIPELINE: {_told(error)}") from error
+    return factory
+
+
+def graph_of(settings: Settings, factory: GraphFactory, llm: LLMClientPort) -> WatchedGraph:
+    """Calls the factory, once per path. Raises WrongSetting."""
+    try:
+        graph = factory(llm)
+    except Exception as error:  # like the import: the user's code
+        raise WrongSetting(f"SLUICE_PIPELINE: {_told(error)}") from error
+    try:
+        return WatchedGraph(graph, frozenset(settings.speaking_nodes))
     except TypeError as error:
         raise WrongSetting(f"SLUICE_PIPELINE: {error}") from error
     except ValueError as error:
         raise WrongSetting(f"SLUICE_SPEAKING_NODES: {error}") from error
 
 
-def _built(settings: Settings, llm: LLMClientPort) -> object:
-    if settings.pipeline is None:
-        return bundled.build(llm, documents_of(settings))
-    module, _, name = settings.pipeline.partition(":")
-    try:
-        factory = getattr(import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise WrongSetting(f"SLUICE_PIPELINE: {error}") from error
-    return factory(llm)
-
-
-def documents_of(settings: Settings) -> Documents:
-    try:
-        return Documents(settings.documents or bundled_documents())
-    except ValueError as error:
-        raise WrongSetting(f"SLUICE_DOCUMENTS: {error}") from error
+def _told(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
 def bundled_documents() -> Path:
@@ -142,10 +151,14 @@ class Container(containers.DeclarativeContainer):
     )
     offline: Provider[bool] = Call(lambda url: url is not None, offline_url)
 
+    graph = Singleton(factory_of, settings)
+    raw_graph = Singleton(graph_of, settings, graph, raw_client)
+    wrapped_graph = Singleton(graph_of, settings, graph, wrapped_client)
+
     pipeline: Provider[PipelinePort] = Selector(
         path_of_current_job,
-        A1=Singleton(StagePath, Singleton(graph_of, settings, raw_client), offline=offline),
-        A2=Singleton(TokenPath, Singleton(graph_of, settings, wrapped_client), offline=offline),
+        A1=Singleton(StagePath, raw_graph, offline=offline),
+        A2=Singleton(TokenPath, wrapped_graph, offline=offline),
     )
 
     database: Provider[Database] = Singleton(database_of, settings)
@@ -185,6 +198,7 @@ class Container(containers.DeclarativeContainer):
 
 def build_every_path(container: Container) -> None:
     """Raises WrongSetting now rather than at the first question."""
-    for name in ("A1", "A2"):
-        _path.set(cast(ExecutionPath, name))
+    paths: tuple[ExecutionPath, ...] = ("A1", "A2")
+    for path in paths:
+        _path.set(path)
         container.pipeline()

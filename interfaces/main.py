@@ -1,0 +1,135 @@
+"""Settings -> container -> app -> server: where everything is put together, and taken apart."""
+
+import asyncio
+import gc
+import os
+import socket
+import sys
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+from infrastructure.settings import Settings, WrongSetting, read_settings
+from infrastructure.telemetry.logs import configure_logs
+
+_WRONG = 2
+"""Exit status for what an operator has to mend."""
+
+_CUT = 5
+"""Seconds a connection may take to notice that its stream has ended."""
+
+
+def run_server(**given: Any) -> int:
+    """Serves until it is told to stop. Returns the exit status."""
+    try:
+        settings = read_settings(**given)
+        listener = _listen(settings.host, settings.port)
+    except WrongSetting as error:
+        return _refused(error)
+    configure_logs(settings.log_level, settings.log_format)
+    sys.path.insert(0, str(Path.cwd()))
+    import uvloop
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        try:
+            runner.run(_serve(settings, listener))
+        except WrongSetting as error:
+            return _refused(error)
+    return 0
+
+
+def run_model(host: str, port: int, pace: float, fault: str | None) -> int:
+    """Runs the offline model alone, until interrupted. Returns the exit status."""
+    from infrastructure.offline_model.faults import Fault
+    from infrastructure.offline_model.server import OfflineModel
+
+    async def serve() -> None:
+        model = OfflineModel(pace=pace, fault=Fault(fault) if fault else None)
+        try:
+            base_url = await model.start(host, port)
+        except OSError as error:
+            raise WrongSetting(f"--port: {host}:{port}: {error.strerror}") from error
+        print(f"The offline model listens: OPENAI_BASE_URL={base_url}", flush=True)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await model.aclose()
+
+    try:
+        asyncio.run(serve())
+    except (WrongSetting, ValueError) as error:
+        return _refused(error)
+    except KeyboardInterrupt:
+        pass
+    return 0
+
+
+async def _serve(settings: Settings, listener: socket.socket) -> None:
+    async with AsyncExitStack() as stack:
+        offline_url = _start_offline_model(stack) if settings.offline else None
+        # Imported late: a wrong setting or a taken port is told before the libraries load.
+        from interfaces.service import Service
+
+        service = Service(settings, offline_url)
+        await stack.enter_async_context(service)
+        server = service.server(listener, cut=_CUT)
+        _settle_collector()
+        print(_banner(settings, listener), flush=True)
+        await server.serve([listener])
+
+
+def _start_offline_model(stack: AsyncExitStack) -> str:
+    from infrastructure.offline_model.thread import OfflineModelThread
+
+    thread = OfflineModelThread()
+    url = thread.start()
+    stack.callback(thread.stop)
+    # A graph that calls the SDK by itself shall find the same model.
+    os.environ |= {"OPENAI_BASE_URL": url, "OPENAI_API_KEY": "offline"}
+    os.environ.setdefault("OPENAI_MODEL", "sluice-offline")
+    return url
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """Bound before anything else, so that a taken port is told at once."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM
+        )[0]
+        listener = socket.socket(family, kind, protocol)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+    except OSError as error:
+        name = "SLUICE_HOST" if isinstance(error, socket.gaierror) else "SLUICE_PORT"
+        raise WrongSetting(f"{name}: {host}:{port}: {error.strerror}") from error
+    listener.listen(2048)
+    return listener
+
+
+def _settle_collector() -> None:
+    """What is loaded now stays: the collector need not walk it again at every few tokens."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
+
+
+def _banner(settings: Settings, listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    model = (
+        "the bundled offline model (it quotes documents; set OPENAI_API_KEY for a real one)"
+        if settings.offline
+        else f"{settings.openai_model} at {settings.openai_base_url or 'api.openai.com'}"
+    )
+    share = settings.enable_token_streaming.percent
+    return (
+        f"Sluice serves at {address}\n"
+        f"  model:           {model}\n"
+        f"  token streaming: {share:g} % of users take A2\n"
+        f"  store:           {settings.store}"
+    )
+
+
+def _refused(error: Exception) -> int:
+    print(f"sluice: {error}", file=sys.stderr)
+    return _WRONG

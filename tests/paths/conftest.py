@@ -1,0 +1,112 @@
+"""Both paths over the same graph: the real SDK, a real server on a socket, no invented event."""
+
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from application.ports import PipelinePort
+from domain.chat import Job, Question, Turn
+from domain.events import Done, Event, Reset, StageCompleted, StageStarted, Token
+from domain.ports import LLMClientPort
+from infrastructure.llm.langchain_adapter import LangChainLLMAdapter
+from infrastructure.llm.langchain_runnable_wrapper import LangChainOpenAIRunnable
+from infrastructure.llm.openai_client import OpenAILLMClient
+from infrastructure.llm.upstream import ChatCompletions, Upstream
+from infrastructure.offline_model.server import OfflineModel
+from infrastructure.pipeline.graph import WatchedGraph
+from infrastructure.pipeline.stage_path import StagePath
+from infrastructure.pipeline.token_path import TokenPath
+
+Build = Callable[..., Any]
+
+
+def question(text: str = "Tell me", *history: Turn, model: str | None = None) -> Question:
+    return Question(Job("job", "chat", "ann", "A2", text, "request", model=model), history)
+
+
+@dataclass
+class Told:
+    """What one run said, folded like a client does."""
+
+    events: list[Event] = field(default_factory=list)
+
+    @property
+    def done(self) -> Done:
+        assert isinstance(self.events[-1], Done)
+        return self.events[-1]
+
+    @property
+    def tokens(self) -> list[Token]:
+        return [event for event in self.events if isinstance(event, Token)]
+
+    @property
+    def text(self) -> str:
+        pieces: list[str] = []
+        for event in self.events:
+            if isinstance(event, Reset):
+                pieces.clear()
+            elif isinstance(event, Token):
+                pieces.append(event.content)
+        return "".join(pieces)
+
+    @property
+    def stages(self) -> list[str]:
+        """`+name` for a start, `-name` for an end."""
+        marks = {StageStarted: "+", StageCompleted: "-"}
+        return [
+            marks[type(event)] + event.stage
+            for event in self.events
+            if isinstance(event, StageStarted | StageCompleted)
+        ]
+
+
+@dataclass
+class Path:
+    name: str
+    model: OfflineModel
+    completions: ChatCompletions
+
+    @property
+    def speaks(self) -> bool:
+        return self.name != "A1"
+
+    def llm(self) -> LLMClientPort:
+        if self.name == "A1":
+            return OpenAILLMClient(self.completions)
+        return LangChainLLMAdapter(self.chat_model())
+
+    def chat_model(self) -> LangChainOpenAIRunnable:
+        return LangChainOpenAIRunnable(completions=self.completions)
+
+    def pipeline(self, build: Build, *, speaking: frozenset[str] = frozenset()) -> PipelinePort:
+        graph = WatchedGraph(build(self.llm()), speaking)
+        return StagePath(graph) if self.name == "A1" else TokenPath(graph)
+
+    async def tell(self, build: Build, asked: Question | None = None, **options: Any) -> Told:
+        """Runs the graph to its end and checks what holds for every run."""
+        told = Told()
+        async with self.running(build, asked, **options) as events:
+            async for event in events:
+                told.events.append(event)
+        if self.speaks:
+            assert told.text == told.done.answer
+        else:
+            assert told.tokens == []
+        assert all(token.content for token in told.tokens)
+        return told
+
+    def running(
+        self, build: Build, asked: Question | None = None, **options: Any
+    ) -> "aclosing[AsyncGenerator[Event, None]]":
+        return aclosing(self.pipeline(build, **options).run(asked or question()))
+
+
+@pytest.fixture(params=["A1", "A2"])
+async def path(request: pytest.FixtureRequest, model: OfflineModel) -> AsyncIterator[Path]:
+    completions = ChatCompletions(Upstream(model.base_url, "x", "m"))
+    yield Path(request.param, model, completions)
+    await completions.aclose()
+    assert model.opened == model.closed
