@@ -10,9 +10,9 @@ from domain.errors import UpstreamTimeout
 class Deadline:
     """Entered around each wait; raises UpstreamTimeout when a wait outlasts it.
 
-    At first one deadline spans all waits, counted from construction; after `restart` each wait
-    has its own. What happens between waits never counts, so a slow consumer is no timeout. As
-    with `asyncio.timeout`, a cancellation from outside stays one.
+    At first one deadline spans all waits, counted from construction. What happens between
+    waits never raises, so a slow consumer is no timeout. As with `asyncio.timeout`, a
+    cancellation from outside stays one.
 
     The timer is not moved with every wait: when it goes off it looks how long the present wait
     has lasted and sets itself again. A token costs it two attribute stores.
@@ -43,10 +43,11 @@ class Deadline:
     def remaining(self) -> float:
         return self._since + self._seconds - self._loop.time()
 
-    def restart(self, seconds: float) -> None:
-        """From now on each wait may last this long."""
+    def allow(self, seconds: float, *, each_wait: bool) -> None:
+        """A new deadline from now on, for each wait by itself or for all of them."""
         self._timer.cancel()
-        self._seconds, self._each_wait = seconds, True
+        self._seconds, self._each_wait = seconds, each_wait
+        self._since = self._loop.time()
         self._timer = self._loop.call_later(seconds, self._look)
 
     def close(self) -> None:

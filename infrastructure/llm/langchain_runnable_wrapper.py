@@ -36,8 +36,7 @@ class LangChainOpenAIRunnable(BaseChatModel):
     """Streams whether asked to or not; LangChain reports each token to its callbacks.
 
     Options (`temperature`, `max_tokens`, …) are bound or given per call; those that are None
-    are not sent, as real servers refuse null. The model is the job's own unless `model` is
-    among them.
+    are not sent.
     """
 
     completions: ChatCompletions = Field(exclude=True, repr=False)
@@ -74,12 +73,9 @@ class LangChainOpenAIRunnable(BaseChatModel):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,  # noqa: ARG002 core reports
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
-        options = {key: value for key, value in kwargs.items() if value is not None}
-        if stop:
-            options["stop"] = stop
         usage = finish_reason = None
         said = convert_to_openai_messages(messages)
-        async with aclosing(self.completions.stream(said, **options)) as deltas:
+        async with aclosing(self.completions.stream(said, stop=stop, **kwargs)) as deltas:
             async for delta in deltas:
                 usage = delta.usage or usage
                 finish_reason = delta.finish_reason or finish_reason

@@ -36,7 +36,7 @@ class OpenAILLMClient:
     async def call_tool(
         self, prompt: Prompt, tools: Sequence[Tool], *, system: str | None = None
     ) -> ToolCall | str:
-        answer = await self._answer(prompt, system, tools=tools)
+        answer = await self._answer(prompt, system, tools=list(map(dict, tools)))
         return answer.tool_call() or answer.text
 
     async def _answer(self, prompt: Prompt, system: str | None, **options: Any) -> Answer:

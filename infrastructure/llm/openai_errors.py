@@ -6,6 +6,7 @@ The domain errors carry no text of the upstream: what it said stays in `__cause_
 import json
 import ssl
 
+import aiohttp
 import anyio
 import httpx2
 import openai
@@ -14,10 +15,11 @@ from domain import errors
 
 BROKEN_BODY: tuple[type[Exception], ...] = (
     httpx2.RequestError,
+    aiohttp.ClientError,
     ssl.SSLError,
     anyio.EndOfStream,
 )
-"""What reading a body raises. The last two come through httpx2 unmapped, as the SDK knows too."""
+"""What reading a body raises. The last three are those that a transport did not translate."""
 
 UPSTREAM_FAILURES: tuple[type[Exception], ...] = (
     openai.OpenAIError,
@@ -25,21 +27,18 @@ UPSTREAM_FAILURES: tuple[type[Exception], ...] = (
     json.JSONDecodeError,
     UnicodeDecodeError,
 )
-"""What a client of the SDK may raise, another one than ours included."""
-
-_RATE_LIMITED = 429
-_AUTH = (401, 403)
+"""What any client built on the SDK may raise, other people's chat models included."""
 
 _BY_CLASS: tuple[tuple[type[Exception], type[errors.UpstreamError]], ...] = (
-    (openai.APITimeoutError, errors.UpstreamTimeout),
     (openai.APIConnectionError, errors.UpstreamUnavailable),
     (openai.LengthFinishReasonError, errors.UpstreamTruncated),
     (openai.ContentFilterFinishReasonError, errors.UpstreamBadResponse),
     (openai.APIResponseValidationError, errors.UpstreamBadResponse),
+    (openai.OpenAIError, errors.UpstreamError),
     (httpx2.DecodingError, errors.UpstreamBadResponse),
+    (aiohttp.ClientResponseError, errors.UpstreamBadResponse),  # an answer that is no HTTP
     (json.JSONDecodeError, errors.UpstreamBadResponse),
     (UnicodeDecodeError, errors.UpstreamBadResponse),
-    (openai.OpenAIError, errors.UpstreamError),
 )
 
 
@@ -47,17 +46,29 @@ def of_failure(failure: Exception) -> errors.UpstreamError:
     """For `raise of_failure(failure) from failure`."""
     if isinstance(failure, openai.APIStatusError):
         return _of_status(failure.status_code)
+    if isinstance(failure, openai.APITimeoutError) and _ran_out_of_time(failure):
+        return errors.UpstreamTimeout()
     found = (mine for theirs, mine in _BY_CLASS if isinstance(failure, theirs))
     return next(found, errors.UpstreamDisconnected)()
 
 
+def _ran_out_of_time(failure: BaseException) -> bool:
+    """The SDK's aiohttp transport calls a broken connection a timeout too; its cause tells."""
+    while failure.__cause__ is not None:
+        failure = failure.__cause__
+    return isinstance(failure, TimeoutError | httpx2.TimeoutException | openai.APITimeoutError)
+
+
 def _of_status(status: int) -> errors.UpstreamError:
-    if status in _AUTH:
-        return errors.UpstreamAuth(f"status {status}")
-    if status == _RATE_LIMITED:
-        return errors.UpstreamRateLimited(f"status {status}")
-    if status >= 500:
-        return errors.UpstreamUnavailable(f"status {status}")
-    if status < 400:
-        return errors.UpstreamBadResponse(f"status {status}")
-    return errors.UpstreamError(f"status {status}")
+    said = f"status {status}"
+    match status:
+        case 401 | 403:
+            return errors.UpstreamAuth(said)
+        case 429:
+            return errors.UpstreamRateLimited(said)
+        case _ if status >= 500:
+            return errors.UpstreamUnavailable(said)
+        case _ if status >= 400:
+            return errors.UpstreamError(said)
+        case _:
+            return errors.UpstreamBadResponse(said)

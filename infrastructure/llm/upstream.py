@@ -5,10 +5,10 @@ from contextlib import aclosing, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import Any, cast
 
 import httpx2
-from openai import AsyncOpenAI, AsyncStream, OpenAIError
+from openai import AsyncOpenAI, AsyncStream, DefaultAioHttpClient
 
 from application.model_calls import current_node
 from domain.chat import now
@@ -20,10 +20,12 @@ from domain.errors import (
 
 from .deadline import Deadline
 from .decoding import Delta, DeltaDecoder
-from .openai_errors import BROKEN_BODY, of_failure
+from .openai_errors import BROKEN_BODY, UPSTREAM_FAILURES, of_failure
 
-_EVENT_STREAM = "text/event-stream"
 _KEEPALIVE_SECONDS = 30.0
+_UNLIMITED = 0
+"""As aiohttp says it (None would mean its default of 100 to the SDK's transport, and calls would
+queue in silence): how many jobs run at once is bounded elsewhere."""
 _TAIL_SECONDS = 1.0
 """How long after its finish reason an answer may go on, with its usage and its end."""
 
@@ -67,21 +69,26 @@ class ChatCompletions:
     async def stream(
         self, messages: Sequence[Mapping[str, Any]], **options: Any
     ) -> AsyncGenerator[Delta, None]:
-        """The deltas of one call, in the model of the job it is made for.
+        """The deltas of one call, asked of the job's own model if `options` name none.
 
         Ends only after a finish reason, else raises UpstreamTruncated or what went wrong.
         Closing it closes the connection.
         """
         deadline = Deadline(self._upstream.first_token_timeout)
         try:
-            response = await self._open({"messages": messages, **options}, deadline)
+            response = await self._open(messages, options, deadline)
             async with aclosing(response), aclosing(self._deltas(response, deadline)) as deltas:
                 async for delta in deltas:
                     yield delta
         finally:
             deadline.close()
 
-    async def _open(self, body: Mapping[str, Any], deadline: Deadline) -> httpx2.Response:
+    async def _open(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        options: Mapping[str, Any],
+        deadline: Deadline,
+    ) -> httpx2.Response:
         calling = _calling.set(deadline)
         try:
             with deadline:
@@ -89,7 +96,9 @@ class ChatCompletions:
                     "/chat/completions",
                     body={
                         "model": _model_of_job() or self._upstream.model,
-                        **body,
+                        "messages": messages,
+                        # Real servers refuse a null where a setting is meant to be left out.
+                        **{key: value for key, value in options.items() if value is not None},
                         "stream": True,
                         "stream_options": {"include_usage": True},
                     },
@@ -97,7 +106,7 @@ class ChatCompletions:
                     stream=True,
                     stream_cls=AsyncStream[object],
                 )
-        except OpenAIError as failure:
+        except UPSTREAM_FAILURES as failure:
             raise of_failure(failure) from failure
         finally:
             _calling.reset(calling)
@@ -106,22 +115,27 @@ class ChatCompletions:
     async def _deltas(
         self, response: httpx2.Response, deadline: Deadline
     ) -> AsyncGenerator[Delta, None]:
-        if response.headers.get("content-type", "").partition(";")[0].strip() != _EVENT_STREAM:
-            raise UpstreamBadResponse("no event stream")
         decoder = DeltaDecoder()
         begun = ended = False
-        reads = response.aiter_bytes()
-        while (read := await _next(reads, deadline, decoder)) is not None:
-            for delta in decoder.feed(read):
-                if not begun and (delta.text or delta.tool_calls or delta.finish_reason):
-                    begun = True
-                    deadline.restart(self._upstream.idle_timeout)
-                yield delta
-            if decoder.finished and not ended:
-                ended = True
-                deadline.restart(_TAIL_SECONDS)
+        async with aclosing(_reads_of(response)) as reads:
+            while (read := await _next(reads, deadline, decoder)) is not None:
+                for delta in decoder.feed(read):
+                    if not begun and (delta.text or delta.tool_calls or delta.finish_reason):
+                        begun = True
+                        deadline.allow(self._upstream.idle_timeout, each_wait=True)
+                    yield delta
+                if decoder.finished and not ended:
+                    ended = True
+                    deadline.allow(_TAIL_SECONDS, each_wait=False)
         if not decoder.finished:
             raise UpstreamTruncated("no finish reason")
+
+
+def _reads_of(response: httpx2.Response) -> AsyncGenerator[bytes, None]:
+    content_type, _, _ = response.headers.get("content-type", "").partition(";")
+    if content_type.strip().lower() != "text/event-stream":
+        raise UpstreamBadResponse("no event stream")
+    return cast("AsyncGenerator[bytes, None]", response.aiter_bytes())
 
 
 async def _next(
@@ -146,15 +160,11 @@ def _model_of_job() -> str | None:
 
 
 def _http_client(upstream: Upstream) -> httpx2.AsyncClient:
-    return httpx2.AsyncClient(
-        # Everything but connecting is timed by Deadline, for the call as a whole.
+    """The SDK's aiohttp transport: per token it takes little more than half of httpx2's time."""
+    return DefaultAioHttpClient(
+        # Everything but connecting is timed by Deadline, over the call as a whole.
         timeout=httpx2.Timeout(None, connect=upstream.connect_timeout),
-        # Unbounded: how many jobs run at once is bounded elsewhere, and no call may queue here.
-        limits=httpx2.Limits(
-            max_connections=None,
-            max_keepalive_connections=100,
-            keepalive_expiry=_KEEPALIVE_SECONDS,
-        ),
+        limits=httpx2.Limits(max_connections=_UNLIMITED, keepalive_expiry=_KEEPALIVE_SECONDS),
         # A redirect would carry the whole prompt to wherever it points.
         follow_redirects=False,
         event_hooks={"response": [_refuse_hopeless_wait]},
@@ -166,17 +176,16 @@ _calling: ContextVar[Deadline] = ContextVar("_calling")
 
 async def _refuse_hopeless_wait(response: httpx2.Response) -> None:
     """Keeps the SDK from waiting for a retry when that can only end in a timeout."""
-    wait = _retry_after(response.headers)
-    if wait is not None and wait >= _calling.get().remaining:
+    if _retry_after(response.headers) >= _calling.get().remaining:
         response.headers["x-should-retry"] = "false"
 
 
-def _retry_after(headers: httpx2.Headers) -> float | None:
-    if (given := headers.get("retry-after")) is None:
-        return None
-    try:
-        return float(given)
-    except ValueError:
-        with suppress(ValueError):
-            return (parsedate_to_datetime(given) - now()).total_seconds()
-    return None
+def _retry_after(headers: httpx2.Headers) -> float:
+    """In seconds, as the SDK reads it: milliseconds, else seconds, else a date; 0 without."""
+    with suppress(KeyError, ValueError):
+        return float(headers["retry-after-ms"]) / 1000
+    with suppress(KeyError, ValueError):
+        return float(headers["retry-after"])
+    with suppress(KeyError, ValueError, TypeError):
+        return (parsedate_to_datetime(headers["retry-after"]) - now()).total_seconds()
+    return 0
