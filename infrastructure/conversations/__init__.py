@@ -1,0 +1,1 @@
+"""Stores of chats and messages: one contract suite for all of them."""

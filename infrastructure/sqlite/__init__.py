@@ -1,0 +1,1 @@
+"""The one database file of an embedded service."""

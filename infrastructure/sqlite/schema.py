@@ -1,0 +1,88 @@
+"""The tables, as steps from an empty file to the newest version. Steps are only ever added.
+
+Times are microseconds since 1970, UTC. A chat's id belongs to its user: two users may use the
+same one.
+"""
+
+from datetime import UTC, datetime, timedelta
+
+APPLICATION_ID = 0x534C4943
+"""Marks the file as Sluice's."""
+
+STEPS: tuple[tuple[str, ...], ...] = (
+    (
+        """CREATE TABLE chats (
+            key INTEGER PRIMARY KEY,
+            user TEXT NOT NULL,
+            id TEXT NOT NULL,
+            title TEXT,
+            created_at INTEGER NOT NULL,
+            UNIQUE (user, id))""",
+        "CREATE INDEX chats_by_age ON chats (user, created_at, id)",
+        # A turn is a question with its answers: a retried question has several jobs.
+        """CREATE TABLE messages (
+            key INTEGER PRIMARY KEY,
+            chat INTEGER NOT NULL REFERENCES chats ON DELETE CASCADE,
+            turn INTEGER NOT NULL,
+            id TEXT NOT NULL,
+            role TEXT NOT NULL,
+            content TEXT NOT NULL,
+            job_id TEXT NOT NULL,
+            status TEXT NOT NULL,
+            created_at INTEGER NOT NULL,
+            UNIQUE (job_id, role))""",
+        "CREATE INDEX messages_of_chat ON messages (chat, turn, key)",
+        """CREATE TABLE turns (
+            job_id TEXT PRIMARY KEY,
+            chat INTEGER NOT NULL REFERENCES chats ON DELETE CASCADE,
+            turn INTEGER NOT NULL) WITHOUT ROWID""",
+        "CREATE INDEX turns_of_chat ON turns (chat)",
+        """CREATE TABLE claims (
+            user TEXT NOT NULL,
+            key TEXT NOT NULL,
+            fingerprint TEXT NOT NULL,
+            job_id TEXT NOT NULL,
+            chat_id TEXT NOT NULL,
+            path TEXT NOT NULL,
+            created_at INTEGER NOT NULL,
+            PRIMARY KEY (user, key)) WITHOUT ROWID""",
+        "CREATE INDEX claims_by_age ON claims (created_at)",
+        # AUTOINCREMENT: the key of a deleted job never names another one.
+        """CREATE TABLE jobs (
+            key INTEGER PRIMARY KEY AUTOINCREMENT,
+            id TEXT NOT NULL UNIQUE,
+            chat_id TEXT NOT NULL,
+            user TEXT NOT NULL,
+            path TEXT NOT NULL,
+            message TEXT NOT NULL,
+            request_id TEXT NOT NULL,
+            model TEXT,
+            metadata TEXT NOT NULL,
+            retry_of TEXT,
+            created_at INTEGER NOT NULL,
+            attempt INTEGER NOT NULL DEFAULT 0,
+            ended_at INTEGER)""",
+        "CREATE INDEX jobs_of_chat ON jobs (chat_id)",
+        "CREATE INDEX unfinished_jobs ON jobs (key) WHERE ended_at IS NULL",
+        "CREATE INDEX finished_jobs ON jobs (ended_at) WHERE ended_at IS NOT NULL",
+        # A run of consecutive events of one attempt, as they were committed together.
+        """CREATE TABLE batches (
+            key INTEGER PRIMARY KEY,
+            job INTEGER NOT NULL,
+            attempt INTEGER NOT NULL,
+            first INTEGER NOT NULL,
+            body BLOB NOT NULL)""",
+        "CREATE INDEX batches_of_job ON batches (job)",
+    ),
+)
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+def micros(moment: datetime) -> int:
+    return (moment - _EPOCH) // _MICROSECOND
+
+
+def moment(micros: int) -> datetime:
+    return _EPOCH + micros * _MICROSECOND
