@@ -133,19 +133,16 @@ class ProcessChat:
                         said.pieces.clear()
                         said.size = 0
                     case Done():
-                        self._check(len(event.answer.encode()))
+                        self._check(_bytes(event.answer))
                         return event
                 await publish(_rising(event, said))
         raise PipelineError("the pipeline ended without an answer")
 
     def _pieces(self, token: Token, said: _Said) -> Iterator[Token]:
         content = token.content
-        said.pieces.append(content)
-        try:
-            said.size += len(content) if content.isascii() else len(content.encode())
-        except UnicodeEncodeError as error:
-            raise PipelineError("a node said a lone surrogate") from error
+        said.size += _bytes(content)
         self._check(said.size)
+        said.pieces.append(content)
         if len(content) <= _PIECE:
             yield token
             return
@@ -158,7 +155,9 @@ class ProcessChat:
 
     async def _end(self, job: Job, said: _Said, end: Terminal) -> None:
         """The answer is kept before the end is told: who reads `done` finds it in the chat."""
-        failed = [StageFailed(s, said.progress) for s in said.open_stages] * isinstance(end, Failed)
+        failed = [StageFailed(s, said.progress) for s in said.open_stages]
+        if isinstance(end, Cancelled):
+            failed.clear()
         answer = end.answer if isinstance(end, Done) else "".join(said.pieces)
         if answer:
             await self._conversations.answered(job, answer, status_of(end))
@@ -188,6 +187,16 @@ def history(messages: Sequence[Message], job: Job) -> list[Turn]:
             turns.pop()
         turns.append(Turn(message.role, message.content))
     return turns
+
+
+def _bytes(text: str) -> int:
+    """Length in UTF-8. Raises PipelineError for a lone surrogate, which has none."""
+    if text.isascii():
+        return len(text)
+    try:
+        return len(text.encode())
+    except UnicodeEncodeError as error:
+        raise PipelineError("a node said a lone surrogate") from error
 
 
 def _rising(event: Event, said: _Said) -> Event:

@@ -37,7 +37,7 @@ from infrastructure.pipeline.stage_path import StagePath
 from infrastructure.pipeline.token_path import TokenPath
 from infrastructure.retrieval.documents import Documents
 from infrastructure.settings import Settings, WrongSetting
-from infrastructure.sqlite import Database
+from infrastructure.sqlite.database import Database
 
 _path: ContextVar[ExecutionPath] = ContextVar("path_of_current_job")
 

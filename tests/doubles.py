@@ -1,10 +1,10 @@
 """Every double, once. `Mock…` and `Scripted…` play, `Recording…` remembers."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
 from typing import Any
 
-from domain.chat import Chat, ExecutionPath, Job, JobStatus, Message, Question, new_id, now
+from domain.chat import ExecutionPath, Job, Question, new_id
 from domain.events import Event
 
 

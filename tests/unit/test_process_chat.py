@@ -1,0 +1,249 @@
+"""The use case: the only writer, exactly one terminal event, whatever happens."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+
+from application.ports import ConversationPort
+from application.process_chat import QUEUED, ProcessChat, history
+from domain.chat import Chat, Job, Message, Turn, now
+from domain.errors import UpstreamTruncated, WorkerLost
+from domain.events import (
+    TERMINAL,
+    CancelReason,
+    Cancelled,
+    Done,
+    Event,
+    Failed,
+    Reset,
+    StageCompleted,
+    StageFailed,
+    StageStarted,
+    Token,
+)
+from infrastructure.conversations.sqlite import SqliteConversations
+from infrastructure.event_log.memory import MemoryEventLog
+from infrastructure.sqlite.database import Database
+from tests.doubles import MockPipeline, a_job
+
+DONE = Done("A2", "ab")
+STARTED, COMPLETED = StageStarted("answer", 0), StageCompleted("answer", 100)
+
+
+class Bench:
+    """A job in a memory log, and what its processing left behind."""
+
+    def __init__(self, conversations: ConversationPort) -> None:
+        self.log = MemoryEventLog()
+        self.conversations = conversations
+        self.job = a_job()
+
+    async def opened(self) -> None:
+        await self.conversations.open(Chat(self.job.chat_id, self.job.user, None, now()))
+        await self.conversations.asked(self.job)
+        await self.log.create(self.job, QUEUED)
+
+    def process(self, *plays: Any, **options: Any) -> Callable[..., Any]:
+        return ProcessChat(MockPipeline(*plays), self.log, self.conversations, **options)
+
+    async def told(self) -> list[Event]:
+        """Everything behind `queued`; exactly one terminal event, and it is the last."""
+        log = await self.log.read(self.job.id)
+        events = [recorded.event for recorded in log.events][1:]
+        assert [isinstance(event, TERMINAL) for event in events].count(True) == 1
+        assert isinstance(events[-1], TERMINAL)
+        return events
+
+    async def kept(self) -> list[tuple[str, str, str]]:
+        messages = await self.conversations.messages(self.job.user, self.job.chat_id)
+        return [(m.role, m.content, m.status) for m in messages]
+
+
+@pytest.fixture
+async def bench() -> AsyncIterator[Bench]:
+    database = Database(":memory:")
+    await database.open()
+    bench = Bench(SqliteConversations(database))
+    await bench.opened()
+    yield bench
+    await database.aclose()
+
+
+def failed(error: type[Any]) -> Failed:
+    return Failed(error.code, error.public, error.retryable, "request")
+
+
+async def test_what_the_pipeline_says_is_told_and_its_answer_kept(bench: Bench) -> None:
+    await bench.process(STARTED, Token("a", "x"), Token("b", "x"), COMPLETED, DONE)(bench.job)
+    assert await bench.told() == [STARTED, Token("a", "x"), Token("b", "x"), COMPLETED, DONE]
+    assert await bench.kept() == [("user", "Why?", "completed"), ("assistant", "ab", "completed")]
+
+
+async def test_a_crash_ends_the_answer_without_telling_why(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    await bench.process(STARTED, Token("a", "x"), RuntimeError("secret"))(bench.job)
+    end = (await bench.told())[-1]
+    assert isinstance(end, Failed)
+    assert (end.code, end.request_id) == ("internal", "request")
+    assert "RuntimeError" in caplog.text
+    assert "secret" not in caplog.text
+
+
+async def test_an_error_fails_the_open_stages_and_keeps_the_partial_text(bench: Bench) -> None:
+    await bench.process(STARTED, Token("a", "x"), UpstreamTruncated("secret"))(bench.job)
+    assert await bench.told() == [
+        STARTED, Token("a", "x"), StageFailed("answer", 0), failed(UpstreamTruncated),
+    ]  # fmt: skip
+    assert (await bench.kept())[-1] == ("assistant", "a", "failed")
+
+
+async def test_a_pipeline_that_just_stops_is_an_error(bench: Bench) -> None:
+    await bench.process(STARTED)(bench.job)
+    end = (await bench.told())[-1]
+    assert isinstance(end, Failed)
+    assert end.code == "pipeline_error"
+
+
+async def test_a_run_that_outlives_its_deadline_ends(bench: Bench) -> None:
+    await bench.process(asyncio.Event(), deadline=0.01)(bench.job)
+    end = (await bench.told())[-1]
+    assert isinstance(end, Failed)
+    assert end.code == "deadline_exceeded"
+
+
+@pytest.mark.parametrize("reason", ["user", "orphaned", "shutdown"])
+async def test_a_cancelled_run_tells_its_reason_and_fails_no_stage(
+    bench: Bench, reason: CancelReason
+) -> None:
+    why: list[CancelReason] = []
+    process = bench.process(STARTED, Token("a", "x"), asyncio.Event())
+    task = asyncio.create_task(process(bench.job, lambda: why[0] if why else None))
+    await reads(bench, 3)
+    why.append(reason)
+    task.cancel()
+    await asyncio.wait([task])
+    assert await bench.told() == [STARTED, Token("a", "x"), Cancelled(reason)]
+    assert (await bench.kept())[-1] == ("assistant", "a", "cancelled")
+
+
+async def test_a_run_cancelled_before_it_begins_asks_no_model(bench: Bench) -> None:
+    await bench.process(DONE)(bench.job, lambda: "user")
+    assert await bench.told() == [Cancelled("user")]
+
+
+async def test_a_run_handed_back_writes_nothing_and_the_next_attempt_resets(bench: Bench) -> None:
+    task = asyncio.create_task(bench.process(Token("a", "x"), asyncio.Event())(bench.job))
+    await reads(bench, 2)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await bench.process(Token("b", "x"), Done("A2", "b"))(bench.job)
+    assert await bench.told() == [
+        Token("a", "x"), Reset("new_attempt"), QUEUED, Token("b", "x"), Done("A2", "b"),
+    ]  # fmt: skip
+    ids = [str(recorded.id) for recorded in (await bench.log.read(bench.job.id)).events]
+    assert ids == ["1-1", "1-2", "2-1", "2-2", "2-3", "2-4"]
+
+
+async def test_a_third_attempt_is_a_lost_worker(bench: Bench) -> None:
+    await bench.log.begin(bench.job.id)
+    await bench.log.begin(bench.job.id)
+    await bench.process(DONE)(bench.job)
+    assert await bench.told() == [Reset("new_attempt"), QUEUED, failed(WorkerLost)]
+
+
+async def test_a_cancel_at_the_moment_of_finishing_leaves_one_end(bench: Bench) -> None:
+    """The end is being written when the cancel comes: it is shielded, and it stands."""
+    writing, go_on = asyncio.Event(), asyncio.Event()
+    answered = bench.conversations.answered
+
+    async def slow(*given: Any) -> None:
+        writing.set()
+        await go_on.wait()
+        await answered(*given)
+
+    bench.conversations.answered = slow  # type: ignore[method-assign]
+    task = asyncio.create_task(bench.process(DONE)(bench.job, lambda: "user" if writing.is_set() else None))
+    await writing.wait()
+    task.cancel()
+    await asyncio.sleep(0)
+    task.cancel()
+    go_on.set()
+    await asyncio.wait([task])
+    assert await bench.told() == [DONE]
+
+
+async def test_a_stray_cancellation_inside_the_pipeline_is_its_error(bench: Bench) -> None:
+    await bench.process(asyncio.CancelledError())(bench.job)
+    end = (await bench.told())[-1]
+    assert isinstance(end, Failed)
+    assert end.code == "pipeline_error"
+
+
+async def test_a_writer_that_was_superseded_stops_silently(bench: Bench) -> None:
+    gate = asyncio.Event()
+    task = asyncio.create_task(bench.process(STARTED, gate, DONE)(bench.job))
+    await reads(bench, 2)
+    later = await bench.log.begin(bench.job.id)
+    gate.set()
+    await task
+    await later.publish(Cancelled("user"))
+    assert await bench.told() == [STARTED, Cancelled("user")]
+
+
+async def test_an_answer_too_large_is_an_error(bench: Bench) -> None:
+    await bench.process(Token("가" * 4, "x"), DONE, max_answer=10)(bench.job)
+    end = (await bench.told())[-1]
+    assert isinstance(end, Failed)
+    assert end.code == "answer_too_large"
+
+
+async def test_a_huge_token_is_split_and_nothing_of_it_lost(bench: Bench) -> None:
+    text = "가나다" * 20_000
+    await bench.process(Token(text, "x"), Done("A2", text))(bench.job)
+    pieces = [event.content for event in await bench.told() if isinstance(event, Token)]
+    assert "".join(pieces) == text
+    assert max(len(piece.encode()) for piece in pieces) <= 64 * 1024
+
+
+async def test_a_lone_surrogate_is_an_error_of_the_pipeline(bench: Bench) -> None:
+    await bench.process(Token("\ud800", "x"), DONE)(bench.job)
+    end = (await bench.told())[-1]
+    assert isinstance(end, Failed)
+    assert end.code == "pipeline_error"
+
+
+async def test_progress_never_falls(bench: Bench) -> None:
+    await bench.process(StageStarted("a", 50), StageStarted("b", 10), DONE)(bench.job)
+    assert (await bench.told())[:2] == [StageStarted("a", 50), StageStarted("b", 50)]
+
+
+def test_the_history_is_what_came_before_and_one_answer_each() -> None:
+    def message(role: Any, content: str, job_id: str) -> Message:
+        return Message(content, role, content, job_id, "completed", now())
+
+    messages = [
+        message("user", "q1", "1"),
+        message("assistant", "cut off", "1"),
+        message("assistant", "again", "2"),
+        message("user", "q2", "3"),
+        message("assistant", "a2", "3"),
+        message("user", "q3", "4"),
+    ]
+    before = [Turn("user", "q1"), Turn("assistant", "again")]
+    assert history(messages, a_job(id="3")) == before
+    assert history(messages, a_job(id="9", retry_of="3")) == before
+
+
+async def reads(bench: Bench, count: int) -> None:
+    """Until the job's log holds that many events."""
+    async with asyncio.timeout(5):
+        batches = await bench.log.follow(bench.job.id, after=None)
+        seen = 0
+        async for batch in batches:
+            seen += len(batch)
+            if seen >= count:
+                return
