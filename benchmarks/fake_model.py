@@ -69,7 +69,7 @@ class Wheel:
 class Model:
     """What the answers to come look like, and the count of those under way.
 
-    `pace` in seconds: 0 as fast as the reader takes it, negative never a token.
+    `pace` in seconds: 0 as fast as the reader takes it, negative none until it is set anew.
     `tokens` 0: until `/finish`.
     """
 
@@ -82,6 +82,8 @@ class Model:
     def set(self, pace: float, tokens: int) -> None:
         self.pace, self.tokens = pace, tokens
         self.wheel = Wheel(pace) if pace > 0 else None
+        for answer in tuple(self.open):
+            answer.release()
 
     def finish(self) -> None:
         for answer in tuple(self.open):
@@ -101,18 +103,25 @@ class Answer:
         self._model = model
         self._usage = usage
         self._sequence = 0
-        self._limit = model.tokens
-        self._wheel = model.wheel
-        self._unpaced = model.pace == 0
-        self._pumping = self._paused = False
+        self._limit = 0
+        self._wheel: Wheel | None = None
+        self._unpaced = self._pumping = self._paused = False
         model.open.add(self)
         transport.write(STREAM_HEAD + ROLE)
-        if self._wheel:
-            self.speak(1)
-            if self in model.open:
-                self._wheel.join(self)
-        elif self._unpaced:
+        self.release()
+
+    def release(self) -> None:
+        """Begins at the model's pace, unless it has begun."""
+        if self._wheel or self._unpaced or self._model.pace < 0:
+            return
+        self._wheel, self._unpaced = self._model.wheel, self._model.pace == 0
+        self._limit = self._model.tokens
+        if self._unpaced:
             self._pump()
+            return
+        self.speak(1)
+        if self._wheel and self in self._model.open:
+            self._wheel.join(self)
 
     def speak(self, tokens: int) -> None:
         at, text, first = now_us(), self._model.text, self._sequence

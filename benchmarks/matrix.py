@@ -6,7 +6,7 @@ from functools import partial
 
 from benchmarks.harness import Bench, Cell
 from benchmarks.results import Results
-from benchmarks.servers import BASELINES, SERVERS, SLUICES, Server
+from benchmarks.servers import CLIENT, DIRECT, NAIVE, PASSTHROUGH, PROXY, SERVERS, SLUICES, Server
 
 STREAMS = (1, 20, 50, 100, 200, 500, 1000)
 KEY_STREAMS = 50
@@ -23,8 +23,11 @@ class Step:
 
 
 def matrix(bench: Bench, results: Results) -> list[Step]:
+    """The rig by itself, and A1's client, are of interest at one load only."""
+    servers = (PROXY, PASSTHROUGH, NAIVE, *SLUICES)
     cells = [(streams, pace) for streams in STREAMS for pace in (PACE_S, 0.0)]
-    return _steps(bench, results, (*BASELINES, *SLUICES), cells, KEY_ROUNDS)
+    floor = _steps(bench, results, (DIRECT, CLIENT), [(KEY_STREAMS, PACE_S)], KEY_ROUNDS)
+    return floor + _steps(bench, results, servers, cells, KEY_ROUNDS)
 
 
 def quick_matrix(bench: Bench, results: Results) -> list[Step]:

@@ -10,7 +10,7 @@ from benchmarks.stats import middle
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One load on one server. `tokens_s` is what arrived, or for A1 what was read upstream.
+    """One load on one server. `tokens_s` is what arrived, or for a paced A1 what was sent upstream.
 
     `cpu_us` is the server's per token, `redis_us` its Redis's besides. `busy` and `rig_busy` are
     shares of one CPU: at 1.0 the server is saturated, or the load generator is.
@@ -19,7 +19,7 @@ class Row:
     server: str
     streams: int
     pace_ms: float
-    tokens_s: float
+    tokens_s: float | None
     sent_s: float
     cpu_us: float | None
     redis_us: float | None
@@ -62,7 +62,7 @@ class Results:
 
     def peak(self, server: str, pace_ms: float = 20) -> float | None:
         """Most tokens per second at any number of streams."""
-        return max((row.tokens_s for row in self._of(server, pace_ms)), default=None)
+        return max((row.tokens_s or 0 for row in self._of(server, pace_ms)), default=None)
 
     def _of(self, server: str, pace_ms: float) -> list[Row]:
         return [row for row in self.rows if row.server == server and row.pace_ms == pace_ms]

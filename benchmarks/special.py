@@ -3,10 +3,10 @@
 import time
 from collections.abc import Callable
 from functools import partial
+from itertools import pairwise
 
 from benchmarks.harness import Bench, Cell
 from benchmarks.matrix import PACE_S, Step
-from benchmarks.plan import BUCKET_US
 from benchmarks.processes import Process, call, python
 from benchmarks.results import Results
 from benchmarks.servers import DIRECT, NAIVE, PASSTHROUGH, PROXY, SERVERS, Running
@@ -45,15 +45,20 @@ def half(bench: Bench, results: Results) -> list[Step]:
 
 
 def overload(bench: Bench, results: Results) -> list[Step]:
-    """Five times what was delivered at most, then drained to the last token, then half load."""
+    """Five times what was delivered at most, then drained to the last token, then half load.
+
+    The streams are open before their first token: what is judged is the load, not its arrival.
+    """
 
     def measure() -> None:
         if not (running := bench.server(A2)):
             return
         peak = _peak(bench, results, running)
-        cell = Cell(streams=1000, pace=max(0.001, 1000 / (5 * peak)), window_s=3, drain_s=30)
+        cell = Cell(streams=1000, pace=-1, ramp_s=5, window_s=3, drain_s=30)
         before = call(bench.upstream.port, "/stats")["sent"]
         load = bench.load(running, cell)
+        time.sleep((load.window[0] - now_us()) / 1e6)
+        bench.control(1000 / (5 * peak), 0)
         load.sample()
         bench.finish()
         ended = now_us()
@@ -62,7 +67,7 @@ def overload(bench: Bench, results: Results) -> list[Step]:
         row = load.row(came)
         sent = call(bench.upstream.port, "/stats")["sent"] - before
         results.add("overload_times", row.sent_s / peak)
-        results.add("overload_share", row.tokens_s / peak)
+        results.add("overload_share", (row.tokens_s or 0) / peak)
         results.add("overload_lost", sent - came["tokens_total"])
         results.add("overload_broken", sum(came["outcomes"].values()) - came["outcomes"]["ended"])
         results.add("overload_least", row.least)
@@ -77,25 +82,23 @@ def _peak(bench: Bench, results: Results, running: Running) -> float:
     """Most tokens per second it delivers; from the matrix, if that was run."""
     if peak := results.figure("peak") or results.peak(A2.name):
         return peak
-    peak = max(bench.measure(running, Cell(streams=n)).tokens_s for n in (200, 500))
+    peak = max(bench.measure(running, Cell(streams=n)).tokens_s or 0 for n in (200, 500))
     results.add("peak", peak)
     return peak
 
 
-def _recovery(bench: Bench, running: Running, peak: float, since_us: int) -> float:
-    """Seconds from `since_us` until half load is served as usual and stays so."""
+def _recovery(bench: Bench, running: Running, peak: float, since_us: int) -> float | None:
+    """Seconds from `since_us` until half load is served as usual for half a second."""
     cell = Cell(streams=round(peak * PACE_S / 2), window_s=2.5, ramp_s=0.1)
     load = bench.load(running, cell)
     load.sample()
     bench.finish()
-    slow = [
-        bucket["s"] + BUCKET_US / 1e6
-        for bucket in load.came()["timeline"]
-        if bucket["lag_p99_ms"] > NORMAL_LAG_MS and bucket["s"] < cell.window_s
-    ]
-    begin = max(slow, default=0.0)
+    timeline = load.came()["timeline"]
     bench.settle(running)
-    return (load.window[0] - since_us) / 1e6 + begin
+    for first, second in pairwise(timeline):
+        if max(first["lag_p99_ms"], second["lag_p99_ms"]) <= NORMAL_LAG_MS:
+            return (load.window[0] - since_us) / 1e6 + float(first["s"])
+    return None
 
 
 def long(bench: Bench, results: Results) -> list[Step]:
@@ -152,14 +155,19 @@ def replay(bench: Bench, results: Results) -> list[Step]:
 
 
 def memory(bench: Bench, results: Results) -> list[Step]:
-    """Growth of a fresh server's proportional set per open stream, and per idle reader."""
-    streams, idle_readers = 200, 500
+    """Growth of a fresh server's proportional set per open stream, and per idle reader.
+
+    A stream is measured when some 100 tokens of its answer have been read, under the load of
+    fifty streams at the usual pace.
+    """
+    streams, idle_readers = 100, 500
+    cell = Cell(streams=streams, pace=2 * PACE_S, ramp_s=1, window_s=4)
 
     def stream(name: str) -> None:
         with bench.fresh(SERVERS[name]) as running:
             bench.measure(running, Cell(streams=20, window_s=0.5))
             before = running.process.memory()
-            load = bench.load(running, Cell(streams=streams, pace=0.2, window_s=1))
+            load = bench.load(running, cell)
             load.sample()
             grown = running.process.memory() - before
             results.add(f"stream_kib {name}", grown / streams / KIB)

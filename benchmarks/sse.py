@@ -77,17 +77,17 @@ class Reading:
             seen(now_us - int(at_us))
 
     def _check(self) -> str:
-        """What `done` and the tokens disagree about; A1 has no tokens, there `done` says all."""
+        """What `done` and the tokens disagree about. A1's tokens all come in `done`."""
         event, _, data = self.last.partition(b"\ndata: ")
         if event.split(b"\n")[0] != b"event: done":
             return json.loads(data).get("code", "cancelled")  # type: ignore[no-any-return]
         done = json.loads(data)
-        digest, count = self._digest, self.tokens
         if done["path"] == "A1":
-            digest, count = hashlib.sha256(done["answer"].encode()), done["answer"].count("<")
-        if digest.hexdigest() != done["sha256"]:
+            self._digest.update(done["answer"].encode())
+            self.tokens = done["answer"].count("<")
+        if self._digest.hexdigest() != done["sha256"]:
             return "sha256 differs"
         usage = done.get("usage")
-        if usage and usage["output_tokens"] != count:
-            return f"{usage['output_tokens'] - count} tokens missing"
+        if usage and usage["output_tokens"] != self.tokens:
+            return f"{usage['output_tokens'] - self.tokens} tokens missing"
         return ""

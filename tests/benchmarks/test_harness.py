@@ -80,10 +80,10 @@ def test_a_lost_token_shows_in_the_digest_and_in_the_usage() -> None:
     assert reading.fault == "3 tokens missing"
 
 
-def test_an_answer_without_tokens_is_checked_by_done_alone() -> None:
+def test_an_answer_that_comes_whole_is_counted_in_done() -> None:
     reading = Reading(SLUICE, b"", None)
     reading.feed(done("<0.7><1.7>", 2, path="A1"), 9)
-    assert (reading.tokens, reading.fault) == (0, "")
+    assert (reading.tokens, reading.fault) == (2, "")
 
 
 def test_a_failed_answer_says_its_code() -> None:
