@@ -8,10 +8,11 @@ from typing import Any
 from .replies import Delta, Usage
 
 MODEL_ID = "sluice-offline"
+_JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 
 def encoded(value: object) -> bytes:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+    return _JSON.encode(value).encode()
 
 
 @dataclass(frozen=True, slots=True)

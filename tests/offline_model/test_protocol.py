@@ -17,6 +17,7 @@ from infrastructure.offline_model import (
     Reply,
     Usage,
     serve,
+    wire,
 )
 
 from .socket_client import QUESTION, STREAM, ask, connect, exchange, request
@@ -215,6 +216,13 @@ async def test_a_large_body_waits_for_its_100_continue(model: OfflineModel) -> N
         assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 100 ")
     assert (await exchange(reader, writer, body)).status == 200
     writer.close()
+
+
+async def test_a_body_beyond_the_bound_is_refused_unread(
+    model: OfflineModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wire, "MAX_BODY", 10)
+    assert (await ask(model.base_url)).status == 413
 
 
 async def test_what_is_no_http_is_answered_400_and_hung_up_on(model: OfflineModel) -> None:

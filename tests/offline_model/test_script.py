@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 from openai import AsyncOpenAI
 
-from infrastructure.offline_model import Break, Gate, OfflineModel, Reply
+from infrastructure.offline_model import Break, Fault, Gate, OfflineModel, Reply
 
 from .socket_client import QUESTION, STREAM, ask, connect, request
 
@@ -27,6 +27,26 @@ async def test_a_reply_for_matching_calls_stays_and_leaves_the_others_alone(
     other = {**STREAM, "model": "other"}
     texts = [(await ask(model.base_url, body)).text for body in (other, STREAM, other)]
     assert texts == ["special", "queued", "special"]
+
+
+async def test_a_fault_that_happens_once_leaves_the_calls_it_was_meant_for(
+    model: OfflineModel,
+) -> None:
+    model.script_when(lambda _: True, Reply(fault=Fault.SERVER_ERROR_ONCE))
+    assert [(await ask(model.base_url)).status for _ in range(2)] == [500, 200]
+
+
+async def test_the_latest_order_for_matching_calls_wins(model: OfflineModel) -> None:
+    model.script_when(lambda _: True, Reply(["old"]))
+    model.script_when(lambda _: True, Reply(["new"]))
+    assert (await ask(model.base_url)).text == "new"
+
+
+async def test_a_raw_payload_is_the_whole_body_of_a_call_that_does_not_stream(
+    model: OfflineModel,
+) -> None:
+    model.script(Reply(["a", b'{"choices":', "b"]))
+    assert (await ask(model.base_url, QUESTION)).body == b'{"choices":'
 
 
 async def test_a_gate_holds_the_stream_where_it_stands(
