@@ -1,0 +1,61 @@
+"""The web application, put together from what it is handed."""
+
+from typing import Any
+
+from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp
+
+from interfaces.http.edge import Edge
+from interfaces.http.problems import ProblemBody, answer_problems
+from interfaces.http.routes import chats, events, health, jobs, messages, pages
+from interfaces.http.services import Options, Services
+from interfaces.http.sse import leave_ending_to_the_log
+
+
+class App(FastAPI):
+    """FastAPI, but also what it answers outside of its own middleware passes CORS and Edge."""
+
+    def build_middleware_stack(self) -> ASGIApp:
+        app = super().build_middleware_stack()
+        options: Options = self.state.options
+        if options.cors_origins:
+            app = CORSMiddleware(
+                app,
+                allow_origins=options.cors_origins,
+                allow_methods=["GET", "HEAD", "POST", "PATCH", "DELETE"],
+                allow_headers=[
+                    "Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID",
+                    "X-Request-ID",
+                ],
+                allow_credentials=True,
+                expose_headers=["Location", "Retry-After", "X-Request-ID"],
+            )  # fmt: skip
+        return Edge(app)
+
+    def openapi(self) -> dict[str, Any]:
+        if self.openapi_schema is None:
+            schema = super().openapi()
+            schema["components"]["schemas"]["Problem"] = ProblemBody.model_json_schema()
+        return super().openapi()
+
+
+def create_app(services: Services, options: Options) -> FastAPI:
+    app = App(
+        title="Sluice",
+        summary="Tokens out of a LangGraph pipeline: in order, exactly once, resumable.",
+        version="1",
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        strict_content_type=False,
+        telemetry={"logs": False},  # they hold exceptions' texts, and those may hold a prompt
+    )
+    app.state.services, app.state.options = services, options
+    for module in (chats, messages, events, jobs, health, pages):
+        app.include_router(module.routes)
+    app.mount("/assets", StaticFiles(directory=options.web))
+    answer_problems(app)
+    leave_ending_to_the_log()
+    return app

@@ -1,0 +1,181 @@
+"""What requests carry and answers hold. Unknown fields and other types are refused."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    JsonValue,
+    Tag,
+)
+
+from application.jobs import JobView
+from domain.chat import Chat, ExecutionPath, JobStatus, Message, Role
+from domain.events import Done, Failed
+
+
+def _not_blank(text: str) -> str:
+    if not text.strip():
+        raise ValueError("must not be blank")
+    return text
+
+
+class _Asked(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+Text = Annotated[str, AfterValidator(_not_blank), Field(json_schema_extra={"pattern": r"\S"})]
+Title = Annotated[str, Field(max_length=200)]
+Model = Annotated[str, Field(min_length=1, max_length=200)]
+
+
+class NewChat(_Asked):
+    title: Title | None = None
+
+
+class Question(_Asked):
+    message: Text
+    model: Model | None = None
+    metadata: dict[str, JsonValue] = {}
+
+
+class FirstQuestion(Question):
+    """Opens the chat on its first use. A `session_id` names a chat of its user for good."""
+
+    session_id: Annotated[str, Field(max_length=128)] | None = None
+
+
+class Retry(_Asked):
+    """The same question again; it is not doubled in the history."""
+
+    retry_of: str
+
+
+class Renamed(_Asked):
+    title: Title | None
+
+
+class Input(_Asked):
+    type: Literal["cancel"]
+
+
+def _opening(body: Any) -> str:
+    asks = isinstance(body, dict) and not FirstQuestion.model_fields.keys().isdisjoint(body)
+    return "FirstQuestion" if asks else "NewChat"
+
+
+def _asking(body: Any) -> str:
+    return "Retry" if isinstance(body, dict) and "retry_of" in body else "Question"
+
+
+# The branch is chosen first, so that a refusal names a field of it.
+BRANCHES = frozenset({"NewChat", "FirstQuestion", "Question", "Retry"})
+Opening = Annotated[
+    Annotated[NewChat, Tag("NewChat")] | Annotated[FirstQuestion, Tag("FirstQuestion")],
+    Discriminator(_opening),
+]
+Asking = Annotated[
+    Annotated[Question, Tag("Question")] | Annotated[Retry, Tag("Retry")],
+    Discriminator(_asking),
+]
+
+
+class AcceptedBody(BaseModel):
+    job_id: str
+    chat_id: str
+    status: Literal["queued"] = "queued"
+    path: ExecutionPath
+    stream_url: str
+
+
+class ChatBody(BaseModel):
+    id: str
+    title: str | None
+    created_at: datetime
+
+    @classmethod
+    def of(cls, chat: Chat) -> "ChatBody":
+        return cls(id=chat.id, title=chat.title, created_at=chat.created_at)
+
+
+class ChatPage(BaseModel):
+    items: list[ChatBody]
+    next_cursor: str | None
+
+
+class MessageBody(BaseModel):
+    id: str
+    role: Role
+    content: str
+    job_id: str
+    status: JobStatus
+    created_at: datetime
+
+    @classmethod
+    def of(cls, message: Message) -> "MessageBody":
+        return cls(
+            id=message.id,
+            role=message.role,
+            content=message.content,
+            job_id=message.job_id,
+            status=message.status,
+            created_at=message.created_at,
+        )
+
+
+class WholeChat(ChatBody):
+    active_job_id: str | None
+    items: list[MessageBody]
+
+
+class UsageBody(BaseModel):
+    input_tokens: int
+    output_tokens: int
+    total_tokens: int
+
+
+class ErrorBody(BaseModel):
+    code: str
+    message: str
+    retryable: bool
+
+
+class JobBody(BaseModel):
+    """`answer` is there once the job is completed, `partial` is the text of any other."""
+
+    job_id: str
+    chat_id: str
+    path: ExecutionPath
+    status: JobStatus
+    answer: str | None
+    partial: str | None
+    finish_reason: str | None
+    usage: UsageBody | None
+    error: ErrorBody | None
+    last_event_id: str
+    created_at: datetime
+    ended_at: datetime | None
+
+    @classmethod
+    def of(cls, view: JobView) -> "JobBody":
+        done = view.end if isinstance(view.end, Done) else None
+        failed = view.end if isinstance(view.end, Failed) else None
+        usage = done and done.usage
+        return cls(
+            job_id=view.job.id,
+            chat_id=view.job.chat_id,
+            path=view.job.path,
+            status=view.status,
+            answer=done.answer if done else None,
+            partial=None if done else view.text,
+            finish_reason=done.finish_reason if done else None,
+            usage=usage and UsageBody.model_validate(usage, from_attributes=True),
+            error=failed and ErrorBody.model_validate(failed, from_attributes=True),
+            last_event_id=str(view.last_event_id),
+            created_at=view.job.created_at,
+            ended_at=view.ended_at,
+        )

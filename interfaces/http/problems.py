@@ -1,0 +1,148 @@
+"""What goes wrong before a stream starts, as `application/problem+json`.
+
+`str(error)` never reaches a client, but for Conflict, whose text is public by its contract.
+"""
+
+import logging
+from collections.abc import Callable, Mapping
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Match
+
+from domain.errors import Busy, Conflict, NotFound, Unavailable, trace
+from interfaces.http.models import BRANCHES
+
+logger = logging.getLogger(__name__)
+
+_METHODS = ("GET", "HEAD", "POST", "PATCH", "DELETE")
+_LONGEST_NAME = 100
+
+
+class ProblemBody(BaseModel):
+    """RFC 9457. `code` is stable, `detail` is for people."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    request_id: str
+
+
+class ProblemResponse(JSONResponse):
+    media_type = "application/problem+json"
+
+
+class Problem(HTTPException):
+    """A request that cannot be served, with its public face."""
+
+    def __init__(
+        self, status: int, code: str, detail: str, headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(status, detail, headers)
+        self.code = code
+
+    def response(self, request_id: str) -> Response:
+        body = ProblemBody(
+            type="about:blank",
+            title=HTTPStatus(self.status_code).phrase,
+            status=self.status_code,
+            detail=self.detail,
+            code=self.code,
+            request_id=request_id,
+        )
+        return ProblemResponse(body.model_dump(), self.status_code, self.headers)
+
+
+def wrong(field: str, why: str) -> Problem:
+    """A field's value is refused. The name comes from the client, so it may hold anything."""
+    name = field[:_LONGEST_NAME].encode("ascii", "backslashreplace").decode()
+    return Problem(422, "invalid_field", f"{name or 'body'}: {why}")
+
+
+def too_large() -> Problem:
+    return Problem(413, "too_large", "The message is too large.")
+
+
+def _busy(error: Busy) -> Problem:
+    headers = {"Retry-After": str(error.retry_after)}
+    if error.per_user:
+        return Problem(429, "too_many_requests", "You have too much open at once.", headers)
+    return Problem(503, "busy", "The service is busy. Please try again in a moment.", headers)
+
+
+def _invalid(error: RequestValidationError) -> Problem:
+    first = error.errors()[0]
+    path = [str(part) for part in first["loc"][1:]]
+    if path and path[0] in BRANCHES:
+        path.pop(0)
+    return wrong(".".join(path), first["msg"].removeprefix("Value error, "))
+
+
+def _http(error: HTTPException) -> Problem:
+    status = HTTPStatus(error.status_code)
+    if status == HTTPStatus.NOT_FOUND:
+        return _PROBLEMS[NotFound](error)
+    return Problem(status, status.name.lower(), status.description or status.phrase, error.headers)
+
+
+_PROBLEMS: dict[type[Exception], Callable[[Any], Problem]] = {
+    Problem: lambda error: error,
+    NotFound: lambda _: Problem(404, "not_found", "There is nothing here, or it is not yours."),
+    Conflict: lambda error: Problem(409, "conflict", str(error)),
+    Busy: _busy,
+    Unavailable: lambda _: Problem(
+        503, "unavailable", "This is not possible right now. Please try again in a moment.",
+        {"Retry-After": "2"},
+    ),
+    RequestValidationError: _invalid,
+    HTTPException: _http,
+    Exception: lambda _: Problem(500, "internal", "Something went wrong. Please try again."),
+}  # fmt: skip
+
+
+def answer_problems(app: FastAPI) -> None:
+    for kind in _PROBLEMS:
+        app.add_exception_handler(kind, _answer)
+
+
+async def _answer(request: Request, error: Exception) -> Response:
+    kind = next(kind for kind in type(error).__mro__ if kind in _PROBLEMS)
+    problem = _PROBLEMS[kind](error)
+    request_id = request.state.request_id
+    if kind is Exception:
+        logger.error("request %s crashed: %s", request_id, trace(error))
+    if problem.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        problem.headers = {"Allow": ", ".join(_allowed(request))}
+        if request.method == "OPTIONS":
+            return Response(status_code=204, headers=problem.headers)
+    return problem.response(request_id)
+
+
+def _allowed(request: Request) -> list[str]:
+    """The router names those of one route only, but a path may have several."""
+    scopes = {method: {**request.scope, "method": method} for method in _METHODS}
+    return [
+        method
+        for method, scope in scopes.items()
+        if any(route.matches(scope)[0] == Match.FULL for route in request.app.routes)
+    ]
+
+
+def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """For a route's `responses`."""
+    schema = {"$ref": "#/components/schemas/Problem"}
+    return {
+        status: {
+            "description": HTTPStatus(status).phrase,
+            "content": {ProblemResponse.media_type: {"schema": schema}},
+        }
+        for status in statuses
+    }

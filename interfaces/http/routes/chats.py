@@ -1,0 +1,128 @@
+"""Chats: opened, listed, shown, renamed, deleted."""
+
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from datetime import datetime
+from hashlib import sha256
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Response
+
+from application.submit import NewMessage
+from domain.chat import Chat, ChatId, UserId, new_id, now
+from interfaces.http.models import (
+    AcceptedBody,
+    ChatBody,
+    ChatPage,
+    FirstQuestion,
+    MessageBody,
+    Opening,
+    Renamed,
+    WholeChat,
+)
+from interfaces.http.problems import problems, wrong
+from interfaces.http.routes.messages import SUBMITTED, check_question, submit
+from interfaces.http.routes.parameters import ChatIdPath, IdempotencyKey
+from interfaces.http.services import OptionsDep, RequestIdDep, ServicesDep, UserDep
+from interfaces.http.strict import ApiRoute
+
+routes = APIRouter(tags=["chat"], route_class=ApiRoute)
+
+_OPENED: dict[int | str, dict[str, Any]] = {
+    201: {"model": ChatBody, "description": "A chat without a question"},
+    202: {"model": AcceptedBody, "description": "A chat with its question taken"},
+    **SUBMITTED,
+}
+_PAST = problems(401, 403, 404, 422, 503)
+
+
+@routes.post("/api/v1/chat", status_code=202, response_model=None, responses=_OPENED)
+async def open_chat(
+    response: Response,
+    services: ServicesDep,
+    options: OptionsDep,
+    user: UserDep,
+    request_id: RequestIdDep,
+    body: Opening | None = None,
+    key: IdempotencyKey = None,
+) -> AcceptedBody | ChatBody:
+    """Open a chat, with or without its first question."""
+    if not isinstance(body, FirstQuestion):
+        chat = Chat(new_id(), user.id, body.title if body else None, now())
+        response.status_code = 201
+        response.headers["Location"] = f"/api/v1/chat/{chat.id}"
+        return ChatBody.of(await services.conversations.open(chat))
+    check_question(body, options)
+    session = body.session_id
+    new = NewMessage(
+        user=user.id,
+        request_id=request_id,
+        chat_id=None if session is None else chat_of(user.id, session),
+        session=session is not None,
+        idempotency_key=key,
+        sticky=user.sticky,
+        **body.model_dump(exclude={"session_id"}),
+    )
+    return await submit(new, services, response)
+
+
+@routes.get("/api/v1/chat", responses=problems(401, 422, 503))
+async def list_chats(
+    services: ServicesDep,
+    user: UserDep,
+    limit: Annotated[int, Query(ge=1, le=100)] = 50,
+    cursor: str | None = None,
+) -> ChatPage:
+    """The user's chats, newest first."""
+    before = _position(cursor) if cursor else None
+    chats = await services.conversations.chats(user.id, limit=limit + 1, before=before)
+    page = chats[:limit]
+    more = len(chats) > limit
+    return ChatPage(
+        items=[ChatBody.of(chat) for chat in page], next_cursor=_cursor(page[-1]) if more else None
+    )
+
+
+@routes.get("/api/v1/chat/{chat_id}", responses=problems(401, 404, 503))
+async def show_chat(chat_id: ChatIdPath, services: ServicesDep, user: UserDep) -> WholeChat:
+    """A chat with its messages, oldest first, and the job that is being answered."""
+    view = await services.show_chat(user.id, chat_id)
+    return WholeChat(
+        **ChatBody.of(view.chat).model_dump(),
+        active_job_id=view.active_job_id,
+        items=[MessageBody.of(message) for message in view.messages],
+    )
+
+
+@routes.patch("/api/v1/chat/{chat_id}", status_code=204, responses=_PAST | problems(400, 413, 415))
+async def rename_chat(
+    chat_id: ChatIdPath, body: Renamed, services: ServicesDep, user: UserDep
+) -> None:
+    """Give a chat another title."""
+    await services.conversations.rename(user.id, chat_id, body.title)
+
+
+@routes.delete("/api/v1/chat/{chat_id}", status_code=204, responses=_PAST)
+async def delete_chat(chat_id: ChatIdPath, services: ServicesDep, user: UserDep) -> None:
+    """Cancel the chat's jobs, and forget every text of it."""
+    await services.delete_chat(user.id, chat_id)
+
+
+def chat_of(user: UserId, session: str) -> ChatId:
+    """The same for every use of a session, another for another user's session of that name."""
+    named = f"{len(user)}:{user}{session}"
+    return urlsafe_b64encode(sha256(named.encode()).digest()[:16]).decode().rstrip("=")
+
+
+def _cursor(chat: Chat) -> str:
+    return urlsafe_b64encode(f"{chat.created_at.isoformat()} {chat.id}".encode()).decode()
+
+
+def _position(cursor: str) -> tuple[datetime, ChatId]:
+    try:
+        time, chat_id = urlsafe_b64decode(cursor).decode("ascii").split(" ")
+        created_at = datetime.fromisoformat(time)
+    except ValueError:
+        raise wrong("cursor", "was not given by this service") from None
+    if created_at.tzinfo is None:
+        raise wrong("cursor", "was not given by this service")
+    return created_at, chat_id

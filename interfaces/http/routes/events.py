@@ -1,0 +1,57 @@
+"""Reading a job's log, live or later: never a 5xx, on which EventSource would give up."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Query
+from starlette.requests import Request
+from starlette.responses import Response
+
+from domain.errors import Finished, Unavailable
+from interfaces.http.problems import problems
+from interfaces.http.routes.parameters import JobIdPath
+from interfaces.http.services import OptionsDep, ServicesDep, UserDep
+from interfaces.http.sse import EventStream, come_back, cursor_of
+from interfaces.http.strict import ApiRoute, Handler
+
+
+class StreamRoute(ApiRoute):
+    def get_route_handler(self) -> Handler:
+        handle = super().get_route_handler()
+
+        async def handle_patiently(request: Request) -> Response:
+            try:
+                return await handle(request)
+            except Unavailable:
+                return come_back()
+
+        return handle_patiently
+
+
+routes = APIRouter(tags=["jobs"], route_class=StreamRoute)
+
+_PATH = "/api/v1/chat/{job_id}/events"
+_RESPONSES: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}},
+    204: {"description": "The cursor is the terminal event's: there is no more"},
+    **problems(401, 404, 429),
+}
+
+
+@routes.head(_PATH, include_in_schema=False)
+@routes.get(_PATH, response_class=Response, responses=_RESPONSES)
+async def events(
+    job_id: JobIdPath,
+    services: ServicesDep,
+    options: OptionsDep,
+    user: UserDep,
+    header: Annotated[str | None, Header(alias="Last-Event-ID")] = None,
+    query: Annotated[str | None, Query(alias="last_event_id")] = None,
+) -> Response:
+    """Everything after the cursor, or everything; the header wins over the query."""
+    after = cursor_of(header, query)
+    try:
+        batches = await services.follow(user.id, job_id, after=after)
+    except Finished:
+        return Response(status_code=204)
+    options.streams.resumes += after is not None
+    return EventStream(batches, options.streams, ping=options.ping, expires=user.expires)

@@ -1,0 +1,35 @@
+"""One answer in the making: looked at, or stopped."""
+
+from fastapi import APIRouter
+
+from interfaces.http.models import Input, JobBody
+from interfaces.http.problems import problems
+from interfaces.http.routes.parameters import JobIdPath
+from interfaces.http.services import ServicesDep, UserDep
+from interfaces.http.strict import ApiRoute
+
+routes = APIRouter(tags=["jobs"], route_class=ApiRoute)
+
+
+@routes.get("/api/v1/jobs/{job_id}", responses=problems(401, 404, 503))
+async def show_job(job_id: JobIdPath, services: ServicesDep, user: UserDep) -> JobBody:
+    """A job as its log tells it now."""
+    return JobBody.of(await services.show_job(user.id, job_id))
+
+
+@routes.delete("/api/v1/jobs/{job_id}", status_code=202, responses=problems(401, 403, 404, 503))
+async def cancel_job(job_id: JobIdPath, services: ServicesDep, user: UserDep) -> None:
+    """Stop a job. One that is over stays as it ended."""
+    await services.cancel(user.id, job_id)
+
+
+@routes.post(
+    "/api/v1/chat/{job_id}/input",
+    status_code=202,
+    responses=problems(400, 401, 403, 404, 413, 415, 422, 503),
+)
+async def give_input(job_id: JobIdPath, body: Input, services: ServicesDep, user: UserDep) -> None:
+    """Say something to a job that runs."""
+    match body.type:
+        case "cancel":
+            await services.cancel(user.id, job_id)

@@ -1,0 +1,32 @@
+"""What several routes find in a path or a header."""
+
+import re
+from typing import Annotated
+
+from fastapi import Header, Path
+from pydantic import AfterValidator
+
+from domain.errors import NotFound
+
+_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
+
+
+def _possible(given: str) -> str:
+    """What cannot be an id is answered like an id that never was."""
+    if not _ID.fullmatch(given):
+        raise NotFound(given)
+    return given
+
+
+JobIdPath = Annotated[str, Path(alias="job_id"), AfterValidator(_possible)]
+ChatIdPath = Annotated[str, Path(alias="chat_id"), AfterValidator(_possible)]
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        min_length=1,
+        max_length=255,
+        pattern=r"^[\x20-\x7e]+$",
+        description="The same key, path and body again within 24 h give the same answer.",
+    ),
+]

@@ -1,0 +1,91 @@
+"""What the routes need, handed to `create_app` by the entry point."""
+
+from collections.abc import Awaitable, Callable, Collection
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from application.chats import DeleteChat, ShowChat
+from application.follow import FollowJob
+from application.jobs import CancelJob, ShowJob
+from application.ports import ConversationPort
+from application.submit import SubmitMessage
+from interfaces.http.identity import Identity, User
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """`ready` says why the service is not ready; `metrics` is Prometheus text."""
+
+    submit: SubmitMessage
+    follow: FollowJob
+    show_job: ShowJob
+    cancel: CancelJob
+    show_chat: ShowChat
+    delete_chat: DeleteChat
+    conversations: ConversationPort
+    ready: Callable[[], Awaitable[str | None]]
+    metrics: Callable[[], bytes]
+
+
+@dataclass(slots=True, eq=False)
+class StreamStats:
+    """Plain counts for the metrics; `open` is how many streams there are now.
+
+    `resets` are those made for a reader whose cursor the log does not hold, `stalled` the
+    connections that were cut because nobody read them, `expired` the streams that outlived
+    their reader's identity.
+    """
+
+    open: int = 0
+    resumes: int = 0
+    resets: int = 0
+    stalled: int = 0
+    expired: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """`models`: what a request may name, None for any. `web`: the folder of the page."""
+
+    identity: Identity
+    web: Path
+    models: frozenset[str] | None = frozenset()
+    max_message_bytes: int = 65536
+    cors_origins: Collection[str] = ()
+    shutting_down: Callable[[], bool] = lambda: False
+    ping: float = 10
+    streams: StreamStats = field(default_factory=StreamStats)
+
+    @property
+    def max_body_bytes(self) -> int:
+        """Any message that is not too large fits, even with every byte written as an escape."""
+        return 6 * self.max_message_bytes + 16 * 1024
+
+
+async def _services(request: Request) -> Services:
+    services: Services = request.app.state.services
+    return services
+
+
+async def _options(request: Request) -> Options:
+    options: Options = request.app.state.options
+    return options
+
+
+async def _user(request: Request) -> User:
+    user: User = request.state.user
+    return user
+
+
+async def _request_id(request: Request) -> str:
+    request_id: str = request.state.request_id
+    return request_id
+
+
+ServicesDep = Annotated[Services, Depends(_services)]
+OptionsDep = Annotated[Options, Depends(_options)]
+UserDep = Annotated[User, Depends(_user)]
+RequestIdDep = Annotated[str, Depends(_request_id)]

@@ -1,0 +1,109 @@
+"""A job's log as an event stream.
+
+Frames leave as the bytes the log holds. Four ways to end: after the terminal event; with a
+`retry` when the log cannot be read for now; without one when the reader's identity expires;
+and by the reader, who may come back with a cursor.
+"""
+
+import asyncio
+import random
+import re
+import time
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
+
+from sse_starlette import EventSourceResponse, ServerSentEvent
+from sse_starlette.sse import AppStatus
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from application.wire import BEGINNING
+from domain.errors import NotFound, Unavailable
+from domain.events import Cursor, Recorded
+from interfaces.http.services import StreamStats
+
+Batches = AsyncGenerator[Sequence[Recorded], None]
+
+HEADERS: Mapping[str, str] = {
+    "Cache-Control": "no-store, no-transform",
+    "X-Accel-Buffering": "no",
+}
+_SOON = b"retry: 1000\n\n"
+_CURSOR = re.compile(r"([1-9][0-9]{0,17})-(0|[1-9][0-9]{0,17})")
+_NOWHERE = Cursor(0, 0)
+"""In no log: its reader is told so, and given everything."""
+
+
+def leave_ending_to_the_log() -> None:
+    """The library would cut every stream at SIGTERM; the log knows which jobs may still end.
+
+    Its switch is one for the whole process.
+    """
+    AppStatus.enable_automatic_graceful_drain = False
+
+
+def cursor_of(header: str | None, query: str | None) -> Cursor | None:
+    """The header wins: EventSource repeats the query at every reconnect."""
+    text = query if header is None else header
+    if not text:
+        return None
+    match = _CURSOR.fullmatch(text)
+    return Cursor(int(match[1]), int(match[2])) if match else _NOWHERE
+
+
+def come_back() -> Response:
+    """What a reader is told while the log cannot be read: EventSource gives up on any 5xx."""
+    return Response(_later(), headers=HEADERS, media_type="text/event-stream")
+
+
+class EventStream(EventSourceResponse):
+    """`expires`: the epoch second at which the reader's identity ends."""
+
+    def __init__(
+        self, batches: Batches, stats: StreamStats, *, ping: float, expires: float | None
+    ) -> None:
+        self._batches = batches
+        super().__init__(
+            _frames(batches, stats, expires),
+            headers=HEADERS,
+            ping=ping,
+            ping_message_factory=_keepalive,
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        # Also for HEAD, and for a reader that leaves before the first byte.
+        async with aclosing(self._batches):
+            await super().__call__(scope, receive, send)
+
+
+async def _frames(
+    batches: Batches, stats: StreamStats, expires: float | None
+) -> AsyncGenerator[bytes, None]:
+    stats.open += 1
+    try:
+        yield _SOON
+        deadline = expires and asyncio.get_running_loop().time() + expires - time.time()
+        while batch := await (_by(deadline, batches) if deadline else anext(batches, None)):
+            if batch[0].id == BEGINNING:
+                stats.resets += 1
+            yield b"".join([recorded.frame for recorded in batch])
+    except TimeoutError:
+        stats.expired += 1
+    except (Unavailable, NotFound):
+        yield _later()
+    finally:
+        stats.open -= 1
+
+
+async def _by(deadline: float, batches: Batches) -> Sequence[Recorded] | None:
+    """Raises TimeoutError when it is time, but never while the reader is being written to."""
+    async with asyncio.timeout_at(deadline):
+        return await anext(batches, None)
+
+
+def _later() -> bytes:
+    return b"retry: %d\n\n" % random.randint(1000, 5000)
+
+
+def _keepalive() -> ServerSentEvent:
+    return ServerSentEvent(event="keepalive", data="{}", sep="\n")

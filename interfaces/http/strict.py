@@ -1,0 +1,132 @@
+"""Reading a request: who asks first, then at most so many bytes of strict JSON."""
+
+import json
+import math
+from collections.abc import Callable, Coroutine
+from typing import Any, NoReturn
+
+from fastapi.routing import APIRoute
+from starlette.requests import Request
+from starlette.responses import Response
+
+from interfaces.http.identity import check_origin
+from interfaces.http.problems import Problem, too_large, wrong
+from interfaces.http.services import Options
+
+Handler = Callable[[Request], Coroutine[Any, Any, Response]]
+
+
+class ApiRoute(APIRoute):
+    """Knows the user before a byte of the body is read."""
+
+    def get_route_handler(self) -> Handler:
+        handle = super().get_route_handler()
+
+        async def handle_known(request: Request) -> Response:
+            options: Options = request.app.state.options
+            user = await options.identity(request)
+            if request.method not in {"GET", "HEAD"}:
+                check_origin(request, user, options.cors_origins)
+            request.state.user = user
+            return await handle(StrictRequest(request, options.max_body_bytes))
+
+        return handle_known
+
+
+class StrictRequest(Request):
+    """FastAPI reads the body through these two methods."""
+
+    def __init__(self, request: Request, limit: int) -> None:
+        super().__init__(request.scope, request.receive)
+        self._limit = limit
+
+    async def body(self) -> bytes:
+        if not hasattr(self, "_body"):
+            self._check_headers()
+            whole = bytearray()
+            async for chunk in self.stream():
+                whole += chunk
+                if len(whole) > self._limit:
+                    raise too_large()
+            self._body = bytes(whole)
+            if self._body:
+                self._check_type()
+        return self._body
+
+    async def json(self) -> Any:
+        return strict_json(self._body)
+
+    def _check_headers(self) -> None:
+        length = self.headers.get("content-length", "0")
+        if length.isdecimal() and int(length) > self._limit:
+            raise too_large()
+        if self.headers.get("content-encoding", "identity").lower() != "identity":
+            raise Problem(
+                415, "unsupported_media_type", "Send the body without a Content-Encoding."
+            )
+
+    def _check_type(self) -> None:
+        """A missing type is fine, a wrong one is not: other sites can send those unasked."""
+        given = self.headers.get("content-type", "application/json")
+        kind = given.partition(";")[0].strip().lower()
+        if kind != "application/json" and not kind.endswith("+json"):
+            detail = "Send JSON, with the header Content-Type: application/json."
+            raise Problem(415, "unsupported_media_type", detail)
+
+
+def strict_json(body: bytes) -> Any:
+    """Raises Problem 400 for what is no JSON, 422 for text that could not be kept or sent."""
+    try:
+        value = json.loads(
+            body.decode(),
+            object_pairs_hook=_object,
+            parse_float=_finite,
+            parse_constant=_refused,
+        )
+    except UnicodeDecodeError:
+        raise _no_json("The body is not UTF-8.") from None
+    except RecursionError:
+        raise _no_json("The body is nested too deeply.") from None
+    except ValueError:
+        raise _no_json("The body is not JSON.") from None
+    _check_texts(value)
+    return value
+
+
+def _no_json(why: str) -> Problem:
+    return Problem(400, "invalid_json", why)
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    unique = dict(pairs)
+    if len(unique) != len(pairs):
+        raise _no_json("A name stands twice in one object.")
+    return unique
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if not math.isfinite(number):
+        raise ValueError(digits)
+    return number
+
+
+def _refused(constant: str) -> NoReturn:
+    raise ValueError(constant)
+
+
+def _check_texts(value: Any) -> None:
+    rest = [("", value)]
+    while rest:
+        field, value = rest.pop()
+        if isinstance(value, str):
+            if "\0" in value:
+                raise wrong(field, "must not contain NUL")
+            if not value.isascii() and any("\ud800" <= char <= "\udfff" for char in value):
+                raise wrong(field, "must not contain a lone surrogate")
+        elif isinstance(value, dict):
+            for name, item in value.items():
+                inner = f"{field}.{name}" if field else name
+                rest += [(inner, name), (inner, item)]
+        elif isinstance(value, list):
+            rest.extend((f"{field}.{index}", item) for index, item in enumerate(value))
