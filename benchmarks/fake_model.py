@@ -86,6 +86,8 @@ class Model:
             answer.release()
 
     def finish(self) -> None:
+        """Ends what is open, and lets what is asked for later end after a token."""
+        self.set(0, 1)
         for answer in tuple(self.open):
             answer.end()
 
