@@ -1,0 +1,50 @@
+# Two commands do everything: `make run` and `make test`. The rest is for those who work on Sluice.
+
+PYTHON ?= python3.11
+VENV   := .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/pip --disable-pip-version-check --quiet
+
+.PHONY: run test lint types unit e2e chaos bench bench-steps wheel lock clean
+
+run: $(VENV)/installed            ## serve at http://127.0.0.1:8000; without a key the offline model answers
+	$(BIN)/sluice serve
+
+test: $(VENV)/developed           ## everything that is checked: style, types, layers, tests
+	$(BIN)/python -m compileall -q domain application infrastructure interfaces
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/deptry .
+	$(BIN)/pytest
+
+unit: $(VENV)/developed           ## the fast tests only
+	$(BIN)/pytest -q --ignore tests/e2e --ignore tests/chaos
+
+e2e: $(VENV)/installed            ## one question per intent on each path, with curl and jq
+	BIN=$(BIN) scripts/e2e.sh
+
+wheel: $(VENV)/developed          ## build the wheel, install it alone elsewhere, serve from there
+	BIN=$(BIN) scripts/check-wheel.sh
+
+lock:                             ## pin every dependency with its hashes (needs uv)
+	uv pip compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --no-annotate \
+		--python-version 3.11 --all-extras pyproject.toml --group build -o requirements.lock
+	uv pip compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --no-annotate \
+		--python-version 3.11 --all-extras pyproject.toml --group build --group dev -c requirements.lock -o requirements-dev.lock
+
+clean:
+	rm -rf $(VENV) dist
+
+$(VENV)/installed: requirements.lock pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	@echo "Installing into $(VENV) …"
+	$(PIP) install --require-hashes -r requirements.lock
+	$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/developed: requirements-dev.lock $(VENV)/installed
+	@echo "Installing what the checks need …"
+	$(PIP) install --require-hashes -r requirements-dev.lock
+	@touch $@
