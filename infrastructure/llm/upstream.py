@@ -5,7 +5,7 @@ from contextlib import aclosing, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
-from typing import Any, cast
+from typing import Any
 
 import httpx2
 from openai import AsyncOpenAI, AsyncStream, DefaultAioHttpClient
@@ -135,7 +135,7 @@ def _reads_of(response: httpx2.Response) -> AsyncGenerator[bytes, None]:
     content_type, _, _ = response.headers.get("content-type", "").partition(";")
     if content_type.strip().lower() != "text/event-stream":
         raise UpstreamBadResponse("no event stream")
-    return cast("AsyncGenerator[bytes, None]", response.aiter_bytes())
+    return response.aiter_bytes()
 
 
 async def _next(
