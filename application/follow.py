@@ -6,6 +6,7 @@ from contextlib import aclosing
 
 from application.orphans import Orphans
 from application.ports import EventLogPort
+from application.tally import Tally
 from application.wire import coalesce
 from domain.chat import Job, JobId, UserId
 from domain.errors import Busy, NotFound
@@ -23,8 +24,11 @@ async def owned(log: EventLogPort, user: UserId, job_id: JobId) -> Job:
 class FollowJob:
     """`streams` bounds what one user may have open at once; None is no bound."""
 
-    def __init__(self, log: EventLogPort, orphans: Orphans, *, streams: int | None = None) -> None:
+    def __init__(
+        self, log: EventLogPort, orphans: Orphans, tally: Tally, *, streams: int | None = None
+    ) -> None:
         self._log, self._orphans, self._streams = log, orphans, streams
+        self._tally = tally
         self.open: Counter[UserId] = Counter()
 
     async def __call__(
@@ -48,6 +52,7 @@ class FollowJob:
         try:
             async with aclosing(batches):
                 async for batch in batches:
+                    self._tally.behind(len(batch))
                     yield coalesce(batch)
         finally:
             self._orphans.left(job_id)

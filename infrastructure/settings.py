@@ -16,7 +16,10 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 def _listed(value: Any) -> Any:
-    return [part.strip() for part in value.split(",") if part.strip()] if value else ()
+    """A default is a tuple already."""
+    if not isinstance(value, str):
+        return value
+    return [part.strip() for part in value.split(",") if part.strip()]
 
 
 Listed = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)]

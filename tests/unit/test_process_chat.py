@@ -8,6 +8,7 @@ import pytest
 
 from application.ports import ConversationPort
 from application.process_chat import QUEUED, ProcessChat, history
+from application.tally import Tally
 from domain.chat import Chat, Job, Message, Turn, now
 from domain.errors import UpstreamTruncated, WorkerLost
 from domain.events import (
@@ -46,7 +47,8 @@ class Bench:
         await self.log.create(self.job, QUEUED)
 
     def process(self, *plays: Any, **options: Any) -> Callable[..., Any]:
-        return ProcessChat(MockPipeline(*plays), self.log, self.conversations, **options)
+        pipeline = MockPipeline(*plays)
+        return ProcessChat(pipeline, self.log, self.conversations, Tally(), **options)
 
     async def told(self) -> list[Event]:
         """Everything behind `queued`; exactly one terminal event, and it is the last."""

@@ -1,0 +1,144 @@
+"""The embedded service: one process that serves, runs jobs and keeps them."""
+
+import logging
+import socket
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Self
+
+import uvicorn
+
+from infrastructure.container import OFFLINE_MODEL, Container, build_every_path
+from infrastructure.settings import Settings, WrongSetting
+from infrastructure.telemetry.loop_watch import LoopWatch
+from infrastructure.telemetry.metrics import Metrics, Reading
+from interfaces.http.app import create_app
+from interfaces.http.identity import Anonymous, Identity, TrustedHeader
+from interfaces.http.services import Options, Services, StreamStats
+from interfaces.server import Server
+
+logger = logging.getLogger(__name__)
+
+
+class Service:
+    """Opened before it serves, closed after: everything that has to be is on one stack."""
+
+    def __init__(self, settings: Settings, offline_url: str | None) -> None:
+        self._settings = settings
+        self._container = Container(settings=settings, offline_url=offline_url)
+        self._server: Server | None = None
+        self._watch = LoopWatch()
+        self._streams = StreamStats()
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        """Raises WrongSetting for a graph, a folder or a store that cannot be used."""
+        container = self._container
+        build_every_path(container)
+        database = container.database()
+        try:
+            await database.open()
+        except ValueError as error:
+            raise WrongSetting(f"SLUICE_STORE: {error}") from error
+        self._stack.push_async_callback(database.aclose)
+        self._stack.push_async_callback(container.completions().aclose)
+        self._watch.start()
+        self._stack.callback(self._watch.stop)
+        for job in await container.log().unfinished():
+            logger.info("job %s goes on where it was left", job.id)
+            container.queue().resume(job)
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self._stack.aclose()
+
+    def server(self, listener: socket.socket, *, cut: int) -> Server:
+        config = uvicorn.Config(
+            create_app(self._services(), self._options()),
+            http="httptools",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            lifespan="off",
+            timeout_keep_alive=75,
+            timeout_graceful_shutdown=cut,
+        )
+        self._server = Server(config, self._drain)
+        return self._server
+
+    async def _drain(self) -> None:
+        """Streams stay while their job runs, within the grace; then each ends properly."""
+        logger.info("leaving: no new jobs, %d streams are open", self._streams.open)
+        await self._container.queue().drain(self._settings.shutdown_grace)
+        self._container.log().hang_up()
+
+    def _leaving(self) -> bool:
+        return self._server is not None and self._server.leaving
+
+    async def _ready(self) -> str | None:
+        if self._leaving():
+            return "the service is shutting down"
+        return None
+
+    def _services(self) -> Services:
+        container = self._container
+        return Services(
+            submit=container.submit(),
+            follow=container.follow(),
+            show_job=container.show_job(),
+            cancel=container.cancel(),
+            show_chat=container.show_chat(),
+            delete_chat=container.delete_chat(),
+            conversations=container.conversations(),
+            ready=self._ready,
+            metrics=Metrics(container.tally(), self._gauges(), self._counters()).text,
+        )
+
+    def _options(self) -> Options:
+        settings = self._settings
+        return Options(
+            identity=identity_of(settings),
+            web=Path(__file__).parent / "web",
+            models=models_of(settings),
+            max_message_bytes=settings.max_message_bytes,
+            cors_origins=settings.cors_origins,
+            shutting_down=self._leaving,
+            streams=self._streams,
+        )
+
+    def _gauges(self) -> Mapping[tuple[str, str], Reading]:
+        queue, streams = self._container.queue(), self._streams
+        return {
+            ("open_streams", "Event streams open now"): lambda: streams.open,
+            ("jobs_running", "Jobs running now"): lambda: queue.running,
+            ("jobs_queued", "Jobs waiting for a place"): lambda: queue.queued,
+        }
+
+    def _counters(self) -> Mapping[tuple[str, str], Reading]:
+        streams, watch = self._streams, self._watch
+        return {
+            ("resumes", "Streams that began at a cursor"): lambda: streams.resumes,
+            ("resets", "Cursors that no log held"): lambda: streams.resets,
+            ("stalled_readers", "Readers cut off because they did not read"): lambda: (
+                streams.stalled
+            ),
+            ("expired_streams", "Streams that outlived their identity"): lambda: streams.expired,
+            ("loop_blocked", "Times the event loop did not turn for a second"): lambda: (
+                watch.blocked
+            ),
+        }
+
+
+def models_of(settings: Settings) -> frozenset[str] | None:
+    """What a request may name; None for anything."""
+    if "*" in settings.models:
+        return None
+    return frozenset({*settings.models, settings.openai_model or OFFLINE_MODEL})
+
+
+def identity_of(settings: Settings) -> Identity:
+    if settings.auth == "trusted-header":
+        return TrustedHeader(settings.trusted_proxies)
+    return Anonymous()
