@@ -1,0 +1,105 @@
+"""What uvicorn's connections lack: patience that ends, and answers that HTTP/1.0 can read."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from interfaces.http.services import StreamStats
+
+if TYPE_CHECKING:
+    from uvicorn._types import ASGI3Application
+
+
+class Connection(HttpToolsProtocol):
+    """Cuts a peer that is too slow to ask, or that stops reading; `patience` is in seconds.
+
+    A stalled peer costs a timer, not one per write: the transport says when its buffer is
+    full and when it has room again. Nothing is lost with the connection, for its reader
+    resumes from the log. Closing would wait for the peer to read: only `abort` ends it.
+    """
+
+    stats: ClassVar[StreamStats]
+    patience: ClassVar[float]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._asking: asyncio.TimerHandle | None = None
+        self._unread: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._asking = self._later(transport.abort)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        _stop(self._asking)
+        _stop(self._unread)
+        super().connection_lost(exc)
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        _stop(self._asking)
+        self._asking = self._later(self.transport.abort)
+
+    def on_message_complete(self) -> None:
+        _stop(self._asking)
+        super().on_message_complete()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._watch()
+
+    def resume_writing(self) -> None:
+        _stop(self._unread)
+        super().resume_writing()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self.transport.get_write_buffer_size():
+            self._watch()
+
+    def _watch(self) -> None:
+        _stop(self._unread)
+        self._unread = self._later(self._cut)
+
+    def _cut(self) -> None:
+        if self.flow.write_paused or (
+            self.cycle.response_complete and self.transport.get_write_buffer_size()
+        ):
+            self.stats.stalled += 1
+            self.transport.abort()
+
+    def _later(self, call: Any) -> asyncio.TimerHandle:
+        return self.loop.call_later(self.patience, call)
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        if cycle.scope["http_version"] == "1.0":
+            app = _unchunked(cycle, app)
+        super()._start_asgi_task(cycle, app)
+
+
+def connections(stats: StreamStats, *, patience: float = 30) -> type[asyncio.Protocol]:
+    """For uvicorn's `http`, which makes one for every connection."""
+    return type("Connection", (Connection,), {"stats": stats, "patience": patience})
+
+
+def _unchunked(cycle: RequestResponseCycle, app: ASGI3Application) -> ASGI3Application:
+    """HTTP/1.0 knows no chunks: a body of unknown length ends with the connection."""
+
+    async def run(scope: Any, receive: Any, send: Any) -> None:
+        async def plain(message: Any) -> None:
+            if message["type"] == "http.response.body":
+                cycle.expected_content_length = len(message.get("body", b""))
+            await send(message)
+
+        cycle.chunked_encoding = False
+        await app(scope, receive, plain)
+
+    return run
+
+
+def _stop(timer: asyncio.TimerHandle | None) -> None:
+    if timer is not None:
+        timer.cancel()
