@@ -153,7 +153,7 @@ async def run(*arguments: str | Path) -> tuple[int | None, str]:
     for needed in ("bash", "curl", "jq"):
         program(needed)
     process = await create_subprocess_exec("bash", SCRIPT, *arguments, stdout=PIPE, stderr=STDOUT)
-    async with timeout(50):
+    async with timeout(60):
         output, _ = await process.communicate()
     return process.returncode, output.decode()
 
@@ -187,6 +187,7 @@ async def test_wrong_usage_is_told_apart_from_a_broken_promise() -> None:
     assert (await run("http://127.0.0.1:1", "--quick"))[0] == 1
 
 
+@pytest.mark.timeout(150)
 async def test_both_paths_of_the_real_service_pass_with_the_same_answers(
     serve: "Serve", tmp_path: Path
 ) -> None:
