@@ -5,10 +5,14 @@ model, and tells `calls` how each call ended. A task started with an empty conte
 nothing: its calls work, with the default model, and are not counted.
 """
 
+from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
 
 from domain.events import Usage
+
+
+Say = Callable[[str], None]
 
 
 @dataclass(slots=True, eq=False)
@@ -29,11 +33,16 @@ class ModelCalls:
 
 @dataclass(frozen=True, slots=True)
 class NodeRun:
-    """The node run that a call is made in; `path` is `outer/inner` for subgraphs."""
+    """The node run that a call is made in; `path` is `outer/inner` for subgraphs.
+
+    A client that is about to stream asks `voice` for a way to tell the user each piece at
+    once. None: somebody else listens to the call, and it must be made so that they can hear it.
+    """
 
     calls: ModelCalls
     path: str
     speaks: bool
+    voice: Callable[[], Say | None] = lambda: None
 
 
 current_node: ContextVar[NodeRun | None] = ContextVar("current_node", default=None)

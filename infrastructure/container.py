@@ -148,7 +148,9 @@ class Container(containers.DeclarativeContainer):
     )
     raw_client: Provider[LLMClientPort] = Singleton(OpenAILLMClient, completions)
     wrapped_client: Provider[LLMClientPort] = Singleton(
-        LangChainLLMAdapter, Singleton(LangChainOpenAIRunnable, completions=completions)
+        LangChainLLMAdapter,
+        Singleton(LangChainOpenAIRunnable, completions=completions),
+        direct=raw_client,
     )
     offline: Provider[bool] = Call(lambda url: url is not None, offline_url)
 

@@ -11,8 +11,9 @@ from langchain_core.messages.ai import add_ai_message_chunks
 from langchain_core.runnables import Runnable, RunnableConfig
 from pydantic import ValidationError
 
+from application.model_calls import current_node
 from domain.errors import UpstreamBadResponse
-from domain.ports import Prompt, S, Tool, ToolCall
+from domain.ports import LLMClientPort, Prompt, S, Tool, ToolCall
 
 from .answers import SILENT, messages_of, tool_call
 from .openai_errors import UPSTREAM_FAILURES, of_failure
@@ -21,14 +22,25 @@ _SILENTLY: RunnableConfig = {"tags": [SILENT]}
 
 
 class LangChainLLMAdapter:
-    """Reports nothing itself: LangChain tells a run's callbacks how its calls ended."""
+    """Reports nothing itself: LangChain tells a run's callbacks how its calls ended.
 
-    def __init__(self, model: BaseChatModel) -> None:
-        self._model = model
+    `direct` makes the same call past LangChain, which costs most of a token's time; it is used
+    to stream where the run alone would have listened and takes the text at once.
+    """
+
+    def __init__(self, model: BaseChatModel, *, direct: LLMClientPort | None = None) -> None:
+        self._model, self._direct = model, direct
 
     async def stream(
         self, prompt: Prompt, *, system: str | None = None
     ) -> AsyncGenerator[str, None]:
+        node = current_node.get()
+        if self._direct is not None and node is not None and (say := node.voice()):
+            async with aclosing(self._direct.stream(prompt, system=system)) as texts:
+                async for text in texts:
+                    say(text)
+                    yield text
+            return
         chunks = cast(
             "AsyncGenerator[AIMessageChunk, None]",
             self._model.astream(messages_of(prompt, system)),

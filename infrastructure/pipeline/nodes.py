@@ -8,15 +8,17 @@ ours, and the messages that a speaking node adds are remembered.
 from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Protocol
 from uuid import uuid4
 
+from langchain_core.callbacks import BaseCallbackManager
 from langchain_core.messages import AIMessage, convert_to_messages
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.config import var_child_runnable_config
 from langgraph.types import Command
 
-from application.model_calls import ModelCalls, NodeRun, current_node
+from application.model_calls import ModelCalls, NodeRun, Say, current_node
 
 _RUNTIME = "__pregel_runtime"
 
@@ -35,13 +37,17 @@ class Written:
     text: str
 
 
+Tell = Callable[[str, str, str], None]
+"""Takes a token at once: the namespace of its node run, the node's path, the text."""
+
+
 @dataclass(slots=True, eq=False)
 class GraphRun:
-    """One run of the graph. `say` takes a written token, instead of LangGraph's own stream."""
+    """One run of the graph. Without `tell`, written tokens go the way of LangGraph's stream."""
 
     calls: ModelCalls
     given: frozenset[str]
-    say: Callable[[Written], None] | None = None
+    tell: Tell | None = None
     added: dict[str, AIMessage] = field(default_factory=dict)
 
     def remember(self, output: object) -> None:
@@ -77,8 +83,9 @@ class WatchedNode(Runnable[Any, Any]):
         namespace = str(metadata.get("langgraph_checkpoint_ns", ""))
         path = "/".join(part.split(":", 1)[0] for part in namespace.split("|"))
         speaks = self._declared(path, metadata).speaks
-        config = _with_writer(config, run.say, namespace, path if speaks else None)
-        node = current_node.set(NodeRun(run.calls, path, speaks))
+        say = _say(run, config, namespace, path) if speaks else None
+        config = _with_writer(config, say)
+        node = current_node.set(_node_run(run, namespace, path, say))
         child = var_child_runnable_config.set(config)
         try:
             output = await self._bound.ainvoke(input, config, **kwargs)
@@ -90,23 +97,42 @@ class WatchedNode(Runnable[Any, Any]):
         return output
 
 
-def _with_writer(
-    config: RunnableConfig,
-    say: Callable[[Written], None] | None,
-    namespace: str,
-    path: str | None,
-) -> RunnableConfig:
-    """`path` is None for a silent node."""
-    configurable = config.get("configurable", {})
-    runtime = configurable[_RUNTIME]
-    tell: Callable[[Written], None] = say or runtime.stream_writer
+def _say(run: GraphRun, config: RunnableConfig, namespace: str, path: str) -> Say:
+    if run.tell is not None:
+        return partial(run.tell, namespace, path)
+    stream = config["configurable"][_RUNTIME].stream_writer
+    return lambda text: stream(Written(namespace, path, text))
+
+
+def _node_run(run: GraphRun, namespace: str, path: str, say: Say | None) -> NodeRun:
+    def voice() -> Say | None:
+        """Past LangChain, if nothing but this run would have heard the call there."""
+        config = var_child_runnable_config.get() or {}
+        manager = config.get("callbacks")
+        if (
+            config.get("metadata", {}).get("langgraph_checkpoint_ns") == namespace
+            and isinstance(manager, BaseCallbackManager)
+            and len(manager.handlers) == 1
+            and "nostream" not in manager.tags
+        ):
+            return say
+        return None
+
+    if run.tell is None or say is None:
+        return NodeRun(run.calls, path, say is not None)
+    return NodeRun(run.calls, path, speaks=True, voice=voice)
+
+
+def _with_writer(config: RunnableConfig, say: Say | None) -> RunnableConfig:
+    """The config with a writer that says the tokens written, or nothing in a silent node."""
 
     def write(chunk: Any) -> None:
         text = chunk.get("token") if isinstance(chunk, Mapping) else None
-        if path is not None and isinstance(text, str) and text:
-            tell(Written(namespace, path, text))
+        if say is not None and isinstance(text, str) and text:
+            say(text)
 
-    ours = {_RUNTIME: replace(runtime, stream_writer=write)}
+    configurable = config.get("configurable", {})
+    ours = {_RUNTIME: replace(configurable[_RUNTIME], stream_writer=write)}
     return {**config, "configurable": {**configurable, **ours}}
 
 
@@ -123,4 +149,5 @@ def _ai_messages(output: object) -> Iterable[AIMessage]:
             if isinstance(message, AIMessage):
                 yield message
             elif isinstance(message, Mapping) and "role" in message:
-                yield from (m for m in convert_to_messages([message]) if isinstance(m, AIMessage))
+                converted = convert_to_messages([dict(message)])
+                yield from (one for one in converted if isinstance(one, AIMessage))

@@ -1,5 +1,11 @@
-"""A2: tokens as they come, from LangGraph's `messages`, with true stage starts from `tasks`."""
+"""A2: tokens as they come.
 
+Two readers with one meaning, held to one suite. `tap` listens in line and is the default;
+`messages`, with true stage starts from `tasks`, is LangGraph's documented way: the reference,
+and what is used when the tap's private marker is gone.
+"""
+
+import asyncio
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from typing import Any, Literal
@@ -11,9 +17,10 @@ from domain.events import Event, Token
 from infrastructure.pipeline.answers import done, rest
 from infrastructure.pipeline.calls import SPOKEN, CallHandler
 from infrastructure.pipeline.graph import WatchedGraph, path_of
-from infrastructure.pipeline.nodes import Written
+from infrastructure.pipeline.nodes import GraphRun, Written
 from infrastructure.pipeline.runs import start, translated
 from infrastructure.pipeline.stages import Stages
+from infrastructure.pipeline.tap import TAPPABLE, Channel, Tap
 from infrastructure.pipeline.turns import Turns
 
 _MODES: list[Literal["messages", "updates", "tasks", "custom", "values"]] = [
@@ -25,14 +32,41 @@ _MODES: list[Literal["messages", "updates", "tasks", "custom", "values"]] = [
 ]
 
 
+Reader = Literal["tap", "messages"]
+
+
 class TokenPath:
-    def __init__(self, graph: WatchedGraph, *, offline: bool = False) -> None:
+    def __init__(
+        self,
+        graph: WatchedGraph,
+        *,
+        offline: bool = False,
+        reader: Reader = "tap" if TAPPABLE else "messages",
+    ) -> None:
         self._graph, self._offline = graph, offline
+        self._read = self._tapped if reader == "tap" else self._streamed
 
     def run(self, question: Question, /) -> AsyncGenerator[Event, None]:
         return translated(self._read(question))
 
-    async def _read(self, question: Question) -> AsyncGenerator[Event, None]:
+    async def _tapped(self, question: Question) -> AsyncGenerator[Event, None]:
+        state, run = start(self._graph, question)
+        turns, channel = Turns(), Channel()
+        tap = Tap(self._graph, run, channel, turns)
+        run.tell = tap.tell
+        running = asyncio.create_task(self._graph.graph.ainvoke(state, {"callbacks": [tap]}))
+        running.add_done_callback(lambda _: channel.close())
+        try:
+            while events := await channel.take():
+                for event in events:
+                    yield event
+            final = running.result()
+        finally:
+            await _stopped(running)
+        for event in self._ending(final, run, turns):
+            yield event
+
+    async def _streamed(self, question: Question) -> AsyncGenerator[Event, None]:
         state, run = start(self._graph, question)
         turns, stages = Turns(), Stages(self._graph.stages)
         final: object = None
@@ -60,11 +94,13 @@ class TokenPath:
                             yield event
                     case "values" if not part["ns"]:
                         final = data
-        for token in turns.finish():
-            yield token
-        end = done("A2", final, run, offline=self._offline)
-        for event in rest(end.answer, turns):
+        for event in self._ending(final, run, turns):
             yield event
+
+    def _ending(self, final: object, run: GraphRun, turns: Turns) -> Iterator[Event]:
+        yield from turns.finish()
+        end = done("A2", final, run, offline=self._offline)
+        yield from rest(end.answer, turns)
         yield end
 
     def _task(
@@ -80,6 +116,14 @@ class TokenPath:
         yield from turns.end(namespace)
         if task["error"] is None and (ended := stages.ended(path)):
             yield ended
+
+
+async def _stopped(running: asyncio.Task[Any]) -> None:
+    """The graph's own task is over, its cleanup included, before its reader is."""
+    running.cancel()
+    await asyncio.wait([running])
+    if not running.cancelled():
+        running.exception()  # seen, or asyncio would print it with its text
 
 
 def _spoken(message: object, metadata: dict[str, Any]) -> Token | None:

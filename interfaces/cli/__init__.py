@@ -10,6 +10,7 @@ app = typer.Typer(
     help="Brings a LangGraph pipeline's tokens to a browser: in order, exactly once, resumable.",
     no_args_is_help=True,
     add_completion=False,
+    rich_markup_mode=None,  # rich alone would cost more than the command line may
     pretty_exceptions_enable=False,
 )
 

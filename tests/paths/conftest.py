@@ -65,6 +65,8 @@ class Told:
 
 @dataclass
 class Path:
+    """`A2` is what the container builds; `A2-tap` never goes past LangChain."""
+
     name: str
     model: OfflineModel
     completions: ChatCompletions
@@ -76,14 +78,17 @@ class Path:
     def llm(self) -> LLMClientPort:
         if self.name == "A1":
             return OpenAILLMClient(self.completions)
-        return LangChainLLMAdapter(self.chat_model())
+        direct = OpenAILLMClient(self.completions) if self.name == "A2" else None
+        return LangChainLLMAdapter(self.chat_model(), direct=direct)
 
     def chat_model(self) -> LangChainOpenAIRunnable:
         return LangChainOpenAIRunnable(completions=self.completions)
 
     def pipeline(self, build: Build, *, speaking: frozenset[str] = frozenset()) -> PipelinePort:
         graph = WatchedGraph(build(self.llm()), speaking)
-        return StagePath(graph) if self.name == "A1" else TokenPath(graph)
+        if self.name == "A1":
+            return StagePath(graph)
+        return TokenPath(graph, reader="messages" if self.name == "A2-messages" else "tap")
 
     async def tell(self, build: Build, asked: Question | None = None, **options: Any) -> Told:
         """Runs the graph to its end and checks what holds for every run."""
@@ -104,7 +109,7 @@ class Path:
         return aclosing(self.pipeline(build, **options).run(asked or question()))
 
 
-@pytest.fixture(params=["A1", "A2"])
+@pytest.fixture(params=["A1", "A2", "A2-tap", "A2-messages"])
 async def path(request: pytest.FixtureRequest, model: OfflineModel) -> AsyncIterator[Path]:
     completions = ChatCompletions(Upstream(model.base_url, "x", "m"))
     yield Path(request.param, model, completions)

@@ -1,0 +1,162 @@
+"""What happens in a graph, told where it happens: one callback handler, one hand-over.
+
+LangGraph's `messages` stream costs each token a thread-safe call, a task and a wait. A handler
+that is called in line costs a function call. It carries the marker by which langchain-core
+knows that somebody wants tokens, so that a model that is merely invoked streams too; the marker
+is private, so `TAPPABLE` says whether it still means what it meant.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from threading import get_ident
+from typing import Any
+from uuid import UUID
+
+from langchain_core.language_models import chat_models
+from langchain_core.messages import AIMessageChunk
+from langchain_core.outputs import ChatGenerationChunk
+
+from domain.events import Event, Token
+from infrastructure.pipeline.calls import SPOKEN, CallHandler
+from infrastructure.pipeline.graph import WatchedGraph, path_of
+from infrastructure.pipeline.nodes import GraphRun
+from infrastructure.pipeline.stages import Stages
+from infrastructure.pipeline.turns import Turns
+
+try:
+    from langchain_core.tracers._streaming import _StreamingCallbackHandler as _Marker
+except ImportError:  # a later langchain-core
+    _Marker = object  # type: ignore[assignment, misc]
+
+TAPPABLE = getattr(chat_models, "_StreamingCallbackHandler", None) is _Marker
+
+
+class Channel:
+    """Events from a graph to its one reader; the reader takes all that wait at once."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._events: list[Event] = []
+        self._reader: asyncio.Future[None] | None = None
+        self._closed = False
+
+    def put(self, event: Event) -> None:
+        self._events.append(event)
+        self._wake()
+
+    def close(self) -> None:
+        self._closed = True
+        self._wake()
+
+    async def take(self) -> list[Event]:
+        """Empty when the channel is closed and everything has been taken."""
+        if not self._events and not self._closed:
+            self._reader = self._loop.create_future()
+            await self._reader
+        events, self._events = self._events, []
+        return events
+
+    def _wake(self) -> None:
+        if self._reader is not None:
+            if not self._reader.done():
+                self._reader.set_result(None)
+            self._reader = None
+
+
+class Tap(CallHandler, _Marker):  # type: ignore[misc, type-arg]
+    """Puts stages and spoken tokens into the channel, in the order in which they happen.
+
+    A stage is the outermost run of a task's namespace that carries its node's name: a
+    subgraph's own run and a RetryPolicy's tries have the same namespace.
+    """
+
+    def __init__(self, graph: WatchedGraph, run: GraphRun, channel: Channel, turns: Turns) -> None:
+        super().__init__(run.calls, graph.declared)
+        self._channel, self._turns = channel, turns
+        self._stages = Stages(graph.stages)
+        self._loop, self._thread = asyncio.get_running_loop(), get_ident()
+        self._speakers: dict[UUID, tuple[str, str]] = {}
+        self._open: dict[str, UUID] = {}
+        """The outermost run by namespace; a failed try's stays until the next one takes over."""
+        self._failed: set[UUID] = set()
+
+    def tell(self, namespace: str, path: str, text: str) -> None:
+        """From any thread: synchronous nodes run in others."""
+        if get_ident() != self._thread:
+            self._loop.call_soon_threadsafe(self.tell, namespace, path, text)
+            return
+        token = Token(text, path)
+        if self._turns.say(namespace, token):
+            self._channel.put(token)
+
+    def on_chat_model_start(
+        self, *given: Any, run_id: UUID, metadata: dict[str, Any] | None = None, **kwargs: Any
+    ) -> None:
+        super().on_chat_model_start(*given, run_id=run_id, metadata=metadata, **kwargs)
+        if metadata and SPOKEN in metadata:
+            namespace = metadata["langgraph_checkpoint_ns"]
+            self._speakers[run_id] = (namespace, metadata[SPOKEN])
+
+    def on_llm_new_token(
+        self, token: Any, *, chunk: object = None, run_id: UUID, **kwargs: Any
+    ) -> None:
+        speaker = self._speakers.get(run_id)
+        if speaker is None or not isinstance(chunk, ChatGenerationChunk):
+            return
+        message = chunk.message
+        if isinstance(message, AIMessageChunk):
+            content = message.content
+            if text := content if isinstance(content, str) else str(message.text):
+                self.tell(*speaker, text)
+
+    def on_llm_end(self, *given: Any, run_id: UUID, **kwargs: Any) -> None:
+        self._speakers.pop(run_id, None)
+        super().on_llm_end(*given, run_id=run_id, **kwargs)
+
+    def on_llm_error(self, *given: Any, run_id: UUID, **kwargs: Any) -> None:
+        self._speakers.pop(run_id, None)
+        super().on_llm_error(*given, run_id=run_id, **kwargs)
+
+    def on_chain_start(
+        self,
+        *given: Any,
+        run_id: UUID,
+        metadata: dict[str, Any] | None = None,
+        name: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        if metadata is None or name is None or name != metadata.get("langgraph_node"):
+            return
+        namespace = metadata["langgraph_checkpoint_ns"]
+        outermost = self._open.get(namespace)
+        if outermost is not None:
+            if outermost in self._failed:
+                self._failed.discard(outermost)
+                self._open[namespace] = run_id
+            return
+        self._open[namespace] = run_id
+        path = path_of(namespace)
+        if self._declared(path, metadata).stage and (started := self._stages.started(path)):
+            self._channel.put(started)
+
+    def on_chain_end(self, outputs: Any, *, run_id: UUID, **kwargs: Any) -> None:
+        if (namespace := self._namespace(run_id)) is None:
+            return
+        del self._open[namespace]
+        for token in self._turns.end(namespace):
+            self._channel.put(token)
+        if ended := self._stages.ended(path_of(namespace)):
+            self._channel.put(ended)
+
+    def on_chain_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
+        if self._namespace(run_id) is not None:
+            self._failed.add(run_id)
+
+    def _namespace(self, run_id: UUID) -> str | None:
+        return next((ns for ns, outermost in self._open.items() if outermost == run_id), None)
+
+    def tap_output_aiter(self, run_id: UUID, output: AsyncIterator[Any]) -> AsyncIterator[Any]:
+        return output
+
+    def tap_output_iter(self, run_id: UUID, output: Iterator[Any]) -> Iterator[Any]:
+        return output
