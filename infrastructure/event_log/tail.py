@@ -6,25 +6,34 @@ wake-up and a write, whatever the store.
 
 import asyncio
 from bisect import bisect_left
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from operator import attrgetter
+from types import MappingProxyType
 
 from application.wire import BEGINNING, MAX_TOKEN, record
 from domain.errors import Finished
-from domain.events import TERMINAL, Cursor, Recorded, Reset
+from domain.events import TERMINAL, Cursor, Recorded, Reset, Token
 
 _UNKNOWN = record(BEGINNING, Reset("cursor_unknown"))
+_NOTHING: Mapping[int, Sequence[str]] = MappingProxyType({})
 _id = attrgetter("id")
 
 
 class Tail:
-    """Append-only; readers hold a position in it, not a queue."""
+    """Append-only; readers hold a position in it, not a queue.
 
-    __slots__ = ("_waiting", "broken", "records")
+    A store may load old tokens coalesced: `runs` then has the pieces of such a token by its
+    index in `records`, and each piece's id is a cursor like any other.
+    """
 
-    def __init__(self, records: Iterable[Recorded] = ()) -> None:
+    __slots__ = ("_runs", "_waiting", "broken", "records")
+
+    def __init__(
+        self, records: Iterable[Recorded] = (), runs: Mapping[int, Sequence[str]] = _NOTHING
+    ) -> None:
         self.records = list(records)
         self.broken: Exception | None = None
+        self._runs = runs
         self._waiting: list[asyncio.Future[None]] = []
 
     @property
@@ -54,18 +63,32 @@ class Tail:
     def follow(self, after: Cursor | None) -> AsyncGenerator[Sequence[Recorded], None]:
         """Checks the cursor now (Finished), reads when iterated."""
         if after is None or after == BEGINNING:
-            return self._read(0, known=True)
+            return self._read(0)
         index = bisect_left(self.records, after, key=_id)
-        known = index < len(self.records) and self.records[index].id == after
-        if known and isinstance(self.records[index].event, TERMINAL):
-            raise Finished
-        return self._read(index + 1 if known else 0, known=known)
+        if index < len(self.records):
+            found = self.records[index]
+            if found.id == after:
+                if isinstance(found.event, TERMINAL):
+                    raise Finished
+                return self._read(index + 1)
+            if (rest := self._rest(index, after)) is not None:
+                return self._read(index + 1, rest)
+        return self._read(0, _UNKNOWN)
+
+    def _rest(self, index: int, after: Cursor) -> Recorded | None:
+        """What a coalesced token holds behind one of its pieces."""
+        whole, pieces = self.records[index], self._runs.get(index, ())
+        missing = whole.id.seq - after.seq
+        if whole.id.attempt != after.attempt or missing >= len(pieces):
+            return None
+        assert isinstance(whole.event, Token)  # noqa: S101 - only tokens have pieces
+        return record(whole.id, Token("".join(pieces[-missing:]), whole.event.node))
 
     async def _read(
-        self, position: int, *, known: bool
+        self, position: int, first: Recorded | None = None
     ) -> AsyncGenerator[Sequence[Recorded], None]:
-        if not known:
-            yield (_UNKNOWN,)
+        if first is not None:
+            yield (first,)
         while True:
             if batch := self._batch(position):
                 position += len(batch)

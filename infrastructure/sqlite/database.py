@@ -67,7 +67,7 @@ class Database:
         self._reader: _Thread | None = None
         self._lock: int | None = None
         self._pending: deque[_Write[Any]] = deque()
-        self._unscrubbed = False
+        self.unscrubbed = False
 
     async def open(self) -> None:
         """Raises ValueError, naming the file, if it cannot be this service's database."""
@@ -135,14 +135,14 @@ class Database:
         await self.write(_touch, durable=False)
 
     async def scrub(self) -> None:
-        """Removes what was deleted from the file and its WAL; later, while others read it."""
-        self._unscrubbed = True
+        """Removes what was deleted from the WAL too; is left for later while others read it."""
+        self.unscrubbed = True
         await self.scrub_rest()
 
     async def scrub_rest(self) -> None:
-        if self._unscrubbed:
+        if self.unscrubbed:
             truncated = await self._open(self._writer).run(_truncate)
-            self._unscrubbed = not truncated
+            self.unscrubbed = not truncated
 
     def _open(self, thread: _Thread | None) -> _Thread:
         if thread is None:

@@ -1,0 +1,86 @@
+"""What the stores that run their jobs in this process share: readers read its memory."""
+
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from datetime import datetime
+
+from application.ports import JobLog
+from application.wire import record
+from domain.chat import Job, JobId
+from domain.errors import Superseded, Unavailable
+from domain.events import TERMINAL, Cursor, Event, Recorded
+from infrastructure.event_log.tail import Tail
+
+
+class Log(Tail):
+    """A job's tail, and who may write to it. `ending`: its terminal event is on its way in."""
+
+    __slots__ = ("__weakref__", "attempt", "ended_at", "ending", "job")
+
+    def __init__(
+        self,
+        job: Job,
+        records: Iterable[Recorded],
+        runs: Mapping[int, Sequence[str]] | None = None,
+        *,
+        attempt: int = 0,
+        ended_at: datetime | None = None,
+    ) -> None:
+        super().__init__(records, runs or {})
+        self.job, self.attempt, self.ended_at = job, attempt, ended_at
+        self.ending = ended_at is not None
+
+    async def write(self, records: Sequence[Recorded]) -> None:
+        """Shows the records to the readers; a terminal one is durable by then."""
+        raise NotImplementedError
+
+
+class Attempt:
+    """The NotifierPort: numbers the events of one attempt until it is fenced off."""
+
+    def __init__(self, log: Log) -> None:
+        self._log, self.attempt = log, log.attempt
+        self._seq = log.last.seq if self.attempt == 1 else 0
+
+    async def publish(self, *events: Event) -> None:
+        log = self._log
+        if log.attempt != self.attempt or log.ending:
+            raise Superseded
+        seq = self._seq + 1
+        records = [record(Cursor(self.attempt, seq + n), event) for n, event in enumerate(events)]
+        self._seq += len(records)
+        if isinstance(events[-1], TERMINAL):
+            log.ending = True
+        await log.write(records)
+
+
+class LogReader:
+    """The reading half of an EventLogPort over `_find`."""
+
+    def __init__(self) -> None:
+        self._leaving = False
+
+    async def _find(self, job_id: JobId) -> Log:
+        raise NotImplementedError
+
+    def _present(self) -> Iterable[Log]:
+        """Every log that may have a reader."""
+        raise NotImplementedError
+
+    async def job(self, job_id: JobId) -> Job:
+        return (await self._find(job_id)).job
+
+    async def read(self, job_id: JobId) -> JobLog:
+        log = await self._find(job_id)
+        return JobLog(log.job, log.records, log.ended_at)
+
+    async def follow(
+        self, job_id: JobId, *, after: Cursor | None
+    ) -> AsyncGenerator[Sequence[Recorded], None]:
+        if self._leaving:
+            raise Unavailable("the service is shutting down")
+        return (await self._find(job_id)).follow(after)
+
+    def hang_up(self) -> None:
+        self._leaving = True
+        for log in list(self._present()):
+            log.breaks(Unavailable("the service is shutting down"))
