@@ -1,6 +1,7 @@
 """One upstream, the servers beside each other, and one measured load at a time."""
 
 import json
+import os
 import time
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -38,12 +39,17 @@ class Cell:
     ramp_s: float | None = None
 
 
+WARM_UP = Cell(streams=10, pace=0, tokens=50, rounds=2, window_s=0.25, ramp_s=0)
+
+
 class Bench:
     """Keeps servers alive between loads, so that theirs can be interleaved."""
 
     def __init__(self, chosen: Collection[str]) -> None:
         self._names = chosen
         self.cpus = two_cpus()
+        if self.cpus[1] is not None:
+            os.sched_setaffinity(0, {self.cpus[1]})
         self.upstream = Process(python("benchmarks.upstream"), self.cpus[1]).read_port()
         self.refused: dict[str, str] = {}
         self._running: dict[str, Running] = {}
@@ -57,9 +63,12 @@ class Bench:
             return None
         if server.name not in self._running and server.name not in self.refused:
             try:
-                self._running[server.name] = Running(server, self.upstream, self.cpus)
+                running = Running(server, self.upstream, self.cpus)
             except StartError as error:
                 self.refused[server.name] = str(error)
+            else:
+                self._running[server.name] = running
+                self.load(running, WARM_UP).came()
         return self._running.get(server.name)
 
     @contextmanager
@@ -144,6 +153,7 @@ class Load:
                 {
                     "at_s": now_us() / 1e6,
                     "server": self._running.process.cpu_s(),
+                    "waited": self._running.process.waited_s(),
                     "upstream": self._bench.upstream.cpu_s(),
                     "client": self._client.cpu_s(),
                     "redis": redis.cpu_s() if redis else 0.0,
@@ -187,6 +197,7 @@ def describe(server: Server, cell: Cell, took: dict[str, float], came: dict[str,
         cpu_us=each(took["server"] * 1e6, counted),
         redis_us=each(took["redis"] * 1e6, counted) or None,
         busy=busy,
+        waited=took["waited"] / seconds,
         rig_busy=(took["upstream"] + took["client"] + took["redis"]) / seconds,
         wire_bytes=each(came["wire_bytes"], delivered),
         content_bytes=each(came["content_bytes"], delivered),

@@ -85,6 +85,10 @@ class Process:
         """User and system seconds so far, to the nanosecond: the kernel's clock of a process."""
         return sum(_cpu_clock(pid) for pid in self._tree())
 
+    def waited_s(self) -> float:
+        """Seconds its threads were ready to run while others had the CPU."""
+        return sum(_waited(pid) for pid in self._tree())
+
     def memory(self) -> int:
         """Proportional set size in bytes, descendants included."""
         return sum(_pss(pid) for pid in self._tree())
@@ -125,6 +129,14 @@ def _cpu_clock(pid: int) -> float:
         return time.clock_gettime((~pid << 3) | 2)
     except OSError:
         return 0.0
+
+
+def _waited(pid: int) -> float:
+    try:
+        threads = [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/schedstat")]
+    except OSError:
+        return 0.0
+    return sum(int(thread.split()[1]) for thread in threads) / 1e9
 
 
 def _pss(pid: int) -> int:

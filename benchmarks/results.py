@@ -13,7 +13,8 @@ class Row:
     """One load on one server. `tokens_s` is what arrived, or for a paced A1 what was sent upstream.
 
     `cpu_us` is the server's per token, `redis_us` its Redis's besides. `busy` and `rig_busy` are
-    shares of one CPU: at 1.0 the server is saturated, or the load generator is.
+    shares of one CPU: at 1.0 the server is saturated, or the load generator is. `waited`: the
+    share of the time in which the server was kept from its CPU by other processes.
     """
 
     server: str
@@ -24,6 +25,7 @@ class Row:
     cpu_us: float | None
     redis_us: float | None
     busy: float
+    waited: float
     rig_busy: float
     wire_bytes: float | None
     content_bytes: float | None
