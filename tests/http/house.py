@@ -1,0 +1,205 @@
+"""The application on a real socket in the test's own loop, over doubles that need no service."""
+
+import asyncio
+import json
+import re
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import httpx2
+import uvicorn
+from uvicorn.server import ServerState
+
+from application.chats import DeleteChat, ShowChat
+from application.follow import FollowJob
+from application.jobs import CancelJob, ShowJob
+from application.orphans import Orphans
+from application.ports import JobLog
+from application.process_chat import ProcessChat
+from application.submit import SubmitMessage
+from application.tally import Tally
+from domain.chat import Job, JobId
+from domain.errors import Unavailable
+from domain.events import Done
+from infrastructure.conversations.sqlite import SqliteConversations
+from infrastructure.event_log.memory import MemoryEventLog
+from infrastructure.jobs.inline import Bounds, InlineJobQueue
+from infrastructure.sqlite.database import Database
+from interfaces.http.app import create_app
+from interfaces.http.connection import connections
+from interfaces.http.identity import Anonymous, Identity
+from interfaces.http.services import Options, Services, StreamStats
+from tests.doubles import FixedFlag, MockPipeline
+
+WEB = Path(__file__).parents[2] / "interfaces" / "web"
+DONE = Done("A2", "")
+_FRAME = re.compile(
+    rb"(?:event: (?P<event>[a-z_]+)\n(?:id: (?P<id>[0-9]+-[0-9]+)\n)?data: (?P<data>[^\n]*)\n"
+    rb"|retry: (?P<retry>[0-9]+)\n)\n"
+)
+
+
+class Frame(NamedTuple):
+    event: str
+    id: str | None
+    data: Any
+
+
+class DownableLog(MemoryEventLog):
+    """A store that cannot be reached while `down`."""
+
+    down = False
+
+    async def job(self, job_id: JobId) -> Job:
+        if self.down:
+            raise Unavailable("the store's address, which nobody should read")
+        return await super().job(job_id)
+
+    async def read(self, job_id: JobId) -> JobLog:
+        if self.down:
+            raise Unavailable("the store's address, which nobody should read")
+        return await super().read(job_id)
+
+
+@dataclass(slots=True, eq=False)
+class House:
+    url: str
+    client: httpx2.AsyncClient
+    log: DownableLog
+    pipeline: MockPipeline
+    flag: FixedFlag
+    follow: FollowJob
+    state: ServerState
+    streams: StreamStats
+    unready: list[str] = field(default_factory=list)
+
+    @property
+    def port(self) -> int:
+        return httpx2.URL(self.url).port or 0
+
+    async def ask(self, message: str = "Why?", **fields: Any) -> dict[str, Any]:
+        answer = await self.client.post("/api/v1/chat", json={"message": message, **fields})
+        assert answer.status_code == 202, answer.text
+        body: dict[str, Any] = answer.json()
+        return body
+
+    async def asked(self, message: str = "Why?", **fields: Any) -> str:
+        """The id of a job that is over."""
+        job: str = (await self.ask(message, **fields))["job_id"]
+        await self.read(job)
+        return job
+
+    async def read(self, job: str, **request: Any) -> list[Frame]:
+        """The whole stream, which ends by itself."""
+        answer = await self.client.get(f"/api/v1/chat/{job}/events", **request)
+        assert answer.status_code == 200, answer.text
+        return frames(answer.content)
+
+    async def raw(self, request: str | bytes) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        writer.write(request if isinstance(request, bytes) else request.encode())
+        await writer.drain()
+        return reader, writer
+
+
+@asynccontextmanager
+async def serving(
+    *plays: Any,
+    identity: Identity | None = None,
+    bounds: Bounds | None = None,
+    streams: int | None = None,
+    patience: float = 30,
+    **options: Any,
+) -> AsyncIterator[House]:
+    """A house whose pipeline plays `plays` for every job."""
+    log, pipeline, flag, tally = DownableLog(), MockPipeline(*plays), FixedFlag(), Tally()
+    database = Database(":memory:")
+    await database.open()
+    conversations = SqliteConversations(database)
+    queue = InlineJobQueue(ProcessChat(pipeline, log, conversations, tally), bounds or Bounds())
+    orphans = Orphans(queue)
+    unready: list[str] = []
+
+    async def ready() -> str | None:
+        return unready[0] if unready else None
+
+    services = Services(
+        submit=SubmitMessage(conversations, log, queue, flag, orphans),
+        follow=FollowJob(log, orphans, tally, streams=streams),
+        show_job=ShowJob(log),
+        cancel=CancelJob(log, queue),
+        show_chat=ShowChat(conversations, log),
+        delete_chat=DeleteChat(conversations, log, queue),
+        conversations=conversations,
+        ready=ready,
+        metrics=lambda: b"sluice_open_streams 0.0\n",
+    )
+    given = Options(identity=identity or Anonymous(), web=WEB, **options)
+    state = ServerState()
+    async with _listening(services, given, state, patience) as url:
+        async with httpx2.AsyncClient(base_url=url, trust_env=False, timeout=5) as client:
+            yield House(
+                url, client, log, pipeline, flag, services.follow, state, given.streams, unready
+            )
+            log.hang_up()
+        await queue.drain(0)
+        await until(lambda: not state.tasks)
+    await database.aclose()
+
+
+@asynccontextmanager
+async def _listening(
+    services: Services, options: Options, state: ServerState, patience: float
+) -> AsyncIterator[str]:
+    config = uvicorn.Config(
+        create_app(services, options), log_config=None, access_log=False, proxy_headers=False
+    )
+    config.load()
+    protocol = connections(options.streams, patience=patience)
+
+    def connection() -> asyncio.Protocol:
+        made: asyncio.Protocol = protocol(config=config, server_state=state, app_state={})  # type: ignore[call-arg]
+        return made
+
+    server = await asyncio.get_running_loop().create_server(connection, "127.0.0.1", 0)
+    host, port = server.sockets[0].getsockname()
+    try:
+        yield f"http://{host}:{port}"
+    finally:
+        server.close()
+        for open_connection in list(state.connections):
+            open_connection.shutdown()
+        await until(lambda: not state.connections)
+
+
+def frames(body: bytes) -> list[Frame]:
+    """Strict: what is not exactly the contract's form fails. `retry` lines are left out."""
+    found, end = [], 0
+    for match in _FRAME.finditer(body):
+        assert match.start() == end, body[end : match.start()]
+        end = match.end()
+        if match["event"]:
+            event_id = match["id"].decode() if match["id"] else None
+            found.append(Frame(match["event"].decode(), event_id, json.loads(match["data"])))
+    assert end == len(body), body[end:]
+    return found
+
+
+def text(events: Sequence[Frame]) -> str:
+    """What a reader has after these events."""
+    pieces: list[str] = []
+    for event in events:
+        if event.event == "reset":
+            pieces.clear()
+        elif event.event == "token":
+            pieces.append(event.data["content"])
+    return "".join(pieces)
+
+
+async def until(condition: Callable[[], Any], within: float = 5) -> None:
+    async with asyncio.timeout(within):
+        while not condition():  # noqa: ASYNC110 - plain counts tell nobody when they change
+            await asyncio.sleep(0.001)
