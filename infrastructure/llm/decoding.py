@@ -42,34 +42,34 @@ class EventSplitter:
     def __init__(self) -> None:
         self._partial: list[bytes] = []
         self._size = 0
-        self._line_end = b""  # what the last read ended with: the next may go on with it
+        self._after_cr = False
+        self._line_end = b""
 
     def feed(self, read: bytes) -> Iterator[bytes]:
-        read = self._line_end + read
-        if b"\r" in read:
-            read = _with_plain_line_ends(read)
-        events, blank_line, rest = read.rpartition(b"\n\n")
+        if b"\r" in read or self._after_cr:
+            read = self._with_plain_line_ends(read)
+        # The empty line that ends an event may have begun with the last read.
+        events, blank_line, rest = (self._line_end + read).rpartition(b"\n\n")
         if blank_line:
             yield from _data_of(b"".join((*self._partial, events)))
             self._partial.clear()
             self._size = 0
         self._keep(rest)
 
+    def _with_plain_line_ends(self, read: bytes) -> bytes:
+        if self._after_cr:
+            read = read.removeprefix(b"\n")
+        self._after_cr = read.endswith(b"\r")
+        return read.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+
     def _keep(self, rest: bytes) -> None:
-        partial = rest.rstrip(b"\r\n")
+        partial = rest.removesuffix(b"\n")
         self._line_end = rest[len(partial) :]
         if partial:
             self._partial.append(partial)
             self._size += len(partial)
             if self._size > _MAX_EVENT_BYTES:
                 raise UpstreamBadResponse("an event without an end")
-
-
-def _with_plain_line_ends(read: bytes) -> bytes:
-    """LF for every line end, but for a last CR: it may be half of one."""
-    last = b"\r" if read.endswith(b"\r") else b""
-    whole = read.removesuffix(b"\r")
-    return whole.replace(b"\r\n", b"\n").replace(b"\r", b"\n") + last
 
 
 def _data_of(events: bytes) -> Iterator[bytes]:
@@ -118,10 +118,10 @@ def _delta(data: bytes) -> Delta | None:
 
 
 def _of_chunk(chunk: dict[str, Any]) -> Delta | None:
-    usage = chunk.get("usage")
+    usage = _usage(chunk.get("usage"))
     choices = chunk.get("choices")
     if not choices:
-        return Delta(usage=_usage(usage)) if usage else None
+        return Delta(usage=usage) if usage else None
     choice = choices[0]
     delta = choice.get("delta") or {}
     # A refusal is what the model said: its user must see it, as any other answer.
@@ -132,21 +132,25 @@ def _of_chunk(chunk: dict[str, Any]) -> Delta | None:
         return None
     if type(text) is not str or type(finish_reason) not in _TEXT_OR_NONE:
         raise UpstreamBadResponse("a chunk of another shape")
-    return Delta(
-        text,
-        finish_reason,
-        _usage(usage) if usage else None,
-        tuple(map(_part, calls)) if calls else (),
-    )
+    return Delta(text, finish_reason, usage, tuple(map(_part, calls)) if calls else ())
 
 
 _TEXT_OR_NONE = (str, type(None))
 
 
-def _usage(usage: dict[str, Any]) -> Usage:
-    given = int(usage["prompt_tokens"])
-    made = int(usage.get("completion_tokens") or 0)
-    return Usage(given, made, int(usage.get("total_tokens") or given + made))
+def _usage(usage: object) -> Usage | None:
+    """None for what cannot be counted with: no answer shall fail for its bill."""
+    match usage:
+        case {
+            "prompt_tokens": int(given),
+            "completion_tokens": int(made),
+            "total_tokens": int(sum_),
+        }:
+            return Usage(given, made, sum_)
+        case {"prompt_tokens": int(given), "completion_tokens": int(made)}:
+            return Usage(given, made, given + made)
+        case _:
+            return None
 
 
 def _part(call: dict[str, Any]) -> ToolCallPart:

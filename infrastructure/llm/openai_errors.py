@@ -54,9 +54,10 @@ def of_failure(failure: Exception) -> errors.UpstreamError:
 
 def _ran_out_of_time(failure: BaseException) -> bool:
     """The SDK's aiohttp transport calls a broken connection a timeout too; its cause tells."""
-    while failure.__cause__ is not None:
-        failure = failure.__cause__
-    return isinstance(failure, TimeoutError | httpx2.TimeoutException | openai.APITimeoutError)
+    cause: BaseException | None = failure
+    while cause is not None and not isinstance(cause, aiohttp.ClientError):
+        cause = cause.__cause__
+    return cause is None or isinstance(cause, TimeoutError)
 
 
 def _of_status(status: int) -> errors.UpstreamError:

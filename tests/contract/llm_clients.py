@@ -1,0 +1,81 @@
+"""What the suites of the model port run against: both clients over a socket, and the double."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, Protocol
+
+from domain.ports import LLMClientPort, Prompt, ToolCall
+from infrastructure.llm.langchain_adapter import LangChainLLMAdapter
+from infrastructure.llm.langchain_runnable_wrapper import LangChainOpenAIRunnable
+from infrastructure.llm.openai_client import OpenAILLMClient
+from infrastructure.llm.upstream import ChatCompletions, Upstream
+from infrastructure.offline_model import OfflineModel, Reply
+from tests.doubles import ScriptedLLM
+
+REAL = ("raw", "langchain")
+
+
+class Subject(Protocol):
+    """A client, and a way to say what its model says next."""
+
+    @property
+    def llm(self) -> LLMClientPort: ...
+
+    def says(self, *pieces: str) -> None: ...
+
+    def calls(self, name: str, arguments: Mapping[str, Any]) -> None: ...
+
+    def asked(self) -> list[Mapping[str, str]]:
+        """The messages of the last call."""
+        ...
+
+
+class Real:
+    def __init__(self, llm: LLMClientPort, model: OfflineModel) -> None:
+        self.llm, self.model = llm, model
+
+    def says(self, *pieces: str) -> None:
+        self.model.script(Reply(pieces))
+
+    def calls(self, name: str, arguments: Mapping[str, Any]) -> None:
+        self.model.script(Reply.calling(name, arguments))
+
+    def asked(self) -> list[Mapping[str, str]]:
+        return [
+            {"role": message["role"], "content": message["content"]}
+            for message in self.model.requests[-1].body["messages"]
+        ]
+
+
+class Double:
+    def __init__(self) -> None:
+        self.llm = self._scripted = ScriptedLLM()
+
+    def says(self, *pieces: str) -> None:
+        self._scripted.replies.append(pieces)
+
+    def calls(self, name: str, arguments: Mapping[str, Any]) -> None:
+        self._scripted.replies.append(ToolCall(name, dict(arguments)))
+
+    def asked(self) -> list[Mapping[str, str]]:
+        return _messages(*self._scripted.prompts[-1])
+
+
+def _messages(prompt: Prompt, system: str | None) -> list[Mapping[str, str]]:
+    told = [] if system is None else [{"role": "system", "content": system}]
+    said = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
+    return [*told, *said]
+
+
+@asynccontextmanager
+async def client(kind: str, base_url: str, **settings: Any) -> AsyncIterator[LLMClientPort]:
+    """Without retries and with deadlines that nothing reaches, unless told otherwise."""
+    upstream = Upstream(base_url, "key", "sluice-offline", **{"retries": 0, **settings})
+    completions = ChatCompletions(upstream)
+    try:
+        if kind == "raw":
+            yield OpenAILLMClient(completions)
+        else:
+            yield LangChainLLMAdapter(LangChainOpenAIRunnable(completions=completions))
+    finally:
+        await completions.aclose()

@@ -1,0 +1,101 @@
+"""The deadline of an upstream call: what it ends, and what it leaves alone."""
+
+import asyncio
+
+import pytest
+
+from domain.errors import UpstreamTimeout
+from infrastructure.llm.deadline import Deadline
+
+NEVER = 100.0
+
+
+async def wait(deadline: Deadline) -> None:
+    with deadline:
+        await asyncio.Event().wait()
+
+
+async def turn() -> None:
+    """As long as it takes for what is ready to run."""
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+async def test_a_wait_ends_at_the_deadline() -> None:
+    with pytest.raises(UpstreamTimeout):
+        await asyncio.wait_for(wait(Deadline(0.01)), 5)
+
+
+async def test_the_task_goes_on_after_a_timeout() -> None:
+    with pytest.raises(UpstreamTimeout):
+        await wait(Deadline(0.01))
+    task = asyncio.current_task()
+    assert task is not None
+    assert task.cancelling() == 0
+    await turn()
+
+
+async def test_one_deadline_spans_several_waits() -> None:
+    deadline = Deadline(0.05)
+
+    async def wait_often() -> None:
+        while True:
+            with deadline:
+                await asyncio.sleep(0)
+
+    with pytest.raises(UpstreamTimeout):
+        await asyncio.wait_for(wait_often(), 5)
+
+
+async def test_each_wait_may_have_its_own() -> None:
+    loop = asyncio.get_running_loop()
+    deadline = Deadline(NEVER)
+    deadline.allow(0.05, each_wait=True)
+    end = loop.time() + 0.2
+    while loop.time() < end:
+        with deadline:
+            await asyncio.sleep(0)
+    with pytest.raises(UpstreamTimeout):
+        await wait(deadline)
+
+
+async def test_a_cancellation_stays_one() -> None:
+    waiting = asyncio.create_task(wait(Deadline(NEVER)))
+    await turn()
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert waiting.cancelled()
+
+
+async def test_a_cancellation_wins_over_the_deadline() -> None:
+    """Both in one turn of the loop: whoever cancelled must not be told of a timeout."""
+    deadline = Deadline(NEVER)
+    waiting = asyncio.create_task(wait(deadline))
+    await turn()
+    waiting.cancel()
+    deadline.allow(0, each_wait=False)
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+
+
+async def test_an_outer_timeout_is_not_swallowed() -> None:
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.01):
+            await wait(Deadline(NEVER))
+
+
+async def test_another_task_may_go_on_with_the_waits() -> None:
+    deadline = Deadline(NEVER)
+    with deadline:
+        await asyncio.sleep(0)
+    deadline.allow(0.01, each_wait=True)
+    with pytest.raises(UpstreamTimeout):
+        await asyncio.create_task(wait(deadline))
+
+
+async def test_a_closed_deadline_ends_nothing() -> None:
+    deadline = Deadline(0)
+    deadline.close()
+    with deadline:
+        await turn()

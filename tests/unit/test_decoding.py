@@ -1,0 +1,160 @@
+"""Bytes to deltas: the same ones wherever the reads end, and nothing that is not the protocol."""
+
+import json
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from domain.errors import UpstreamBadResponse, UpstreamError
+from domain.events import Usage
+from infrastructure.llm.decoding import Delta, DeltaDecoder, EventSplitter, ToolCallPart
+
+texts = st.text(st.characters(exclude_categories=["Cs"]))
+line_ends = st.sampled_from(["\n", "\r\n", "\r"])
+
+
+def chunk(delta: dict[str, Any], finish_reason: str | None = None, **fields: object) -> bytes:
+    choice = {"index": 0, "delta": delta, "finish_reason": finish_reason}
+    return json.dumps({"choices": [choice], **fields}, ensure_ascii=False).encode()
+
+
+def event(data: bytes) -> bytes:
+    return b"data: " + data + b"\n\n"
+
+
+def deltas(*reads: bytes) -> list[Delta]:
+    decoder = DeltaDecoder()
+    return [delta for read in reads for delta in decoder.feed(read)]
+
+
+def of_chunk(data: bytes) -> list[Delta]:
+    return deltas(event(data))
+
+
+@st.composite
+def split_bodies(draw: st.DrawFn) -> tuple[list[str], list[bytes]]:
+    """Texts, and the reads in which they come, cut anywhere, with any line ends."""
+    said = draw(st.lists(texts.filter(bool)))
+    end = draw(line_ends)
+    noise = draw(st.sampled_from(["", f": ping{end}", f"event: message{end}id: 1{end}", end]))
+    field = draw(st.sampled_from(["data:", "data: "]))
+    body = "".join(
+        f"{noise}{field}{chunk({'content': text}).decode()}{end}{end}" for text in said
+    ).encode()
+    cuts = sorted(draw(st.sets(st.integers(0, len(body)))) | {0, len(body)})
+    return said, [body[start:stop] for start, stop in pairwise(cuts)]
+
+
+@given(split_bodies())
+def test_any_split_of_any_text_gives_the_same_deltas(body: tuple[list[str], list[bytes]]) -> None:
+    said, reads = body
+    assert [delta.text for delta in deltas(*reads)] == said
+
+
+@given(
+    st.lists(st.binary(max_size=20).map(lambda raw: raw.replace(b"\r", b"").replace(b"\n", b"")))
+)
+def test_any_bytes_survive_one_byte_a_read(events: list[bytes]) -> None:
+    splitter = EventSplitter()
+    body = b"".join(map(event, events))
+    assert [data for byte in body for data in splitter.feed(bytes((byte,)))] == events
+
+
+def test_data_of_several_lines_is_joined() -> None:
+    assert list(EventSplitter().feed(b"data: {\ndata: }\n\n")) == [b"{\n}"]
+
+
+def test_an_event_without_its_empty_line_is_none() -> None:
+    assert list(EventSplitter().feed(b"data: a\n\ndata: b\n")) == [b"a"]
+
+
+def test_an_event_without_end_is_not_kept_for_ever() -> None:
+    splitter, part = EventSplitter(), b"x" * 2**20
+    for _ in range(16):
+        assert list(splitter.feed(part)) == []
+    with pytest.raises(UpstreamBadResponse):
+        list(splitter.feed(part))
+
+
+def test_what_is_said_before_a_broken_chunk_is_heard() -> None:
+    heard = DeltaDecoder().feed(event(chunk({"content": "a"})) + event(b"{"))
+    assert next(heard).text == "a"
+    with pytest.raises(UpstreamBadResponse):
+        next(heard)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"{",
+        b"[]",
+        b'"text"',
+        b"null",
+        b'{"choices":[{"delta":{"content":"\xed\x95\xff"}}]}',
+        b'{"choices":[{"delta":{"content":"\\ud800"}}]}',
+        b'{"choices":[{"delta":{"content":1}}]}',
+        b'{"choices":[{"delta":{"content":[{"text":"a"}]}}]}',
+        b'{"choices":[{"delta":"text"}]}',
+        b'{"choices":["text"]}',
+        b'{"choices":{"delta":{}}}',
+        b'{"choices":[{"delta":{},"finish_reason":1}]}',
+        b'{"choices":[{"delta":{"tool_calls":[{"function":{"arguments":{"a":1}}}]}}]}',
+        b'{"choices":[{"delta":{"tool_calls":[{"index":"0"}]}}]}',
+        b'{"choices":[{"delta":{"tool_calls":"f"}}]}',
+        b'{"choices":[{"delta":{"content":NaN}}]}',
+    ],
+)
+def test_what_is_not_the_protocol_is_a_bad_response(data: bytes) -> None:
+    with pytest.raises(UpstreamBadResponse):
+        of_chunk(data)
+
+
+@pytest.mark.parametrize("error", [{"message": "secret"}, "secret"])
+def test_an_error_object_is_an_error(error: object) -> None:
+    with pytest.raises(UpstreamError) as failed:
+        of_chunk(json.dumps({"error": error}).encode())
+    assert failed.type is UpstreamError
+    assert "secret" not in repr(failed.value)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"[DONE]",
+        b"{}",
+        b'{"choices":[]}',
+        b'{"choices":null,"usage":null,"error":null}',
+        b'{"choices":[],"usage":{"prompt_tokens":"many"}}',
+        b'{"choices":[],"usage":[1]}',
+        chunk({}),
+        chunk({"role": "assistant", "content": ""}),
+        chunk({"content": None, "refusal": None, "tool_calls": None}),
+        chunk({"reasoning_content": "hm"}),
+        b'{"choices":[{"index":0,"delta":null,"finish_reason":null}]}',
+        b'{"choices":[{"index":0,"delta":{},"finish_reason":""}]}',
+    ],
+)
+def test_what_says_nothing_gives_nothing(data: bytes) -> None:
+    assert of_chunk(data) == []
+
+
+def test_a_refusal_is_text() -> None:
+    assert of_chunk(chunk({"content": None, "refusal": "No."})) == [Delta("No.")]
+
+
+def test_a_chunk_may_say_everything_at_once() -> None:
+    call = {"index": 1, "id": "c", "function": {"name": "f", "arguments": "{"}}
+    usage = {"prompt_tokens": 2, "completion_tokens": 3, "total_tokens": 5}
+    said = chunk({"content": "a", "tool_calls": [call]}, "stop", usage=usage)
+    assert of_chunk(said) == [Delta("a", "stop", Usage(2, 3, 5), (ToolCallPart(1, "c", "f", "{"),))]
+
+
+def test_the_decoder_knows_when_the_answer_is_complete() -> None:
+    decoder = DeltaDecoder()
+    list(decoder.feed(event(chunk({"content": "a"}))))
+    assert not decoder.finished
+    list(decoder.feed(event(chunk({}, "stop"))))
+    assert decoder.finished
