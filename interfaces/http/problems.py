@@ -63,7 +63,7 @@ class Problem(HTTPException):
 
 def wrong(field: str, why: str) -> Problem:
     """A field's value is refused. The name comes from the client, so it may hold anything."""
-    name = field[:_LONGEST_NAME].encode("ascii", "backslashreplace").decode()
+    name = repr(field[:_LONGEST_NAME])[1:-1]
     return Problem(422, "invalid_field", f"{name or 'body'}: {why}")
 
 

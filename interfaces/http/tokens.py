@@ -25,7 +25,8 @@ _TIMEOUT = 5
 class Keys(Protocol):
     """`algorithms` are fixed by the kind of key: a token never chooses how it is checked."""
 
-    algorithms: Sequence[str]
+    @property
+    def algorithms(self) -> Sequence[str]: ...
 
     async def of(self, token: str, /) -> jwt.PyJWK | str:
         """Raises PyJWTError if there is none, and Unavailable while that is not known."""
