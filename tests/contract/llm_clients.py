@@ -4,6 +4,10 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Protocol
 
+import httpx2
+from langchain_openai import ChatOpenAI
+from pydantic import SecretStr
+
 from domain.ports import LLMClientPort, Prompt, ToolCall
 from infrastructure.llm.langchain_adapter import LangChainLLMAdapter
 from infrastructure.llm.langchain_runnable_wrapper import LangChainOpenAIRunnable
@@ -13,6 +17,7 @@ from infrastructure.offline_model import OfflineModel, Reply
 from tests.doubles import ScriptedLLM
 
 REAL = ("raw", "langchain")
+"""The two clients of the service. `chat-openai` is somebody else's model behind the adapter."""
 
 
 class Subject(Protocol):
@@ -70,6 +75,17 @@ def _messages(prompt: Prompt, system: str | None) -> list[Mapping[str, str]]:
 @asynccontextmanager
 async def client(kind: str, base_url: str, **settings: Any) -> AsyncIterator[LLMClientPort]:
     """Without retries and with deadlines that nothing reaches, unless told otherwise."""
+    if kind == "chat-openai":
+        async with httpx2.AsyncClient() as http:
+            yield LangChainLLMAdapter(
+                ChatOpenAI(
+                    base_url=base_url,
+                    api_key=SecretStr("key"),
+                    model="sluice-offline",
+                    http_async_client=http,
+                )
+            )
+        return
     upstream = Upstream(base_url, "key", "sluice-offline", **{"retries": 0, **settings})
     completions = ChatCompletions(upstream)
     try:

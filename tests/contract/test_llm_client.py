@@ -32,7 +32,7 @@ class Verdict(BaseModel):
     sure: bool
 
 
-@pytest.fixture(params=[*REAL, "double"])
+@pytest.fixture(params=[*REAL, "chat-openai", "double"])
 async def subject(request: pytest.FixtureRequest, model: OfflineModel) -> AsyncIterator[Subject]:
     if request.param == "double":
         yield Double()
@@ -167,6 +167,15 @@ async def test_several_tool_calls_are_told_apart(real: Real) -> None:
     mixed = (part(0, '{"a"', "first"), part(1, '{"b"', "second"), part(0, ": 1}"), part(1, ": 2}"))
     real.model.script(Reply(mixed, finish_reason="tool_calls"))
     assert await real.llm.call_tool("What?", [LOOK_UP]) == ToolCall("first", {"a": 1})
+
+
+async def test_a_proxy_is_not_asked_for_a_model_on_this_machine(
+    model: OfflineModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    model.script(Reply(["a"]))
+    async with client("raw", model.base_url) as llm:
+        assert await llm.complete("What?") == "a"
 
 
 async def test_two_hundred_calls_at_once_do_not_queue(real: Real) -> None:

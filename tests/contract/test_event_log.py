@@ -1,0 +1,508 @@
+"""What every store of the log promises. A new store joins with one more fixture parameter."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, aclosing
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from application.ports import EventLogPort
+from application.wire import MAX_TOKEN, record
+from domain.chat import Job, new_id
+from domain.errors import Finished, NotFound, Superseded, Unavailable
+from domain.events import (
+    TERMINAL,
+    Cancelled,
+    Cursor,
+    Done,
+    Event,
+    Recorded,
+    Reset,
+    StageCompleted,
+    StageStarted,
+    Token,
+)
+from domain.ports import NotifierPort
+from infrastructure.event_log.memory import MemoryEventLog
+from infrastructure.event_log.sqlite import SqliteEventLog
+from infrastructure.sqlite.database import Database
+
+FIRST = StageCompleted("queued", 0)
+DONE = Done("A2", "무색 answer")
+
+
+@dataclass
+class Store:
+    """`fresh` opens one more log over the same store: what it tells comes from there."""
+
+    log: EventLogPort
+    fresh: Callable[[], Awaitable[EventLogPort]]
+
+
+async def store_of(kind: str, folder: Path, stack: AsyncExitStack, retention: float) -> Store:
+    if kind == "memory":
+        log = MemoryEventLog(retention=retention)
+        return Store(log, lambda: asyncio.sleep(0, log))
+    database = Database(folder / "sluice.db")
+    await database.open()
+    stack.push_async_callback(database.aclose)
+
+    async def fresh() -> EventLogPort:
+        log = SqliteEventLog(database, retention=retention)
+        await log.open()
+        stack.push_async_callback(log.aclose)
+        return log
+
+    return Store(await fresh(), fresh)
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+async def store(kind: str, tmp_path: Path) -> AsyncIterator[Store]:
+    async with AsyncExitStack() as stack:
+        yield await store_of(kind, tmp_path, stack, 3600)
+
+
+@pytest.fixture
+def log(store: Store) -> EventLogPort:
+    return store.log
+
+
+def a_job(chat_id: str = "chat") -> Job:
+    return Job(new_id(), chat_id, "ann", "A2", "왜?", "request", metadata={"deep": [1, None]})
+
+
+async def begun(log: EventLogPort) -> tuple[Job, NotifierPort]:
+    job = a_job()
+    await log.create(job, FIRST)
+    return job, await log.begin(job.id)
+
+
+async def rest(batches: AsyncGenerator[Sequence[Recorded], None]) -> list[Recorded]:
+    async with asyncio.timeout(5), aclosing(batches):
+        return [recorded async for batch in batches for recorded in batch]
+
+
+async def followed(log: EventLogPort, job: Job, after: Cursor | None = None) -> list[Recorded]:
+    return await rest(await log.follow(job.id, after=after))
+
+
+def assert_same(got: Sequence[Recorded], expected: Sequence[Recorded]) -> None:
+    """The same events in order, but for tokens that were joined under the last one's id."""
+    left = iter(expected)
+    for recorded in got:
+        assert recorded.frame == record(recorded.id, recorded.event).frame
+        one = next(left)
+        if not isinstance(recorded.event, Token):
+            assert (recorded.id, recorded.event) == (one.id, one.event)
+            continue
+        text = ""
+        while True:
+            assert isinstance(one.event, Token)
+            assert (one.event.node, one.id.attempt) == (recorded.event.node, recorded.id.attempt)
+            text += one.event.content
+            if one.id == recorded.id:
+                break
+            one = next(left)
+        assert recorded.event.content == text
+        assert len(text.encode()) <= MAX_TOKEN or text == one.event.content
+    assert list(left) == []
+
+
+class Script:
+    """Publishes, and knows what the log must hold."""
+
+    def __init__(self, log: EventLogPort, job: Job) -> None:
+        self.log, self.job = log, job
+        self.records = [record(Cursor(1, 1), FIRST)]
+        self.attempt = self.seq = 0
+
+    async def begin(self) -> None:
+        self.notifier = await self.log.begin(self.job.id)
+        self.attempt += 1
+        self.seq = 1 if self.attempt == 1 else 0
+        assert self.notifier.attempt == self.attempt
+
+    async def publish(self, *events: Event) -> None:
+        await self.notifier.publish(*events)
+        for event in events:
+            self.seq += 1
+            self.records.append(record(Cursor(self.attempt, self.seq), event))
+
+
+async def a_script(log: EventLogPort) -> Script:
+    """Two attempts, two nodes, stages, a revision, an end."""
+    job = a_job()
+    await log.create(job, FIRST)
+    script = Script(log, job)
+    await script.begin()
+    await script.publish(StageStarted("answer", 10))
+    await script.publish(Token("lo", "answer"), Token("st", "answer"))
+    await script.begin()
+    await script.publish(Reset("new_attempt"), FIRST)
+    await script.publish(StageStarted("answer", 10, "무엇"))
+    for text in ("a\r\n\ndata: x\n\n", "\0 \u2028", "👩‍👩‍👧", "b"):
+        await script.publish(Token(text, "outer/answer"))
+    await script.publish(Token("c", "closing"))
+    await script.publish(Reset("revised"), Token("무색 answer", "closing"))
+    await script.publish(StageCompleted("answer", 100), DONE)
+    return script
+
+
+async def test_the_log_begins_with_the_event_it_was_created_with(log: EventLogPort) -> None:
+    job = a_job()
+    await log.create(job, FIRST)
+    assert await log.job(job.id) == job
+    assert (await log.read(job.id)).events == [record(Cursor(1, 1), FIRST)]
+
+
+async def test_creating_a_job_again_changes_nothing(store: Store) -> None:
+    script = await a_script(store.log)
+    for log in (store.log, await store.fresh()):
+        await log.create(script.job, FIRST)
+        assert_same((await log.read(script.job.id)).events, script.records)
+
+
+async def test_equal_creations_at_once_make_one_log(log: EventLogPort) -> None:
+    job = a_job()
+    await asyncio.gather(*(log.create(job, FIRST) for _ in range(10)))
+    notifier = await log.begin(job.id)
+    await notifier.publish(DONE)
+    assert [each.id for each in await followed(log, job)] == [(1, 1), (1, 2)]
+
+
+async def test_an_unknown_job_is_not_found(log: EventLogPort) -> None:
+    for call in (log.job, log.read, log.begin, lambda job_id: log.follow(job_id, after=None)):
+        with pytest.raises(NotFound):
+            await call("nowhere")
+
+
+async def test_a_log_reads_the_same_live_late_and_from_the_store(store: Store) -> None:
+    job = a_job()
+    await store.log.create(job, FIRST)
+    live = asyncio.create_task(followed(store.log, job))
+    script = Script(store.log, job)
+    await script.begin()
+    for number in range(300):
+        await script.publish(Token(f"{number} 무", "answer"))
+        if number % 7 == 0:
+            await asyncio.sleep(0)
+    await script.publish(DONE)
+    assert_same(await live, script.records)
+    for log in (store.log, await store.fresh()):
+        assert_same(await followed(log, job), script.records)
+        whole = await log.read(job.id)
+        assert_same(whole.events, script.records)
+        assert whole.job == job
+        assert whole.ended_at is not None
+
+
+async def test_a_reader_that_keeps_up_gets_each_token_by_itself(log: EventLogPort) -> None:
+    job, notifier = await begun(log)
+    batches = await log.follow(job.id, after=Cursor(1, 1))
+    async with asyncio.timeout(5), aclosing(batches):
+        for number in range(5):
+            await notifier.publish(token := Token(str(number), "answer"))
+            (one,) = await anext(batches)
+            assert (one.id, one.event) == ((1, number + 2), token)
+
+
+async def test_a_log_can_be_resumed_after_every_single_event(store: Store) -> None:
+    script = await a_script(store.log)
+    for log in (store.log, await store.fresh()):
+        for index, each in enumerate(script.records[:-1], 1):
+            assert_same(await followed(log, script.job, each.id), script.records[index:])
+
+
+async def test_a_running_log_can_be_resumed_after_every_single_event(log: EventLogPort) -> None:
+    job, notifier = await begun(log)
+    expected = [record(Cursor(1, 1), FIRST)]
+    readers = []
+    for number in range(20):
+        readers.append(await log.follow(job.id, after=expected[-1].id))
+        expected.append(record(Cursor(1, number + 2), Token(str(number), "answer")))
+        await notifier.publish(expected[-1].event)
+    await notifier.publish(DONE)
+    expected.append(record(Cursor(1, 22), DONE))
+    for index, reader in enumerate(readers, 1):
+        assert_same(await rest(reader), expected[index:])
+
+
+async def test_the_cursor_of_the_end_is_finished(store: Store) -> None:
+    script = await a_script(store.log)
+    for log in (store.log, await store.fresh()):
+        with pytest.raises(Finished):
+            await log.follow(script.job.id, after=script.records[-1].id)
+
+
+@pytest.mark.parametrize("cursor", [None, Cursor(1, 0)])
+async def test_without_a_cursor_everything_is_told(store: Store, cursor: Cursor | None) -> None:
+    script = await a_script(store.log)
+    for log in (store.log, await store.fresh()):
+        assert_same(await followed(log, script.job, cursor), script.records)
+
+
+@pytest.mark.parametrize(
+    "cursor", [(1, 5), (1, 99), (2, 0), (2, 13), (2, 10**30), (3, 1), (0, 0), (0, 7), (10**30, 1)]
+)
+async def test_a_cursor_that_the_log_does_not_hold_gives_a_reset_and_everything(
+    store: Store, cursor: tuple[int, int]
+) -> None:
+    script = await a_script(store.log)
+    assert cursor not in [each.id for each in script.records]
+    for log in (store.log, await store.fresh()):
+        reset, *everything = await followed(log, script.job, Cursor(*cursor))
+        assert (reset.id, reset.event) == ((1, 0), Reset("cursor_unknown"))
+        assert_same(everything, script.records)
+
+
+async def test_a_cursor_of_the_future_does_not_wait_for_it(log: EventLogPort) -> None:
+    job, notifier = await begun(log)
+    batches = await log.follow(job.id, after=Cursor(1, 2))
+    await notifier.publish(Token("a", "answer"))
+    await notifier.publish(DONE)
+    assert [each.id for each in await rest(batches)] == [(1, 0), (1, 1), (1, 2), (1, 3)]
+
+
+async def test_the_first_attempt_goes_on_behind_the_first_event(store: Store) -> None:
+    job = a_job()
+    await store.log.create(job, FIRST)
+    log = await store.fresh()  # the process that took the job never ran it
+    notifier = await log.begin(job.id)
+    assert notifier.attempt == 1
+    await notifier.publish(DONE)
+    assert [each.id for each in await followed(log, job)] == [(1, 1), (1, 2)]
+
+
+async def test_an_attempt_that_wrote_nothing_is_counted(store: Store) -> None:
+    job, _ = await begun(store.log)
+    log = await store.fresh()
+    notifier = await log.begin(job.id)
+    assert notifier.attempt == 2
+    await notifier.publish(DONE)
+    assert [each.id for each in await followed(log, job)] == [(1, 1), (2, 1)]
+
+
+async def test_an_earlier_attempt_is_fenced_off(log: EventLogPort) -> None:
+    job, earlier = await begun(log)
+    await earlier.publish(Token("a", "answer"))
+    later = await log.begin(job.id)
+    for event in (Token("b", "answer"), DONE):
+        with pytest.raises(Superseded):
+            await earlier.publish(event)
+    await later.publish(DONE)
+    assert [each.id for each in await followed(log, job)] == [(1, 1), (1, 2), (2, 1)]
+
+
+async def test_nothing_comes_behind_the_end(store: Store) -> None:
+    job, notifier = await begun(store.log)
+    await notifier.publish(DONE)
+    with pytest.raises(Superseded):
+        await notifier.publish(Token("a", "answer"))
+    for log in (store.log, await store.fresh()):
+        with pytest.raises(Superseded):
+            await log.begin(job.id)
+        assert [each.id for each in await followed(log, job)] == [(1, 1), (1, 2)]
+
+
+async def test_of_many_ends_at_once_one_is_told(store: Store) -> None:
+    job, notifier = await begun(store.log)
+    ends = [notifier.publish(DONE)] + [notifier.publish(Cancelled("user")) for _ in range(5)]
+    results = await asyncio.gather(*ends, store.log.begin(job.id), return_exceptions=True)
+    assert [isinstance(result, Superseded) for result in results] == [False] + [True] * 6
+    for log in (store.log, await store.fresh()):
+        assert [each.event for each in await followed(log, job)] == [FIRST, DONE]
+
+
+async def test_an_end_that_nobody_waits_for_any_more_is_told(log: EventLogPort) -> None:
+    job, notifier = await begun(log)
+    reader = asyncio.create_task(followed(log, job))
+    publishing = asyncio.ensure_future(notifier.publish(DONE))
+    await asyncio.sleep(0)
+    publishing.cancel()
+    assert (await reader)[-1].event == DONE
+
+
+async def test_readers_early_late_and_resuming_get_the_same(log: EventLogPort) -> None:
+    job, notifier = await begun(log)
+    readers = [asyncio.create_task(followed(log, job)) for _ in range(5)]
+    for number in range(50):
+        await notifier.publish(Token(str(number), "answer"))
+        await asyncio.sleep(0)
+    late = asyncio.create_task(followed(log, job))
+    resumed = asyncio.create_task(followed(log, job, Cursor(1, 30)))
+    await notifier.publish(DONE)
+    whole = (await log.read(job.id)).events
+    for reader in (*readers, late):
+        assert_same(await reader, whole)
+    assert_same(await resumed, whole[30:])
+
+
+async def test_a_reader_that_stalls_or_leaves_holds_nobody_up(log: EventLogPort) -> None:
+    job, notifier = await begun(log)
+    stalled, leaving = await log.follow(job.id, after=None), await log.follow(job.id, after=None)
+    await anext(stalled)
+    await anext(leaving)
+    waiting = asyncio.ensure_future(anext(leaving))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    await asyncio.wait([waiting])
+    other = asyncio.create_task(followed(log, job))
+    async with asyncio.timeout(5):
+        for number in range(1000):
+            await notifier.publish(Token(str(number), "answer"))
+        await notifier.publish(DONE)
+    await leaving.aclose()
+    whole = (await log.read(job.id)).events
+    assert_same(await other, whole)
+    assert_same(await rest(stalled), whole[1:])
+
+
+async def test_a_batch_is_one_event_or_64_kibibytes(store: Store) -> None:
+    job, notifier = await begun(store.log)
+    for size in (1, 100, 16_000, 21_000, 64, 16_384, 16_384, 9_999) * 3:
+        await notifier.publish(Token("무" * size, "answer"))
+    await notifier.publish(DONE)
+    for log in (store.log, await store.fresh()):
+        batches = await log.follow(job.id, after=None)
+        async with aclosing(batches):
+            async for batch in batches:
+                assert len(batch) == 1 or sum(len(each.frame) for each in batch) <= MAX_TOKEN
+
+
+async def test_unfinished_jobs_are_listed_oldest_first(store: Store) -> None:
+    jobs = [a_job(chat_id) for chat_id in "abaca"]
+    for job in jobs:
+        await store.log.create(job, FIRST)
+    await (await store.log.begin(jobs[2].id)).publish(DONE)
+    await (await store.log.begin(jobs[3].id)).publish(Token("a", "answer"))
+    for log in (store.log, await store.fresh()):
+        assert await log.unfinished() == [jobs[0], jobs[1], jobs[3], jobs[4]]
+        assert await log.unfinished("a") == [jobs[0], jobs[4]]
+        assert await log.unfinished("nowhere") == []
+
+
+async def test_a_deleted_chats_jobs_were_never_there(store: Store) -> None:
+    log = store.log
+    running, over, other = a_job(), a_job(), a_job("other")
+    for job in (running, over, other):
+        await log.create(job, FIRST)
+    await (await log.begin(over.id)).publish(DONE)
+    notifier = await log.begin(running.id)
+    await notifier.publish(Token("a", "answer"))
+    reader = await log.follow(running.id, after=None)
+    await log.delete("chat")
+    with pytest.raises(Superseded):
+        await notifier.publish(DONE)
+    with pytest.raises(NotFound):
+        await rest(reader)
+    for each in (log, await store.fresh()):
+        assert await each.unfinished() == [other]
+        for job in (running, over):
+            with pytest.raises(NotFound):
+                await each.follow(job.id, after=None)
+
+
+async def test_deleting_while_the_end_is_written_leaves_no_log(store: Store) -> None:
+    job, notifier = await begun(store.log)
+    publishing = asyncio.create_task(notifier.publish(DONE))
+    await asyncio.sleep(0)
+    await store.log.delete("chat")
+    await asyncio.gather(publishing, return_exceptions=True)
+    for log in (store.log, await store.fresh()):
+        with pytest.raises(NotFound):
+            await log.read(job.id)
+
+
+async def test_hanging_up_ends_every_reader_now_and_later(log: EventLogPort) -> None:
+    job, notifier = await begun(log)
+    early = await log.follow(job.id, after=None)
+    waiting = asyncio.create_task(followed(log, job))
+    await asyncio.sleep(0)
+    log.hang_up()
+    await notifier.publish(Token("a", "answer"))
+    for reading in (rest(early), waiting, followed(log, job)):
+        with pytest.raises(Unavailable):
+            await reading
+    await notifier.publish(DONE)
+    assert (await log.read(job.id)).events[-1].event == DONE
+
+
+async def test_a_log_is_forgotten_after_its_retention_but_never_before_its_end(
+    kind: str, tmp_path: Path
+) -> None:
+    async with AsyncExitStack() as stack:
+        log = (await store_of(kind, tmp_path, stack, 0)).log
+        job, notifier = await begun(log)
+        await notifier.publish(Token("a", "answer"))
+        assert (await log.read(job.id)).events[-1].event == Token("a", "answer")
+        await notifier.publish(DONE)
+        for _ in range(3):
+            await asyncio.sleep(0)
+        for call in (log.job, log.read, log.begin):
+            with pytest.raises(NotFound):
+                await call(job.id)
+
+
+PIECES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=5)
+TOKENS = st.builds(Token, PIECES, st.sampled_from(["answer", "outer/inner"]))
+STEPS = st.lists(
+    st.one_of(
+        st.lists(TOKENS, min_size=1, max_size=4),
+        st.just("begin"),
+        st.just("stage"),
+        st.tuples(st.just("follow"), st.integers(0, 30)),
+        st.tuples(st.just("read"), st.integers(0, 30)),
+        st.just("yield"),
+    ),
+    max_size=25,
+)
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(steps=STEPS)
+async def test_any_interleaving_gives_every_reader_a_gapless_suffix(
+    store: Store, steps: list[object]
+) -> None:
+    job = a_job()
+    await store.log.create(job, FIRST)
+    script = Script(store.log, job)
+    await script.begin()
+    readers: list[tuple[int, AsyncGenerator[Sequence[Recorded], None], list[Recorded]]] = []
+    for step in steps:
+        match step:
+            case list(tokens):
+                await script.publish(*tokens)
+            case "begin":
+                await script.begin()
+                await script.publish(Reset("new_attempt"))
+            case "stage":
+                await script.publish(StageStarted("answer", 10))
+            case ("follow", int(number)):
+                after = number % (len(script.records) + 1)
+                cursor = script.records[after - 1].id if after else None
+                readers.append((after, await store.log.follow(job.id, after=cursor), []))
+            case ("read", int(number)) if readers:
+                after, batches, got = readers[number % len(readers)]
+                if after + len(got) < len(script.records):
+                    got += await anext(batches)
+            case _:
+                await asyncio.sleep(0)
+    await script.publish(DONE)
+    for after, batches, got in readers:
+        assert_same(got + await rest(batches), script.records[after:])
+    fresh = await store.fresh()
+    for after in range(len(script.records)):
+        cursor = script.records[after - 1].id if after else None
+        assert_same(await followed(fresh, job, cursor), script.records[after:])
+    assert [each.id for each in script.records if isinstance(each.event, TERMINAL)] == [
+        script.records[-1].id
+    ]
