@@ -80,6 +80,16 @@ class EventLogPort(Protocol):
         """Forgets the chat's jobs and their logs at once, and fences off who writes them."""
         ...
 
+    async def open(self) -> None: ...
+
+    async def aclose(self) -> None:
+        """What was published is as durable as it can be when this returns."""
+        ...
+
+    async def check(self) -> None:
+        """Raises Unavailable, saying why, unless the store can be written now."""
+        ...
+
     def hang_up(self) -> None:
         """The service is leaving: every reader's iteration ends in Unavailable, now and later."""
         ...

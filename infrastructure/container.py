@@ -25,7 +25,7 @@ from domain.chat import ExecutionPath, Job
 from domain.ports import LLMClientPort
 from infrastructure.conversations.sqlite import SqliteConversations
 from infrastructure.event_log.memory import MemoryEventLog
-SqliteEventLog = MemoryEventLog  # STUB
+from infrastructure.event_log.sqlite import SqliteEventLog
 from infrastructure.flags.rollout import OpenFeatureFlag
 from infrastructure.jobs.inline import Bounds, InlineJobQueue
 from infrastructure.llm.langchain_adapter import LangChainLLMAdapter

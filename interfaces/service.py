@@ -9,13 +9,16 @@ from typing import Self
 
 import uvicorn
 
+from domain.errors import Unavailable
 from infrastructure.container import OFFLINE_MODEL, Container, build_every_path
 from infrastructure.settings import Settings, WrongSetting
 from infrastructure.telemetry.loop_watch import LoopWatch
 from infrastructure.telemetry.metrics import Metrics, Reading
 from interfaces.http.app import create_app
+from interfaces.http.connection import connections
 from interfaces.http.identity import Anonymous, Identity, TrustedHeader
 from interfaces.http.services import Options, Services, StreamStats
+from interfaces.http.tokens import KeySet, SharedSecret, TokenIdentity
 from interfaces.server import Server
 
 logger = logging.getLogger(__name__)
@@ -42,10 +45,13 @@ class Service:
         except ValueError as error:
             raise WrongSetting(f"SLUICE_STORE: {error}") from error
         self._stack.push_async_callback(database.aclose)
+        log = container.log()
+        await log.open()
+        self._stack.push_async_callback(log.aclose)
         self._stack.push_async_callback(container.completions().aclose)
         self._watch.start()
         self._stack.callback(self._watch.stop)
-        for job in await container.log().unfinished():
+        for job in await log.unfinished():
             logger.info("job %s goes on where it was left", job.id)
             container.queue().resume(job)
         return self
@@ -56,7 +62,7 @@ class Service:
     def server(self, listener: socket.socket, *, cut: int) -> Server:
         config = uvicorn.Config(
             create_app(self._services(), self._options()),
-            http="httptools",
+            http=connections(self._streams),
             log_config=None,
             access_log=False,
             server_header=False,
@@ -80,6 +86,10 @@ class Service:
     async def _ready(self) -> str | None:
         if self._leaving():
             return "the service is shutting down"
+        try:
+            await self._container.log().check()
+        except Unavailable as error:
+            return str(error)
         return None
 
     def _services(self) -> Services:
@@ -141,4 +151,11 @@ def models_of(settings: Settings) -> frozenset[str] | None:
 def identity_of(settings: Settings) -> Identity:
     if settings.auth == "trusted-header":
         return TrustedHeader(settings.trusted_proxies)
+    if settings.auth == "jwt":
+        secret, jwks = settings.jwt_secret, settings.jwt_jwks
+        return TokenIdentity(
+            SharedSecret(secret) if secret else KeySet(str(jwks)),
+            audience=settings.jwt_audience,
+            issuer=settings.jwt_issuer,
+        )
     return Anonymous()

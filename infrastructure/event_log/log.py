@@ -59,6 +59,15 @@ class LogReader:
     def __init__(self) -> None:
         self._leaving = False
 
+    async def open(self) -> None:
+        """Nothing to open in memory."""
+
+    async def aclose(self) -> None:
+        """Nothing to close in memory."""
+
+    async def check(self) -> None:
+        """Memory can always be written."""
+
     async def _find(self, job_id: JobId) -> Log:
         raise NotImplementedError
 

@@ -54,6 +54,9 @@ class SqliteEventLog(LogReader):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
+    async def check(self) -> None:
+        await self._database.check()
+
     async def create(self, job: Job, first: Event) -> None:
         if job.id in self._logs:
             return

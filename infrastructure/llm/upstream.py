@@ -5,6 +5,7 @@ from contextlib import aclosing, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
+from ipaddress import ip_address
 from typing import Any
 
 import httpx2
@@ -167,8 +168,17 @@ def _http_client(upstream: Upstream) -> httpx2.AsyncClient:
         limits=httpx2.Limits(max_connections=_UNLIMITED, keepalive_expiry=_KEEPALIVE_SECONDS),
         # A redirect would carry the whole prompt to wherever it points.
         follow_redirects=False,
+        # HTTP_PROXY without NO_PROXY must not lead the offline model's calls astray.
+        trust_env=not _on_this_machine(upstream.base_url),
         event_hooks={"response": [_refuse_hopeless_wait]},
     )
+
+
+def _on_this_machine(base_url: str | None) -> bool:
+    host = httpx2.URL(base_url or "").host
+    with suppress(ValueError):
+        return ip_address(host).is_loopback
+    return host == "localhost"
 
 
 _calling: ContextVar[Deadline] = ContextVar("_calling")

@@ -63,7 +63,7 @@ class Channel:
             self._reader = None
 
 
-class Tap(CallHandler, _Marker):  # type: ignore[misc, type-arg]
+class Tap(CallHandler, _Marker):  # type: ignore[type-arg]
     """Puts stages and spoken tokens into the channel, in the order in which they happen.
 
     A stage is the outermost run of a task's namespace that carries its node's name: a

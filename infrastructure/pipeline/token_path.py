@@ -77,7 +77,7 @@ class TokenPath:
             subgraphs=True,
             version="v2",
         )
-        async with aclosing(parts):
+        async with aclosing(parts):  # type: ignore[type-var]
             async for part in parts:
                 data: Any = part["data"]
                 match part["type"]:

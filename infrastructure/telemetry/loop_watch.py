@@ -51,7 +51,7 @@ class LoopWatch:
     def _where(self) -> str:
         """The innermost frames of the loop's thread, without any value of theirs."""
         frame = sys._current_frames().get(self._loop_thread)
-        steps = []
+        steps: list[str] = []
         while frame is not None and len(steps) < 6:
             code = frame.f_code
             steps.append(f"{PurePath(code.co_filename).name}:{frame.f_lineno} {code.co_name}")

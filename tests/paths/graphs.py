@@ -106,13 +106,13 @@ def returning(model: Any, how: str) -> Build:
         async def answer(state: State) -> dict[str, list[Any]]:
             if how == "canned":
                 return {"messages": [AIMessage("a canned answer")]}
-            message = AIMessageChunk("")
+            message = AIMessageChunk(content="")
             async for chunk in model.astream(state["message"]):
                 message = message + chunk
             if how == "rebuilt":
                 return {"messages": [AIMessage(str(message.text))]}
             if how == "rebuilt chunk":
-                return {"messages": [AIMessageChunk(str(message.text))]}
+                return {"messages": [AIMessageChunk(content=str(message.text))]}
             return {"messages": [message]}
 
         return chain(("answer", answer, SPEAKS))
@@ -170,15 +170,11 @@ def writing(llm: LLMClientPort) -> Any:
 
         return write
 
-    async def answer(state: State) -> dict[str, str]:
-        return {"answer": "".join(state["notes"])}
-
-    graph = beside(
+    return beside(
         ("one", writer(["a", "b"]), SPEAKS),
         ("two", writer(["c", "d"]), SPEAKS),
         ("mute", writer([]), {}),
     )
-    return graph
 
 
 def rewritten(answer: str) -> Build:
