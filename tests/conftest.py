@@ -3,8 +3,13 @@
 from collections.abc import AsyncIterator
 
 import pytest
+from hypothesis import settings
 
 from infrastructure.offline_model.server import OfflineModel
+
+# The same examples in every run, however busy the machine: a red test is red again.
+settings.register_profile("sluice", deadline=None, derandomize=True)
+settings.load_profile("sluice")
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,90 @@
+"""Readers that are behind: fewer frames, the same text, every id still a cursor."""
+
+from collections.abc import Sequence
+from itertools import groupby
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from application import wire
+from domain.events import Cursor, Recorded, Token
+from tests.strategies import LOG, recorded
+
+
+def runs(log: Sequence[Recorded]) -> list[object]:
+    """The log with each run of one node's tokens in one attempt as one text."""
+    told: list[object] = []
+    for (token, attempt, node), group in groupby(log, _kind):
+        if token:
+            told.append((attempt, node, "".join(text(one) for one in group)))
+        else:
+            told += [(one.id, one.event) for one in group]
+    return told
+
+
+def _kind(one: Recorded) -> tuple[bool, int, str]:
+    token = isinstance(one.event, Token)
+    return token, one.id.attempt, one.event.node if isinstance(one.event, Token) else ""
+
+
+def text(one: Recorded) -> str:
+    assert isinstance(one.event, Token)
+    return one.event.content
+
+
+@given(LOG)
+def test_coalescing_keeps_the_text_the_order_the_nodes_the_attempts_and_every_other_event(
+    log: list[Recorded],
+) -> None:
+    assert runs(wire.coalesce(log)) == runs(log)
+
+
+@given(LOG)
+def test_coalesced_ids_are_ids_of_the_log_and_rise_to_its_last(log: list[Recorded]) -> None:
+    ids = [one.id for one in wire.coalesce(log)]
+    assert ids == sorted(set(ids))
+    assert set(ids) <= {one.id for one in log}
+    assert ids[-1:] == [one.id for one in log[-1:]]
+
+
+@given(LOG)
+def test_coalesced_tokens_stay_within_64_kib_and_their_frames_say_what_they_hold(
+    log: list[Recorded],
+) -> None:
+    for one in wire.coalesce(log):
+        assert one.frame == wire.record(one.id, one.event).frame
+        if isinstance(one.event, Token):
+            assert len(one.event.content.encode()) <= 64 * 1024
+
+
+@given(LOG, st.data())
+def test_a_cursor_from_a_coalesced_batch_goes_on_without_gap_or_repeat(
+    log: list[Recorded], data: st.DataObject
+) -> None:
+    joined = wire.coalesce(log)
+    seen = data.draw(st.integers(0, len(joined)))
+    last = joined[seen - 1].id if seen else wire.BEGINNING
+    rest = wire.coalesce([one for one in log if one.id > last])
+    assert runs([*joined[:seen], *rest]) == runs(log)
+
+
+def test_waiting_tokens_of_one_node_become_one_under_the_last_id() -> None:
+    log = recorded([(Token(piece, "answer"), False) for piece in "abc"])
+    (one,) = wire.coalesce(log)
+    assert (one.id, one.event) == (Cursor(1, 3), Token("abc", "answer"))
+
+
+@pytest.mark.parametrize("piece", ["a" * 1000, "페" * 999, "\n" * 900, "👩" * 500])
+def test_a_long_answer_fills_its_frames_but_never_beyond_64_kib(piece: str) -> None:
+    log = recorded([(Token(piece, "answer"), False)] * 400)
+    sizes = [len(text(one).encode()) for one in wire.coalesce(log)]
+    assert sum(sizes) == 400 * len(piece.encode())
+    assert max(sizes) <= 64 * 1024
+    assert len(set(sizes[:-1])) == 1
+    assert sizes[0] > 30 * 1024
+
+
+def test_a_reader_that_keeps_up_gets_each_token_as_it_was_written() -> None:
+    log = recorded([(Token("a", "answer"), False)])
+    assert wire.coalesce(log)[0] is log[0]

@@ -1,0 +1,137 @@
+"""The wire form: any text is one event and reads back the same, and readers behind lose nothing."""
+
+import json
+import re
+from hashlib import sha256
+
+import httpx2
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from application import wire
+from domain.events import (
+    Cancelled,
+    Cursor,
+    Done,
+    Event,
+    Failed,
+    Reset,
+    StageCompleted,
+    StageFailed,
+    StageStarted,
+    Token,
+    Usage,
+)
+from tests.strategies import CURSOR, EVENT, TEXT
+
+FRAME = re.compile(
+    rb"event: (stage|token|reset|done|error|cancelled)\n"
+    rb"id: ([1-9][0-9]*)-([1-9][0-9]*)\n"
+    rb"data: (\{[^\r\n]*\})\n\n"
+)
+
+
+def parsed(body: bytes) -> list[httpx2.ServerSentEvent]:
+    """What a client that follows the SSE standard reads; httpx2's parser, not ours."""
+    request = httpx2.Request("GET", "http://sluice.test/")
+    headers = {"content-type": "text/event-stream; charset=utf-8"}
+    response = httpx2.Response(200, headers=headers, content=body, request=request)
+    return list(httpx2.EventSource(response))
+
+
+@given(EVENT, CURSOR)
+@example(Token("\r\n\r\ndata: x\n\nevent: done\n\n", "\x00\u2028"), Cursor(1, 1))
+def test_any_event_is_exactly_one_sse_event_and_reads_back_the_same(
+    event: Event, cursor: Cursor
+) -> None:
+    (read,) = parsed(wire.record(cursor, event).frame)
+    assert read.id == str(cursor)
+    assert wire.decode(read.event, read.data) == event
+
+
+@given(EVENT, CURSOR)
+def test_a_frame_has_the_grammar_of_the_contract(event: Event, cursor: Cursor) -> None:
+    match = FRAME.fullmatch(wire.record(cursor, event).frame)
+    assert match is not None
+    assert (int(match[2]), int(match[3])) == cursor
+    data = json.loads(match[4])
+    compact = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
+    assert match[4].decode() == compact
+
+
+@given(st.lists(EVENT, max_size=5))
+def test_frames_stand_side_by_side_without_touching(events: list[Event]) -> None:
+    frames = [wire.record(Cursor(1, n), event).frame for n, event in enumerate(events, 1)]
+    read = parsed(wire.KEEPALIVE.join([b"", *frames, b""]))
+    told = [wire.decode(one.event, one.data) for one in read if one.event != "keepalive"]
+    assert told == events
+    assert len(read) == 2 * len(events) + 1
+
+
+@given(EVENT)
+def test_what_is_encoded_decodes_from_text_and_from_bytes(event: Event) -> None:
+    name, data = wire.encode(event)
+    assert wire.decode(name, data) == wire.decode(name, data.encode()) == event
+
+
+def test_the_example_of_the_contract_is_reproduced_byte_for_byte() -> None:
+    token = wire.record(Cursor(1, 17), Token("무색 페트병은", "answer"))
+    expected = 'event: token\nid: 1-17\ndata: {"content":"무색 페트병은","node":"answer"}\n\n'
+    assert token.frame == expected.encode()
+
+
+def test_a_keepalive_is_an_event_without_an_id() -> None:
+    (read,) = parsed(wire.KEEPALIVE)
+    assert (read.event, read.data, read.id) == ("keepalive", "{}", "")
+
+
+def test_a_name_that_is_not_in_the_list_is_refused() -> None:
+    with pytest.raises(ValueError, match="no such event"):
+        wire.decode("keepalive", "{}")
+
+
+def test_a_lone_surrogate_never_becomes_a_frame() -> None:
+    with pytest.raises(UnicodeEncodeError):
+        wire.record(Cursor(1, 1), Token("\ud800", "answer"))
+
+
+FAILED = Failed("internal", "-", retryable=True, request_id="r")
+ENCODED: dict[str, Event] = {
+    '{"stage":"a","status":"started","progress":5}': StageStarted("a", 5),
+    '{"stage":"a","status":"completed","progress":9,"message":"m"}': StageCompleted("a", 9, "m"),
+    '{"stage":"a","status":"failed","progress":0}': StageFailed("a", 0),
+    '{"reason":"revised"}': Reset("revised"),
+    '{"status":"cancelled","reason":"user"}': Cancelled("user"),
+    '{"status":"failed","code":"internal","message":"-","retryable":true,"request_id":"r"}': FAILED,
+}
+
+
+@pytest.mark.parametrize("data", ENCODED)
+def test_fields_stand_in_the_order_of_the_contract(data: str) -> None:
+    assert wire.encode(ENCODED[data])[1] == data
+
+
+def test_done_says_everything_in_the_order_of_the_contract() -> None:
+    done = Done("A2", "a", "greeting", "stop", Usage(1, 2, 3), offline_model=True)
+    fields = json.loads(wire.encode(done)[1])
+    assert list(fields) == [
+        "status", "path", "answer", "intent", "finish_reason", "usage", "length", "sha256",
+        "offline_model",
+    ]  # fmt: skip
+    assert fields["status"] == "completed"
+    assert fields["usage"] == {"input_tokens": 1, "output_tokens": 2, "total_tokens": 3}
+
+
+def test_done_leaves_out_what_it_does_not_know_but_for_the_finish_reason() -> None:
+    fields = json.loads(wire.encode(Done("A1", "a"))[1])
+    assert list(fields) == ["status", "path", "answer", "finish_reason", "length", "sha256"]
+    assert fields["finish_reason"] is None
+
+
+@given(TEXT)
+@example("e\u0301👩‍👩‍👧‍👦\u1106\u116e")
+def test_done_counts_code_points_and_hashes_the_utf8_of_the_answer(answer: str) -> None:
+    fields = json.loads(wire.encode(Done("A2", answer))[1])
+    assert fields["length"] == len(answer)
+    assert fields["sha256"] == sha256(answer.encode()).hexdigest()
