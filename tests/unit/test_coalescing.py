@@ -81,8 +81,7 @@ def test_a_long_answer_fills_its_frames_but_never_beyond_64_kib(piece: str) -> N
     sizes = [len(text(one).encode()) for one in wire.coalesce(log)]
     assert sum(sizes) == 400 * len(piece.encode())
     assert max(sizes) <= 64 * 1024
-    assert len(set(sizes[:-1])) == 1
-    assert sizes[0] > 30 * 1024
+    assert min(sizes[:-1]) > 30 * 1024
 
 
 def test_a_reader_that_keeps_up_gets_each_token_as_it_was_written() -> None:
