@@ -13,7 +13,7 @@ import sqlite3
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, Self, TypeVar, cast
 
 import aiosqlite
 
@@ -23,6 +23,8 @@ from infrastructure.sqlite.schema import APPLICATION_ID, STEPS
 T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], T]
 
+_PATIENCE = 2
+"""Seconds to wait for another program that holds the file's lock."""
 _PAUSE = 0.5
 """Seconds between two tries while the file cannot be written."""
 
@@ -34,14 +36,17 @@ class _Thread(aiosqlite.Connection):
         super().__init__(connector, iter_chunk_size=64)
         self._thread.daemon = True  # an exit without aclose must not hang
 
+    async def start(self) -> Self:
+        try:
+            await self
+        except BaseException:
+            # Its last act is to tell this loop, so it must be over before the loop is.
+            await asyncio.to_thread(self._thread.join)
+            raise
+        return self
+
     async def run(self, work: Work[T]) -> T:
         return cast("T", await self._execute(work, self._conn))  # type: ignore[no-untyped-call]
-
-
-async def _started(connector: Callable[[], sqlite3.Connection]) -> _Thread:
-    thread = _Thread(connector)
-    await thread
-    return thread
 
 
 class _Write(Generic[T]):
@@ -72,9 +77,9 @@ class Database:
     async def open(self) -> None:
         """Raises ValueError, naming the file, if it cannot be this service's database."""
         try:
-            self._writer = await _started(self._connect)
+            self._writer = await _Thread(self._connect).start()
             if not self._memory:
-                self._reader = await _started(self._connect_reader)
+                self._reader = await _Thread(self._connect_reader).start()
         except OSError as error:
             await self.aclose()
             raise ValueError(f"{self._path}: {error.strerror}") from error
@@ -189,7 +194,7 @@ class Database:
 
 
 def _connected(path: Path) -> sqlite3.Connection:
-    return sqlite3.connect(path, timeout=2, isolation_level=None, check_same_thread=False)
+    return sqlite3.connect(path, timeout=_PATIENCE, isolation_level=None, check_same_thread=False)
 
 
 def _locked(path: Path) -> int:
@@ -252,8 +257,12 @@ def _touch(db: sqlite3.Connection) -> None:
 
 
 def _truncate(db: sqlite3.Connection) -> bool:
+    """Does not wait long for who reads: nothing can be written meanwhile."""
+    db.execute("PRAGMA busy_timeout = 100")
     try:
         (busy, _, _) = db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
     except sqlite3.OperationalError:
         return False
+    finally:
+        db.execute(f"PRAGMA busy_timeout = {_PATIENCE * 1000}")
     return not busy
