@@ -61,7 +61,7 @@ def main() -> None:
                 bench.refused[step.says] = str(error)
     finally:
         bench.close()
-    text = write(options.out, about, results, bench.refused)
+        text = write(options.out, about, results, bench.refused)
     Console().print(Markdown(text)) if sys.stdout.isatty() else print(text)
 
 

@@ -58,7 +58,8 @@ def markdown(machine: dict[str, Any], results: Results, refused: dict[str, str])
             parts.append(f"## Streams {says}")
             for title, read in columns.items():
                 parts += [f"### {title}", _by_streams(results, rows, read, pace_ms)]
-    parts += ["## What else came out", _outcomes(results)]
+    if results.rows:
+        parts += ["## What else came out", _outcomes(results)]
     figures = [[name, short(results.figure(name) or 0)] for name in results.samples]
     parts += ["## Single figures (medians)", _table(["figure", "value"], figures)]
     return "\n\n".join(parts) + "\n"

@@ -15,6 +15,7 @@ from benchmarks.stamp import now_us
 A2 = SERVERS["a2-memory"]
 NORMAL_LAG_MS = 10
 KIB = 1024
+OVERLOAD_STREAMS = 1000
 
 
 def idle(bench: Bench, results: Results) -> list[Step]:
@@ -24,7 +25,10 @@ def idle(bench: Bench, results: Results) -> list[Step]:
 
     def measure(name: str) -> None:
         if running := bench.server(SERVERS[name]):
+            before = running.process.cpu_s()
             came = bench.load(running, cell).came()
+            took = running.process.cpu_s() - before
+            results.add(f"round_cpu_ms {name}", took * 1000 / cell.rounds)
             results.add(f"round_ms {name}", came["round_ms"]["p50"])
             results.add(f"round_p99_ms {name}", came["round_ms"]["p99"])
 
@@ -54,11 +58,12 @@ def overload(bench: Bench, results: Results) -> list[Step]:
         if not (running := bench.server(A2)):
             return
         peak = _peak(bench, results, running)
-        cell = Cell(streams=1000, pace=-1, ramp_s=5, window_s=3, drain_s=30)
+        cell = Cell(streams=OVERLOAD_STREAMS, pace=-1, ramp_s=12, window_s=3, drain_s=30)
         before = call(bench.upstream.port, "/stats")["sent"]
         load = bench.load(running, cell)
         time.sleep((load.window[0] - now_us()) / 1e6)
-        bench.control(1000 / (5 * peak), 0)
+        results.add("overload_open", call(bench.upstream.port, "/stats")["open"])
+        bench.control(OVERLOAD_STREAMS / (5 * peak), 0)
         load.sample()
         bench.finish()
         ended = now_us()
@@ -69,7 +74,9 @@ def overload(bench: Bench, results: Results) -> list[Step]:
         results.add("overload_times", row.sent_s / peak)
         results.add("overload_share", (row.tokens_s or 0) / peak)
         results.add("overload_lost", sent - came["tokens_total"])
-        results.add("overload_broken", sum(came["outcomes"].values()) - came["outcomes"]["ended"])
+        for outcome, count in came["outcomes"].items():
+            results.add(f"overload: {outcome}", count)
+        results.add("overload_broken", OVERLOAD_STREAMS - came["outcomes"].get("ended", 0))
         results.add("overload_least", row.least)
         results.add("overload_fairness", row.fairness)
         results.add("overload_drain_s", (drained - ended) / 1e6)
@@ -87,18 +94,23 @@ def _peak(bench: Bench, results: Results, running: Running) -> float:
     return peak
 
 
-def _recovery(bench: Bench, running: Running, peak: float, since_us: int) -> float | None:
-    """Seconds from `since_us` until half load is served as usual for half a second."""
+def _recovery(bench: Bench, running: Running, peak: float, since_us: int) -> float:
+    """Seconds from `since_us` until half load is served as usual for half a second.
+
+    If that was not seen, the seconds it was looked for.
+    """
     cell = Cell(streams=round(peak * PACE_S / 2), window_s=2.5, ramp_s=0.1)
     load = bench.load(running, cell)
     load.sample()
     bench.finish()
     timeline = load.came()["timeline"]
     bench.settle(running)
-    for first, second in pairwise(timeline):
-        if max(first["lag_p99_ms"], second["lag_p99_ms"]) <= NORMAL_LAG_MS:
-            return (load.window[0] - since_us) / 1e6 + float(first["s"])
-    return None
+    normal = (
+        float(first["s"])
+        for first, second in pairwise(timeline)
+        if max(first["lag_p99_ms"], second["lag_p99_ms"]) <= NORMAL_LAG_MS
+    )
+    return (load.window[0] - since_us) / 1e6 + next(normal, cell.window_s)
 
 
 def long(bench: Bench, results: Results) -> list[Step]:
