@@ -31,7 +31,10 @@ def _default_store() -> str:
 
 
 class WrongSetting(Exception):
-    """One line that names the variable."""
+    """One line that names the variable, whatever a value holds."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(" ".join(text.split()))
 
 
 class Settings(BaseSettings):
@@ -41,7 +44,7 @@ class Settings(BaseSettings):
         env_prefix="SLUICE_", env_ignore_empty=True, extra="ignore", populate_by_name=True
     )
 
-    enable_token_streaming: Annotated[Share, BeforeValidator(Share.parse)] = Field(
+    enable_token_streaming: Annotated[Share, NoDecode, BeforeValidator(Share.parse)] = Field(
         default=Share(100), validation_alias="ENABLE_TOKEN_STREAMING"
     )
     openai_api_key: str | None = Field(None, validation_alias="OPENAI_API_KEY", repr=False)
@@ -62,9 +65,10 @@ class Settings(BaseSettings):
     jwt_jwks: str | None = None
     jwt_audience: str | None = None
     jwt_issuer: str | None = None
-    trusted_proxies: Annotated[
-        tuple[Network, ...], NoDecode, BeforeValidator(_listed)
-    ] = (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128"))
+    trusted_proxies: Annotated[tuple[Network, ...], NoDecode, BeforeValidator(_listed)] = (
+        ipaddress.ip_network("127.0.0.0/8"),
+        ipaddress.ip_network("::1/128"),
+    )
 
     connect_timeout: Seconds = 5
     first_token_timeout: Seconds = 30
@@ -97,6 +101,14 @@ class Settings(BaseSettings):
     def orphaned_after(self) -> float | None:
         """Seconds without a reader until a job is cancelled; None: it runs on."""
         return None if self.on_disconnect == "continue" else float(self.on_disconnect[7:])
+
+    @field_validator("openai_base_url")
+    @classmethod
+    def _base_url(cls, value: str | None) -> str | None:
+        scheme, _, rest = (value or "http://unset").partition("://")
+        if scheme not in {"http", "https"} or not rest:
+            raise ValueError("is an address, such as https://api.example.com/v1")
+        return value
 
     @field_validator("on_disconnect")
     @classmethod

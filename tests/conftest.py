@@ -1,5 +1,6 @@
 """Fixtures that every suite may ask for."""
 
+import os
 from collections.abc import AsyncIterator
 
 import pytest
@@ -15,6 +16,15 @@ settings.load_profile("sluice")
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:
     return "asyncio"
+
+
+@pytest.fixture
+def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """None of this machine's own settings."""
+    for name in list(os.environ):
+        if name.startswith(("SLUICE_", "OPENAI_", "ENABLE_TOKEN_STREAMING")):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("XDG_DATA_HOME", "/data")
 
 
 @pytest.fixture

@@ -1,0 +1,112 @@
+"""Settings that are wrong, or do not go together: one line that names the variable."""
+
+import pytest
+
+from infrastructure.settings import WrongSetting, read_settings
+
+pytestmark = pytest.mark.usefixtures("no_settings")
+
+WRONG = {
+    "ENABLE_TOKEN_STREAMING": [
+        "yes please",
+        "25",
+        "101%",
+        "-1%",
+        "1e1%",
+        "nan%",
+        "%",
+        "25%%",
+        "２5%",
+    ],
+    "OPENAI_BASE_URL": ["localhost:8000/v1", "ftp://model", "http://", "nonsense"],
+    "SLUICE_PORT": ["http", "-1", "65536", "80.5"],
+    "SLUICE_STORE": ["postgres://x", "sqlite://a.db", "sqlite:///", "/tmp/a.db"],
+    "SLUICE_PIPELINE": ["module", "module:", ":factory"],
+    "SLUICE_AUTH": ["basic", "JWT"],
+    "SLUICE_ALLOW_ANONYMOUS": ["perhaps"],
+    "SLUICE_TRUSTED_PROXIES": ["proxy.example", "10.0.0.0/8,10.0.0.1/99"],
+    "SLUICE_CONNECT_TIMEOUT": ["0", "-1", "soon", "nan", "inf"],
+    "SLUICE_FIRST_TOKEN_TIMEOUT": ["0"],
+    "SLUICE_IDLE_TIMEOUT": ["0"],
+    "SLUICE_TOTAL_TIMEOUT": ["0"],
+    "SLUICE_UPSTREAM_RETRIES": ["-1", "1.5", "many"],
+    "SLUICE_ON_DISCONNECT": ["stop", "cancel", "cancel:", "cancel:-1", "cancel:soon", "cancel:٣"],
+    "SLUICE_WHEN_BUSY": ["wait"],
+    "SLUICE_RETENTION": ["0", "inf"],
+    "SLUICE_MAX_RUNNING": ["0"],
+    "SLUICE_MAX_QUEUED": ["0"],
+    "SLUICE_USER_RUNNING": ["0"],
+    "SLUICE_USER_QUEUED": ["-3"],
+    "SLUICE_USER_STREAMS": ["all"],
+    "SLUICE_MAX_MESSAGE_BYTES": ["64k"],
+    "SLUICE_MAX_ANSWER_BYTES": ["0"],
+    "SLUICE_SHUTDOWN_GRACE": ["-1", "nan"],
+    "SLUICE_LOG_LEVEL": ["TRACE"],
+    "SLUICE_LOG_FORMAT": ["xml"],
+    "SLUICE_CORS_ORIGINS": ["*", "example.com", "https://a.example/path", "https://a\nb/c"],
+}
+
+
+@pytest.mark.parametrize(
+    ("variable", "text"), [(name, text) for name, texts in WRONG.items() for text in texts]
+)
+def test_a_wrong_value_is_told_in_one_line_that_begins_with_the_variable(
+    variable: str, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_MODEL", "some-model")
+    monkeypatch.setenv(variable, text)
+    with pytest.raises(WrongSetting) as refused:
+        read_settings()
+    line = str(refused.value)
+    assert line.startswith(f"{variable}: ")
+    assert len(line.splitlines()) == 1
+
+
+def test_a_wrong_option_of_the_command_line_names_its_variable() -> None:
+    with pytest.raises(WrongSetting, match=r"^SLUICE_STORE: "):
+        read_settings(store="nowhere")
+
+
+@pytest.mark.parametrize(
+    ("given", "variable"),
+    [
+        ({"OPENAI_API_KEY": "key"}, "OPENAI_MODEL"),
+        ({"OPENAI_BASE_URL": "http://127.0.0.1:1/v1"}, "OPENAI_MODEL"),
+        ({"SLUICE_AUTH": "jwt"}, "SLUICE_JWT_SECRET"),
+        ({"SLUICE_HOST": "0.0.0.0"}, "SLUICE_AUTH"),
+        ({"SLUICE_HOST": "::"}, "SLUICE_AUTH"),
+        ({"SLUICE_HOST": "sluice.example"}, "SLUICE_AUTH"),
+        ({"SLUICE_HOST": "10.0.0.1\nx"}, "SLUICE_AUTH"),
+    ],
+)
+def test_what_does_not_go_together_is_told_in_one_line(
+    given: dict[str, str], variable: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(WrongSetting) as refused:
+        read_settings()
+    assert str(refused.value).startswith(f"{variable}: ")
+    assert len(str(refused.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"OPENAI_API_KEY": "key", "OPENAI_MODEL": "m"},
+        {"OPENAI_BASE_URL": "http://[::1]:1/v1", "OPENAI_MODEL": "m"},
+        {"SLUICE_AUTH": "jwt", "SLUICE_JWT_SECRET": "s"},
+        {"SLUICE_AUTH": "jwt", "SLUICE_JWT_JWKS": "https://a.example/keys"},
+        {"SLUICE_HOST": "0.0.0.0", "SLUICE_ALLOW_ANONYMOUS": "true"},
+        {"SLUICE_HOST": "0.0.0.0", "SLUICE_AUTH": "trusted-header"},
+        {"SLUICE_HOST": "127.0.0.2"},
+        {"SLUICE_HOST": "::1"},
+        {"SLUICE_HOST": "localhost"},
+    ],
+)
+def test_what_goes_together_is_taken(
+    given: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    read_settings()
