@@ -8,7 +8,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from interfaces.http.edge import Edge
-from interfaces.http.problems import ProblemBody, answer_problems
+from interfaces.http.problems import answer_problems, describe_problems
 from interfaces.http.routes import chats, events, health, jobs, messages, pages
 from interfaces.http.services import Options, Services
 from interfaces.http.sse import leave_ending_to_the_log
@@ -36,8 +36,7 @@ class App(FastAPI):
 
     def openapi(self) -> dict[str, Any]:
         if self.openapi_schema is None:
-            schema = super().openapi()
-            schema["components"]["schemas"]["Problem"] = ProblemBody.model_json_schema()
+            describe_problems(super().openapi())
         return super().openapi()
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,13 +17,12 @@ from application.chats import DeleteChat, ShowChat
 from application.follow import FollowJob
 from application.jobs import CancelJob, ShowJob
 from application.orphans import Orphans
-from application.ports import JobLog
-from application.process_chat import ProcessChat
+from application.process_chat import QUEUED, ProcessChat
 from application.submit import SubmitMessage
 from application.tally import Tally
+from application.wire import record
 from domain.chat import Job, JobId
-from domain.errors import Unavailable
-from domain.events import Done
+from domain.events import Cursor, Done, Recorded
 from infrastructure.conversations.sqlite import SqliteConversations
 from infrastructure.event_log.memory import MemoryEventLog
 from infrastructure.jobs.inline import Bounds, InlineJobQueue
@@ -48,27 +47,35 @@ class Frame(NamedTuple):
     data: Any
 
 
-class DownableLog(MemoryEventLog):
-    """A store that cannot be reached while `down`."""
+class FailingLog(MemoryEventLog):
+    """Raises `failure` when it is asked, and `breaking` once it is iterated."""
 
-    down = False
+    failure: Exception | None = None
+    breaking: Exception | None = None
 
     async def job(self, job_id: JobId) -> Job:
-        if self.down:
-            raise Unavailable("the store's address, which nobody should read")
+        if self.failure is not None:
+            raise self.failure
         return await super().job(job_id)
 
-    async def read(self, job_id: JobId) -> JobLog:
-        if self.down:
-            raise Unavailable("the store's address, which nobody should read")
-        return await super().read(job_id)
+    async def follow(
+        self, job_id: JobId, *, after: Cursor | None
+    ) -> AsyncGenerator[Sequence[Recorded], None]:
+        if self.breaking is not None:
+            return _broken(self.breaking)
+        return await super().follow(job_id, after=after)
+
+
+async def _broken(error: Exception) -> AsyncGenerator[Sequence[Recorded], None]:
+    yield (record(Cursor(1, 1), QUEUED),)
+    raise error
 
 
 @dataclass(slots=True, eq=False)
 class House:
     url: str
     client: httpx2.AsyncClient
-    log: DownableLog
+    log: FailingLog
     pipeline: MockPipeline
     flag: FixedFlag
     follow: FollowJob
@@ -115,7 +122,7 @@ async def serving(
     **options: Any,
 ) -> AsyncIterator[House]:
     """A house whose pipeline plays `plays` for every job."""
-    log, pipeline, flag, tally = DownableLog(), MockPipeline(*plays), FixedFlag(), Tally()
+    log, pipeline, flag, tally = FailingLog(), MockPipeline(*plays), FixedFlag(), Tally()
     database = Database(":memory:")
     await database.open()
     conversations = SqliteConversations(database)
@@ -140,7 +147,10 @@ async def serving(
     given = Options(identity=identity or Anonymous(), web=WEB, **options)
     state = ServerState()
     async with _listening(services, given, state, patience) as url:
-        async with httpx2.AsyncClient(base_url=url, trust_env=False, timeout=5) as client:
+        # Without `verify=False` every client would load the system's certificates.
+        async with httpx2.AsyncClient(
+            base_url=url, trust_env=False, timeout=5, verify=False
+        ) as client:
             yield House(
                 url, client, log, pipeline, flag, services.follow, state, given.streams, unready
             )

@@ -10,6 +10,7 @@ import httpx2
 import pytest
 
 from application.wire import KEEPALIVE
+from domain.errors import Unavailable
 from domain.events import Done, Reset, StageCompleted, StageStarted, Token
 from interfaces.http.sse import EventStream
 from tests.http.house import DONE, Frame, House, frames, serving, text, until
@@ -202,13 +203,22 @@ def _fields(head: bytes) -> list[tuple[bytes, bytes]]:
 async def test_while_the_store_is_down_a_reader_is_told_to_come_back() -> None:
     async with serving(*TOLD) as house:
         job = await house.asked()
-        house.log.down = True
+        house.log.failure = Unavailable("the address of the store")
         answer = await house.client.get(path(job))
         assert answer.status_code == 200
         assert answer.headers["content-type"] == "text/event-stream; charset=utf-8"
         assert frames(answer.content) == []
         assert 1000 <= int(answer.text.removeprefix("retry: ")) <= 5000
         assert (await house.client.head(path(job))).status_code == 200
+
+
+async def test_a_store_that_goes_down_in_mid_stream_ends_it_properly_with_a_retry() -> None:
+    async with serving(*TOLD) as house:
+        job = await house.asked()
+        house.log.breaking = Unavailable("the address of the store")
+        answer = await house.client.get(path(job))
+        assert [frame.event for frame in frames(answer.content)] == ["stage"]
+        assert 1000 <= int(answer.text.split("retry: ")[-1]) <= 5000
 
 
 async def test_when_the_service_leaves_a_stream_ends_properly_with_a_jittered_retry() -> None:
