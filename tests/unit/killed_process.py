@@ -1,0 +1,70 @@
+"""A service without its middle, to be killed: writes six jobs, tells on stdout what readers see.
+
+    python -m tests.unit.killed_process FILE
+
+Every token says its own id. What an earlier process left unfinished is taken up again.
+"""
+
+import asyncio
+import json
+import sys
+
+from application.process_chat import QUEUED
+from domain.chat import Chat, Job, new_id, now
+from domain.events import Done, Reset, Token
+from infrastructure.conversations.sqlite import SqliteConversations
+from infrastructure.event_log.sqlite import SqliteEventLog
+from infrastructure.sqlite.database import Database
+
+
+class Service:
+    def __init__(self, database: Database) -> None:
+        self.log = SqliteEventLog(database)
+        self.conversations = SqliteConversations(database)
+
+    async def run(self) -> None:
+        await self.log.open()
+        jobs = await self.log.unfinished() or [await self.submitted(n) for n in range(6)]
+        async with asyncio.TaskGroup() as tasks:
+            for job in jobs:
+                tasks.create_task(self.write(job))
+                tasks.create_task(self.tell(job))
+        await self.log.aclose()
+
+    async def submitted(self, number: int) -> Job:
+        job = Job(new_id(), "chat", "ann", "A2", str(20 * 2**number), "request")
+        await self.conversations.open(Chat("chat", "ann", "title", now()))
+        await self.conversations.asked(job)
+        await self.log.create(job, QUEUED)
+        return job
+
+    async def write(self, job: Job) -> None:
+        notifier = await self.log.begin(job.id)
+        if notifier.attempt > 1:
+            await notifier.publish(Reset("new_attempt"), QUEUED)
+        first = 3 if notifier.attempt > 1 else 2
+        said = [f"{notifier.attempt}-{first + n} " for n in range(int(job.message))]
+        for text in said:
+            await notifier.publish(Token(text, "answer"))
+            await asyncio.sleep(0.001)
+        answer = "".join(said)
+        await self.conversations.answered(job, answer, "completed")
+        await notifier.publish(Done("A2", answer))
+
+    async def tell(self, job: Job) -> None:
+        async for batch in await self.log.follow(job.id, after=None):
+            for recorded in batch:
+                line = json.dumps([job.id, *recorded.id, recorded.frame.decode()])
+                sys.stdout.write(f"{line}\n")
+            sys.stdout.flush()
+
+
+async def main(path: str) -> None:
+    database = Database(path)
+    await database.open()
+    await Service(database).run()
+    await database.aclose()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(sys.argv[1]))
