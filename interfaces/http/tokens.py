@@ -96,7 +96,8 @@ def read_keys(source: str) -> Sequence[jwt.PyJWK]:
             found = client.get_jwk_set().keys
         else:
             found = jwt.PyJWKSet.from_json(Path(source).read_text("utf-8")).keys
-    except (OSError, ValueError, jwt.PyJWTError) as error:
+    # What is JSON but no key set fails in the library in any of these ways.
+    except (OSError, ValueError, TypeError, AttributeError, jwt.PyJWTError) as error:
         raise Unavailable("the key set cannot be read") from error
     usable = [key for key in found if key.algorithm_name in KeySet.algorithms]
     signing = [key for key in usable if key.public_key_use in {None, "sig"}]
