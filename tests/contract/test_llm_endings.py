@@ -1,6 +1,7 @@
 """How a call ends before its answer does, how often it is tried, and what is told of it."""
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from typing import Any, cast
@@ -22,6 +23,9 @@ from .llm_clients import REAL, client
 
 PIECES = ("a", "b", "c", "d")
 TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
+
+
+OURS = ("OpenAILLMClient", "ChatCompletions", "LangChain", "BaseChatModel")
 
 
 class Verdict(BaseModel):
@@ -80,6 +84,26 @@ async def test_a_closed_stream_hangs_up(llm: LLMClientPort, model: OfflineModel)
         assert await anext(pieces) == "a"
     await model.until_idle()
     assert len(model.disconnects) == 1
+
+
+async def test_nothing_of_ours_is_left_to_the_garbage_collector(
+    kind: str, llm: LLMClientPort, model: OfflineModel
+) -> None:
+    abandoned: list[str] = []
+    hooks = sys.get_asyncgen_hooks()
+
+    def finalizer(generator: Any) -> None:
+        abandoned.append(generator.__qualname__)
+        cast("Any", hooks.finalizer)(generator)
+
+    sys.set_asyncgen_hooks(hooks.firstiter, finalizer)
+    try:
+        await test_a_closed_stream_hangs_up(llm, model)
+    finally:
+        sys.set_asyncgen_hooks(*hooks)
+    # LangChain's own astream drops this one; nobody but the collector can reach it then.
+    known = {"LangChainOpenAIRunnable._astream"} if kind == "langchain" else set()
+    assert {name for name in abandoned if name.startswith(OURS)} == known
 
 
 async def test_a_stream_that_is_never_heard_calls_nobody(
