@@ -185,16 +185,29 @@ async def test_a_connection_that_nobody_accepts_is_left_at_the_connect_deadline(
             assert type((await heard(llm))[1]) is errors.UpstreamTimeout
 
 
-async def test_an_answer_that_is_no_http_is_a_bad_response(kind: str) -> None:
-    async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.read(1)
-        writer.write(b"220 mail ready\r\n\r\n")
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"220 mail ready\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 9999\r\n\r\n<html>",
+    ],
+    ids=["no http", "a page without end"],
+)
+async def test_what_can_be_no_answer_is_hung_up_on_at_once(kind: str, answer: bytes) -> None:
+    hung_up = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer)
+        await reader.read()
+        hung_up.set()
         writer.close()
 
-    async with await asyncio.start_server(greet, "127.0.0.1", 0) as server:
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server, asyncio.timeout(5):
         port = server.sockets[0].getsockname()[1]
         async with client(kind, f"http://127.0.0.1:{port}/v1") as llm:
             assert type((await heard(llm))[1]) is errors.UpstreamBadResponse
+            await hung_up.wait()
 
 
 @pytest.mark.parametrize("how", [Break.RESET, Break.CUT, Break.HANG])
