@@ -17,7 +17,8 @@ const CHECKS = {
 
 export const find = (id) => document.getElementById(id);
 const clone = (id) => find(id).content.firstElementChild.cloneNode(true);
-const seconds = (value) => `${value.toFixed(value < 10 ? 1 : 0)} s`;
+const seconds = (value) =>
+  (value < 0.1 ? `${Math.round(value * 1000)} ms` : `${value.toFixed(value < 10 ? 1 : 0)} s`);
 const count = (value) => value.toLocaleString();
 
 export function questionRow(text) {
