@@ -1,0 +1,133 @@
+"""What the log costs: CPU per token while jobs run, and how fast an old log is told.
+
+    python -m benchmarks.store [--jobs 50] [--seconds 5]
+
+"Paced" is a token every 20 ms per job, each job with a reader, as models and pages do it: every
+token is its own wake-up. CPU time is the whole process's, the database's thread included.
+"""
+
+import argparse
+import asyncio
+import gc
+import json
+import sqlite3
+import tempfile
+import time
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import uvloop
+
+from application.ports import EventLogPort
+from application.process_chat import QUEUED
+from application.wire import coalesce
+from domain.chat import Job, new_id
+from domain.events import Done, Token
+from infrastructure.event_log.memory import MemoryEventLog
+from infrastructure.event_log.sqlite import SqliteEventLog
+from infrastructure.sqlite.database import Database
+
+PACE = 0.02
+OLD = 100_000
+
+
+async def opened(kind: str, stack: AsyncExitStack) -> tuple[EventLogPort, Database | None]:
+    if kind == "memory":
+        return MemoryEventLog(), None
+    folder = stack.enter_context(tempfile.TemporaryDirectory())
+    database = Database(Path(folder) / "sluice.db")
+    await database.open()
+    stack.push_async_callback(database.aclose)
+    log = SqliteEventLog(database)
+    await log.open()
+    stack.push_async_callback(log.aclose)
+    return log, database
+
+
+async def told(log: EventLogPort, job_id: str) -> int:
+    """How many bytes a reader is sent."""
+    size = 0
+    async for batch in await log.follow(job_id, after=None):
+        size += sum(len(recorded.frame) for recorded in coalesce(batch))
+    return size
+
+
+async def run(log: EventLogPort, tokens: int, pace: float) -> str:
+    job = Job(new_id(), new_id(), "ann", "A2", "why?", "request")
+    await log.create(job, QUEUED)
+    notifier = await log.begin(job.id)
+    reader = asyncio.create_task(told(log, job.id)) if pace else None
+    for number in range(tokens):
+        await notifier.publish(Token(f"토큰 {number}", "answer"))
+        if pace:
+            await asyncio.sleep(pace)
+    await notifier.publish(Done("A2", "answer"))
+    if reader is not None:
+        await reader
+    return job.id
+
+
+async def paced(kind: str, jobs: int, seconds: float) -> float:
+    """CPU microseconds per token; 'nothing' only sleeps, as the others do too."""
+    async with AsyncExitStack() as stack:
+        tokens = int(seconds / PACE)
+        log = None if kind == "nothing" else (await opened(kind, stack))[0]
+        cpu = time.process_time()
+        if log is None:
+            await asyncio.gather(*(sleeps(tokens) for _ in range(jobs)))
+        else:
+            await asyncio.gather(*(run(log, tokens, PACE) for _ in range(jobs)))
+        return (time.process_time() - cpu) / (jobs * tokens) * 1e6
+
+
+async def sleeps(times: int) -> None:
+    for _ in range(times):
+        await asyncio.sleep(PACE)
+
+
+async def replay(kind: str) -> float:
+    """Tokens a second of a log of OLD tokens, for its first reader."""
+    async with AsyncExitStack() as stack:
+        log, database = await opened(kind, stack)
+        job_id = await run(log, OLD, 0)
+        if database is not None:
+            await database.write(_spread)
+            log = SqliteEventLog(database)
+        start = time.perf_counter()
+        await told(log, job_id)
+        return OLD / (time.perf_counter() - start)
+
+
+def _spread(db: sqlite3.Connection) -> None:
+    """Makes rows of three tokens, as a paced job leaves them, of those of a job in a hurry."""
+    bodies = db.execute("SELECT job, first, body FROM batches ORDER BY key").fetchall()
+    db.execute("DELETE FROM batches")
+    for job, first, body in bodies:
+        seq = first
+        for name, data in json.loads(body):
+            parts = [data[n : n + 3] for n in range(0, len(data), 3)]
+            for part in parts if isinstance(data, list) else [data]:
+                packed = json.dumps([[name, part]]).encode()
+                db.execute(
+                    "INSERT INTO batches (job, attempt, first, body) VALUES (?, 1, ?, ?)",
+                    (job, seq, packed),
+                )
+                seq += len(part) if isinstance(part, list) else 1
+
+
+async def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--jobs", type=int, default=50)
+    parser.add_argument("--seconds", type=float, default=5)
+    given = parser.parse_args()
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
+    for kind in ("nothing", "memory", "sqlite"):
+        print(f"{kind}: {await paced(kind, given.jobs, given.seconds):.1f} µs of CPU per token")
+    for kind in ("memory", "sqlite"):
+        print(f"{kind}: {await replay(kind):,.0f} tokens/s replayed")
+
+
+if __name__ == "__main__":
+    uvloop.run(main())
