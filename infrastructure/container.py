@@ -4,7 +4,7 @@ Synchronous, and built without I/O: the entry point opens and closes what needs 
 """
 
 from collections.abc import Callable
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -206,5 +206,6 @@ def build_every_path(container: Container) -> None:
     """Raises WrongSetting now rather than at the first question."""
     paths: tuple[ExecutionPath, ...] = ("A1", "A2")
     for path in paths:
-        _path.set(path)
-        container.pipeline()
+        context = copy_context()  # else every later task of the caller's would inherit a path
+        context.run(_path.set, path)
+        context.run(container.pipeline)
