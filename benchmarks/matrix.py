@@ -60,7 +60,8 @@ def _steps(
 def cell_of(streams: int, pace: float) -> Cell:
     if pace:
         return Cell(streams=streams, pace=pace)
-    return Cell(streams=streams, pace=0, tokens=1000, window_s=1.5, drain_s=1.5)
+    ramp_s = streams / 500
+    return Cell(streams=streams, pace=0, tokens=1000, ramp_s=ramp_s, window_s=1, drain_s=1)
 
 
 def _measure(bench: Bench, results: Results, server: Server, cell: Cell) -> None:

@@ -12,7 +12,6 @@ from benchmarks.stats import ratio
 from benchmarks.svg import bars, lines, short
 
 SATURATED = 0.95
-DISTURBED = 0.1
 COLUMNS: dict[str, Callable[[Row], float | None]] = {
     "CPU µs per token of the server": lambda row: row.cpu_us,
     "tokens per second held": lambda row: row.tokens_s,
@@ -51,6 +50,9 @@ def judged(results: Results) -> list[dict[str, Any]]:
 def markdown(machine: dict[str, Any], results: Results, refused: dict[str, str]) -> str:
     parts = [", ".join(f"{name.replace('_', ' ')}: {value}" for name, value in machine.items())]
     parts += [f"Not measured: {name}: {reason}" for name, reason in refused.items()]
+    if disturbed := sum(row.disturbed for row in results.rows):
+        others = "in which other processes took the server's CPU: they prove no goal and no ratio"
+        parts.append(f"{disturbed} of {len(results.rows)} loads were disturbed, {others}.")
     parts += ["## Goals", _goal_table(results), "## Ratios at 50 paced streams", _ratios(results)]
     for pace_ms, says, columns in PACES:
         rows = [row for row in results.rows if row.pace_ms == pace_ms]
@@ -110,7 +112,7 @@ def _outcomes(results: Results) -> str:
         said += [f"{row.gaps} gaps"] if row.gaps else []
         said += [f"{row.repeats} repeats"] if row.repeats else []
         said += ["load generator saturated"] if row.rig_busy > SATURATED else []
-        said += [f"disturbed: {row.waited:.0%} of the time"] if row.waited > DISTURBED else []
+        said += [f"disturbed: {row.waited:.0%} of the time"] if row.disturbed else []
         if said:
             load = f"{row.streams}, {'paced' if row.pace_ms else 'unpaced'}"
             rows.append([SERVERS[row.server].says, load, "; ".join(said)])
@@ -123,7 +125,8 @@ def _outcomes(results: Results) -> str:
 
 def charts(results: Results) -> dict[str, str]:
     names = [name for name in _measured(results.rows) if name != "direct"]
-    cpu = {SERVERS[n].says: value for n in names if (value := results.cpu(n)) is not None}
+    each = {name: results.at(name, 50, lambda row: row.cpu_us) for name in names}
+    cpu = {SERVERS[name].says: value for name, value in each.items() if value is not None}
     memory = {
         SERVERS[name].says: value
         for name in SERVERS

@@ -7,6 +7,8 @@ from typing import Any
 
 from benchmarks.stats import middle
 
+DISTURBED = 0.15
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
@@ -39,6 +41,10 @@ class Row:
     gaps: int
     repeats: int
 
+    @property
+    def disturbed(self) -> bool:
+        return self.waited > DISTURBED
+
 
 @dataclass(slots=True)
 class Results:
@@ -59,12 +65,17 @@ class Results:
         found = [row for row in self._of(server, pace_ms) if row.streams == streams]
         return middle([read(row) for row in found])
 
+    def sure(self, server: str, streams: int, read: Callable[[Row], float | None]) -> float | None:
+        """As `at`, paced, from undisturbed rounds alone: the only ones that prove a goal."""
+        return self.at(server, streams, lambda row: None if row.disturbed else read(row))
+
     def cpu(self, server: str, streams: int = 50) -> float | None:
-        return self.at(server, streams, lambda row: row.cpu_us)
+        return self.sure(server, streams, lambda row: row.cpu_us)
 
     def peak(self, server: str, pace_ms: float = 20) -> float | None:
-        """Most tokens per second at any number of streams."""
-        return max((row.tokens_s or 0 for row in self._of(server, pace_ms)), default=None)
+        """Most tokens per second at any number of streams, undisturbed."""
+        rows = [row for row in self._of(server, pace_ms) if not row.disturbed]
+        return max((row.tokens_s or 0 for row in rows), default=None)
 
     def _of(self, server: str, pace_ms: float) -> list[Row]:
         return [row for row in self.rows if row.server == server and row.pace_ms == pace_ms]

@@ -42,6 +42,9 @@ def half(bench: Bench, results: Results) -> list[Step]:
             streams = round(_peak(bench, results, running) * PACE_S / 2)
             row = bench.measure(running, Cell(streams=streams, window_s=4))
             results.add("half_streams", streams)
+            results.add("half_waited", row.waited)
+            if row.disturbed:
+                return
             results.add("half_lag_p50_ms", row.lag_p50_ms)
             results.add("half_lag_p99_ms", row.lag_p99_ms)
 
@@ -72,7 +75,9 @@ def overload(bench: Bench, results: Results) -> list[Step]:
         row = load.row(came)
         sent = call(bench.upstream.port, "/stats")["sent"] - before
         results.add("overload_times", row.sent_s / peak)
-        results.add("overload_share", (row.tokens_s or 0) / peak)
+        results.add("overload_waited", row.waited)
+        if not row.disturbed:
+            results.add("overload_share", (row.tokens_s or 0) / peak)
         results.add("overload_lost", sent - came["tokens_total"])
         for outcome, count in came["outcomes"].items():
             results.add(f"overload: {outcome}", count)
@@ -199,7 +204,7 @@ def memory(bench: Bench, results: Results) -> list[Step]:
             bench.finish()
             load.came()
 
-    names = (PROXY.name, PASSTHROUGH.name, NAIVE.name, A2.name, "a1-memory", "a2-sqlite")
+    names = (PROXY.name, PASSTHROUGH.name, NAIVE.name, A2.name)
     steps = [Step(f"memory per open stream: {name}", partial(stream, name)) for name in names]
     return [*steps, Step("memory per idle reader", reader)]
 

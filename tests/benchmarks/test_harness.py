@@ -136,6 +136,13 @@ def test_ratios_take_the_median_of_the_rounds() -> None:
     assert by_goal["A2, CPU against naive"]["judged"] == "met"
 
 
+def test_a_disturbed_load_proves_no_goal() -> None:
+    results = Results(rows=[row("naive", 6000, waited=0.6), row("a2-memory", 100)])
+    by_goal = {goal["says"]: goal for goal in judged(results)}
+    assert by_goal["A2, CPU against naive"]["judged"] == "not measured"
+    assert "1 of 2 loads were disturbed" in markdown({}, results, {})
+
+
 def test_a_run_of_nothing_is_reported_as_not_measured() -> None:
     assert {goal["judged"] for goal in judged(Results())} == {"not measured"}
     assert len(judged(Results())) == len(GOALS)
