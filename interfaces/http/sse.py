@@ -69,6 +69,8 @@ class EventStream(EventSourceResponse):
             ping=ping,
             ping_message_factory=_keepalive,
         )
+        # For HTTP/1.0 it would be untrue, and for later versions it says nothing.
+        del self.headers["connection"]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         # Also for HEAD, and for a reader that leaves before the first byte.

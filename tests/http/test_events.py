@@ -3,15 +3,16 @@
 import asyncio
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import httpx2
 import pytest
 
-from application.wire import KEEPALIVE
+from application.wire import KEEPALIVE, record
 from domain.errors import Unavailable
-from domain.events import Done, Reset, StageCompleted, StageStarted, Token
+from domain.events import Cursor, Done, Reset, StageCompleted, StageStarted, Token
+from interfaces.http.services import StreamStats
 from interfaces.http.sse import EventStream
 from tests.http.house import DONE, Frame, House, frames, serving, text, until
 
@@ -181,6 +182,7 @@ async def test_a_client_of_http_1_0_gets_the_bare_stream() -> None:
         head, _, body = (await reader.read()).partition(b"\r\n\r\n")
         assert b" 200 " in head.splitlines()[0]
         assert b"transfer-encoding" not in head.lower()
+        assert b"keep-alive" not in head.lower()
         assert text(frames(body)) == ANSWER
         writer.close()
 
@@ -275,8 +277,8 @@ async def test_a_reader_may_leave_at_any_point_and_nothing_of_it_stays(after: by
         while after not in seen:
             seen += await reader.read(16)
         writer.transport.abort()
-        await until(lambda: not house.state.tasks and not house.streams.open)
-        assert house.follow.open.total() == 0
+        await until(lambda: not house.state.tasks)
+        assert (house.streams.open, house.follow.open.total()) == (0, 0)
         assert (await house.log.read(job)).ended_at is None
     left = {task for task in asyncio.all_tasks() - before if "watcher" not in repr(task)}
     assert left == set()
@@ -310,7 +312,8 @@ async def test_a_reader_that_stops_reading_is_cut_and_resumes_without_a_gap() ->
         job = await house.asked()
         async with stalled_reader(house, f"GET {path(job)} HTTP/1.1\r\nHost: x\r\n\r\n") as stalled:
             await until(lambda: house.streams.stalled == 1)
-            await until(lambda: not house.streams.open and not house.state.tasks)
+            await until(lambda: not house.state.tasks)
+            assert (house.streams.open, house.follow.open.total()) == (0, 0)
             cursor = _last_id(await _rest(stalled))
         resumed = await house.read(job, headers={"Last-Event-ID": cursor})
         seen = int(cursor.split("-")[1]) - 1
@@ -363,15 +366,45 @@ async def test_the_end_of_an_answer_that_nobody_reads_does_not_keep_its_connecti
             await until(lambda: len(house.state.connections) <= 1)  # the client's own is idle
 
 
+class RecordingBatches:
+    """A reader of a log that remembers how often it was closed."""
+
+    def __init__(self) -> None:
+        self.closed = 0
+
+    async def __anext__(self) -> Any:
+        return (record(Cursor(1, 1), STARTED),)
+
+    async def aclose(self) -> None:
+        self.closed += 1
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize("breaks_at", [0, 1, 2, 3])
+async def test_a_reader_of_the_log_is_closed_wherever_its_client_breaks(
+    method: str, breaks_at: int
+) -> None:
+    batches, stats, sent = RecordingBatches(), StreamStats(), 0
+
+    async def send(message: Any) -> None:
+        nonlocal sent
+        if sent == breaks_at:
+            raise OSError("gone")
+        sent += 1
+
+    async def receive() -> Any:
+        await asyncio.Event().wait()
+
+    stream = EventStream(batches, stats, ping=10, expires=None)  # type: ignore[arg-type]
+    with suppress(OSError):
+        await stream({"type": "http", "method": method}, receive, send)
+    assert (batches.closed, stats.open) == (1, 0)
+
+
 def test_keepalives_are_the_contracts_bytes() -> None:
-    stream = EventStream(_nothing(), None, ping=10, expires=None)  # type: ignore[arg-type]
+    stream = EventStream(RecordingBatches(), StreamStats(), ping=10, expires=None)  # type: ignore[arg-type]
     assert stream.ping_message_factory is not None
     assert stream.ping_message_factory().encode() == KEEPALIVE
-
-
-async def _nothing() -> Any:
-    return
-    yield
 
 
 async def test_seven_tabs_read_at_once() -> None:

@@ -30,8 +30,17 @@ class StreamRoute(ApiRoute):
 routes = APIRouter(tags=["jobs"], route_class=StreamRoute)
 
 _PATH = "/api/v1/chat/{job_id}/events"
+_EVENT = {
+    "type": "object",
+    "required": ["event", "data"],
+    "properties": {
+        "event": {"type": "string"},
+        "id": {"type": "string", "pattern": "^[0-9]+-[0-9]+$"},
+        "data": {"type": "string", "contentMediaType": "application/json"},
+    },
+}
 _RESPONSES: dict[int | str, dict[str, Any]] = {
-    200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}},
+    200: {"content": {"text/event-stream": {"itemSchema": _EVENT}}},
     204: {"description": "The cursor is the terminal event's: there is no more"},
     **problems(401, 404, 429),
 }
