@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from weakref import WeakValueDictionary
 
@@ -52,7 +53,9 @@ class SqliteEventLog(LogReader):
         self._writer.stop()
         for task in self._tasks[1:]:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for task in self._tasks:
+            with suppress(asyncio.CancelledError):
+                await task
 
     async def check(self) -> None:
         await self._database.check()

@@ -1,19 +1,16 @@
 """The one writer of the SQLite log: what all jobs have said is committed together."""
 
 import asyncio
-import logging
 import sqlite3
 from collections.abc import Callable, Sequence
 
 from domain.chat import now
-from domain.errors import NotFound, Superseded, Unavailable, trace
+from domain.errors import NotFound, Superseded, Unavailable
 from domain.events import Recorded
 from infrastructure.event_log import rows
 from infrastructure.event_log.log import Log
 from infrastructure.sqlite.database import Database, Work
 from infrastructure.sqlite.schema import micros, moment
-
-logger = logging.getLogger(__name__)
 
 _TICK = 0.05
 """Seconds that tokens may wait for their commit: what a crash can take from a log."""
@@ -153,17 +150,12 @@ class Writer:
             except Unavailable as error:
                 if self._stopping:
                     raise
-                down = down or _noticed(error)
+                down = down or error
             for log in (*affected, *self._dirty):
-                log.breaks(down)
+                if log.broken is None:
+                    log.breaks(down)
             await asyncio.sleep(_PAUSE)
         if down is not None:
-            logger.warning("the log is written again")
             for log in (*affected, *self._dirty):
                 if log.broken is down:
                     log.broken = None
-
-
-def _noticed(error: Unavailable) -> Unavailable:
-    logger.error("the log cannot be written: %s", trace(error))
-    return error

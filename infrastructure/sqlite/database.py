@@ -7,7 +7,7 @@ reach aiosqlite's debug log.
 """
 
 import asyncio
-import fcntl
+import logging
 import os
 import sqlite3
 from collections import deque
@@ -18,13 +18,12 @@ from typing import Any, Generic, Self, TypeVar, cast
 import aiosqlite
 
 from domain.errors import Unavailable
-from infrastructure.sqlite.schema import APPLICATION_ID, STEPS
+from infrastructure.sqlite.file import connect, connect_reader, reserve, touch, truncate_wal
 
+logger = logging.getLogger(__name__)
 T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], T]
 
-_PATIENCE = 2
-"""Seconds to wait for another program that holds the file's lock."""
 _PAUSE = 0.5
 """Seconds between two tries while the file cannot be written."""
 
@@ -72,6 +71,7 @@ class Database:
         self._reader: _Thread | None = None
         self._lock: int | None = None
         self._pending: deque[_Write[Any]] = deque()
+        self._outage: BaseException | None = None
         self.unscrubbed = False
 
     async def open(self) -> None:
@@ -120,8 +120,10 @@ class Database:
         self._pending.append(write)
         await writer.run(self._commit_pending)
         if write.error is None:
+            self._note(None)
             return cast("T", write.result)
         if _is_outage(write.error):
+            self._note(write.error)
             raise Unavailable("the database cannot be written") from write.error
         raise write.error
 
@@ -137,7 +139,7 @@ class Database:
 
     async def check(self) -> None:
         """Raises Unavailable unless the file can be written now."""
-        await self.write(_touch, durable=False)
+        await self.write(touch, durable=False)
 
     async def scrub(self) -> None:
         """Removes what was deleted from the WAL too; is left for later while others read it."""
@@ -146,13 +148,23 @@ class Database:
 
     async def scrub_rest(self) -> None:
         if self.unscrubbed:
-            truncated = await self._open(self._writer).run(_truncate)
+            truncated = await self._open(self._writer).run(truncate_wal)
             self.unscrubbed = not truncated
 
     def _open(self, thread: _Thread | None) -> _Thread:
         if thread is None:
             raise Unavailable("the database is closed")
         return thread
+
+    def _note(self, outage: BaseException | None) -> None:
+        """Tells the operator when an outage begins and ends."""
+        if (outage is None) == (self._outage is None):
+            return
+        self._outage = outage
+        if outage is None:
+            logger.warning("%s can be written again", self._path)
+        else:
+            logger.error("%s cannot be written: %s", self._path, outage)
 
     def _commit_pending(self, db: sqlite3.Connection) -> None:
         group = []
@@ -171,64 +183,11 @@ class Database:
 
     def _connect(self) -> sqlite3.Connection:
         if not self._memory:
-            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._lock = _locked(self._path)
-            # Before SQLite makes it, with a mode that the WAL takes over: chats are private.
-            os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-        db = _connected(self._path)
-        try:
-            _check_owner(db, self._path)
-            db.execute("PRAGMA journal_mode = WAL")
-            db.execute("PRAGMA secure_delete = ON")
-            db.execute("PRAGMA foreign_keys = ON")
-            _migrate(db)
-        except BaseException:
-            db.close()
-            raise
-        return db
+            self._lock = reserve(self._path)
+        return connect(self._path)
 
     def _connect_reader(self) -> sqlite3.Connection:
-        db = _connected(self._path)
-        db.execute("PRAGMA query_only = ON")
-        return db
-
-
-def _connected(path: Path) -> sqlite3.Connection:
-    return sqlite3.connect(path, timeout=_PATIENCE, isolation_level=None, check_same_thread=False)
-
-
-def _locked(path: Path) -> int:
-    """The kernel lets go of the lock whatever ends the process."""
-    file = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(file)
-        raise ValueError(f"{path} is in use by another process") from None
-    return file
-
-
-def _check_owner(db: sqlite3.Connection, path: Path) -> None:
-    (application,) = db.execute("PRAGMA application_id").fetchone()
-    (tables,) = db.execute("SELECT count(*) FROM sqlite_schema").fetchone()
-    (version,) = db.execute("PRAGMA user_version").fetchone()
-    if tables and application != APPLICATION_ID:
-        raise ValueError(f"{path} is the database of another program")
-    if version > len(STEPS):
-        raise ValueError(
-            f"{path} was written by a newer Sluice (version {version}, known: {len(STEPS)})"
-        )
-
-
-def _migrate(db: sqlite3.Connection) -> None:
-    db.execute("BEGIN IMMEDIATE")
-    (version,) = db.execute("PRAGMA user_version").fetchone()
-    for step in STEPS[version:]:
-        for statement in step:
-            db.execute(statement)
-    db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-    db.execute(f"PRAGMA user_version = {len(STEPS)}")
-    db.execute("COMMIT")
+        return connect_reader(self._path)
 
 
 def _commit(db: sqlite3.Connection, group: list[_Write[Any]]) -> BaseException | None:
@@ -250,19 +209,3 @@ def _commit(db: sqlite3.Connection, group: list[_Write[Any]]) -> BaseException |
 def _is_outage(error: BaseException) -> bool:
     """The file's fault, not the statement's."""
     return isinstance(error, sqlite3.OperationalError) or type(error) is sqlite3.DatabaseError
-
-
-def _touch(db: sqlite3.Connection) -> None:
-    db.execute(f"PRAGMA user_version = {len(STEPS)}")
-
-
-def _truncate(db: sqlite3.Connection) -> bool:
-    """Does not wait long for who reads: nothing can be written meanwhile."""
-    db.execute("PRAGMA busy_timeout = 100")
-    try:
-        (busy, _, _) = db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-    except sqlite3.OperationalError:
-        return False
-    finally:
-        db.execute(f"PRAGMA busy_timeout = {_PATIENCE * 1000}")
-    return not busy

@@ -185,6 +185,10 @@ async def test_an_unknown_job_is_not_found(log: EventLogPort) -> None:
             await call("nowhere")
 
 
+async def test_an_open_store_is_well(log: EventLogPort) -> None:
+    await log.check()
+
+
 async def test_a_log_reads_the_same_live_late_and_from_the_store(store: Store) -> None:
     job = a_job()
     await store.log.create(job, FIRST)

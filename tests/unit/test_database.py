@@ -102,7 +102,7 @@ async def test_an_older_version_is_brought_forward(
     chat = await conversations.open(Chat("c", "u", "무", now()))
     await database.aclose()
     steps = (*STEPS, ("ALTER TABLE chats ADD COLUMN pinned INTEGER NOT NULL DEFAULT 7",))
-    monkeypatch.setattr("infrastructure.sqlite.database.STEPS", steps)
+    monkeypatch.setattr("infrastructure.sqlite.file.STEPS", steps)
     await database.open()
     assert await conversations.chat("u", "c") == chat
     pinned = await database.read(lambda db: db.execute("SELECT pinned FROM chats").fetchall())
@@ -115,7 +115,7 @@ async def test_a_step_that_fails_leaves_the_older_version(
     await database.aclose()
     with monkeypatch.context() as patched:
         steps = (*STEPS, ("CREATE TABLE half (a)", "CREATE TABLE half (a)"))
-        patched.setattr("infrastructure.sqlite.database.STEPS", steps)
+        patched.setattr("infrastructure.sqlite.file.STEPS", steps)
         await refused(tmp_path / "sluice.db")
     await database.open()
     query = "SELECT count(*) FROM sqlite_schema WHERE name = 'half'"

@@ -1,6 +1,7 @@
 """What only the SQLite log has to show: commits, outages, damage, retention."""
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
@@ -208,6 +209,21 @@ async def test_while_the_disk_is_full_readers_are_sent_away_and_nothing_is_lost(
         assert "".join(said) == "".join(texts)
         assert (events[-1].id, events[-1].event) == ((1, 4), DONE)
     assert await log.unfinished() == []
+
+
+async def test_a_full_disk_shows_in_the_check_until_there_is_room(
+    log: SqliteEventLog, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await log.check()
+
+    def full(db: object) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("infrastructure.sqlite.database.touch", full)
+        with pytest.raises(Unavailable):
+            await log.check()
+    await log.check()
 
 
 async def test_closing_on_a_full_disk_hands_the_job_back(

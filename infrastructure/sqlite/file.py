@@ -1,0 +1,97 @@
+"""The database's file: whose it is, who may see it, and how it is brought up to date."""
+
+import fcntl
+import os
+import sqlite3
+from pathlib import Path
+
+from infrastructure.sqlite.schema import APPLICATION_ID, STEPS
+
+PATIENCE = 2
+"""Seconds to wait for another program that holds SQLite's lock."""
+
+
+def reserve(path: Path) -> int:
+    """Takes the file for this process, by a lock on a file beside it; makes both if missing.
+
+    The kernel lets go of the lock whatever ends the process. Raises ValueError if another
+    process has it.
+    """
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    lock = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # Before SQLite makes it, with a mode that the WAL takes over: chats are private.
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    except BlockingIOError:
+        os.close(lock)
+        raise ValueError(f"{path} is in use by another process") from None
+    except OSError:
+        os.close(lock)
+        raise
+    return lock
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """Raises ValueError, or an error of SQLite, if it is not a database of this program."""
+    db = _connected(path)
+    try:
+        _check_owner(db, path)
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA secure_delete = ON")
+        db.execute("PRAGMA foreign_keys = ON")
+        _migrate(db)
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def connect_reader(path: Path) -> sqlite3.Connection:
+    db = _connected(path)
+    db.execute("PRAGMA query_only = ON")
+    return db
+
+
+def touch(db: sqlite3.Connection) -> None:
+    """Writes, and changes nothing."""
+    db.execute(f"PRAGMA user_version = {len(STEPS)}")
+
+
+def truncate_wal(db: sqlite3.Connection) -> bool:
+    """Whether it could be done. Does not wait long for who reads: nobody can write meanwhile."""
+    db.execute("PRAGMA busy_timeout = 100")
+    try:
+        (busy, _, _) = db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    except sqlite3.OperationalError:
+        return False
+    finally:
+        db.execute(f"PRAGMA busy_timeout = {PATIENCE * 1000}")
+    return not busy
+
+
+def _connected(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(path, timeout=PATIENCE, isolation_level=None, check_same_thread=False)
+
+
+def _check_owner(db: sqlite3.Connection, path: Path) -> None:
+    (application,) = db.execute("PRAGMA application_id").fetchone()
+    (tables,) = db.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    (version,) = db.execute("PRAGMA user_version").fetchone()
+    if tables and application != APPLICATION_ID:
+        raise ValueError(f"{path} is the database of another program")
+    if version > len(STEPS):
+        raise ValueError(
+            f"{path} was written by a newer Sluice (version {version}, known: {len(STEPS)})"
+        )
+
+
+def _migrate(db: sqlite3.Connection) -> None:
+    db.execute("BEGIN IMMEDIATE")
+    (version,) = db.execute("PRAGMA user_version").fetchone()
+    for step in STEPS[version:]:
+        for statement in step:
+            db.execute(statement)
+    db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    db.execute(f"PRAGMA user_version = {len(STEPS)}")
+    db.execute("COMMIT")
