@@ -78,11 +78,11 @@ def overload(bench: Bench, results: Results) -> list[Step]:
         results.add("overload_waited", row.waited)
         if not row.disturbed:
             results.add("overload_share", (row.tokens_s or 0) / peak)
+            results.add("overload_least", row.least)
         results.add("overload_lost", sent - came["tokens_total"])
         for outcome, count in came["outcomes"].items():
             results.add(f"overload: {outcome}", count)
         results.add("overload_broken", OVERLOAD_STREAMS - came["outcomes"].get("ended", 0))
-        results.add("overload_least", row.least)
         results.add("overload_fairness", row.fairness)
         results.add("overload_drain_s", (drained - ended) / 1e6)
         results.add("overload_recovery_s", _recovery(bench, running, peak, drained))
