@@ -1,6 +1,7 @@
 """The OpenAPI document as a plain page: nothing is loaded from elsewhere, nothing runs."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from html import escape
 from typing import Any
@@ -26,7 +27,7 @@ def _page(document: Json) -> Iterator[str]:
     yield "<!doctype html><html lang=en><meta charset=utf-8>"
     yield f"<title>{escape(info['title'])}: API</title>"
     yield '<meta name=viewport content="width=device-width, initial-scale=1">'
-    yield "<link rel=stylesheet href=/docs/style.css>"
+    yield "<link rel=icon href=/assets/icon.svg><link rel=stylesheet href=/docs/style.css>"
     yield f"<h1>{escape(info['title'])}</h1><p>{escape(info['summary'])}</p>"
     yield '<p>The same as a document for programs: <a href="/openapi.json">openapi.json</a></p>'
     for path, operations in document["paths"].items():
@@ -45,12 +46,19 @@ def _operation(title: str, operation: Json) -> Iterator[str]:
         where, name = escape(parameter["in"]), escape(parameter["name"])
         yield f"<p>{where} <code>{name}</code> {escape(parameter.get('description', ''))}</p>"
     for content in operation.get("requestBody", {}).get("content", {}).values():
-        yield f"<h3>Body</h3>{_pretty(content['schema'])}"
-    yield "<h3>Answers</h3><ul>"
+        yield f"<p>body {_named(content)}</p>"
+    yield "<ul>"
     for status, answer in operation["responses"].items():
-        kinds = escape(", ".join(answer.get("content", ())))
-        yield f"<li>{status} {escape(answer['description'])} <code>{kinds}</code></li>"
+        content = answer.get("content", {})
+        kinds = escape(", ".join(content))
+        named = f"{escape(answer['description'])} {_named(content)}"
+        yield f"<li>{status} {named} <code>{kinds}</code></li>"
     yield "</ul></section>"
+
+
+def _named(content: Any) -> str:
+    names = re.findall(r"#/components/schemas/(\w+)", json.dumps(content))
+    return " or ".join(f'<a href="#{name}"><code>{name}</code></a>' for name in names)
 
 
 def _pretty(schema: Any) -> str:
