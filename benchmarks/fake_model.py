@@ -41,9 +41,11 @@ class Wheel:
         self._turn = 0
         self._position = 0
         self._due = 0.0
+        self._ticking = False
 
     def join(self, answer: "Answer") -> None:
-        if not self._home:
+        if not self._ticking:
+            self._ticking = True
             self._due = self._loop.time() + SLOT_S
             self._loop.call_at(self._due, self._tick)
         self._turn = (self._turn + 1) % len(self._slots)
@@ -56,13 +58,15 @@ class Wheel:
             self._slots[slot].discard(answer)
 
     def _tick(self) -> None:
-        now = self._loop.time()
+        # uvloop's timers round to a millisecond: waiting for less than half of one would spin.
+        now = self._loop.time() + SLOT_S / 2
         while self._due <= now:
             self._position = (self._position + 1) % len(self._slots)
             for answer in tuple(self._slots[self._position]):
                 answer.speak(1)
             self._due += SLOT_S
-        if self._home:
+        self._ticking = bool(self._home)
+        if self._ticking:
             self._loop.call_at(self._due, self._tick)
 
 
