@@ -22,7 +22,7 @@ from application.submit import SubmitMessage
 from application.tally import Tally
 from application.wire import record
 from domain.chat import Job, JobId
-from domain.events import Cursor, Done, Recorded
+from domain.events import Cursor, Done, Recorded, StageCompleted, StageStarted, Token
 from infrastructure.conversations.sqlite import SqliteConversations
 from infrastructure.event_log.memory import MemoryEventLog
 from infrastructure.jobs.inline import Bounds, InlineJobQueue
@@ -35,6 +35,10 @@ from tests.doubles import FixedFlag, MockPipeline
 
 WEB = Path(__file__).parents[2] / "interfaces" / "web"
 DONE = Done("A2", "")
+STARTED, COMPLETED = StageStarted("answer", 10), StageCompleted("answer", 100)
+WORDS = [Token(word, "answer") for word in ("무색 ", "페트병", "은 ", "data: x\n\nevent: done\r\n")]
+ANSWER = "".join(token.content for token in WORDS)
+TOLD = (STARTED, *WORDS, COMPLETED, Done("A2", ANSWER))
 _FRAME = re.compile(
     rb"(?:event: (?P<event>[a-z_]+)\n(?:id: (?P<id>[0-9]+-[0-9]+)\n)?data: (?P<data>[^\n]*)\n"
     rb"|retry: (?P<retry>[0-9]+)\n)\n"
@@ -207,6 +211,10 @@ def text(events: Sequence[Frame]) -> str:
         elif event.event == "token":
             pieces.append(event.data["content"])
     return "".join(pieces)
+
+
+def path(job: str) -> str:
+    return f"/api/v1/chat/{job}/events"
 
 
 async def until(condition: Callable[[], Any], within: float = 5) -> None:

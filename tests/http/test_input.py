@@ -1,13 +1,12 @@
 """What no client should send, and some do."""
 
-import asyncio
 import gzip
 import json
 from typing import Any
 
 import pytest
 
-from tests.http.house import DONE, serving, until
+from tests.http.house import DONE, serving
 
 JSON = {"Content-Type": "application/json"}
 LIMIT = 1000
@@ -238,28 +237,3 @@ async def test_a_limit_out_of_bounds_is_refused_by_name(limit: str) -> None:
     async with serving(DONE) as house:
         answer = await house.client.get("/api/v1/chat", params={"limit": limit})
         assert (answer.status_code, answer.json()["detail"][:7]) == (422, "limit: ")
-
-
-@pytest.mark.parametrize(
-    "sent",
-    ["", "POST /api/v1/ch", "POST /api/v1/chat HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{"],
-)
-async def test_a_peer_that_never_finishes_asking_is_cut(sent: str) -> None:
-    async with serving(DONE, patience=0.05) as house:
-        _, writer = await house.raw(sent)
-        await until(lambda: not house.state.connections and not house.state.tasks)
-        writer.close()
-        assert house.streams.stalled == 0
-
-
-async def test_a_reader_that_waits_for_a_slow_model_is_not_cut() -> None:
-    gate = asyncio.Event()
-    async with serving(gate, DONE, patience=0.05, ping=0.01) as house:
-        job = (await house.ask())["job_id"]
-        async with house.client.stream("GET", f"/api/v1/chat/{job}/events") as answer:
-            pieces = answer.aiter_raw()
-            body = b""
-            while body.count(b"keepalive") < 20:
-                body += await anext(pieces)
-            gate.set()
-            assert b"event: done" in b"".join([piece async for piece in pieces])

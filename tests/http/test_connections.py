@@ -1,0 +1,97 @@
+"""Peers that are too slow to ask, or that stop reading."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from domain.events import Done, Token
+from tests.http.house import DONE, House, path, serving, text, until
+
+
+async def test_a_reader_that_stops_reading_is_cut_and_resumes_without_a_gap() -> None:
+    said = [Token(f"{n:04}" * 2048, "answer") for n in range(500)]
+    answer = "".join(token.content for token in said)
+    async with serving(*said, Done("A2", ""), patience=0.1) as house:
+        job = await house.asked()
+        async with stalled_reader(house, f"GET {path(job)} HTTP/1.1\r\nHost: x\r\n\r\n") as stalled:
+            await until(lambda: house.streams.stalled == 1)
+            await until(lambda: not house.state.tasks)
+            assert (house.streams.open, house.follow.open.total()) == (0, 0)
+            cursor = _last_id(await _rest(stalled))
+        resumed = await house.read(job, headers={"Last-Event-ID": cursor})
+        seen = int(cursor.split("-")[1]) - 1
+        assert text(resumed) == answer[seen * 8192 :]
+
+
+@asynccontextmanager
+async def stalled_reader(house: House, request: str) -> AsyncIterator[socket.socket]:
+    """Asks, and reads nothing; the system keeps as little as it can for it."""
+    with socket.socket() as stalled:
+        stalled.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        stalled.setblocking(False)
+        loop = asyncio.get_running_loop()
+        before = set(house.state.connections)
+        await loop.sock_connect(stalled, ("127.0.0.1", house.port))
+        await until(lambda: house.state.connections - before)
+        (mine,) = house.state.connections - before
+        accepted = mine.transport.get_extra_info("socket")
+        accepted.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        await loop.sock_sendall(stalled, request.encode())
+        yield stalled
+
+
+async def _rest(stalled: socket.socket) -> bytes:
+    """What had reached the peer when its connection was cut."""
+    loop = asyncio.get_running_loop()
+    seen = bytearray()
+    try:
+        while piece := await loop.sock_recv(stalled, 65536):
+            seen += piece
+    except ConnectionResetError:
+        pass
+    return bytes(seen)
+
+
+def _last_id(seen: bytes) -> str:
+    whole = seen[: seen.rindex(b"\n\n")]
+    return whole[whole.rindex(b"id: ") + 4 :].split(b"\n")[0].decode()
+
+
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+async def test_the_end_of_an_answer_that_nobody_reads_does_not_keep_its_connection(
+    version: str,
+) -> None:
+    said = [Token("x" * 8192, "answer") for _ in range(5)]
+    async with serving(*said, DONE, patience=0.1) as house:
+        job = await house.asked()
+        async with stalled_reader(house, f"GET {path(job)} HTTP/{version}\r\nHost: x\r\n\r\n"):
+            await until(lambda: house.streams.stalled == 1)
+            await until(lambda: len(house.state.connections) <= 1)  # the client's own is idle
+
+
+@pytest.mark.parametrize(
+    "sent",
+    ["", "POST /api/v1/ch", "POST /api/v1/chat HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{"],
+)
+async def test_a_peer_that_never_finishes_asking_is_cut(sent: str) -> None:
+    async with serving(DONE, patience=0.05) as house:
+        _, writer = await house.raw(sent)
+        await until(lambda: not house.state.connections and not house.state.tasks)
+        writer.close()
+        assert house.streams.stalled == 0
+
+
+async def test_a_reader_that_waits_for_a_slow_model_is_not_cut() -> None:
+    gate = asyncio.Event()
+    async with serving(gate, DONE, patience=0.05, ping=0.01) as house:
+        job = (await house.ask())["job_id"]
+        async with house.client.stream("GET", f"/api/v1/chat/{job}/events") as answer:
+            pieces = answer.aiter_raw()
+            body = b""
+            while body.count(b"keepalive") < 20:
+                body += await anext(pieces)
+            gate.set()
+            assert b"event: done" in b"".join([piece async for piece in pieces])
