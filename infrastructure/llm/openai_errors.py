@@ -4,10 +4,8 @@ The domain errors carry no text of the upstream: what it said stays in `__cause_
 """
 
 import json
-import ssl
 
 import aiohttp
-import anyio
 import httpx2
 import openai
 
@@ -16,10 +14,9 @@ from domain import errors
 BROKEN_BODY: tuple[type[Exception], ...] = (
     httpx2.RequestError,
     aiohttp.ClientError,
-    ssl.SSLError,
-    anyio.EndOfStream,
+    OSError,
 )
-"""What reading a body raises. The last three are those that a transport did not translate."""
+"""What reading a body raises. The last two are what the transport did not translate."""
 
 UPSTREAM_FAILURES: tuple[type[Exception], ...] = (
     openai.OpenAIError,
@@ -35,6 +32,7 @@ _BY_CLASS: tuple[tuple[type[Exception], type[errors.UpstreamError]], ...] = (
     (openai.ContentFilterFinishReasonError, errors.UpstreamBadResponse),
     (openai.APIResponseValidationError, errors.UpstreamBadResponse),
     (openai.OpenAIError, errors.UpstreamError),
+    (TimeoutError, errors.UpstreamTimeout),
     (httpx2.DecodingError, errors.UpstreamBadResponse),
     (aiohttp.ClientResponseError, errors.UpstreamBadResponse),  # an answer that is no HTTP
     (json.JSONDecodeError, errors.UpstreamBadResponse),
