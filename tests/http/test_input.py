@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from domain.errors import Unavailable
 from tests.http.house import DONE, serving
 
 JSON = {"Content-Type": "application/json"}
@@ -223,6 +224,13 @@ async def test_what_cannot_be_an_id_is_like_what_never_was(given: str) -> None:
         assert {answer.status_code for answer in answers} == {404}
         assert len(bodies) == 1
         assert not any("set-cookie" in answer.headers for answer in answers)
+
+
+async def test_a_store_is_never_asked_for_what_cannot_be_an_id() -> None:
+    async with serving(DONE) as house:
+        house.log.failure = Unavailable("asked")
+        assert (await house.client.get("/api/v1/jobs/a%00b")).status_code == 404
+        assert (await house.client.get("/api/v1/chat/a.b/events")).status_code == 404
 
 
 @pytest.mark.parametrize("cursor", ["x", "%00", "eA==", "bm93IHg=", "가", "MjAyNi0wMS0wMSBh"])

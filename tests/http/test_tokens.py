@@ -21,6 +21,7 @@ RSA = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 
 
 EC = ec.generate_private_key(ec.SECP256R1())
+ONLY_SHARED = '{"keys": [{"kty": "oct", "kid": "r", "k": "c2VjcmV0"}]}'
 
 
 def public_jwk(key: Any, **fields: Any) -> dict[str, Any]:
@@ -196,7 +197,18 @@ async def test_known_keys_serve_while_newer_ones_cannot_be_had() -> None:
 
 @pytest.mark.parametrize(
     "content",
-    [None, "", "<html>", "{}", '{"keys": []}', '{"keys": [1]}', '{"keys": 7}', "[1]", '"a"'],
+    [
+        ONLY_SHARED,
+        None,
+        "",
+        "<html>",
+        "{}",
+        '{"keys": []}',
+        '{"keys": [1]}',
+        '{"keys": 7}',
+        "[1]",
+        '"a"',
+    ],
 )
 async def test_without_any_key_nobody_is_refused_for_good(
     content: str | None, tmp_path: Path
