@@ -110,7 +110,9 @@ class Path:
 
 
 @pytest.fixture(params=["A1", "A2", "A2-tap", "A2-messages"])
-async def path(request: pytest.FixtureRequest, model: OfflineModel) -> AsyncIterator[Path]:
+async def path(
+    request: pytest.FixtureRequest, model: OfflineModel, no_generator_left: None
+) -> AsyncIterator[Path]:
     completions = ChatCompletions(Upstream(model.base_url, "x", "m"))
     yield Path(request.param, model, completions)
     await completions.aclose()

@@ -346,6 +346,13 @@ async def test_closing_early_stops_the_model(path: Path, after: int) -> None:
     await path.model.until_idle()
 
 
+async def test_closing_between_two_events_stops_the_graph(path: Path) -> None:
+    path.model.script(Reply(pieces=["a"], hold_after=0, gate=Gate()))
+    async with path.running(graphs.answering) as events:
+        assert await anext(events) == StageStarted("answer", 0)
+    await path.model.until_idle()
+
+
 async def test_a_cancelled_run_stops_the_model(path: Path) -> None:
     gate = Gate()
     path.model.script(Reply(pieces=["a"], hold_after=0, gate=gate))

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
 from typing import Any
 
 import pytest
@@ -64,7 +65,7 @@ class Bench:
 
 
 @pytest.fixture
-async def bench() -> AsyncIterator[Bench]:
+async def bench(no_generator_left: None) -> AsyncIterator[Bench]:
     database = Database(":memory:")
     await database.open()
     bench = Bench(SqliteConversations(database))
@@ -148,6 +149,44 @@ async def test_a_run_handed_back_writes_nothing_and_the_next_attempt_resets(benc
     ]  # fmt: skip
     ids = [str(recorded.id) for recorded in (await bench.log.read(bench.job.id)).events]
     assert ids == ["1-1", "1-2", "2-1", "2-2", "2-3", "2-4"]
+
+
+async def test_a_cancel_while_the_attempt_begins_still_ends_the_job(bench: Bench) -> None:
+    beginning, go_on = asyncio.Event(), asyncio.Event()
+    begin = bench.log.begin
+
+    async def slow(job_id: str) -> Any:
+        beginning.set()
+        await go_on.wait()
+        return await begin(job_id)
+
+    bench.log.begin = slow  # type: ignore[method-assign]
+    process = bench.process(DONE)
+    task = asyncio.create_task(process(bench.job, lambda: "user" if beginning.is_set() else None))
+    await beginning.wait()
+    task.cancel()
+    await asyncio.sleep(0)
+    go_on.set()
+    await asyncio.wait([task])
+    assert await bench.told() == [Cancelled("user")]
+
+
+async def test_a_cancelled_run_closes_its_pipeline(bench: Bench) -> None:
+    pipeline = MockPipeline(STARTED, asyncio.Event())
+    process = ProcessChat(pipeline, bench.log, bench.conversations, Tally())
+    task = asyncio.create_task(process(bench.job))
+    await reads(bench, 2)
+    task.cancel()
+    await asyncio.wait([task])
+    assert pipeline.closed == 1
+
+
+async def test_an_error_while_telling_closes_the_pipeline(bench: Bench) -> None:
+    """The log refuses in the middle: the generator stands at a yield, and must not stay there."""
+    pipeline = MockPipeline(STARTED, Token("a", "x"), Token("b", "x"), DONE)
+    process = ProcessChat(pipeline, bench.log, bench.conversations, Tally(), max_answer=1)
+    await process(bench.job)
+    assert pipeline.closed == 1
 
 
 async def test_a_third_attempt_is_a_lost_worker(bench: Bench) -> None:
@@ -243,9 +282,9 @@ def test_the_history_is_what_came_before_and_one_answer_each() -> None:
 async def reads(bench: Bench, count: int) -> None:
     """Until the job's log holds that many events."""
     async with asyncio.timeout(5):
-        batches = await bench.log.follow(bench.job.id, after=None)
         seen = 0
-        async for batch in batches:
-            seen += len(batch)
-            if seen >= count:
-                return
+        async with aclosing(await bench.log.follow(bench.job.id, after=None)) as batches:
+            async for batch in batches:
+                seen += len(batch)
+                if seen >= count:
+                    return
