@@ -94,12 +94,10 @@ async def test_tokens_are_seen_before_they_are_durable_the_end_only_afterwards(
     await notifier.publish(Token("a", "answer"))
     end = asyncio.create_task(notifier.publish(DONE))
     await asyncio.sleep(0)
-    assert [each.event for each in (await log.read(job.id)).events] == [
-        QUEUED,
-        Token("a", "answer"),
-    ]
+    seen = [each.event for each in (await log.read(job.id)).events]
     gate.set()
     await end
+    assert seen == [QUEUED, Token("a", "answer")]
     assert (await log.read(job.id)).events[-1].event == DONE
 
 
@@ -115,6 +113,31 @@ async def test_tokens_reach_the_file_without_an_end(
     assert await stored(database) == 2
     other = SqliteEventLog(database)
     assert [each.id for each in (await other.read(job.id)).events] == [(1, 1), (1, 101)]
+
+
+async def test_first_events_attempts_and_ends_reach_the_disk_tokens_the_system(
+    database: Database, log: SqliteEventLog
+) -> None:
+    statements: list[str] = []
+    await database.write(lambda db: db.set_trace_callback(statements.append))
+
+    def synced() -> list[str]:
+        """How each commit since the last question was made."""
+        modes = [line.split()[-1] for line in statements if "synchronous" in line]
+        statements.clear()
+        return modes
+
+    statements.clear()
+    job = a_job()
+    await log.create(job, QUEUED)
+    assert synced() == ["FULL"]
+    notifier = await log.begin(job.id)
+    assert synced() == ["FULL"]
+    await notifier.publish(Token("a", "answer"))
+    await until_stored(database, 2)
+    assert synced() == ["NORMAL"]
+    await notifier.publish(DONE)
+    assert synced() == ["FULL"]
 
 
 async def test_closing_writes_what_was_said(database: Database) -> None:
