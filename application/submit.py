@@ -1,7 +1,7 @@
 """Taking a question: the path is decided here, once, and nothing is half-accepted."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 
 from application.follow import owned
@@ -57,7 +57,8 @@ class SubmitMessage:
         """
         if new.chat_id is not None and not new.session:
             await self._conversations.chat(new.user, new.chat_id)
-        message = new.message if new.retry_of is None else await self._asked(new, new.retry_of)
+        if new.retry_of is not None:
+            new = await self._again(new, new.retry_of)
         chat_id = new.chat_id or new_id()
         path = await self._flag.path(new.sticky or chat_id)
         accepted = Accepted(new_id(), chat_id, path)
@@ -70,7 +71,7 @@ class SubmitMessage:
             chat_id=accepted.chat_id,
             user=new.user,
             path=accepted.path,
-            message=message or "",
+            message=new.message or "",
             request_id=new.request_id,
             model=new.model,
             metadata=new.metadata,
@@ -98,11 +99,17 @@ class SubmitMessage:
         await self._conversations.asked(job)
         await self._log.create(job, QUEUED)
 
-    async def _asked(self, new: NewMessage, job_id: JobId) -> str:
+    async def _again(self, new: NewMessage, job_id: JobId) -> NewMessage:
+        """The earlier job's question, with its model and metadata unless others are given."""
         job = await owned(self._log, new.user, job_id)
         if job.chat_id != new.chat_id:
             raise NotFound(job_id)
-        return job.message
+        return replace(
+            new,
+            message=job.message,
+            model=new.model or job.model,
+            metadata=new.metadata or job.metadata,
+        )
 
     async def _exists(self, job_id: JobId) -> bool:
         try:

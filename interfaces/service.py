@@ -18,7 +18,7 @@ from interfaces.http.app import create_app
 from interfaces.http.connection import connections
 from interfaces.http.identity import Anonymous, Identity, TrustedHeader
 from interfaces.http.services import Options, Services, StreamStats
-from interfaces.http.tokens import KeySet, SharedSecret, TokenIdentity
+from interfaces.http.tokens import Keys, KeySet, SharedSecret, TokenIdentity, read_keys
 from interfaces.server import Server
 
 logger = logging.getLogger(__name__)
@@ -63,6 +63,7 @@ class Service:
         config = uvicorn.Config(
             create_app(self._services(), self._options()),
             http=connections(self._streams),
+            ws="none",
             log_config=None,
             access_log=False,
             server_header=False,
@@ -152,10 +153,20 @@ def identity_of(settings: Settings) -> Identity:
     if settings.auth == "trusted-header":
         return TrustedHeader(settings.trusted_proxies)
     if settings.auth == "jwt":
-        secret, jwks = settings.jwt_secret, settings.jwt_jwks
         return TokenIdentity(
-            SharedSecret(secret) if secret else KeySet(str(jwks)),
-            audience=settings.jwt_audience,
-            issuer=settings.jwt_issuer,
+            keys_of(settings), audience=settings.jwt_audience, issuer=settings.jwt_issuer
         )
     return Anonymous()
+
+
+def keys_of(settings: Settings) -> Keys:
+    """Raises WrongSetting for a key set in a file that cannot be used; a URL may come up later."""
+    if settings.jwt_secret:
+        return SharedSecret(settings.jwt_secret)
+    source = str(settings.jwt_jwks)
+    if "://" not in source:
+        try:
+            read_keys(source)
+        except Unavailable as error:
+            raise WrongSetting(f"SLUICE_JWT_JWKS: {error}") from error
+    return KeySet(source)

@@ -58,7 +58,7 @@ class OfflineModel:
 
     async def start(self, host: str = "127.0.0.1", port: int = 0) -> str:
         """Listen; returns the base URL."""
-        self._server = await asyncio.start_server(self._accept, host, port)
+        self._server = await asyncio.start_server(self._accept, host, port, backlog=4096)
         bound = self._server.sockets[0].getsockname()[1]
         self.base_url = f"http://{f'[{host}]' if ':' in host else host}:{bound}/v1"
         return self.base_url
