@@ -86,7 +86,8 @@ class SubmitMessage:
             return
         try:
             await self._queue.submit(job, lambda: self._record(job, new))
-        except BaseException:
+        except Exception:
+            # Not for a client that merely left: its job is being written, and the key is its.
             if new.idempotency_key is not None:
                 await self._conversations.unclaim(new.user, new.idempotency_key)
             raise
