@@ -31,11 +31,16 @@ class Bounds:
 
 @dataclass(slots=True, eq=False)
 class _Place:
-    """A job's place, from its submission to its end. `recorded` is when it may run."""
+    """A job's place, from its submission to its end. `recorded` is when it may run.
+
+    `counted` among the running: from its admission if it need not wait, so that jobs which are
+    being recorded side by side cannot all be promised the same free place.
+    """
 
     job: Job
     recording: asyncio.Future[None]
     recorded: bool = False
+    counted: bool = False
     why: CancelReason | None = None
     task: asyncio.Task[None] | None = None
     over: asyncio.Event = field(default_factory=asyncio.Event)
@@ -55,7 +60,8 @@ class InlineJobQueue:
         self._run, self._bounds, self._when_busy = run, bounds, when_busy
         self._durable = durable
         self._places: dict[JobId, _Place] = {}
-        self._running: Counter[str] = Counter()
+        self._counted = 0
+        self._users: Counter[str] = Counter()
         self._chats: Counter[str] = Counter()
         self._draining = False
 
@@ -72,8 +78,9 @@ class InlineJobQueue:
             await asyncio.shield(place.recording)
             return
         self._admit(job)
-        place = _Place(job, asyncio.ensure_future(record()))
-        self._places[job.id] = place
+        place = self._places[job.id] = _Place(job, asyncio.ensure_future(record()))
+        if self._may_run(job):
+            self._count(place)
         try:
             await asyncio.shield(place.recording)
         except asyncio.CancelledError:
@@ -81,7 +88,7 @@ class InlineJobQueue:
             place.recording.add_done_callback(lambda done: self._written(place, done))
             raise
         except BaseException:
-            self._places.pop(job.id, None)
+            self._leave(place)
             raise
         self._written(place, place.recording)
 
@@ -103,7 +110,7 @@ class InlineJobQueue:
             if not self._durable:
                 self._cancel(place.job.id, "shutdown")
             elif place.task is not None:
-                place.task.cancel()
+                _stop(place.task)
         await self._wait(5)
 
     async def _wait(self, seconds: float) -> None:
@@ -118,7 +125,7 @@ class InlineJobQueue:
         if (place := self._places.get(job_id)) and place.why is None:
             place.why = reason
             if place.task is not None:
-                place.task.cancel()
+                _stop(place.task)
             elif place.recorded:
                 self._start(place)  # only to write its end: no bound counts for that
 
@@ -128,28 +135,31 @@ class InlineJobQueue:
         others = [p for p in self._places.values() if p.job.chat_id == job.chat_id]
         if others and self._when_busy == "reject":
             raise Conflict("the chat's last question is still being answered")
-        waiting = [place.job for place in self._places.values() if place.task is None]
-        bounds, runs = self._bounds, self._may_run(job)
-        if len(waiting) >= bounds.queued and not runs:
-            raise Busy("the service is busy", per_user=False, retry_after=5)
-        mine = sum(waits.user == job.user for waits in waiting)
-        if bounds.user_queued is not None and mine >= bounds.user_queued and not runs:
-            raise Busy("too many questions are waiting", per_user=True, retry_after=5)
+        if not self._may_run(job):
+            self._require_room(job)
         if self._when_busy == "interrupt":
             for place in others:
                 self._cancel(place.job.id, "user")
 
+    def _require_room(self, job: Job) -> None:
+        waiting = [place.job.user for place in self._places.values() if not place.counted]
+        if len(waiting) >= self._bounds.queued:
+            raise Busy("the service is busy", per_user=False, retry_after=5)
+        bound = self._bounds.user_queued
+        if bound is not None and waiting.count(job.user) >= bound:
+            raise Busy("too many questions are waiting", per_user=True, retry_after=5)
+
     def _may_run(self, job: Job) -> bool:
         user_bound = self._bounds.user_running
         return (
-            self._running.total() < self._bounds.running
-            and (user_bound is None or self._running[job.user] < user_bound)
+            self._counted < self._bounds.running
+            and (user_bound is None or self._users[job.user] < user_bound)
             and not self._chats[job.chat_id]
         )
 
     def _written(self, place: _Place, recording: asyncio.Future[None]) -> None:
         if recording.cancelled() or recording.exception() is not None:
-            self._places.pop(place.job.id, None)
+            self._leave(place)
             return
         place.recorded = True
         if place.why is not None:
@@ -162,14 +172,13 @@ class InlineJobQueue:
         if self._draining and self._durable:
             return
         for place in list(self._places.values()):
-            if self._running.total() >= self._bounds.running:
-                return
-            if place.task is None and place.recorded and self._may_run(place.job):
+            waits = place.task is None and place.recorded
+            if waits and (place.counted or self._may_run(place.job)):
                 self._start(place)
 
     def _start(self, place: _Place) -> None:
-        self._running[place.job.user] += 1
-        self._chats[place.job.chat_id] += 1
+        if not place.counted:
+            self._count(place)
         place.task = asyncio.create_task(self._execute(place), name=f"job {place.job.id}")
 
     async def _execute(self, place: _Place) -> None:
@@ -180,14 +189,30 @@ class InlineJobQueue:
         except Unavailable as error:
             logger.error("job %s could not be written: %s", place.job.id, trace(error))
         finally:
-            self._places.pop(place.job.id, None)
-            _leave(self._running, place.job.user)
-            _leave(self._chats, place.job.chat_id)
-            place.over.set()
-            self._next()
+            self._leave(place)
+
+    def _count(self, place: _Place) -> None:
+        place.counted = True
+        self._counted += 1
+        self._users[place.job.user] += 1
+        self._chats[place.job.chat_id] += 1
+
+    def _leave(self, place: _Place) -> None:
+        self._places.pop(place.job.id, None)
+        if place.counted:
+            self._counted -= 1
+            _take(self._users, place.job.user)
+            _take(self._chats, place.job.chat_id)
+        place.over.set()
+        self._next()
 
 
-def _leave(counter: Counter[str], key: str) -> None:
+def _stop(task: asyncio.Task[None]) -> None:
+    """Behind its first step: a task cancelled before it would do nothing, not even its end."""
+    asyncio.get_running_loop().call_soon(task.cancel)
+
+
+def _take(counter: Counter[str], key: str) -> None:
     counter[key] -= 1
     if not counter[key]:
         del counter[key]

@@ -1,0 +1,83 @@
+"""What the tests of the queue share: runs that end when they are told, and a loop left clean."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from application.ports import Stop
+from domain.chat import Job
+from infrastructure.jobs.inline import Bounds, InlineJobQueue
+
+
+class RecordingRuns:
+    """Runs that last until `finish`; remembers who started, and how each ended.
+
+    An end is `done`, the reason of a cancellation, or `handed back`.
+    """
+
+    def __init__(self) -> None:
+        self.started: list[str] = []
+        self.ends: dict[str, str] = {}
+        self._gates: dict[str, asyncio.Event] = {}
+
+    async def __call__(self, job: Job, stop: Stop) -> None:
+        self.started.append(job.id)
+        try:
+            if stop() is None:
+                await self.gate(job.id).wait()
+            self.ends[job.id] = stop() or "done"
+        except asyncio.CancelledError:
+            self.ends[job.id] = stop() or "handed back"
+            if stop() is None:
+                raise
+
+    def gate(self, job_id: str) -> asyncio.Event:
+        return self._gates.setdefault(job_id, asyncio.Event())
+
+    @property
+    def active(self) -> list[str]:
+        return [job_id for job_id in self.started if job_id not in self.ends]
+
+    async def finish(self, *jobs: Job) -> None:
+        for job in jobs:
+            self.gate(job.id).set()
+        await until(lambda: all(job.id in self.ends for job in jobs))
+        await asyncio.sleep(0)
+
+
+class Bench:
+    """A queue with its runs."""
+
+    def __init__(self, bounds: Bounds | None = None, **options: object) -> None:
+        self.runs = RecordingRuns()
+        self._jobs: list[Job] = []
+        self.queue = InlineJobQueue(self.runs, bounds or Bounds(), **options)  # type: ignore[arg-type]
+
+    async def submit(self, *jobs: Job, record: Callable[[], Awaitable[None]] | None = None) -> None:
+        for job in jobs:
+            self._jobs.append(job)
+            await self.queue.submit(job, record or recorded)
+
+    def resume(self, *jobs: Job) -> None:
+        for job in jobs:
+            self._jobs.append(job)
+            self.queue.resume(job)
+
+    async def emptied(self) -> None:
+        """Ends everything; nothing runs or waits any more, though drained before."""
+        for job in self._jobs:
+            await self.queue.cancel(job.id, "user")
+        await until(lambda: not self.queue.running and not self.queue.queued)
+
+
+Benches = Callable[..., Bench]
+
+
+async def recorded() -> None:
+    """A store that takes its time."""
+    await asyncio.sleep(0)
+
+
+async def until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(5):
+        while not condition():  # noqa: ASYNC110 -- what is waited for has no event of its own
+            await asyncio.sleep(0)
