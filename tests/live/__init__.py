@@ -1,0 +1,1 @@
+"""The service as its users meet it: a process of its own, behind sockets."""
