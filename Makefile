@@ -28,6 +28,12 @@ e2e: $(VENV)/installed            ## one question per intent on each path, with 
 wheel: $(VENV)/developed          ## build the wheel, install it alone elsewhere, serve from there
 	BIN=$(BIN) scripts/check-wheel.sh
 
+bench: $(VENV)/developed          ## measure beside what a user would write; under 15 minutes on an idle machine
+	$(BIN)/python -m benchmarks
+
+bench-steps: $(VENV)/developed    ## what each step of a token's way costs
+	$(BIN)/python -m benchmarks.steps
+
 lock:                             ## pin every dependency with its hashes (needs uv)
 	uv pip compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --no-annotate \
 		--python-version 3.11 --all-extras pyproject.toml --group build -o requirements.lock

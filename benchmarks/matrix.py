@@ -6,7 +6,17 @@ from functools import partial
 
 from benchmarks.harness import Bench, Cell
 from benchmarks.results import Results
-from benchmarks.servers import CLIENT, DIRECT, NAIVE, PASSTHROUGH, PROXY, SERVERS, SLUICES, Server
+from benchmarks.servers import (
+    CLIENT,
+    DIRECT,
+    NAIVE,
+    PASSTHROUGH,
+    PROXY,
+    REFERENCE,
+    SERVERS,
+    SLUICES,
+    Server,
+)
 
 STREAMS = (1, 20, 50, 100, 200, 500, 1000)
 KEY_STREAMS = 50
@@ -23,10 +33,12 @@ class Step:
 
 
 def matrix(bench: Bench, results: Results) -> list[Step]:
-    """The rig by itself, and A1's client, are of interest at one load only."""
+    """The rig by itself, A1's client and the reference reader are of interest at few loads."""
     servers = (PROXY, PASSTHROUGH, NAIVE, *SLUICES)
     cells = [(streams, pace) for streams in STREAMS for pace in (PACE_S, 0.0)]
-    floor = _steps(bench, results, (DIRECT, CLIENT), [(KEY_STREAMS, PACE_S)], KEY_ROUNDS)
+    once = (DIRECT, CLIENT, REFERENCE)
+    floor = _steps(bench, results, once, [(KEY_STREAMS, PACE_S)], KEY_ROUNDS)
+    floor += _steps(bench, results, (REFERENCE,), [(200, PACE_S), (500, PACE_S)], 1)
     return floor + _steps(bench, results, servers, cells, KEY_ROUNDS)
 
 

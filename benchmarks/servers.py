@@ -2,7 +2,7 @@
 
 import shutil
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmarks.processes import Process, StartError, answers, free_port, listens, python
@@ -65,7 +65,13 @@ NAIVE = Server(
 )
 BASELINES = (DIRECT, PROXY, PASSTHROUGH, CLIENT, NAIVE)
 SLUICES = tuple(_sluice(path, s) for s in ("memory", "sqlite", "redis") for path in ("A2", "A1"))
-SERVERS = {server.name: server for server in (*BASELINES, *SLUICES)}
+REFERENCE = replace(
+    _sluice("A2", "memory"),
+    name="a2-messages",
+    says="Sluice A2 from `messages`",
+    module="benchmarks.reference",
+)
+SERVERS = {server.name: server for server in (*BASELINES, *SLUICES, REFERENCE)}
 
 
 class Running:

@@ -113,6 +113,135 @@ def _sdk() -> Work:
     return in_loop(work)
 
 
+def _graph_of(reader: str) -> Work:
+    """A one-node graph whose model says its tokens from memory, read by one of A2's readers."""
+    from collections.abc import AsyncGenerator
+    from contextlib import aclosing
+    from typing import Any
+
+    from langchain_core.language_models import BaseChatModel
+    from langchain_core.messages import AIMessageChunk, BaseMessage
+    from langchain_core.outputs import ChatGenerationChunk, ChatResult
+
+    from benchmarks.graph import build
+    from domain.chat import Job, Question
+    from infrastructure.llm.langchain_adapter import LangChainLLMAdapter
+    from infrastructure.pipeline.graph import WatchedGraph
+    from infrastructure.pipeline.token_path import TokenPath
+    from tests.doubles import ScriptedLLM
+
+    class Memory(BaseChatModel):
+        tokens: int
+
+        @property
+        def _llm_type(self) -> str:
+            return "memory"
+
+        def _generate(self, *given: Any, **options: Any) -> ChatResult:
+            raise NotImplementedError
+
+        async def _astream(
+            self, messages: list[BaseMessage], *given: Any, **options: Any
+        ) -> AsyncGenerator[ChatGenerationChunk, None]:
+            for _ in range(self.tokens):
+                await asyncio.sleep(0)
+                yield ChatGenerationChunk(message=AIMessageChunk(content="token "))
+
+    class Direct(ScriptedLLM):
+        def __init__(self, tokens: int) -> None:
+            super().__init__()
+            self._tokens = tokens
+
+        async def stream(self, *given: Any, **options: Any) -> AsyncGenerator[str, None]:
+            for _ in range(self._tokens):
+                await asyncio.sleep(0)
+                yield "token "
+
+    async def work(tokens: int) -> None:
+        direct = Direct(tokens) if reader == "direct" else None
+        llm = LangChainLLMAdapter(Memory(tokens=tokens), direct=direct)
+        path = TokenPath(
+            WatchedGraph(build(llm)), reader="messages" if reader == "messages" else "tap"
+        )
+        question = Question(Job("job", "chat", "ann", "A2", "Why?", "request"))
+        async with aclosing(path.run(question)) as events:
+            async for _ in events:
+                pass
+
+    return in_loop(work)
+
+
+@step("graph", "LangChain model, LangGraph's messages")
+def _messages() -> Work:
+    return _graph_of("messages")
+
+
+@step("graph", "LangChain model, Sluice's tap")
+def _tapped() -> Work:
+    return _graph_of("tap")
+
+
+@step("graph", "Sluice: own client, past LangChain")
+def _direct() -> Work:
+    return _graph_of("direct")
+
+
+@step("log", "Sluice: publish to one reader, memory store")
+def _log() -> Work:
+    from application.process_chat import QUEUED
+    from domain.chat import Job, new_id
+    from domain.events import Done, Token
+    from infrastructure.event_log.memory import MemoryEventLog
+
+    async def work(tokens: int) -> None:
+        log = MemoryEventLog()
+        job = Job(new_id(), "chat", "ann", "A2", "Why?", "request")
+        await log.create(job, QUEUED)
+        writer = await log.begin(job.id)
+
+        async def read() -> None:
+            async for _ in await log.follow(job.id, after=None):
+                pass
+
+        reader = asyncio.create_task(read())
+        for _ in range(tokens):
+            await writer.publish(Token("token ", "answer"))
+            await asyncio.sleep(0)
+        await writer.publish(Done("A2", ""))
+        await reader
+
+    return in_loop(work)
+
+
+@step("write", "Sluice: frames through the event stream response")
+def _write() -> Work:
+    from collections.abc import AsyncGenerator, Sequence
+    from typing import Any
+
+    from application.wire import record
+    from domain.events import Cursor, Recorded, Token
+    from interfaces.http.services import StreamStats
+    from interfaces.http.sse import EventStream
+
+    batch = [record(Cursor(1, 2), Token("token ", "answer"))]
+
+    async def batches(tokens: int) -> AsyncGenerator[Sequence[Recorded], None]:
+        for _ in range(tokens):
+            yield batch
+
+    async def work(tokens: int) -> None:
+        async def receive() -> Any:
+            await asyncio.Event().wait()
+
+        async def send(message: Any) -> None:
+            await asyncio.sleep(0)
+
+        stream = EventStream(batches(tokens), StreamStats(), ping=10, expires=None)
+        await stream({"type": "http", "method": "GET"}, receive, send)
+
+    return in_loop(work)
+
+
 @step("frame", "sse-starlette built per event")
 def _dict_frame() -> Work:
     import json
