@@ -233,7 +233,7 @@ def _write() -> Work:
         async def receive() -> Any:
             await asyncio.Event().wait()
 
-        async def send(message: Any) -> None:
+        async def send(_message: Any) -> None:
             await asyncio.sleep(0)
 
         stream = EventStream(batches(tokens), StreamStats(), ping=10, expires=None)
