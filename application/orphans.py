@@ -2,44 +2,61 @@
 
 import asyncio
 from collections import Counter
+from contextlib import aclosing
 
-from application.ports import JobQueuePort
+from application.ports import EventLogPort, JobQueuePort
 from domain.chat import JobId
+from domain.errors import NotFound, Unavailable
+from domain.events import StageStarted
 
 
 class Orphans:
-    """`after`: seconds without a reader until a job is cancelled; None lets it run."""
+    """`after`: seconds without a reader until a job is cancelled; None lets it run.
 
-    def __init__(self, queue: JobQueuePort, *, after: float | None = None) -> None:
-        self._queue, self._after = queue, after
+    They count from the last reader's leaving, and for a job never read from its start.
+    """
+
+    def __init__(
+        self, queue: JobQueuePort, log: EventLogPort, *, after: float | None = None
+    ) -> None:
+        self._queue, self._log, self._after = queue, log, after
         self._readers: Counter[JobId] = Counter()
-        self._timers: dict[JobId, asyncio.TimerHandle] = {}
-        self._cancelling: set[asyncio.Task[None]] = set()
+        self._waits: dict[JobId, asyncio.Task[None]] = {}
 
     def submitted(self, job_id: JobId) -> None:
-        if self._after is not None and job_id not in self._readers:
-            self._arm(job_id, self._after)
+        if job_id not in self._readers:
+            self._wait(job_id, started=False)
 
     def joined(self, job_id: JobId) -> None:
         self._readers[job_id] += 1
-        if timer := self._timers.pop(job_id, None):
-            timer.cancel()
+        if wait := self._waits.pop(job_id, None):
+            wait.cancel()
 
     def left(self, job_id: JobId) -> None:
         self._readers[job_id] -= 1
         if not self._readers[job_id]:
             del self._readers[job_id]
-            if self._after is not None:
-                self._arm(job_id, self._after)
+            self._wait(job_id, started=True)
 
-    def _arm(self, job_id: JobId, after: float) -> None:
-        if timer := self._timers.pop(job_id, None):
-            timer.cancel()
-        loop = asyncio.get_running_loop()
-        self._timers[job_id] = loop.call_later(after, self._cancel, job_id)
+    def _wait(self, job_id: JobId, *, started: bool) -> None:
+        if self._after is None or job_id in self._waits:
+            return
+        wait = asyncio.create_task(self._abandon(job_id, self._after, started=started))
+        self._waits[job_id] = wait
+        wait.add_done_callback(lambda _: self._waits.pop(job_id, None))
 
-    def _cancel(self, job_id: JobId) -> None:
-        del self._timers[job_id]
-        task = asyncio.ensure_future(self._queue.cancel(job_id, "orphaned"))
-        self._cancelling.add(task)
-        task.add_done_callback(self._cancelling.discard)
+    async def _abandon(self, job_id: JobId, after: float, *, started: bool) -> None:
+        try:
+            if started or await self._starts(job_id):
+                await asyncio.sleep(after)
+                await self._queue.cancel(job_id, "orphaned")
+        except (NotFound, Unavailable):
+            return  # gone already, or out of reach: whoever brings it back counts anew
+
+    async def _starts(self, job_id: JobId) -> bool:
+        """Waits for the job's first stage; False if it ended before."""
+        async with aclosing(await self._log.follow(job_id, after=None)) as batches:
+            async for batch in batches:
+                if any(isinstance(recorded.event, StageStarted) for recorded in batch):
+                    return True
+        return False

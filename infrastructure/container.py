@@ -186,7 +186,7 @@ class Container(containers.DeclarativeContainer):
         durable=Call(lambda s: s.store != "memory://", settings),
     )
 
-    orphans = Singleton(Orphans, queue, after=settings.provided.orphaned_after)
+    orphans = Singleton(Orphans, queue, log, after=settings.provided.orphaned_after)
     flag = Singleton(OpenFeatureFlag, settings.provided.enable_token_streaming)
     submit = Singleton(SubmitMessage, conversations, log, queue, flag, orphans)
     follow = Singleton(

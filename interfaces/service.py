@@ -54,6 +54,7 @@ class Service:
         for job in await log.unfinished():
             logger.info("job %s goes on where it was left", job.id)
             container.queue().resume(job)
+            container.orphans().submitted(job.id)
         return self
 
     async def __aexit__(self, *error: object) -> None:

@@ -131,7 +131,7 @@ async def serving(
     await database.open()
     conversations = SqliteConversations(database)
     queue = InlineJobQueue(ProcessChat(pipeline, log, conversations, tally), bounds or Bounds())
-    orphans = Orphans(queue)
+    orphans = Orphans(queue, log)
     unready: list[str] = []
 
     async def ready() -> str | None:

@@ -1,0 +1,86 @@
+"""A job that nobody reads is cancelled after a while, or not, as the operator chose."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from application.orphans import Orphans
+from application.process_chat import QUEUED
+from domain.chat import Job, JobId
+from domain.events import CancelReason, StageStarted
+from infrastructure.event_log.memory import MemoryEventLog
+from tests.doubles import a_job
+
+
+class RecordingQueue:
+    def __init__(self) -> None:
+        self.cancelled: list[tuple[JobId, CancelReason]] = []
+        self.told = asyncio.Event()
+
+    async def submit(self, job: Job, record: Callable[[], Awaitable[None]]) -> None:
+        await record()
+
+    async def cancel(self, job_id: JobId, reason: CancelReason) -> None:
+        self.cancelled.append((job_id, reason))
+        self.told.set()
+
+
+async def house(after: float | None) -> tuple[Orphans, RecordingQueue, MemoryEventLog, Job]:
+    queue, log, job = RecordingQueue(), MemoryEventLog(), a_job()
+    await log.create(job, QUEUED)
+    return Orphans(queue, log, after=after), queue, log, job
+
+
+async def turns(count: int = 20) -> None:
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+async def test_a_job_never_read_is_cancelled_from_its_start(no_task_left: None) -> None:
+    orphans, queue, log, job = await house(after=0.01)
+    orphans.submitted(job.id)
+    await turns()
+    assert queue.cancelled == []  # it has not started yet, however long that takes
+    await (await log.begin(job.id)).publish(StageStarted("answer", 0))
+    async with asyncio.timeout(5):
+        await queue.told.wait()
+    assert queue.cancelled == [(job.id, "orphaned")]
+
+
+async def test_a_job_whose_last_reader_left_is_cancelled(no_task_left: None) -> None:
+    orphans, queue, _, job = await house(after=0.01)
+    orphans.joined(job.id)
+    orphans.joined(job.id)
+    orphans.left(job.id)
+    await turns()
+    assert queue.cancelled == []
+    orphans.left(job.id)
+    async with asyncio.timeout(5):
+        await queue.told.wait()
+    assert queue.cancelled == [(job.id, "orphaned")]
+
+
+async def test_a_reader_that_comes_back_in_time_saves_it(no_task_left: None) -> None:
+    orphans, queue, _, job = await house(after=60)
+    orphans.joined(job.id)
+    orphans.left(job.id)
+    await turns()
+    orphans.joined(job.id)
+    await turns()
+    assert queue.cancelled == []
+
+
+async def test_a_job_that_is_gone_is_no_error(no_task_left: None) -> None:
+    orphans, queue, log, job = await house(after=0.01)
+    await log.delete(job.chat_id)
+    orphans.submitted(job.id)
+    await turns()
+    assert queue.cancelled == []
+
+
+async def test_by_default_jobs_run_on(no_task_left: None) -> None:
+    orphans, queue, _, job = await house(after=None)
+    orphans.submitted(job.id)
+    orphans.joined(job.id)
+    orphans.left(job.id)
+    await turns()
+    assert queue.cancelled == []
