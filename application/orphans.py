@@ -43,7 +43,11 @@ class Orphans:
             return
         wait = asyncio.create_task(self._abandon(job_id, self._after, started=started))
         self._waits[job_id] = wait
-        wait.add_done_callback(lambda _: self._waits.pop(job_id, None))
+        wait.add_done_callback(lambda _: self._over(job_id, wait))
+
+    def _over(self, job_id: JobId, wait: asyncio.Task[None]) -> None:
+        if self._waits.get(job_id) is wait:  # not the one that has begun since
+            del self._waits[job_id]
 
     async def _abandon(self, job_id: JobId, after: float, *, started: bool) -> None:
         try:
