@@ -57,10 +57,12 @@ def insert_job(db: sqlite3.Connection, job: Job, first: Recorded) -> int | None:
 
 def next_attempt(db: sqlite3.Connection, key: int) -> int | None:
     """None if the job has ended or is gone."""
-    db.execute("UPDATE jobs SET attempt = attempt + 1 WHERE key = ? AND ended_at IS NULL", (key,))
-    query = "SELECT attempt FROM jobs WHERE key = ? AND ended_at IS NULL"
-    row = db.execute(query, (key,)).fetchone()
-    return row and int(row[0])
+    update = "UPDATE jobs SET attempt = attempt + 1 WHERE key = ? AND ended_at IS NULL"
+    if not db.execute(update, (key,)).rowcount:
+        return None
+    attempt: int
+    (attempt,) = db.execute("SELECT attempt FROM jobs WHERE key = ?", (key,)).fetchone()
+    return attempt
 
 
 def insert(db: sqlite3.Connection, new: Iterable[Row]) -> None:

@@ -76,7 +76,7 @@ def _connected(path: Path) -> sqlite3.Connection:
 
 def _check_owner(db: sqlite3.Connection, path: Path) -> None:
     (application,) = db.execute("PRAGMA application_id").fetchone()
-    (tables,) = db.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    (tables,) = db.execute("SELECT count(*) FROM sqlite_master").fetchone()
     (version,) = db.execute("PRAGMA user_version").fetchone()
     if tables and application != APPLICATION_ID:
         raise ValueError(f"{path} is the database of another program")

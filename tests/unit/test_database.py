@@ -6,8 +6,9 @@ import sqlite3
 import stat
 import subprocess
 import sys
-from collections.abc import AsyncIterator
-from contextlib import closing
+from collections.abc import AsyncIterator, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -34,9 +35,14 @@ def files(folder: Path) -> dict[str, bytes]:
     return {each.name: each.read_bytes() for each in folder.iterdir()}
 
 
-def started(program: str, path: Path) -> subprocess.Popen[bytes]:
+@contextmanager
+def started(program: str, path: Path) -> Iterator[subprocess.Popen[bytes]]:
     command = [sys.executable, "-c", program, str(path)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, cwd=Path.cwd())
+    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=Path.cwd()) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 async def refused(path: Path) -> str:
@@ -118,7 +124,7 @@ async def test_a_step_that_fails_leaves_the_older_version(
         patched.setattr("infrastructure.sqlite.file.STEPS", steps)
         await refused(tmp_path / "sluice.db")
     await database.open()
-    query = "SELECT count(*) FROM sqlite_schema WHERE name = 'half'"
+    query = "SELECT count(*) FROM sqlite_master WHERE name = 'half'"
     assert await database.read(lambda db: db.execute(query).fetchone()) == (0,)
 
 
@@ -135,7 +141,6 @@ async def test_a_second_process_is_refused_until_the_first_is_killed(tmp_path: P
         assert first.stdout is not None
         assert await asyncio.to_thread(first.stdout.readline) == b"open\n"
         assert "in use" in await refused(path)
-        first.kill()
     database = Database(path)
     await database.open()
     assert "in use" in await refused(path)
@@ -254,17 +259,19 @@ async def test_nothing_of_a_deleted_chat_is_left_in_the_files(
         chat_id = f"{'dead' if number % 2 else 'kept'}-{number}"
         await conversations.open(Chat(chat_id, "u", f"{chat_id} title", now()))
         for size in (5, 700, 3_000, 20_000):
-            text = f"{chat_id} says " + "x" * size
-            job = Job(new_id(), chat_id, "u", "A2", text, "r", metadata={"m": text})
+            text, logged = f"{chat_id} says " + "x" * size, f"log of {chat_id}" + "y" * size
+            job = Job(new_id(), chat_id, "u", "A2", text, "r")
             await conversations.asked(job)
-            await log.create(job, QUEUED)
-            notifier = await log.begin(job.id)
-            await notifier.publish(*(Token(text, "answer") for _ in range(5)))
-            await conversations.answered(job, text + "y" * size, "failed")
+            await conversations.answered(job, text + "z" * size, "failed")
             await conversations.answered(job, text, "completed")
-            await notifier.publish(Done("A2", text))
+            await log.create(replace(job, message=logged, metadata={"m": logged}), QUEUED)
+            notifier = await log.begin(job.id)
+            await notifier.publish(*(Token(logged, "answer") for _ in range(5)))
+            await notifier.publish(Done("A2", logged))
     for number in range(1, 40, 2):
         await log.delete(f"dead-{number}")
+    assert [name for name, content in files(tmp_path).items() if b"log of dead-" in content] == []
+    for number in range(1, 40, 2):
         await conversations.delete("u", f"dead-{number}")
     assert [name for name, content in files(tmp_path).items() if b"dead-" in content] == []
     assert b"kept-" in files(tmp_path)["sluice.db"]

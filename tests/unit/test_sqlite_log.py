@@ -188,6 +188,30 @@ async def test_readers_of_an_old_log_share_one_load(
     assert len(reads) == 1
 
 
+async def test_what_is_deleted_while_it_is_loaded_is_not_found(
+    log: SqliteEventLog, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = await an_ended_job(log, Token("a", "answer"))
+    fresh = SqliteEventLog(database)
+    was_read, go_on = asyncio.Event(), asyncio.Event()
+    read = database.read
+
+    async def slow(work: object) -> object:
+        found: object = await read(work)  # type: ignore[arg-type]
+        was_read.set()
+        await go_on.wait()
+        return found
+
+    monkeypatch.setattr(database, "read", slow)
+    reading = asyncio.create_task(fresh.read(job.id))
+    async with asyncio.timeout(5):
+        await was_read.wait()
+        await fresh.delete("chat")
+    go_on.set()
+    with pytest.raises(NotFound):
+        await reading
+
+
 async def test_what_is_over_does_not_stay_in_memory(log: SqliteEventLog) -> None:
     jobs = [await an_ended_job(log, Token("a", "answer")) for _ in range(40)]
     assert len(log._logs) <= 17
