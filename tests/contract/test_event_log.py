@@ -426,6 +426,20 @@ async def test_deleting_while_the_end_is_written_leaves_no_log(store: Store) -> 
             await log.read(job.id)
 
 
+async def test_deleting_while_a_job_is_created_leaves_it_whole_or_absent(store: Store) -> None:
+    job = a_job()
+    creating = asyncio.create_task(store.log.create(job, FIRST))
+    await asyncio.sleep(0)
+    await store.log.delete("chat")
+    await creating
+    there = [each.id for each in await store.log.unfinished()]
+    for log in (store.log, await store.fresh()):
+        try:
+            assert there == [(await log.job(job.id)).id]
+        except NotFound:
+            assert there == []
+
+
 async def test_hanging_up_ends_every_reader_now_and_later(log: EventLogPort) -> None:
     job, notifier = await begun(log)
     early = await log.follow(job.id, after=None)
