@@ -17,7 +17,7 @@ from sse_starlette.sse import AppStatus
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
-from application.wire import BEGINNING
+from application.wire import BEGINNING, MAX_TOKEN
 from domain.errors import NotFound, Unavailable
 from domain.events import Cursor, Recorded
 from interfaces.http.services import StreamStats
@@ -29,6 +29,7 @@ HEADERS: Mapping[str, str] = {
     "X-Accel-Buffering": "no",
 }
 _SOON = b"retry: 1000\n\n"
+_WRITE = 2 * MAX_TOKEN
 _CURSOR = re.compile(r"([1-9][0-9]{0,17})-(0|[1-9][0-9]{0,17})")
 _NOWHERE = Cursor(0, 0)
 """In no log: its reader is told so, and given everything."""
@@ -73,8 +74,18 @@ class EventStream(EventSourceResponse):
         del self.headers["connection"]
 
     async def _send_with_timeout(self, send: Send, message: Message) -> None:
-        """Without a timer for each write, a tenth of a token's cost: `Connection` cuts stalls."""
-        await send(message)
+        """Without a timer for each write, a tenth of a token's cost: `Connection` cuts stalls.
+
+        Megabytes, as a `done` may have, are handed over in parts, so that a connection whose
+        peer does not read holds one of them.
+        """
+        body = message.get("body", b"")
+        if len(body) <= _WRITE:
+            await send(message)
+            return
+        async with self._send_lock:  # no keepalive comes between two parts of a frame
+            for start in range(0, len(body), _WRITE):
+                await send({**message, "body": body[start : start + _WRITE]})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         # Also for HEAD, and for a reader that leaves before the first byte.
