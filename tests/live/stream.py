@@ -37,7 +37,7 @@ class Stream:
         if after is not None:
             self._headers.append(("Last-Event-ID", after))
         self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=2**20)
-        self._rest = b""
+        self._rest = bytearray()
         self.status = 0
         self.head: Mapping[str, str] = {}
         self.seen: list[Frame] = []
@@ -92,11 +92,20 @@ class Stream:
             self.properly = isinstance(event, h11.EndOfMessage)
             assert not self._rest or not self.properly, self._rest
             return None
-        whole, gap, self._rest = (self._rest + bytes(event.data)).rpartition(b"\n\n")
-        self.retries += map(int, _RETRY.findall(whole + gap))
-        new = [frame for frame in frames(whole + gap) if frame.event != "keepalive"]
+        new = [frame for frame in frames(self._whole(event.data)) if frame.event != "keepalive"]
         self.seen += new
         return new
+
+    def _whole(self, data: bytes) -> bytes:
+        """The frames that `data` completes; a frame of megabytes comes in many reads."""
+        self._rest += data
+        end = self._rest.rfind(b"\n\n", max(0, len(self._rest) - len(data) - 1)) + 2
+        if end < 2:
+            return b""
+        whole = bytes(self._rest[:end])
+        del self._rest[:end]
+        self.retries += map(int, _RETRY.findall(whole))
+        return whole
 
     async def all(self, within: float = 20) -> list[Frame]:
         """To the end of the stream."""
