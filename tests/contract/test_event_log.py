@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from fakeredis.aioredis import FakeRedis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -28,7 +29,9 @@ from domain.events import (
 )
 from domain.ports import NotifierPort
 from infrastructure.event_log.memory import MemoryEventLog
+from infrastructure.event_log.redis import RedisEventLog
 from infrastructure.event_log.sqlite import SqliteEventLog
+from infrastructure.redis.client import Server
 from infrastructure.sqlite.database import Database
 
 FIRST = StageCompleted("queued", 0)
@@ -47,6 +50,16 @@ async def store_of(kind: str, folder: Path, stack: AsyncExitStack, retention: fl
     if kind == "memory":
         log = MemoryEventLog(retention=retention)
         return Store(log, lambda: asyncio.sleep(0, log))
+    if "redis" in kind:
+        server = Server(FakeRedis(protocol=2)) if kind == "fakeredis" else Server.at(kind)
+        stack.push_async_callback(server.aclose)
+
+        async def another() -> EventLogPort:
+            log = RedisEventLog(server, retention=retention)
+            stack.push_async_callback(log.aclose)
+            return log
+
+        return Store(await another(), another)
     database = Database(folder / "sluice.db")
     await database.open()
     stack.push_async_callback(database.aclose)
@@ -60,8 +73,13 @@ async def store_of(kind: str, folder: Path, stack: AsyncExitStack, retention: fl
     return Store(await fresh(), fresh)
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=["memory", "sqlite", "fakeredis", "redis"])
 def kind(request: pytest.FixtureRequest) -> str:
+    """For the real Redis, its address."""
+    if request.param == "fakeredis":
+        pytest.importorskip("lupa")
+    if request.param == "redis":
+        return str(request.getfixturevalue("redis_url"))
     return str(request.param)
 
 

@@ -1,0 +1,45 @@
+"""The names and numbers of the Redis log.
+
+The braces make a cluster keep all of a job's keys in one place, and the index of a chat.
+"""
+
+from datetime import UTC, datetime, timedelta
+
+import orjson
+
+from domain.chat import ChatId, Job, JobId
+
+UNFINISHED = "sluice:unfinished"
+"""Job ids by when they were created."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def header_key(job_id: JobId) -> bytes:
+    return b"sluice:{%b}:job" % job_id.encode()
+
+
+def log_key(job_id: JobId) -> bytes:
+    return b"sluice:{%b}:log" % job_id.encode()
+
+
+def chat_key(chat_id: ChatId) -> bytes:
+    """Job ids by when the index may forget them."""
+    return b"sluice:{%b}:jobs" % chat_id.encode()
+
+
+def micros(moment: datetime) -> int:
+    return (moment - _EPOCH) // timedelta(microseconds=1)
+
+
+def moment(micros: int) -> datetime:
+    return _EPOCH + timedelta(microseconds=micros)
+
+
+def dump(job: Job) -> bytes:
+    return orjson.dumps(job)
+
+
+def load(stored: bytes) -> Job:
+    fields = orjson.loads(stored)
+    return Job(**fields | {"created_at": datetime.fromisoformat(fields["created_at"])})

@@ -1,0 +1,132 @@
+"""The log in Redis: a stream for each job, read and written by any number of processes."""
+
+import logging
+import secrets
+from collections.abc import AsyncGenerator, Sequence
+
+from application.ports import JobLog
+from domain.chat import ChatId, Job, JobId, now
+from domain.errors import NotFound, Superseded, Unavailable, trace
+from domain.events import Cursor, Event, Recorded
+from infrastructure.event_log.bodies import body, item
+from infrastructure.event_log.feed import Feed
+from infrastructure.event_log.keys import (
+    UNFINISHED,
+    chat_key,
+    dump,
+    header_key,
+    load,
+    log_key,
+    micros,
+    moment,
+)
+from infrastructure.event_log.publishing import Publisher, RedisAttempt
+from infrastructure.event_log.scripts import BEGIN, CREATE, DELETE, LIST, UNLIST
+from infrastructure.redis.client import Server
+
+logger = logging.getLogger(__name__)
+
+
+class RedisEventLog:
+    """`retention`: seconds that a log can be read after its end; before that nothing expires."""
+
+    def __init__(self, server: Server, *, retention: float = 3600) -> None:
+        self._server, self._retention = server, int(retention * 1000)
+        self._publisher = Publisher(server, self._retention, self._open, self._over)
+        self._feed = Feed(server)
+
+    async def open(self) -> None:
+        """Redis may be down: it is waited for where it is needed."""
+
+    async def create(self, job: Job, first: Event) -> None:
+        await self._open(job, 0, first)
+
+    async def begin(self, job_id: JobId) -> RedisAttempt:
+        await self._publisher.flushed(job_id)
+        begun = await self._server.run(BEGIN, _keys(job_id), secrets.token_hex(8))
+        if begun is None:
+            raise NotFound(job_id)
+        if begun == b"ended":
+            raise Superseded
+        attempt, last, job = begun
+        return self._publisher.begun(load(job), attempt, _cursor(last))
+
+    async def job(self, job_id: JobId) -> Job:
+        stored = await self._server.ask("HGET", header_key(job_id), "job")
+        if stored is None:
+            raise NotFound(job_id)
+        return load(stored)
+
+    async def read(self, job_id: JobId) -> JobLog:
+        await self._publisher.flushed(job_id)
+        job, ended = await self._server.ask("HMGET", header_key(job_id), "job", "ended")
+        if job is None:
+            raise NotFound(job_id)
+        ended_at = None if ended is None else moment(int(ended))
+        return JobLog(load(job), await self._feed.read(job_id), ended_at)
+
+    async def follow(
+        self, job_id: JobId, *, after: Cursor | None
+    ) -> AsyncGenerator[Sequence[Recorded], None]:
+        await self._publisher.flushed(job_id)
+        return await self._feed.follow(job_id, after)
+
+    async def unfinished(self, chat_id: ChatId | None = None) -> Sequence[Job]:
+        index = UNFINISHED if chat_id is None else chat_key(chat_id)
+        ids = await self._server.ask("ZRANGE", index, 0, -1)
+        headers = await self._server.ask_all(
+            [("HMGET", header_key(job_id.decode()), "job", "ended") for job_id in ids]
+        )
+        jobs = [(load(job), ended) for job, ended in headers if job is not None]
+        for job, ended in jobs:
+            if ended is not None:
+                await self._over(job)
+        running = [job for job, ended in jobs if ended is None]
+        return sorted(running, key=lambda job: job.created_at)
+
+    async def delete(self, chat_id: ChatId) -> None:
+        for listed in await self._server.ask("ZRANGE", chat_key(chat_id), 0, -1):
+            job_id = listed.decode()
+            self._publisher.supersede(job_id)
+            self._feed.forget(job_id)
+            await self._server.run(DELETE, _keys(job_id))
+            await self._server.ask("ZREM", UNFINISHED, job_id)
+        await self._server.ask("DEL", chat_key(chat_id))
+
+    async def check(self) -> None:
+        await self._server.check()
+
+    def hang_up(self) -> None:
+        self._feed.hang_up()
+
+    async def aclose(self) -> None:
+        """Everything published is in Redis when this returns, if it can be reached."""
+        await self._publisher.aclose()
+        await self._feed.aclose()
+
+    async def _open(self, job: Job, attempt: int, first: Event) -> None:
+        """Listed first: an index may name what is not there, but not miss what is."""
+        if await self._server.ask("EXISTS", header_key(job.id)):
+            return
+        await self._server.run(LIST, [chat_key(job.chat_id)], job.id)
+        await self._server.ask("ZADD", UNFINISHED, micros(job.created_at), job.id)
+        opened = dump(job), attempt, f"{attempt or 1}-1", body([item(first)])
+        await self._server.run(CREATE, _keys(job.id), *opened)
+
+    async def _over(self, job: Job) -> None:
+        """What is missed here is made up for when the index is read."""
+        try:
+            await self._server.ask("ZREM", UNFINISHED, job.id)
+            expiry = job.id, micros(now()) // 1000, self._retention
+            await self._server.run(UNLIST, [chat_key(job.chat_id)], *expiry)
+        except Unavailable as error:
+            logger.warning("job %s stays in an index: %s", job.id, trace(error))
+
+
+def _keys(job_id: JobId) -> list[bytes]:
+    return [header_key(job_id), log_key(job_id)]
+
+
+def _cursor(stored: bytes) -> Cursor:
+    attempt, seq = stored.split(b"-")
+    return Cursor(int(attempt), int(seq))

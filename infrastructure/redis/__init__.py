@@ -1,0 +1,1 @@
+"""The one Redis that the processes of a distributed service share."""

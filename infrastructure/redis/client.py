@@ -1,0 +1,139 @@
+"""Redis as every adapter uses it: its failures are Unavailable, its hot commands raw bytes.
+
+Deliberate divergence: what is sent per token does not go through redis-py's command objects,
+which cost more than everything else there. It is packed here and sent over a connection of
+redis-py's, many commands at once.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import ExponentialBackoff
+from redis.commands.core import AsyncScript
+from redis.exceptions import ConnectionError as Disconnected
+from redis.exceptions import RedisError, ResponseError
+
+from domain.errors import Unavailable
+
+_PATIENCE = 3
+"""Seconds for an answer: a Redis that hangs is a Redis that is down."""
+_CONNECTIONS = 32
+"""Of one process; who finds them all in use waits."""
+
+Word = bytes | str | int | float
+
+
+@asynccontextmanager
+async def outages(patience: float = _PATIENCE) -> AsyncGenerator[None, None]:
+    """Whatever keeps Redis from doing its work, or from doing it in time, is Unavailable."""
+    try:
+        async with asyncio.timeout(patience):
+            yield
+    except (RedisError, OSError) as error:
+        raise Unavailable("Redis cannot be reached") from error
+
+
+class Server:
+    """One Redis. Commands are repeated when a connection breaks: all of ours may be."""
+
+    def __init__(self, client: Redis) -> None:
+        self._client: Any = client  # its commands are not typed
+        self._scripts: dict[str, AsyncScript] = {}
+
+    @classmethod
+    def at(cls, url: str) -> "Server":
+        """Without I/O. Raises ValueError for what is no address."""
+        retry = Retry(
+            ExponentialBackoff(cap=0.2, base=0.02), retries=3, supported_errors=(Disconnected,)
+        )
+        pool = BlockingConnectionPool.from_url(
+            url,
+            protocol=2,
+            retry=retry,
+            socket_timeout=None,  # with one, redis-py's use of wait_for swallows cancellations
+            socket_connect_timeout=_PATIENCE,
+            max_connections=_CONNECTIONS,
+            timeout=_PATIENCE,
+            driver_info=None,  # saves two commands a connection
+        )
+        return cls(Redis.from_pool(pool))
+
+    async def ask(self, *command: Word) -> Any:
+        async with outages():
+            return await self._client.execute_command(*command)
+
+    async def ask_all(self, commands: Iterable[Sequence[Word]]) -> list[Any]:
+        async with outages(), self._client.pipeline(transaction=False) as pipe:
+            for command in commands:
+                pipe.execute_command(*command)
+            return await pipe.execute()
+
+    async def run(self, script: str, keys: Sequence[bytes | str], *arguments: Word) -> Any:
+        if script not in self._scripts:
+            self._scripts[script] = self._client.register_script(script)
+        async with outages():
+            return await self._scripts[script](keys, arguments)
+
+    async def check(self) -> None:
+        """Raises Unavailable, saying why, unless it takes writes and keeps what is not over."""
+        await self.ask("SET", "sluice:check", "", "EX", 60)
+        async with outages():
+            try:
+                memory = await self._client.info("memory")
+            except ResponseError:  # some providers do not tell
+                return
+        policy = memory.get("maxmemory_policy", "noeviction")
+        if policy != "noeviction":
+            raise Unavailable(f"Redis may evict running jobs: maxmemory-policy is {policy}")
+
+    def line(self) -> "Line":
+        return Line(self._client)
+
+    async def aclose(self) -> None:
+        await self._client.aclose()
+
+
+class Line:
+    """A connection of one user's own, that survives its breaks."""
+
+    def __init__(self, client: Redis) -> None:
+        pool: Any = client.connection_pool
+        self._connection = pool.make_connection()
+
+    async def ask(self, commands: bytes, replies: int, *, patience: float = _PATIENCE) -> list[Any]:
+        """The replies in order, a refusal being one of them.
+
+        Raises Unavailable when any is missing: then some commands may have been obeyed.
+        """
+        connection = self._connection
+        try:
+            async with outages(patience):
+                if not connection.is_connected:
+                    await connection.connect()
+                await connection.send_packed_command(commands, check_health=False)
+                return [await self._reply() for _ in range(replies)]
+        except BaseException:
+            await connection.disconnect(nowait=True)
+            raise
+
+    async def _reply(self) -> Any:
+        try:
+            return await self._connection.read_response(disable_decoding=True)
+        except ResponseError as refusal:
+            return refusal
+
+    async def aclose(self) -> None:
+        await self._connection.disconnect()
+
+
+def packed(*parts: bytes) -> bytes:
+    """The parts as Redis reads them, for use in a command."""
+    return b"".join([b"$%d\r\n%b\r\n" % (len(part), part) for part in parts])
+
+
+def command(parts: int, *packed_parts: bytes) -> bytes:
+    return b"*%d\r\n%b" % (parts, b"".join(packed_parts))
