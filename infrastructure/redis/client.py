@@ -70,7 +70,8 @@ class Server:
         async with outages(), self._client.pipeline(transaction=False) as pipe:
             for command in commands:
                 pipe.execute_command(*command)
-            return await pipe.execute()
+            answers: list[Any] = await pipe.execute()
+        return answers
 
     async def run(self, script: str, keys: Sequence[bytes | str], *arguments: Word) -> Any:
         if script not in self._scripts:

@@ -1,0 +1,257 @@
+"""The Redis log while Redis is cut off, frozen, full, and emptied under it."""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import aclosing, asynccontextmanager, suppress
+from dataclasses import replace
+
+import pytest
+from redis import Redis
+
+from domain.chat import Job
+from domain.errors import NotFound, StreamLost, Superseded, Unavailable
+from domain.events import (
+    Cancelled,
+    Done,
+    Event,
+    Failed,
+    Recorded,
+    Reset,
+    StageCompleted,
+    StageStarted,
+    Token,
+)
+from domain.ports import NotifierPort
+from infrastructure.event_log.redis import RedisEventLog
+from infrastructure.redis.client import Server
+from tests.doubles import a_job
+from tests.services import RedisServer
+
+FIRST = StageCompleted("queued", 0)
+DONE = Done("A2", "answer")
+
+
+@asynccontextmanager
+async def process(url: str) -> AsyncIterator[RedisEventLog]:
+    """A log as one process of the service has it."""
+    server = Server.at(url)
+    log = RedisEventLog(server)
+    yield log
+    await log.aclose()
+    await server.aclose()
+
+
+@pytest.fixture
+async def worker(own_redis: RedisServer) -> AsyncIterator[RedisEventLog]:
+    with Redis.from_url(own_redis.url) as admin:
+        admin.flushall()
+        admin.config_set("maxmemory", 0)
+    async with process(own_redis.url) as log:
+        yield log
+
+
+@pytest.fixture
+async def gateway(own_redis: RedisServer) -> AsyncIterator[RedisEventLog]:
+    async with process(own_redis.url) as log:
+        yield log
+
+
+async def begun(log: RedisEventLog) -> tuple[Job, NotifierPort]:
+    job = a_job()
+    await log.create(job, FIRST)
+    return job, await log.begin(job.id)
+
+
+async def rest(batches: AsyncGenerator[Sequence[Recorded], None]) -> list[Recorded]:
+    async with asyncio.timeout(20), aclosing(batches):
+        return [recorded async for batch in batches for recorded in batch]
+
+
+async def until(holds: Callable[[], object]) -> None:
+    async with asyncio.timeout(5):
+        while not holds():
+            await asyncio.sleep(0.01)
+
+
+async def test_cut_connections_lose_and_repeat_nothing(
+    own_redis: RedisServer, worker: RedisEventLog, gateway: RedisEventLog
+) -> None:
+    job, notifier = await begun(worker)
+    reader = asyncio.create_task(rest(await gateway.follow(job.id, after=None)))
+    tokens = [Token(f"{number} ", "answer") for number in range(1000)]
+    with Redis.from_url(own_redis.url) as admin:
+        for number, token in enumerate(tokens):
+            await notifier.publish(token)
+            await asyncio.sleep(0.001)
+            if number % 50 == 7:
+                admin.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+    await notifier.publish(DONE)
+    got = await reader
+    assert [each.event for each in got] == [FIRST, *tokens, DONE]
+    assert [each.id.seq for each in got] == list(range(1, 1003))
+
+
+async def test_a_frozen_redis_delays_and_loses_nothing(
+    own_redis: RedisServer, worker: RedisEventLog, gateway: RedisEventLog
+) -> None:
+    """Frozen for longer than anybody waits for an answer."""
+    job, notifier = await begun(worker)
+    reader = asyncio.create_task(rest(await gateway.follow(job.id, after=None)))
+    os.kill(own_redis.process.pid, signal.SIGSTOP)
+    try:
+        for number in range(20):
+            await notifier.publish(Token(f"{number}", "answer"))
+            await asyncio.sleep(0)
+        with pytest.raises(Unavailable):
+            await gateway.create(a_job(), FIRST)
+        for number in range(20, 40):
+            await notifier.publish(Token(f"{number}", "answer"))
+    finally:
+        os.kill(own_redis.process.pid, signal.SIGCONT)
+    await notifier.publish(DONE)
+    texts = [each.event.content for each in await reader if isinstance(each.event, Token)]
+    assert texts == [f"{number}" for number in range(40)]
+
+
+async def test_an_emptied_redis_ends_the_job_in_stream_lost(
+    own_redis: RedisServer, worker: RedisEventLog, gateway: RedisEventLog
+) -> None:
+    job, notifier = await begun(worker)
+    await notifier.publish(Token("a", "answer"))
+    reader = asyncio.create_task(rest(await gateway.follow(job.id, after=None)))
+    own_redis.stop()
+    own_redis.start()
+    with pytest.raises(StreamLost):
+        async with asyncio.timeout(10):
+            while True:
+                await notifier.publish(Token("b", "answer"))
+                await asyncio.sleep(0.01)
+    failed = Failed.of(StreamLost(), job.request_id)
+    await notifier.publish(failed)
+    with suppress(Unavailable):  # it was sent away, or it saw the new log
+        assert (await reader)[-1].event == failed
+    assert [(str(each.id), each.event) for each in (await gateway.read(job.id)).events] == [
+        ("2-1", Reset("new_attempt")),
+        ("2-2", failed),
+    ]
+    assert await gateway.unfinished() == []
+
+
+async def test_an_answer_that_was_complete_outlives_its_log(
+    own_redis: RedisServer, worker: RedisEventLog, gateway: RedisEventLog
+) -> None:
+    job, notifier = await begun(worker)
+    await notifier.publish(Token("ans", "answer"))
+    with Redis.from_url(own_redis.url) as admin:
+        admin.flushall()
+    await notifier.publish(Token("wer", "answer"), DONE)
+    got = await rest(await gateway.follow(job.id, after=None))
+    assert [each.event for each in got] == [Reset("new_attempt"), Token("answer", ""), DONE]
+
+
+async def test_a_log_that_lost_its_end_is_not_continued(
+    own_redis: RedisServer, worker: RedisEventLog
+) -> None:
+    """As after a failover to a replica that was behind."""
+    job, notifier = await begun(worker)
+    await notifier.publish(StageStarted("answer", 0))
+    await worker.read(job.id)
+    with Redis.from_url(own_redis.url) as admin:
+        admin.hset(f"sluice:{{{job.id}}}:job", "last", "1-1")
+    await notifier.publish(Token("a", "answer"))
+    await worker.read(job.id)
+    with pytest.raises(StreamLost):
+        await notifier.publish(Token("b", "answer"))
+
+
+async def test_a_full_redis_refuses_new_jobs_and_loses_nothing_of_the_old(
+    own_redis: RedisServer, worker: RedisEventLog, gateway: RedisEventLog
+) -> None:
+    job, notifier = await begun(worker)
+    with Redis.from_url(own_redis.url) as admin:
+        admin.config_set("maxmemory", 1)
+        with pytest.raises(Unavailable):
+            await worker.check()
+        with pytest.raises(Unavailable):
+            await worker.create(a_job(), FIRST)
+        await notifier.publish(Token("a", "answer"))
+        publishing = asyncio.create_task(notifier.publish(DONE))
+        await asyncio.sleep(0)
+        admin.config_set("maxmemory", 0)
+    await publishing
+    got = await rest(await gateway.follow(job.id, after=None))
+    assert [each.event for each in got] == [FIRST, Token("a", "answer"), DONE]
+
+
+async def test_an_evicting_redis_is_refused_with_its_reason(
+    own_redis: RedisServer, worker: RedisEventLog
+) -> None:
+    await worker.check()
+    with Redis.from_url(own_redis.url) as admin:
+        admin.config_set("maxmemory-policy", "allkeys-lru")
+        try:
+            with pytest.raises(Unavailable, match="maxmemory-policy is allkeys-lru"):
+                await worker.check()
+        finally:
+            admin.config_set("maxmemory-policy", "noeviction")
+
+
+@pytest.mark.parametrize("last", [Token("zombie", "answer"), Cancelled("user")])
+async def test_a_worker_that_wakes_up_after_a_takeover_is_fenced_off(
+    worker: RedisEventLog, gateway: RedisEventLog, last: Event
+) -> None:
+    """Two processes: the first learns of the second from Redis only."""
+    job, zombie = await begun(worker)
+    await zombie.publish(Token("a", "answer"))
+    await worker.read(job.id)
+    later = await gateway.begin(job.id)
+    await later.publish(Reset("new_attempt"))
+    with pytest.raises(Superseded):
+        async with asyncio.timeout(5):
+            while True:
+                await zombie.publish(last)
+                await asyncio.sleep(0.01)
+    await later.publish(DONE)
+    got = await rest(await worker.follow(job.id, after=None))
+    assert [each.event for each in got] == [FIRST, Token("a", "answer"), Reset("new_attempt"), DONE]
+
+
+async def test_another_process_ends_the_readers_of_a_deleted_chat(
+    worker: RedisEventLog, gateway: RedisEventLog
+) -> None:
+    job, notifier = await begun(worker)
+    reader = asyncio.create_task(rest(await gateway.follow(job.id, after=None)))
+    await until(lambda: gateway._feed._task)
+    await worker.delete(job.chat_id)
+    with pytest.raises(NotFound):
+        await reader
+    with pytest.raises(Superseded):
+        await notifier.publish(DONE)
+
+
+async def test_a_log_is_held_only_while_somebody_reads_it(gateway: RedisEventLog) -> None:
+    job, notifier = await begun(gateway)
+    readers = [await gateway.follow(job.id, after=None) for _ in range(3)]
+    assert len(gateway._feed._tails) == 1
+    for reader in readers:
+        await anext(reader)
+        await reader.aclose()
+    del readers, reader
+    await until(lambda: not gateway._feed._tails)
+    await notifier.publish(DONE)
+
+
+async def test_indexes_forget_a_job_with_its_log(own_redis: RedisServer) -> None:
+    server = Server.at(own_redis.url)
+    log = RedisEventLog(server, retention=0.01)
+    with Redis.from_url(own_redis.url) as admin:
+        admin.flushall()
+        for _ in range(2):
+            job, notifier = await begun(log)
+            await log.create(replace(job, message="again"), FIRST)
+            await notifier.publish(DONE)
+        await until(lambda: not [key for key in admin.keys() if b"wake" not in key])
+    await log.aclose()
+    await server.aclose()
