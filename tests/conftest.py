@@ -11,9 +11,9 @@ import pytest
 from hypothesis import settings
 
 from infrastructure.offline_model.server import OfflineModel
-from tests.services import own_redis, redis_server_url, redis_url
+from tests.services import own_postgres, own_redis, postgres_url, redis_server_url, redis_url
 
-__all__ = ["own_redis", "redis_server_url", "redis_url"]
+__all__ = ["own_postgres", "own_redis", "postgres_url", "redis_server_url", "redis_url"]
 
 # The same examples in every run, however busy the machine: a red test is red again.
 settings.register_profile("sluice", deadline=None, derandomize=True)

@@ -93,3 +93,58 @@ def redis_url(redis_server_url: str) -> str:
     with suppress(Disconnected), Redis.from_url(redis_server_url) as client:
         client.flushdb()
     return redis_server_url
+
+
+class PostgresServer:
+    """A PostgreSQL of the tests' own: it may be stopped and started again."""
+
+    def __init__(self) -> None:
+        # It refuses to run as root.
+        self._user = "nobody" if os.geteuid() == 0 else None
+        self._folder = tempfile.TemporaryDirectory(prefix="sluice-pg")
+        if self._user is not None:
+            shutil.chown(self._folder.name, self._user)
+        self._port = free_port()
+        self.url = f"postgresql://postgres@127.0.0.1:{self._port}/postgres"
+        self._run("initdb", "-U", "postgres", "-A", "trust", "-N", "-E", "UTF8")
+        self.start()
+
+    def start(self) -> None:
+        options = f"-p {self._port} -h 127.0.0.1 -k {self._folder.name} -F"
+        self._run("pg_ctl", "-w", "-l", f"{self._folder.name}/log", "-o", options, "start")
+
+    def stop(self) -> None:
+        self._run("pg_ctl", "-m", "immediate", "-w", "stop")
+
+    def close(self) -> None:
+        self.stop()
+        self._folder.cleanup()
+
+    def _run(self, program: str, *arguments: str) -> None:
+        subprocess.run(
+            [program, "-D", f"{self._folder.name}/data", *arguments],
+            user=self._user,
+            cwd=self._folder.name,
+            check=True,
+            stdout=subprocess.DEVNULL,
+            stdin=subprocess.DEVNULL,
+        )
+
+
+@pytest.fixture(scope="session")
+def own_postgres() -> Iterator[PostgresServer]:
+    """For tests that stop it."""
+    if shutil.which("initdb") is None or shutil.which("pg_ctl") is None:
+        missing("PostgreSQL")
+    server = PostgresServer()
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def postgres_url(request: pytest.FixtureRequest) -> str:
+    """A real PostgreSQL: every test works in a schema of its own."""
+    if given := os.environ.get("SLUICE_TEST_POSTGRES"):
+        return given
+    server: PostgresServer = request.getfixturevalue("own_postgres")
+    return server.url

@@ -1,6 +1,7 @@
 """What every store of chats promises. A new store joins with one more fixture parameter."""
 
 import asyncio
+import secrets
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -13,20 +14,34 @@ from hypothesis import strategies as st
 from application.ports import Accepted, ConversationPort
 from domain.chat import Chat, Job, Message, new_id
 from domain.errors import Conflict, NotFound
+from infrastructure.conversations.postgres import PostgresConversations
 from infrastructure.conversations.sqlite import SqliteConversations
+from infrastructure.postgres import database as postgres
 from infrastructure.sqlite.database import Database
 
 START = datetime(2026, 11, 1, 12, tzinfo=UTC)
 
 
-@pytest.fixture(params=["sqlite", "sqlite in memory"])
+@pytest.fixture(params=["sqlite", "sqlite in memory", "postgres"])
 async def conversations(
     request: pytest.FixtureRequest, tmp_path: Path
 ) -> AsyncIterator[ConversationPort]:
+    if request.param == "postgres":
+        url = request.getfixturevalue("postgres_url")
+        shared = postgres.Database(url, schema=f"test_{secrets.token_hex(8)}")
+        await shared.open()
+        yield PostgresConversations(shared)
+        await shared.run(drop)
+        await shared.aclose()
+        return
     database = Database(tmp_path / "a.db" if request.param == "sqlite" else ":memory:")
     await database.open()
     yield SqliteConversations(database)
     await database.aclose()
+
+
+async def drop(db: postgres.Connection) -> None:
+    await db.execute("DO $$BEGIN EXECUTE format('DROP SCHEMA %I CASCADE', current_schema); END$$")
 
 
 def chat(chat_id: str = "c", user: str = "u", *, title: str | None = "t", age: int = 0) -> Chat:
@@ -245,7 +260,8 @@ async def test_a_key_is_bound_for_a_day(
     first, second = accepted(), accepted()
     await conversations.claim("u", "k", "f", first)
     tomorrow = datetime.now(UTC) + timedelta(hours=23)
-    monkeypatch.setattr("infrastructure.conversations.sqlite.now", lambda: tomorrow)
+    for store in ("sqlite", "postgres"):
+        monkeypatch.setattr(f"infrastructure.conversations.{store}.now", lambda: tomorrow)
     assert await conversations.claim("u", "k", "f", second) == first
     tomorrow += timedelta(hours=2)
     assert await conversations.claim("u", "k", "g", second) == second

@@ -1,0 +1,1 @@
+"""The one PostgreSQL database that the processes of a distributed service share."""

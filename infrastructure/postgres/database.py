@@ -1,0 +1,109 @@
+"""A pool of connections that may be down now and back later, and the schema's migrations."""
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+from psycopg import AsyncConnection, InterfaceError, OperationalError, sql
+from psycopg_pool import AsyncConnectionPool
+
+from domain.errors import Unavailable, trace
+from infrastructure.postgres.schema import STEPS
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+Connection = AsyncConnection[tuple[Any, ...]]
+Work = Callable[[Connection], Awaitable[T]]
+
+_PATIENCE = 3
+"""Seconds for a connection, and again for the work: a database that hangs is down."""
+_PAUSE = 0.5
+"""Seconds between two tries while the database is down."""
+_LOCK = 0x534C4943
+"""Of the migrations: one process at a time."""
+
+
+class Database:
+    """`schema` is made if need be, with everything in it."""
+
+    def __init__(self, url: str, *, schema: str = "sluice") -> None:
+        self._schema = schema
+        self._pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
+            url,
+            # Connected on demand only, so that the next request finds what is up again.
+            min_size=0,
+            max_size=10,
+            timeout=_PATIENCE,
+            reconnect_timeout=1,
+            check=AsyncConnectionPool.check_connection,
+            kwargs={
+                "autocommit": True,
+                "connect_timeout": _PATIENCE,
+                "options": f"-c search_path={schema}",
+            },
+            open=False,
+        )
+        self._migrated = False
+        self._migrating = asyncio.Lock()
+        self._closed = False
+
+    async def open(self) -> None:
+        """The database may be down: it is waited for where it is needed."""
+        await self._pool.open()
+
+    async def aclose(self) -> None:
+        self._closed = True
+        await self._pool.close()
+
+    async def run(self, work: Work[T]) -> T:
+        """Runs `work` as one transaction."""
+        async with self._connected() as connection:
+            if not self._migrated:
+                await self._migrate(connection)
+            async with connection.transaction():
+                return await work(connection)
+
+    async def persist(self, work: Work[T]) -> T:
+        """Like `run`, but outlasts an outage: raises Unavailable only once closed."""
+        while True:
+            try:
+                return await self.run(work)
+            except Unavailable as error:
+                if self._closed:
+                    raise
+                logger.error("what was said cannot be kept yet: %s", trace(error))
+                await asyncio.sleep(_PAUSE)
+
+    async def check(self) -> None:
+        """Raises Unavailable, saying why."""
+        await self.run(lambda connection: connection.execute("SELECT 1"))
+
+    @asynccontextmanager
+    async def _connected(self) -> AsyncGenerator[Connection, None]:
+        try:
+            async with asyncio.timeout(2 * _PATIENCE), self._pool.connection() as connection:
+                yield connection
+        except (OperationalError, InterfaceError, TimeoutError) as error:
+            raise Unavailable("PostgreSQL cannot be reached") from error
+
+    async def _migrate(self, connection: Connection) -> None:
+        schema = sql.Identifier(self._schema)
+        async with self._migrating, connection.transaction():
+            await connection.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
+            await connection.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(schema))
+            await connection.execute(
+                "CREATE TABLE IF NOT EXISTS schema_version (version integer NOT NULL)"
+            )
+            found = await connection.execute("SELECT version FROM schema_version")
+            row = await found.fetchone()
+            version = row[0] if row else 0
+            if row is None:
+                await connection.execute("INSERT INTO schema_version VALUES (0)")
+            for step in STEPS[version:]:
+                await connection.execute(step.encode())
+            if version < len(STEPS):
+                await connection.execute("UPDATE schema_version SET version = %s", [len(STEPS)])
+        self._migrated = True

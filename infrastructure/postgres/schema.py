@@ -1,0 +1,50 @@
+"""The tables, as steps from nothing to the newest version. Steps are only ever added.
+
+Every text that comes from outside is `bytea`, in UTF-8: PostgreSQL's text refuses NUL, which
+an answer may hold, and no escaping has to be undone by whoever reads the tables
+(`convert_from(content, 'UTF8')`). A chat's id belongs to its user: two users may use the same.
+"""
+
+STEPS: tuple[str, ...] = (
+    """
+    CREATE TABLE chats (
+        key bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+        user_id bytea NOT NULL,
+        id bytea NOT NULL,
+        title bytea,
+        created_at timestamptz NOT NULL,
+        UNIQUE (user_id, id));
+    CREATE INDEX chats_by_age ON chats (user_id, created_at, id);
+
+    -- A turn is a question with its answers: a retried question has several jobs.
+    CREATE TABLE messages (
+        key bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+        chat bigint NOT NULL REFERENCES chats ON DELETE CASCADE,
+        turn integer NOT NULL,
+        id text NOT NULL,
+        role text NOT NULL,
+        content bytea NOT NULL,
+        job_id text NOT NULL,
+        status text NOT NULL,
+        created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+        UNIQUE (job_id, role));
+    CREATE INDEX messages_of_chat ON messages (chat, turn, key);
+
+    CREATE TABLE turns (
+        job_id text PRIMARY KEY,
+        chat bigint NOT NULL REFERENCES chats ON DELETE CASCADE,
+        turn integer NOT NULL);
+    CREATE INDEX turns_of_chat ON turns (chat);
+
+    CREATE TABLE claims (
+        user_id bytea NOT NULL,
+        key bytea NOT NULL,
+        fingerprint text NOT NULL,
+        job_id text NOT NULL,
+        chat_id bytea NOT NULL,
+        path text NOT NULL,
+        created_at timestamptz NOT NULL,
+        PRIMARY KEY (user_id, key));
+    CREATE INDEX claims_by_age ON claims (created_at);
+    """,
+)

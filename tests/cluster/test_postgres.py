@@ -1,0 +1,84 @@
+"""Chats while PostgreSQL is away, and its tables from nothing."""
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator
+
+import pytest
+
+from domain.chat import Chat, now
+from domain.errors import Unavailable
+from infrastructure.conversations.postgres import PostgresConversations
+from infrastructure.postgres.database import Database
+from tests.doubles import a_job
+from tests.services import PostgresServer, free_port
+
+CHAT = Chat("chat", "ann", None, now())
+
+
+@pytest.fixture
+async def database(own_postgres: PostgresServer) -> AsyncIterator[Database]:
+    database = Database(own_postgres.url, schema=f"test_{secrets.token_hex(8)}")
+    await database.open()
+    yield database
+    await database.aclose()
+
+
+async def test_what_is_down_is_unavailable_and_what_is_up_again_is_found(
+    own_postgres: PostgresServer, database: Database
+) -> None:
+    conversations = PostgresConversations(database)
+    await conversations.open(CHAT)
+    own_postgres.stop()
+    try:
+        with pytest.raises(Unavailable, match="PostgreSQL cannot be reached"):
+            await database.check()
+        with pytest.raises(Unavailable):
+            await conversations.chat("ann", "chat")
+    finally:
+        own_postgres.start()
+    assert await conversations.chat("ann", "chat") == CHAT
+    await database.check()
+
+
+async def test_an_answer_waits_for_the_database(
+    own_postgres: PostgresServer, database: Database
+) -> None:
+    conversations = PostgresConversations(database)
+    job = a_job()
+    await conversations.open(CHAT)
+    await conversations.asked(job)
+    own_postgres.stop()
+    try:
+        answering = asyncio.create_task(conversations.answered(job, "because", "completed"))
+        with pytest.raises(Unavailable):
+            await database.check()
+    finally:
+        own_postgres.start()
+    await answering
+    question, answer = await conversations.messages("ann", "chat")
+    assert (question.content, answer.content) == (job.message, "because")
+
+
+async def test_a_database_that_is_down_at_start_delays_nothing() -> None:
+    database = Database(f"postgresql://nobody@127.0.0.1:{free_port()}/none")
+    async with asyncio.timeout(5):
+        await database.open()
+        with pytest.raises(Unavailable):
+            await database.check()
+        await database.aclose()
+        with pytest.raises(Unavailable):
+            await PostgresConversations(database).answered(a_job(), "because", "completed")
+
+
+async def test_many_processes_make_the_tables_once(own_postgres: PostgresServer) -> None:
+    schema = f"test_{secrets.token_hex(8)}"
+    processes = [Database(own_postgres.url, schema=schema) for _ in range(5)]
+    for process in processes:
+        await process.open()
+    await asyncio.gather(*(process.check() for process in processes))
+    conversations = [PostgresConversations(process) for process in processes]
+    await conversations[0].open(CHAT)
+    assert await conversations[1].chat("ann", "chat") == CHAT
+    for process in processes:
+        await process.aclose()
