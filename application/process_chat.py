@@ -98,22 +98,20 @@ class ProcessChat:
             async with asyncio.timeout(self._deadline):
                 return await self._relay(job, said)
         except ChatError as error:
-            logger.info("job %s failed: %s, %s", job.id, error.code, trace(error))
-            return Failed.of(error, job.request_id)
-        except TimeoutError:
-            return Failed.of(DeadlineExceeded(), job.request_id)
-        except asyncio.CancelledError:
+            return _failed(job, error, error)
+        except TimeoutError as error:
+            return _failed(job, DeadlineExceeded(), error)
+        except asyncio.CancelledError as error:
             if reason := stop():
                 return Cancelled(reason)
             if (task := asyncio.current_task()) and task.cancelling():
                 raise
             # Nobody cancelled this run: something inside the pipeline was, and took it along.
-            return Failed.of(PipelineError(), job.request_id)
+            return _failed(job, PipelineError(), error)
         except (Superseded, NotFound):
             raise
         except Exception as error:  # noqa: BLE001 - the one catch-all
-            logger.error("job %s crashed: %s", job.id, trace(error))
-            return Failed.of(Internal(), job.request_id)
+            return _failed(job, Internal(), error)
 
     async def _relay(self, job: Job, said: _Said) -> Done:
         publish = said.notifier.publish
@@ -193,6 +191,14 @@ def history(messages: Sequence[Message], job: Job) -> list[Turn]:
             turns.pop()
         turns.append(Turn(message.role, message.content))
     return turns
+
+
+def _failed(job: Job, error: ChatError, cause: BaseException) -> Failed:
+    """What the user is told, by the request's id; the log has the rest under the same id."""
+    level = logging.ERROR if error.code == Internal.code else logging.WARNING
+    told = (job.id, error.code, job.request_id, trace(cause))
+    logger.log(level, "job %s failed: %s, request %s: %s", *told)
+    return Failed.of(error, job.request_id)
 
 
 def _bytes(text: str) -> int:

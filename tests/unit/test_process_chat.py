@@ -206,7 +206,7 @@ async def test_a_cancel_at_the_moment_of_finishing_leaves_one_end(bench: Bench) 
         await go_on.wait()
         await answered(*given)
 
-    bench.conversations.answered = slow  # type: ignore[method-assign]
+    bench.conversations.answered = slow  # type: ignore[method-assign, assignment]
     task = asyncio.create_task(bench.process(DONE)(bench.job, lambda: "user" if writing.is_set() else None))
     await writing.wait()
     task.cancel()
