@@ -5,10 +5,13 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/pip --disable-pip-version-check --quiet
 
-.PHONY: run test lint types unit e2e chaos bench bench-steps wheel lock clean
+.PHONY: run cluster test lint types unit e2e chaos bench bench-steps wheel lock clean
 
 run: $(VENV)/installed            ## serve at http://127.0.0.1:8000; without a key the offline model answers
 	$(BIN)/sluice serve
+
+cluster: $(VENV)/installed        ## two gateways, two workers, Redis and PostgreSQL on this machine, until Ctrl-C
+	@BIN=$(BIN) exec scripts/cluster.sh
 
 test: $(VENV)/developed           ## everything that is checked: style, types, layers, tests
 	$(BIN)/python -m compileall -q domain application infrastructure interfaces
