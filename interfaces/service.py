@@ -1,5 +1,6 @@
 """The embedded service: one process that serves, runs jobs and keeps them."""
 
+import asyncio
 import logging
 import socket
 from collections.abc import Mapping
@@ -126,6 +127,7 @@ class Service:
             ("open_streams", "Event streams open now"): lambda: streams.open,
             ("jobs_running", "Jobs running now"): lambda: queue.running,
             ("jobs_queued", "Jobs waiting for a place"): lambda: queue.queued,
+            ("tasks", "Tasks of the event loop"): lambda: len(asyncio.all_tasks()),
         }
 
     def _counters(self) -> Mapping[tuple[str, str], Reading]:
