@@ -210,15 +210,10 @@ async def hung(live: Live, count: int) -> list[str]:
 
 async def settled(live: Live, before: int) -> None:
     """No more descriptors than before, but for connections that wait for another request."""
+    service, model = live.service, live.model
     async with asyncio.timeout(10):
-        while live.service.descriptors() > before + idle(live):
+        while service.descriptors() > before + service.connections + model.connections:
             await asyncio.sleep(0.05)
-
-
-def idle(live: Live) -> int:
-    """Our own client's connections, and the upstream's."""
-    pool: Any = live.service.client._transport
-    return len(pool._pool.connections) + live.model.connections
 
 
 async def test_an_upstream_that_refuses_connections_ends_in_its_error(start: Start) -> None:

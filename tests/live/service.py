@@ -117,6 +117,12 @@ class Service:
             while any(map((await self.metrics()).__getitem__, names)):
                 await asyncio.sleep(0.02)
 
+    @property
+    def connections(self) -> int:
+        """Those of `client`, which wait for another request."""
+        pool: Any = self.client._transport
+        return len(pool._pool.connections)
+
     def descriptors(self) -> int:
         return len(os.listdir(f"/proc/{self.pid}/fd"))  # noqa: PTH208
 
