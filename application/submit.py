@@ -1,8 +1,10 @@
 """Taking a question: the path is decided here, once, and nothing is half-accepted."""
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
+from weakref import WeakValueDictionary
 
 from application.follow import owned
 from application.orphans import Orphans
@@ -49,12 +51,21 @@ class SubmitMessage:
     ) -> None:
         self._conversations, self._log, self._queue = conversations, log, queue
         self._flag, self._orphans = flag, orphans
+        self._keys: WeakValueDictionary[tuple[UserId, str], asyncio.Lock] = WeakValueDictionary()
 
     async def __call__(self, new: NewMessage) -> Accepted:
         """The job's first event is in the log when this returns.
 
         Raises NotFound, Conflict, Busy and Unavailable; then there is no job.
         """
+        if new.idempotency_key is None:
+            return await self._submit(new)
+        # One after the other: a refusal gives the key back, and not from under an equal request.
+        key = self._keys.setdefault((new.user, new.idempotency_key), asyncio.Lock())
+        async with key:
+            return await self._submit(new)
+
+    async def _submit(self, new: NewMessage) -> Accepted:
         if new.chat_id is not None and not new.session:
             await self._conversations.chat(new.user, new.chat_id)
         if new.retry_of is not None:
@@ -82,7 +93,7 @@ class SubmitMessage:
 
     async def _take(self, job: Job, new: NewMessage) -> None:
         """Every step may be repeated: equal requests that race take the same job."""
-        if new.idempotency_key is not None and await self._exists(job.id):
+        if new.idempotency_key is not None and await self._exists(job):
             return
         try:
             await self._queue.submit(job, lambda: self._record(job, new))
@@ -112,9 +123,17 @@ class SubmitMessage:
             metadata=new.metadata or job.metadata,
         )
 
-    async def _exists(self, job_id: JobId) -> bool:
+    async def _exists(self, job: Job) -> bool:
         try:
-            await self._log.job(job_id)
+            await self._log.job(job.id)
+        except NotFound:
+            return await self._answered(job)
+        return True
+
+    async def _answered(self, job: Job) -> bool:
+        """A key outlives its job's log: then the chat has the answer."""
+        try:
+            messages = await self._conversations.messages(job.user, job.chat_id)
         except NotFound:
             return False
-        return True
+        return any(kept.role == "assistant" and kept.job_id == job.id for kept in messages)

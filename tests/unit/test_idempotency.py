@@ -1,0 +1,134 @@
+"""One key is one job: raced, refused, left or repeated."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
+
+import pytest
+
+from domain.chat import Job
+from domain.errors import Busy, Conflict, Unavailable
+from domain.events import Done, Token
+from tests.queue_bench import until
+from tests.use_cases import ONE_AND_ONE, use_cases, waiting
+
+pytestmark = pytest.mark.usefixtures("no_task_left")
+
+DONE = Done("A2", "")
+Submit = Callable[[Job, Callable[[], Awaitable[None]]], Coroutine[Any, Any, None]]
+
+
+async def test_ten_equal_submits_with_one_key_make_one_job() -> None:
+    async with use_cases(waiting()) as house:
+        ten = await asyncio.gather(*(house.ask(idempotency_key="key") for _ in range(10)))
+        assert len(set(ten)) == 1
+        assert await house.unfinished() == [ten[0].job_id]
+        assert await house.said(ten[0].chat_id) == [("user", "Why?", "completed")]
+
+
+async def test_an_equal_submit_after_the_job_is_over_gives_the_same_job_back() -> None:
+    async with use_cases(DONE) as house:
+        first = await house.ask(idempotency_key="key")
+        await house.read(first.job_id)
+        assert await house.ask(idempotency_key="key") == first
+        assert len(house.pipeline.asked) == 1
+
+
+async def test_a_key_outlives_its_jobs_log_and_the_model_is_not_asked_again() -> None:
+    async with use_cases(Token("a", "x"), Done("A2", "a")) as house:
+        first = await house.ask(idempotency_key="key")
+        await house.read(first.job_id)
+        await house.log.delete(first.chat_id)  # as its retention would
+        assert await house.ask(idempotency_key="key") == first
+        assert await house.unfinished() == []
+        assert len(house.pipeline.asked) == 1
+
+
+async def test_a_key_used_for_another_question_is_a_conflict() -> None:
+    async with use_cases(waiting()) as house:
+        first = await house.ask("Why?", idempotency_key="key")
+        others: list[dict[str, Any]] = [
+            {"message": "How?"},
+            {"model": "m"},
+            {"metadata": {"a": 1}},
+            {"chat_id": first.chat_id},
+            {"chat_id": "s", "session": True},
+        ]
+        for other in others:
+            with pytest.raises(Conflict):
+                await house.ask(**{"message": "Why?", "idempotency_key": "key", **other})
+        assert await house.unfinished() == [first.job_id]
+
+
+async def test_a_key_belongs_to_its_user() -> None:
+    async with use_cases(waiting()) as house:
+        ann, bob = [await house.ask(user=user, idempotency_key="key") for user in ("ann", "bob")]
+        assert ann.job_id != bob.job_id
+
+
+async def test_a_refused_question_gives_its_key_back() -> None:
+    async with use_cases(waiting(), bounds=ONE_AND_ONE) as house:
+        taken = [await house.ask() for _ in range(2)]
+        with pytest.raises(Busy):
+            await house.ask("Why?", idempotency_key="key")
+        await house.cancel("ann", taken[1].job_id)
+        await house.read(taken[1].job_id)
+        assert await house.ask("Another", idempotency_key="key") not in taken
+
+
+async def test_of_equal_submits_of_which_one_finds_no_room_the_key_stays_with_the_job() -> None:
+    """Who was told to wait and asks again must find the job that an equal request made."""
+    async with use_cases(waiting()) as house:
+        submit = house.queue.submit
+        house.queue.submit = first_refused(submit)  # type: ignore[method-assign, assignment]
+        ten = [house.ask(idempotency_key="key") for _ in range(10)]
+        answers = await asyncio.gather(*ten, return_exceptions=True)
+        assert sum(isinstance(answer, Busy) for answer in answers) == 1
+        house.queue.submit = submit  # type: ignore[method-assign]
+        again = await house.ask(idempotency_key="key")
+        assert await house.unfinished() == [again.job_id]
+
+
+def first_refused(submit: Submit) -> Submit:
+    """Room is found between the first and the second who ask for it."""
+    calls: list[Job] = []
+
+    async def submit_or_refuse(job: Job, record: Callable[[], Awaitable[None]]) -> None:
+        calls.append(job)
+        if len(calls) == 1:
+            raise Busy("the service is busy", per_user=False)
+        await submit(job, record)
+
+    return submit_or_refuse
+
+
+async def test_a_store_that_fails_leaves_no_job_and_gives_the_key_back() -> None:
+    async with use_cases(waiting()) as house:
+        create = house.log.create
+
+        async def fails(*_: object) -> None:
+            raise Unavailable("the store is down")
+
+        house.log.create = fails  # type: ignore[method-assign, assignment]
+        with pytest.raises(Unavailable):
+            await house.ask("Why?", idempotency_key="key")
+        house.log.create = create  # type: ignore[method-assign]
+        assert (house.queue.running, house.queue.queued) == (0, 0)
+        accepted = await house.ask("How?", idempotency_key="key")
+        assert await house.unfinished() == [accepted.job_id]
+
+
+async def test_a_client_that_leaves_while_it_is_served_keeps_its_job_under_its_key() -> None:
+    async with use_cases(waiting()) as house:
+        client = asyncio.create_task(house.ask(idempotency_key="key"))
+        await until(lambda: house.queue.queued)
+        client.cancel()
+        await asyncio.wait([client])
+        again = await house.ask(idempotency_key="key")
+        assert await house.unfinished() == [again.job_id]
+
+
+async def test_the_same_question_under_another_request_id_is_the_same_request() -> None:
+    async with use_cases(waiting()) as house:
+        first = await house.ask(idempotency_key="key", request_id="one", sticky="ann")
+        assert await house.ask(idempotency_key="key", request_id="two") == first

@@ -1,0 +1,105 @@
+"""The use cases over a memory log, chats in memory and the queue of this process."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from application.chats import DeleteChat, ShowChat
+from application.follow import FollowJob
+from application.jobs import CancelJob, ShowJob
+from application.orphans import Orphans
+from application.ports import Accepted
+from application.process_chat import QUEUED, ProcessChat
+from application.submit import NewMessage, SubmitMessage
+from application.tally import Tally
+from domain.chat import Chat, Job, now
+from domain.events import Cursor, Event, Recorded
+from infrastructure.conversations.sqlite import SqliteConversations
+from infrastructure.event_log.memory import MemoryEventLog
+from infrastructure.jobs.inline import Bounds, InlineJobQueue
+from infrastructure.sqlite.database import Database
+from tests.doubles import FixedFlag, MockPipeline, a_job
+
+ONE_AND_ONE = Bounds(running=1, queued=1)
+
+
+def waiting() -> asyncio.Event:
+    """A pipeline that plays this waits for ever."""
+    return asyncio.Event()
+
+
+@dataclass(eq=False)
+class UseCases:
+    """`pipeline` is what every job runs."""
+
+    conversations: SqliteConversations
+    bounds: Bounds
+    pipeline: MockPipeline
+    streams: int | None
+    log: MemoryEventLog = field(default_factory=MemoryEventLog)
+    flag: FixedFlag = field(default_factory=FixedFlag)
+    tally: Tally = field(default_factory=Tally)
+
+    def __post_init__(self) -> None:
+        process = ProcessChat(self.pipeline, self.log, self.conversations, self.tally)
+        self.queue = InlineJobQueue(process, self.bounds)
+        orphans = Orphans(self.queue, self.log)
+        parts = self.conversations, self.log, self.queue
+        self.submit = SubmitMessage(*parts, self.flag, orphans)
+        self.delete_chat = DeleteChat(*parts)
+        self.show_chat = ShowChat(self.conversations, self.log)
+        self.show_job, self.cancel = ShowJob(self.log), CancelJob(self.log, self.queue)
+        self.follow = FollowJob(self.log, orphans, self.tally, streams=self.streams)
+
+    async def ask(self, message: str | None = "Why?", **fields: Any) -> Accepted:
+        given = {"user": "ann", "request_id": "request", "message": message}
+        return await self.submit(NewMessage(**given | fields))
+
+    async def a_chat(self, chat_id: str = "chat", user: str = "ann") -> Chat:
+        return await self.conversations.open(Chat(chat_id, user, None, now()))
+
+    async def a_log(self, *events: Event, job: Job | None = None) -> Job:
+        """A job with its question, and what was told of it; nothing runs it."""
+        job = job or a_job()
+        await self.a_chat(job.chat_id, job.user)
+        await self.conversations.asked(job)
+        await self.log.create(job, QUEUED)
+        if events:
+            await (await self.log.begin(job.id)).publish(*events)
+        return job
+
+    async def read(self, job: str, user: str = "ann", after: Cursor | None = None) -> list[Event]:
+        """The whole stream, which ends by itself."""
+        return [one.event for one in await self.records(job, user, after)]
+
+    async def records(
+        self, job: str, user: str = "ann", after: Cursor | None = None
+    ) -> list[Recorded]:
+        batches = await self.follow(user, job, after=after)
+        return [one async for batch in batches for one in batch]
+
+    async def unfinished(self) -> list[str]:
+        return [job.id for job in await self.log.unfinished()]
+
+    async def said(self, chat_id: str = "chat", user: str = "ann") -> list[tuple[str, str, str]]:
+        messages = await self.conversations.messages(user, chat_id)
+        return [(message.role, message.content, message.status) for message in messages]
+
+
+@asynccontextmanager
+async def use_cases(
+    *plays: Any, bounds: Bounds | None = None, streams: int | None = None
+) -> AsyncIterator[UseCases]:
+    """Whatever still runs at the end is cancelled."""
+    database = Database(":memory:")
+    await database.open()
+    house = UseCases(
+        SqliteConversations(database), bounds or Bounds(), MockPipeline(*plays), streams
+    )
+    try:
+        yield house
+    finally:
+        await house.queue.drain(grace=0)
+        await database.aclose()
