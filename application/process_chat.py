@@ -78,11 +78,11 @@ class ProcessChat:
     async def __call__(self, job: Job, stop: Stop = lambda: None) -> None:
         """Returns when the log has ended, also after a cancellation that `stop` explains.
 
-        When `stop` says None, a cancelled run writes nothing and raises CancelledError: the
+        When `stop` says None, a cancelled run writes no end and raises CancelledError: the
         next attempt goes on.
         """
         try:
-            notifier, cancelled = await _to_its_end(self._log.begin(job.id))
+            notifier, cancelled = await _to_its_end(self._begin(job))
             if cancelled and stop() is None:
                 raise cancelled
             said = _Said(notifier)
@@ -90,6 +90,13 @@ class ProcessChat:
             await _to_its_end(self._end(job, said, end))
         except (Superseded, NotFound):
             logger.info("job %s is not this run's any more", job.id)
+
+    async def _begin(self, job: Job) -> NotifierPort:
+        """Whatever an attempt goes on to say, also if it is only its end, begins with its reset."""
+        notifier = await self._log.begin(job.id)
+        if notifier.attempt > 1:
+            await notifier.publish(Reset("new_attempt"), QUEUED)
+        return notifier
 
     async def _run(self, job: Job, said: _Said, stop: Stop) -> Terminal:
         if reason := stop():
@@ -115,10 +122,8 @@ class ProcessChat:
 
     async def _relay(self, job: Job, said: _Said) -> Done:
         publish = said.notifier.publish
-        if said.notifier.attempt > 1:
-            await publish(Reset("new_attempt"), QUEUED)
-            if said.notifier.attempt > MAX_ATTEMPTS:
-                raise WorkerLost
+        if said.notifier.attempt > MAX_ATTEMPTS:
+            raise WorkerLost
         question = Question(job, await self._history(job))
         async with aclosing(self._pipeline.run(question)) as events:
             async for event in events:

@@ -196,6 +196,14 @@ async def test_a_third_attempt_is_a_lost_worker(bench: Bench) -> None:
     assert await bench.told() == [Reset("new_attempt"), QUEUED, failed(WorkerLost)]
 
 
+async def test_an_attempt_that_is_cancelled_before_it_says_anything_begins_with_its_reset(
+    bench: Bench,
+) -> None:
+    await bench.log.begin(bench.job.id)
+    await bench.process(DONE)(bench.job, lambda: "user")
+    assert await bench.told() == [Reset("new_attempt"), QUEUED, Cancelled("user")]
+
+
 async def test_a_cancel_at_the_moment_of_finishing_leaves_one_end(bench: Bench) -> None:
     """The end is being written when the cancel comes: it is shielded, and it stands."""
     writing, go_on = asyncio.Event(), asyncio.Event()
