@@ -27,7 +27,8 @@ from infrastructure.conversations.sqlite import SqliteConversations
 from infrastructure.event_log.memory import MemoryEventLog
 from infrastructure.event_log.sqlite import SqliteEventLog
 from infrastructure.flags.rollout import OpenFeatureFlag
-from infrastructure.jobs.inline import Bounds, InlineJobQueue
+from infrastructure.jobs.inline import InlineJobQueue
+from infrastructure.jobs.shared import Bounds
 from infrastructure.llm.langchain_adapter import LangChainLLMAdapter
 from infrastructure.llm.langchain_runnable_wrapper import LangChainOpenAIRunnable
 from infrastructure.llm.openai_client import OpenAILLMClient

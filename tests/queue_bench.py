@@ -5,7 +5,8 @@ from collections.abc import Awaitable, Callable
 
 from application.ports import Stop
 from domain.chat import Job
-from infrastructure.jobs.inline import Bounds, InlineJobQueue
+from infrastructure.jobs.inline import InlineJobQueue
+from infrastructure.jobs.shared import Bounds
 
 
 class RecordingRuns:

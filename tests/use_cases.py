@@ -18,7 +18,8 @@ from domain.chat import Chat, Job, now
 from domain.events import Cursor, Event, Recorded
 from infrastructure.conversations.sqlite import SqliteConversations
 from infrastructure.event_log.memory import MemoryEventLog
-from infrastructure.jobs.inline import Bounds, InlineJobQueue
+from infrastructure.jobs.inline import InlineJobQueue
+from infrastructure.jobs.shared import Bounds
 from infrastructure.sqlite.database import Database
 from tests.doubles import FixedFlag, MockPipeline, a_job
 

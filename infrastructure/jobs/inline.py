@@ -6,28 +6,13 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Literal
 
-from application.ports import Stop
 from domain.chat import Job, JobId
 from domain.errors import Busy, Conflict, Unavailable, trace
 from domain.events import CancelReason
+from infrastructure.jobs.shared import Bounds, Run, WhenBusy, stop
 
 logger = logging.getLogger(__name__)
-
-Run = Callable[[Job, Stop], Awaitable[None]]
-WhenBusy = Literal["enqueue", "reject", "interrupt"]
-
-
-@dataclass(frozen=True, slots=True)
-class Bounds:
-    """`user_*` of None: users have no bounds of their own."""
-
-    running: int = 64
-    queued: int = 1000
-    user_running: int | None = 3
-    user_queued: int | None = 10
-
 
 @dataclass(slots=True, eq=False)
 class _Place:
@@ -110,7 +95,7 @@ class InlineJobQueue:
             if not self._durable:
                 self._cancel(place.job.id, "shutdown")
             elif place.task is not None:
-                _stop(place.task)
+                stop(place.task)
         await self._wait(5)
 
     async def _wait(self, seconds: float) -> None:
@@ -125,7 +110,7 @@ class InlineJobQueue:
         if (place := self._places.get(job_id)) and place.why is None:
             place.why = reason
             if place.task is not None:
-                _stop(place.task)
+                stop(place.task)
             elif place.recorded:
                 self._start(place)  # only to write its end: no bound counts for that
 
@@ -205,11 +190,6 @@ class InlineJobQueue:
             _take(self._chats, place.job.chat_id)
         place.over.set()
         self._next()
-
-
-def _stop(task: asyncio.Task[None]) -> None:
-    """Behind its first step: a task cancelled before it would do nothing, not even its end."""
-    asyncio.get_running_loop().call_soon(task.cancel)
 
 
 def _take(counter: Counter[str], key: str) -> None:

@@ -25,7 +25,8 @@ from domain.chat import Job, JobId
 from domain.events import Cursor, Done, Recorded, StageCompleted, StageStarted, Token
 from infrastructure.conversations.sqlite import SqliteConversations
 from infrastructure.event_log.memory import MemoryEventLog
-from infrastructure.jobs.inline import Bounds, InlineJobQueue
+from infrastructure.jobs.inline import InlineJobQueue
+from infrastructure.jobs.shared import Bounds
 from infrastructure.sqlite.database import Database
 from interfaces.http.app import create_app
 from interfaces.http.connection import connections

@@ -8,7 +8,7 @@ import pytest
 
 from domain.errors import Unavailable
 from domain.events import Done, StageStarted, Token, Usage
-from infrastructure.jobs.inline import Bounds
+from infrastructure.jobs.shared import Bounds
 from tests.http.house import DONE, House, frames, serving, until
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from domain.events import Done, Token
-from infrastructure.jobs.inline import Bounds
+from infrastructure.jobs.shared import Bounds
 from tests.http.house import DONE, House, serving, text, until
 
 ODD = (

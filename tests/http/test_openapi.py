@@ -13,7 +13,7 @@ from schemathesis.config import GenerationConfig, ProjectConfig, ProjectsConfig,
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from domain.events import Done, Token
-from infrastructure.jobs.inline import Bounds
+from infrastructure.jobs.shared import Bounds
 from tests.http.house import House, serving
 
 EXAMPLES = 8

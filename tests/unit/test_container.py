@@ -23,7 +23,7 @@ from infrastructure.container import (
 )
 from infrastructure.event_log.memory import MemoryEventLog
 from infrastructure.event_log.sqlite import SqliteEventLog
-from infrastructure.jobs.inline import Bounds
+from infrastructure.jobs.shared import Bounds
 from infrastructure.llm.langchain_adapter import LangChainLLMAdapter
 from infrastructure.llm.openai_client import OpenAILLMClient
 from infrastructure.pipeline.stage_path import StagePath

@@ -6,7 +6,7 @@ import pytest
 
 from domain.chat import Job
 from domain.errors import Busy, Conflict
-from infrastructure.jobs.inline import Bounds
+from infrastructure.jobs.shared import Bounds
 from tests.doubles import a_job
 from tests.queue_bench import Benches, until
 

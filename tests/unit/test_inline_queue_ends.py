@@ -7,7 +7,8 @@ import pytest
 from application.ports import Stop
 from domain.chat import Job
 from domain.errors import Unavailable
-from infrastructure.jobs.inline import Bounds, InlineJobQueue
+from infrastructure.jobs.inline import InlineJobQueue
+from infrastructure.jobs.shared import Bounds
 from tests.doubles import a_job
 from tests.queue_bench import Benches, recorded, until
 

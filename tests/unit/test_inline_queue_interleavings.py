@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from domain.chat import Job
 from domain.errors import Busy, Unavailable
-from infrastructure.jobs.inline import Bounds, InlineJobQueue
+from infrastructure.jobs.inline import InlineJobQueue
+from infrastructure.jobs.shared import Bounds
 from tests.doubles import a_job
 from tests.queue_bench import RecordingRuns
 

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from domain.errors import Unavailable
-from infrastructure.jobs.inline import Bounds
+from infrastructure.jobs.shared import Bounds
 from tests.doubles import a_job
 from tests.queue_bench import Benches, until
 
