@@ -1,0 +1,92 @@
+"""A short run with a fixed seed, and a judge that is judged: it must refuse what was doctored."""
+
+import copy
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.chaos.embedded import run
+from tests.chaos.judge import Verdict, judge
+from tests.chaos.record import Line, lines
+
+SECONDS = 60 if os.environ.get("CI") == "true" else 15
+
+
+@pytest.fixture(scope="module")
+async def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return await run(tmp_path_factory.mktemp("chaos"), 1, SECONDS, print)
+
+
+@pytest.mark.timeout(SECONDS + 240)
+async def test_every_job_is_exact_whatever_happens_to_it(recorded: Path) -> None:
+    verdict = judge(recorded)
+    assert verdict.faults == [], verdict.text()
+    assert verdict.counts["jobs"] > SECONDS
+    assert verdict.counts["cuts"] > 0
+    assert set(verdict.ends) == {"done", "error", "cancelled"}
+
+
+def _swapped(visit: Line) -> None:
+    frames = visit["frames"]
+    frames[-3], frames[-2] = frames[-2], frames[-3]
+
+
+def _of_another_job(visit: Line) -> None:
+    token = next(frame for frame in visit["frames"] if frame[0] == "token")
+    token[2]["content"] = "[0.0] " + token[2]["content"]
+
+
+def _resumed_too_early(visit: Line) -> None:
+    visit["frames"] += copy.deepcopy(visit["frames"][-1:])
+
+
+def _other_end(visit: Line) -> None:
+    visit["frames"][-1] = ["cancelled", visit["frames"][-1][1], {"reason": "user"}]
+
+
+DOCTORED: dict[str, Callable[[Line], Any]] = {
+    "an event is missing": lambda visit: visit["frames"].pop(-2),
+    "a token is missing": lambda visit: visit["frames"].remove(
+        next(frame for frame in visit["frames"] if frame[0] == "token")
+    ),
+    "an event comes twice": _resumed_too_early,
+    "two events have changed places": _swapped,
+    "a text is another job's": _of_another_job,
+    "the end is missing": lambda visit: visit["frames"].pop(),
+    "the end is another one": _other_end,
+    "the digest is another text's": lambda visit: visit["frames"][-1][2].update(sha256="0"),
+    "the body has no proper end": lambda visit: visit.update(properly=False),
+}
+
+
+@pytest.mark.parametrize("how", DOCTORED)
+def test_the_judge_refuses_a_recording_in_which(recorded: Path, tmp_path: Path, how: str) -> None:
+    def whole(line: Line) -> bool:
+        frames = line.get("frames") or [[""]]
+        spoken = any(frame[0] == "token" for frame in frames)
+        return line["kind"] == "subscription" and frames[-1][0] == "done" and spoken
+
+    told = list(lines(recorded))
+    visit = next(line for line in told if whole(line) and line["reader"] != "last")
+    DOCTORED[how](visit)
+    assert rejudged(told, tmp_path).faults
+
+
+@pytest.mark.parametrize("what", ["tasks", "descriptors", "calls upstream", "jobs", "streams"])
+def test_the_judge_refuses_a_run_that_leaves_something(
+    recorded: Path, tmp_path: Path, what: str
+) -> None:
+    told = list(lines(recorded))
+    told[-1]["left"][what] = 1
+    assert rejudged(told, tmp_path).faults == [f"left over: 1 {what}"]
+    assert rejudged(told[:-1], tmp_path).faults == ["the recording has no end"]
+
+
+def rejudged(told: list[Line], folder: Path) -> Verdict:
+    path = folder / "doctored.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in told), encoding="utf-8")
+    return judge(path)

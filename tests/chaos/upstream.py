@@ -1,0 +1,61 @@
+"""An upstream that says something else in every call, keeps a ledger of it, and often fails."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from random import Random
+from typing import Any
+
+from infrastructure.offline_model import Fault, OfflineModel, RawAnswer, Reply
+from infrastructure.offline_model.breaking import broken
+
+PROTOCOL = ["\n", "data: x\n\n", "event: done\n", "한\r\n"]
+WORDS = ["무색 ", "페트병은", " 👩‍👩‍👧‍👦", "red ", "é", "“…” ", *PROTOCOL]
+FAULTS = [
+    Fault.SERVER_ERROR,
+    Fault.RATE_LIMITED_BRIEFLY,
+    Fault.UNAUTHORIZED,
+    Fault.RESET_BEFORE_ANSWER,
+    Fault.HANG_BEFORE_STATUS,
+    Fault.HANG_MID_STREAM,
+    Fault.RESET_MID_STREAM,
+    Fault.CUT_MID_CHUNK,
+    Fault.PROPER_END_HALF_WAY,
+    Fault.MALFORMED_JSON,
+    Fault.ERROR_CHUNK,
+    Fault.HTML_WITH_200,
+]
+FAULTY = 0.15
+
+
+def question(number: int) -> str:
+    """By the offline model's rules a greeting: no documents are looked up for it."""
+    return f"hello, job {number}"
+
+
+class ChaosModel(OfflineModel):
+    """`told` gets each answering call: whose it is, what it says, and how it fails."""
+
+    def __init__(self, seed: int, told: Callable[..., None]) -> None:
+        super().__init__(pace=0)
+        self._seed, self._told = seed, told
+        self._calls: Counter[int] = Counter()
+
+    def _reply_to(self, body: Mapping[str, Any]) -> Reply | RawAnswer:
+        asked = body["messages"][-1]["content"]
+        if "response_format" in body or not asked.startswith("hello, job "):
+            return super()._reply_to(body)
+        number = int(asked.removeprefix("hello, job "))
+        self._calls[number] += 1
+        call = self._calls[number]
+        rng = Random(f"{self._seed} {number} {call}")
+        pieces = [f"[{number}.{call}] ", *rng.choices(WORDS, k=rng.randint(3, 150))]
+        reply = Reply(pieces, pace=rng.choice([0, 0.005, 0.02]))
+        fault = rng.choice(FAULTS) if rng.random() < FAULTY else None
+        self._told(
+            "said",
+            number=number,
+            call=call,
+            text="".join(pieces),
+            fault=fault.value if fault else None,
+        )
+        return broken(reply, fault) if fault else reply
