@@ -1,0 +1,64 @@
+"""From what a job, a token and a copy cost to how many processes a number of live streams takes."""
+
+from collections.abc import Mapping
+from math import ceil
+from typing import TYPE_CHECKING
+
+from benchmarks.svg import short
+
+if TYPE_CHECKING:
+    from benchmarks.growth import Model
+
+TOKENS_S = 30
+"""Of one answer, as models write."""
+ANSWER = 400
+"""Tokens."""
+READERS = 1.2
+"""Of one answer: now and then a second tab, or a second device."""
+BUSY = 0.6
+"""Share of a core that is planned with; the rest is for peaks and for the model's error."""
+RETENTION_S = 3600
+LIVE = (100, 1_000, 10_000, 100_000)
+PROCESSES = ("worker", "gateway", "redis", "postgres")
+GIB = 1 << 30
+KIB = 1 << 10
+
+
+def cores(model: "Model", live: float) -> float:
+    """What so many answers that are being written and read at once cost."""
+    tokens = live * TOKENS_S
+    return model.cpu_us(tokens / ANSWER, tokens, tokens * READERS) / 1e6
+
+
+def assumptions() -> str:
+    return (
+        f"{TOKENS_S} tokens/s and {ANSWER} tokens an answer, {READERS} readers each,"
+        f" {BUSY:.0%} of a core used, logs kept for {RETENTION_S} s."
+    )
+
+
+def capacity(models: "Mapping[str, Model]", figures: Mapping[str, float]) -> str:
+    """`figures` in bytes: see `python -m benchmarks.fleet`."""
+    head = ["live streams", *(short(live) for live in LIVE)]
+    rows = [["tokens/s", *(short(live * TOKENS_S) for live in LIVE)]]
+    rows += [["jobs/s", *(short(live * TOKENS_S / ANSWER) for live in LIVE)]]
+    for process in PROCESSES:
+        if process in models:
+            needed = [ceil(cores(models[process], live) / BUSY) for live in LIVE]
+            one = BUSY / cores(models[process], 1)
+            rows.append([f"{process}: one carries {short(one)}", *map(short, needed)])
+    for says, each in _bytes(figures).items():
+        rows.append([says, *(f"{each * live / GIB:,.1f} GiB" for live in LIVE)])
+    lines = [head, ["---"] * len(head), *rows]
+    return f"{assumptions()}\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _bytes(figures: Mapping[str, float]) -> dict[str, float]:
+    """Memory by what holds it, for one live stream."""
+    kept = figures["redis_token"] * TOKENS_S * RETENTION_S
+    return {
+        "memory of all workers' jobs": figures["worker_job"],
+        "memory of all gateways' streams": figures["gateway_job"]
+        + (READERS - 1) * figures["gateway_reader"],
+        "memory of all Redis": kept,
+    }

@@ -1,0 +1,247 @@
+"""What each process of the distributed mode costs: one gateway, one worker, Redis, PostgreSQL.
+
+    python -m benchmarks.fleet [--rounds 3]
+
+Each load is a row: jobs, tokens and copies (tokens times readers), and the CPU time of every
+process. `python -m benchmarks.growth` makes a model of them. An existing PostgreSQL is used if
+SLUICE_DATABASE names one, else initdb makes one.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from redis import Redis
+
+from benchmarks.harness import Bench, Cell
+from benchmarks.harness import Load as Client
+from benchmarks.processes import Process, StartError, answers, call, free_port, listens, machine
+from benchmarks.processes import python as module
+from benchmarks.results import DISTURBED
+from benchmarks.servers import BOUNDS, SERVERS, Running
+from benchmarks.stamp import now_us
+
+PACE_S = 0.02
+FLEET = replace(SERVERS["a2-redis"], name="fleet", says="gateway and worker")
+ANSWER = 200
+"""Tokens of a job that is measured whole."""
+
+
+class Fleet(Running):
+    """A gateway and a worker on the server's CPU, the stores on the other one."""
+
+    def __init__(self, bench: Bench) -> None:
+        self.worker: Process | None = None
+        self.postgres: Process | None = None
+        super().__init__(FLEET, bench.upstream, bench.cpus)
+
+    def _start(self, upstream: Process, cpu: int | None, load_cpu: int | None) -> Process:
+        port = free_port()
+        env = BOUNDS | {
+            "OPENAI_BASE_URL": f"http://127.0.0.1:{upstream.port}/v1",
+            "OPENAI_API_KEY": "x",
+            "OPENAI_MODEL": "m",
+            "SLUICE_PORT": str(port),
+            "SLUICE_STORE": self._store(load_cpu),
+            "SLUICE_DATABASE": os.environ.get("SLUICE_DATABASE") or self._database(load_cpu),
+        }
+        self.store = env["SLUICE_STORE"]
+        self.worker = Process(module("interfaces.cli", "worker"), cpu, env, talks=False)
+        gateway = Process(module("interfaces.cli", "serve"), cpu, env, talks=False)
+        gateway.port = port
+        return gateway.until(lambda: answers(port, "/readyz"))
+
+    def _database(self, cpu: int | None) -> str:
+        initdb = shutil.which("initdb")
+        if initdb is None:
+            raise StartError("no initdb on this machine, and no SLUICE_DATABASE")
+        programs, home, port = Path(initdb).resolve().parent, self._folder / "pg", free_port()
+        home.mkdir()
+        other: list[str] = []
+        if os.geteuid() == 0:  # PostgreSQL refuses root
+            other = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"]
+            self._folder.chmod(0o711)
+            shutil.chown(home, "nobody", "nogroup")
+        data = str(home / "data")
+        options = ("-D", data, "-U", "sluice", "-A", "trust", "-E", "UTF8", "--no-sync")
+        Process([*other, str(programs / "initdb"), *options], None).output(60)
+        options = ("-D", data, "-p", str(port), "-h", "127.0.0.1", "-k", "", "-F")
+        argv = [*other, str(programs / "postgres"), *options]
+        self.postgres = Process(argv, cpu, talks=False).until(lambda: listens(port))
+        return f"postgresql://sluice@127.0.0.1:{port}/postgres"
+
+    @property
+    def processes(self) -> dict[str, Process]:
+        found = {
+            "gateway": self.process,
+            "worker": self.worker,
+            "redis": self.redis,
+            "postgres": self.postgres,
+        }
+        return {name: process for name, process in found.items() if process is not None}
+
+    def redis_bytes(self) -> int:
+        with closing(Redis.from_url(self.store)) as client:
+            used: int = client.info("memory")["used_memory"]
+            return used
+
+    def stop(self) -> None:
+        self.process.stop()
+        self._clear()
+
+    def _clear(self) -> None:
+        for process in (self.worker, self.postgres):
+            if process is not None:
+                process.stop()
+        super()._clear()
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    at_s: float
+    sent: int
+    cpu_s: dict[str, float]
+    waited_s: float
+
+    @classmethod
+    def at(cls, when_us: int, bench: Bench, fleet: Fleet) -> "Moment":
+        """Waits for it, if it is to come."""
+        time.sleep(max(0, when_us - now_us()) / 1e6)
+        own = (fleet.processes["gateway"], fleet.processes["worker"])
+        return cls(
+            time.monotonic(),
+            call(bench.upstream.port, "/stats")["sent"],
+            {name: process.cpu_s() for name, process in fleet.processes.items()},
+            max(process.waited_s() for process in own),
+        )
+
+
+def row(says: str, begin: Moment, end: Moment, jobs: int, copies: int) -> dict[str, Any]:
+    seconds = end.at_s - begin.at_s
+    return {
+        "says": says,
+        "seconds": seconds,
+        "jobs": jobs,
+        "tokens": end.sent - begin.sent,
+        "copies": copies,
+        "cpu_us": {name: (end.cpu_s[name] - begin.cpu_s[name]) * 1e6 for name in end.cpu_s},
+        "disturbed": (end.waited_s - begin.waited_s) / seconds > DISTURBED,
+    }
+
+
+def streams(bench: Bench, fleet: Fleet, count: int) -> dict[str, Any]:
+    """In the middle of answers: no job begins or ends."""
+    load = bench.load(fleet, Cell(streams=count))
+    return _window(bench, fleet, load, f"{count} streams")
+
+
+def readers(bench: Bench, fleet: Fleet, count: int) -> dict[str, Any]:
+    bench.control(PACE_S, 0)
+    cell = Cell(streams=count, urls=(_job(fleet.port),), ramp_s=0.5)
+    return _window(bench, fleet, bench.load(fleet, cell), f"{count} readers of a job")
+
+
+def _window(bench: Bench, fleet: Fleet, load: Client, says: str) -> dict[str, Any]:
+    begin, end = (Moment.at(edge, bench, fleet) for edge in load.window)
+    bench.finish()
+    copies = load.came()["tokens"]
+    bench.settle(fleet)
+    return row(says, begin, end, 0, copies)
+
+
+def _job(port: int) -> str:
+    chat = call(port, "/api/v1/chat", {})["id"]
+    url: str = call(port, f"/api/v1/chat/{chat}/messages", {"message": "?"})["stream_url"]
+    return url
+
+
+def whole(bench: Bench, fleet: Fleet, tokens: int, rounds: int, pace: float) -> dict[str, Any]:
+    """Jobs from the first request to the last frame."""
+    lanes = 10
+    seconds = rounds * (tokens * pace + 0.5)
+    cell = Cell(streams=lanes, pace=pace, tokens=tokens, rounds=rounds, window_s=seconds, ramp_s=0)
+    begin = Moment.at(0, bench, fleet)
+    came = bench.load(fleet, cell).came()
+    return row(
+        f"jobs of {tokens} tokens",
+        begin,
+        Moment.at(0, bench, fleet),
+        lanes * rounds,
+        came["tokens_total"],
+    )
+
+
+def memory(bench: Bench, fleet: Fleet) -> dict[str, float]:
+    """Bytes: proportional sets of processes that have served before, and what Redis says."""
+    count = 100
+    at_rest = {name: process.memory() for name, process in fleet.processes.items()}
+    with _held(bench, fleet, Cell(streams=count, window_s=4)):
+        live = {name: process.memory() for name, process in fleet.processes.items()}
+    figures = {
+        "gateway_job": (live["gateway"] - at_rest["gateway"]) / count,
+        "worker_job": (live["worker"] - at_rest["worker"]) / count,
+    }
+    bench.control(-1, 0)
+    url, before = _job(fleet.port), fleet.process.memory()
+    with _held(bench, fleet, Cell(streams=count, urls=(url,), ramp_s=0.5)):
+        figures["gateway_reader"] = (fleet.process.memory() - before) / count
+    kept = fleet.redis_bytes()
+    written = whole(bench, fleet, ANSWER, 2, PACE_S)["tokens"]
+    return figures | {"redis_token": (fleet.redis_bytes() - kept) / written}
+
+
+@contextmanager
+def _held(bench: Bench, fleet: Fleet, cell: Cell) -> Iterator[None]:
+    load = bench.load(fleet, cell)
+    time.sleep(max(0, load.window[1] - now_us()) / 1e6)
+    yield
+    bench.finish()
+    load.came()
+    bench.settle(fleet)
+
+
+LOADS: tuple[Callable[[Bench, Fleet], dict[str, Any]], ...] = (
+    *(lambda bench, fleet, n=n: streams(bench, fleet, n) for n in (20, 50, 100)),
+    *(lambda bench, fleet, n=n: readers(bench, fleet, n) for n in (20, 100)),
+    lambda bench, fleet: whole(bench, fleet, 2, 5, 0),
+    lambda bench, fleet: whole(bench, fleet, ANSWER, 1, PACE_S),
+)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.fleet", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--out", type=Path, default=Path("docs/reports/performance"))
+    options = parser.parse_args()
+    about, bench = machine(), Bench(())
+    loads, figures = [], list[dict[str, float]]()
+    try:
+        for _ in range(options.rounds):
+            fleet = Fleet(bench)
+            try:
+                whole(bench, fleet, 2, 2, 0)
+                for load in LOADS:
+                    loads.append(load(bench, fleet))
+                    print(json.dumps(loads[-1]), file=sys.stderr, flush=True)
+                figures.append(memory(bench, fleet))
+            finally:
+                fleet.stop()
+    finally:
+        bench.close()
+    middle = {name: median(found[name] for found in figures) for name in figures[0]}
+    said = {"machine": about, "loads": loads, "figures": middle}
+    options.out.mkdir(parents=True, exist_ok=True)
+    (options.out / "fleet.json").write_text(json.dumps(said, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
