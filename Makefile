@@ -23,10 +23,13 @@ test: $(VENV)/developed           ## everything that is checked: style, types, l
 	$(BIN)/pytest
 
 unit: $(VENV)/developed           ## the fast tests only
-	$(BIN)/pytest -q --ignore tests/e2e --ignore tests/chaos
+	$(BIN)/pytest -q --ignore tests/e2e --ignore tests/faults --ignore tests/chaos
 
 e2e: $(VENV)/installed            ## one question per intent on each path, with curl and jq
 	BIN=$(BIN) scripts/e2e.sh
+
+chaos: $(VENV)/developed          ## readers come and go while the service is killed: SECONDS=60 SEED=1
+	$(BIN)/python -m tests.chaos --seconds $(or $(SECONDS),60) --seed $(or $(SEED),1)
 
 wheel: $(VENV)/developed          ## build the wheel, install it alone elsewhere, serve from there
 	BIN=$(BIN) scripts/check-wheel.sh
