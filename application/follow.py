@@ -42,7 +42,9 @@ class FollowJob:
         batches = await self._log.follow(job_id, after=after)
         if self._streams is not None and self.open[user] >= self._streams:
             raise Busy("too many open streams", per_user=True)
-        return self._read(user, job_id, batches)
+        reading = self._read(user, job_id, batches)
+        await anext(reading)  # counts from now on: many may be granted before one is read
+        return reading
 
     async def _read(
         self, user: UserId, job_id: JobId, batches: AsyncGenerator[Sequence[Recorded], None]
@@ -51,6 +53,7 @@ class FollowJob:
         self._orphans.joined(job_id)
         try:
             async with aclosing(batches):
+                yield ()
                 async for batch in batches:
                     self._tally.behind(len(batch))
                     yield coalesce(batch)

@@ -40,8 +40,10 @@ def view(log: JobLog) -> JobView:
                 pieces.append(content)
             case StageStarted():
                 status = "running"
-            case Reset():
+            case Reset(reason):
                 pieces.clear()
+                if reason == "new_attempt":
+                    status = "queued"
             case Done() | Failed() as event:
                 end = event
     last = log.events[-1]

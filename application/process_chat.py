@@ -115,8 +115,10 @@ class ProcessChat:
                 raise
             # Nobody cancelled this run: something inside the pipeline was, and took it along.
             return _failed(job, PipelineError(), error)
-        except (Superseded, NotFound):
+        except Superseded:
             raise
+        except NotFound:
+            return Cancelled("user")  # the chat was deleted; if its log was too, nobody is told
         except Exception as error:  # noqa: BLE001 - the one catch-all
             return _failed(job, Internal(), error)
 

@@ -1,0 +1,137 @@
+"""What a job looks like from outside, at every moment of its life."""
+
+import asyncio
+
+import pytest
+
+from application.jobs import view
+from application.ports import JobLog
+from application.process_chat import QUEUED
+from application.wire import record
+from domain.errors import Internal, NotFound
+from domain.events import (
+    Cancelled,
+    Cursor,
+    Done,
+    Event,
+    Failed,
+    Reset,
+    StageCompleted,
+    StageStarted,
+    Token,
+)
+from tests.doubles import a_job
+from tests.use_cases import use_cases
+
+pytestmark = pytest.mark.usefixtures("no_task_left")
+
+STARTED, DONE = StageStarted("answer", 10), Done("A2", "ab")
+WORDS = Token("a", "answer"), Token("b", "answer")
+FAILED = Failed.of(Internal(), "request")
+
+
+@pytest.mark.parametrize(
+    ("events", "status", "text"),
+    [
+        ([], "queued", None),
+        ([STARTED], "running", None),
+        ([STARTED, *WORDS], "running", "ab"),
+        ([STARTED, *WORDS, Reset("revised")], "running", None),
+        ([STARTED, *WORDS, Reset("revised"), Token("c", "answer")], "running", "c"),
+        ([STARTED, StageCompleted("answer", 100), DONE], "completed", None),
+        ([STARTED, *WORDS, DONE], "completed", "ab"),
+        ([STARTED, WORDS[0], FAILED], "failed", "a"),
+        ([STARTED, WORDS[0], Cancelled("user")], "cancelled", "a"),
+        ([Cancelled("orphaned")], "cancelled", None),
+    ],
+)
+async def test_status_and_text_are_what_the_log_says(
+    events: list[Event], status: str, text: str | None
+) -> None:
+    async with use_cases() as house:
+        job = await house.a_log(*events)
+        seen = await house.show_job("ann", job.id)
+        assert (seen.job, seen.status, seen.text) == (job, status, text)
+        assert seen.last_event_id == Cursor(1, 1 + len(events))
+
+
+async def test_a_job_that_is_over_shows_its_end_and_when_it_came() -> None:
+    async with use_cases() as house:
+        job = await house.a_log(DONE)
+        seen = await house.show_job("ann", job.id)
+        assert seen.end == DONE
+        assert seen.ended_at is not None
+        assert seen.ended_at >= job.created_at
+
+
+async def test_a_job_that_runs_has_no_end() -> None:
+    async with use_cases() as house:
+        job = await house.a_log(STARTED)
+        seen = await house.show_job("ann", job.id)
+        assert (seen.end, seen.ended_at) == (None, None)
+
+
+async def test_a_cancelled_job_has_an_end_but_neither_an_answer_nor_an_error() -> None:
+    async with use_cases() as house:
+        job = await house.a_log(Cancelled("user"))
+        seen = await house.show_job("ann", job.id)
+        assert seen.end is None
+        assert seen.ended_at is not None
+
+
+async def test_the_text_of_an_earlier_attempt_is_forgotten() -> None:
+    job = a_job()
+    told: list[tuple[Cursor, Event]] = [
+        (Cursor(1, 1), QUEUED),
+        (Cursor(1, 2), STARTED),
+        (Cursor(1, 3), WORDS[0]),
+        (Cursor(2, 1), Reset("new_attempt")),
+        (Cursor(2, 2), QUEUED),
+        (Cursor(2, 3), STARTED),
+        (Cursor(2, 4), WORDS[1]),
+    ]
+    seen = view(JobLog(job, [record(*one) for one in told]))
+    assert (seen.status, seen.text, seen.last_event_id) == ("running", "b", Cursor(2, 4))
+
+
+async def test_a_job_that_begins_again_waits_again() -> None:
+    job = a_job()
+    told: list[tuple[Cursor, Event]] = [
+        (Cursor(1, 1), QUEUED),
+        (Cursor(1, 2), STARTED),
+        (Cursor(2, 1), Reset("new_attempt")),
+        (Cursor(2, 2), QUEUED),
+    ]
+    assert view(JobLog(job, [record(*one) for one in told])).status == "queued"
+
+
+async def test_anothers_job_is_neither_shown_nor_cancelled() -> None:
+    async with use_cases(asyncio.Event()) as house:
+        accepted = await house.ask()
+        for user, job_id in (("bob", accepted.job_id), ("ann", "nobodys")):
+            with pytest.raises(NotFound):
+                await house.show_job(user, job_id)
+            with pytest.raises(NotFound):
+                await house.cancel(user, job_id)
+        assert (await house.show_job("ann", accepted.job_id)).ended_at is None
+
+
+async def test_a_running_job_is_cancelled_with_its_text_kept() -> None:
+    async with use_cases(STARTED, WORDS[0], asyncio.Event()) as house:
+        accepted = await house.ask()
+        stream = await house.follow("ann", accepted.job_id, after=None)
+        async for batch in stream:
+            if any(isinstance(one.event, Token) for one in batch):
+                await house.cancel("ann", accepted.job_id)
+        seen = await house.show_job("ann", accepted.job_id)
+        assert (seen.status, seen.text) == ("cancelled", "a")
+        assert (await house.said(accepted.chat_id))[-1] == ("assistant", "a", "cancelled")
+
+
+async def test_cancelling_again_or_too_late_changes_nothing() -> None:
+    async with use_cases(DONE) as house:
+        accepted = await house.ask()
+        await house.read(accepted.job_id)
+        for _ in range(2):
+            await house.cancel("ann", accepted.job_id)
+        assert (await house.show_job("ann", accepted.job_id)).status == "completed"
