@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from infrastructure.settings import Settings, WrongSetting, read_settings
-from infrastructure.telemetry.logs import configure_logs
+from infrastructure.telemetry.logs import configure_logs, tell_loop_errors
 
 _WRONG = 2
 """Exit status for what an operator has to mend."""
@@ -65,6 +65,7 @@ def run_model(host: str, port: int, pace: float, fault: str | None) -> int:
 
 
 async def _serve(settings: Settings, listener: socket.socket) -> None:
+    asyncio.get_running_loop().set_exception_handler(tell_loop_errors)
     async with AsyncExitStack() as stack:
         offline_url = _start_offline_model(stack) if settings.offline else None
         # Imported late: a wrong setting or a taken port is told before the libraries load.

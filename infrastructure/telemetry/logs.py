@@ -1,10 +1,15 @@
 """Log lines for people or for machines. No level ever prints a prompt, an answer or a secret."""
 
+import asyncio
 import logging
 import sys
-from typing import Literal
+from typing import Any, Literal
 
 import structlog
+
+from domain.errors import trace
+
+logger = logging.getLogger(__name__)
 
 _TALKATIVE = ("sse_starlette", "httpx2", "httpcore2", "openai", "langsmith", "aiosqlite", "asyncio")
 """Loggers that print bodies, chunks or rows when they are asked to be verbose."""
@@ -17,6 +22,7 @@ def configure_logs(level: str, log_format: Literal["console", "json"] | None) ->
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _without_its_text,
     ]
     renderer: structlog.typing.Processor = (
         structlog.dev.ConsoleRenderer() if console else structlog.processors.JSONRenderer()
@@ -33,3 +39,22 @@ def configure_logs(level: str, log_format: Literal["console", "json"] | None) ->
     root.setLevel(level)
     for name in _TALKATIVE:
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
+
+
+def tell_loop_errors(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """For `set_exception_handler`: the default one prints errors and arguments as they are."""
+    error = context.get("exception")
+    what = context["message"] if error is None else trace(error)
+    logger.error("nobody awaited an error: %s", what)
+
+
+def _without_its_text(
+    _logger: object, _method: str, event: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    """Other people's lines too: an error's text may hold a prompt."""
+    match event.pop("exc_info", None):
+        case BaseException() as error:
+            event["error"] = trace(error)
+        case (_, BaseException() as error, _):
+            event["error"] = trace(error)
+    return event

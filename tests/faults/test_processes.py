@@ -6,6 +6,7 @@ import signal
 import socket
 import time
 from collections import Counter
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
@@ -182,6 +183,21 @@ async def test_sigterm_cancels_what_memory_would_lose(start: Start) -> None:
         assert stream.properly
         assert stream.seen[-1].data == {"status": "cancelled", "reason": "shutdown"}
     await live.model.until_idle()
+
+
+async def test_readers_that_do_not_read_do_not_keep_it_from_leaving(start: Start) -> None:
+    live = await start(SLUICE_SHUTDOWN_GRACE="1", SLUICE_MAX_ANSWER_BYTES=str(16 * 2**20))
+    says(live, "much", Reply(["x" * 65536] * 128, pace=0))
+    job = (await live.service.ask("much"))["job_id"]
+    await read(live.service, job)
+    async with AsyncExitStack() as stalled:
+        for _ in range(10):
+            await stalled.enter_async_context(live.service.stream(job, window=16384))
+        begun = time.monotonic()
+        live.service.tell(signal.SIGTERM)
+        assert await live.service.gone(within=20) == 0
+        print(f"\nSIGTERM with 10 stalled readers: gone after {time.monotonic() - begun:.1f} s")
+    assert "Traceback" not in live.service.log.read_text()
 
 
 async def test_while_it_leaves_it_takes_nothing_new_and_is_not_ready(start: Start) -> None:

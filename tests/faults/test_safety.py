@@ -32,6 +32,9 @@ HOSTILE = (
     "\x00\u2028\u2029\x1f\x7f ",
     ": comment\nretry: 1\n\n",
     "event: keepalive\ndata: {}\n\n",
+    "\u202eעברית\u202c العربية \u200b\u200d\ufeff",
+    "\u1100\u1161\u11a8 and 각, e\u0301 and é",
+    "👩‍👩‍👧‍👦🇰🇷",
 )
 
 
@@ -76,7 +79,24 @@ async def test_no_secret_is_in_a_log_line_a_metric_or_an_error(start: Start) -> 
         assert secret not in json.dumps(told)
 
 
-async def test_text_that_looks_like_protocol_arrives_as_text(shared: Live) -> None:
+@pytest.mark.parametrize("log_format", ["json", "console"])
+async def test_the_text_of_a_nodes_error_is_in_no_log_line(start: Start, log_format: str) -> None:
+    """Raised, logged with its traceback, and left in a task and a callback that nobody awaits."""
+    secret = "prompt-canary-4"
+    live = await start(SLUICE_PIPELINE="tests.faults.graphs:careless", SLUICE_LOG_FORMAT=log_format)
+    job = (await live.service.ask(secret))["job_id"]
+    seen = await ended(live, job)
+    assert seen[-1].data["code"] == "pipeline_error"
+    async with asyncio.timeout(5):
+        while (log := live.service.log.read_text()).count("nobody awaited an error") < 2:
+            await asyncio.sleep(0.05)
+    assert "a node failed" in log
+    assert "graphs.py" in log
+    assert secret not in log
+    assert secret not in json.dumps([frame for frame in seen if frame.event == "error"])
+
+
+async def test_text_that_looks_like_protocol_or_is_rare_arrives_byte_for_byte(shared: Live) -> None:
     asked = " ".join(HOSTILE).replace("\x00", "")
     said = [piece[i : i + 3] for piece in HOSTILE for i in range(0, len(piece), 3)]
     says(shared, asked, Reply(said))
