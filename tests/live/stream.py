@@ -62,6 +62,9 @@ class Stream:
         try:
             await loop.sock_sendall(raw, ask + (self._http.send(h11.EndOfMessage()) or b""))
             head = await self._next()
+        except h11.RemoteProtocolError as error:
+            raw.close()
+            raise ConnectionError("gone before its head") from error
         except BaseException:
             raw.close()
             raise
