@@ -1,0 +1,110 @@
+"""Log lines: for people or for machines, one each, without what may be a prompt or a secret."""
+
+import io
+import json
+import logging
+import sys
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from infrastructure.telemetry.logs import configure_logs
+
+Written = Callable[[], str]
+
+SECRET = "sk-canary"
+TALKATIVE = ["sse_starlette", "httpx2", "httpcore2", "openai", "langsmith", "aiosqlite", "asyncio"]
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture(autouse=True)
+def as_it_was() -> Iterator[None]:
+    """Puts the process's loggers back."""
+    root = logging.getLogger()
+    loggers = [root, *map(logging.getLogger, TALKATIVE)]
+    before = [logger.level for logger in loggers], root.handlers[:]
+    yield
+    root.handlers[:] = before[1]
+    for logger, level in zip(loggers, before[0], strict=True):
+        logger.setLevel(level)
+
+
+@pytest.fixture
+def written(capsys: pytest.CaptureFixture[str]) -> Callable[[], str]:
+    """What went to standard error since it was last asked."""
+    return lambda: capsys.readouterr().err
+
+
+def test_a_line_for_machines_is_one_json_object(written: Written) -> None:
+    configure_logs("INFO", "json")
+    logging.getLogger("application.here").info("job %s\nended", "1")
+    (text,) = written().splitlines()
+    line = json.loads(text)
+    assert (line["event"], line["level"]) == ("job 1\nended", "info")
+    assert line["logger"] == "application.here"
+    assert line["timestamp"].endswith("Z")
+
+
+def test_a_line_for_people_is_no_json(written: Written) -> None:
+    configure_logs("INFO", "console")
+    logging.getLogger("here").info("job ended")
+    line = written()
+    assert "job ended" in line
+    assert not line.startswith("{")
+
+
+@pytest.mark.parametrize(("stream", "machine"), [(io.StringIO(), True), (Terminal(), False)])
+def test_who_reads_is_taken_from_the_terminal(
+    stream: io.StringIO, machine: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stderr", stream)
+    configure_logs("INFO", None)
+    logging.getLogger("here").info("job ended")
+    assert stream.getvalue().startswith("{") == machine
+
+
+def test_what_is_below_the_level_is_not_written(written: Written) -> None:
+    configure_logs("WARNING", "json")
+    logging.getLogger("here").info("unimportant")
+    logging.getLogger("here").warning("important")
+    assert [json.loads(line)["event"] for line in written().splitlines()] == ["important"]
+
+
+@pytest.mark.parametrize("name", TALKATIVE)
+def test_libraries_that_print_bodies_are_not_asked_to(name: str, written: Written) -> None:
+    configure_logs("DEBUG", "json")
+    logging.getLogger(name).debug("body: %s", SECRET)
+    logging.getLogger(f"{name}.part").info("body: %s", SECRET)
+    assert written() == ""
+    logging.getLogger("here").debug("seen")
+    assert "seen" in written()
+
+
+def test_at_the_highest_level_libraries_are_as_silent_as_the_rest(written: Written) -> None:
+    configure_logs("ERROR", "json")
+    logging.getLogger("openai").warning("body")
+    assert written() == ""
+
+
+@pytest.mark.parametrize("log_format", ["json", "console"])
+def test_an_exceptions_text_is_never_written(log_format: str, written: Written) -> None:
+    configure_logs("DEBUG", log_format)  # type: ignore[arg-type]
+    try:
+        int(SECRET)
+    except ValueError:
+        logging.getLogger("uvicorn.error").exception("it broke")
+    line = written()
+    assert "it broke" in line
+    assert "ValueError" in line
+    assert SECRET not in line
+
+
+def test_configuring_twice_writes_each_line_once(written: Written) -> None:
+    configure_logs("INFO", "json")
+    configure_logs("INFO", "json")
+    logging.getLogger("here").info("once")
+    assert written().count("once") == 1
