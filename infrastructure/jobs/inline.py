@@ -14,6 +14,7 @@ from infrastructure.jobs.shared import Bounds, Run, WhenBusy, stop
 
 logger = logging.getLogger(__name__)
 
+
 @dataclass(slots=True, eq=False)
 class _Place:
     """A job's place, from its submission to its end. `recorded` is when it may run.

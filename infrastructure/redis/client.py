@@ -91,6 +91,17 @@ class Server:
         if policy != "noeviction":
             raise Unavailable(f"Redis may evict running jobs: maxmemory-policy is {policy}")
 
+    async def listen(self, channel: str) -> AsyncGenerator[bytes, None]:
+        """What is published from now on, an empty message first. Raises Unavailable."""
+        try:
+            async with self._client.pubsub(ignore_subscribe_messages=True) as pubsub:
+                await pubsub.subscribe(channel)
+                yield b""
+                async for message in pubsub.listen():
+                    yield message["data"]
+        except (RedisError, OSError) as error:
+            raise Unavailable("Redis cannot be reached") from error
+
     def line(self) -> "Line":
         return Line(self._client)
 
