@@ -1,4 +1,4 @@
-"""From what a job, a token and a copy cost to how many processes a number of live streams takes."""
+"""From what jobs, tokens and readers cost to how many processes a number of live streams takes."""
 
 from collections.abc import Mapping
 from math import ceil
@@ -27,7 +27,7 @@ KIB = 1 << 10
 def cores(model: "Model", live: float) -> float:
     """What so many answers that are being written and read at once cost."""
     tokens = live * TOKENS_S
-    return model.cpu_us(tokens / ANSWER, tokens, tokens * READERS) / 1e6
+    return model.cpu_us(tokens / ANSWER, tokens, tokens * READERS, tokens * (1 - BUSY)) / 1e6
 
 
 def assumptions() -> str:

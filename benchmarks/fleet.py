@@ -26,7 +26,6 @@ from benchmarks.harness import Bench, Cell
 from benchmarks.harness import Load as Client
 from benchmarks.processes import Process, StartError, answers, call, free_port, listens, machine
 from benchmarks.processes import python as module
-from benchmarks.results import DISTURBED
 from benchmarks.servers import BOUNDS, SERVERS, Running
 from benchmarks.stamp import now_us
 
@@ -90,9 +89,10 @@ class Fleet(Running):
         return {name: process for name, process in found.items() if process is not None}
 
     def redis_bytes(self) -> int:
+        """Of all logs; what Redis holds for its connections is not in it."""
         with closing(Redis.from_url(self.store)) as client:
-            used: int = client.info("memory")["used_memory"]
-            return used
+            keys = client.scan_iter(match="sluice:{*", count=1000)
+            return sum(client.memory_usage(key, samples=0) or 0 for key in keys)
 
     def stop(self) -> None:
         self.process.stop()
@@ -110,18 +110,17 @@ class Moment:
     at_s: float
     sent: int
     cpu_s: dict[str, float]
-    waited_s: float
+    waited_s: dict[str, float]
 
     @classmethod
     def at(cls, when_us: int, bench: Bench, fleet: Fleet) -> "Moment":
         """Waits for it, if it is to come."""
         time.sleep(max(0, when_us - now_us()) / 1e6)
-        own = (fleet.processes["gateway"], fleet.processes["worker"])
         return cls(
             time.monotonic(),
             call(bench.upstream.port, "/stats")["sent"],
             {name: process.cpu_s() for name, process in fleet.processes.items()},
-            max(process.waited_s() for process in own),
+            {name: process.waited_s() for name, process in fleet.processes.items()},
         )
 
 
@@ -134,7 +133,9 @@ def row(says: str, begin: Moment, end: Moment, jobs: int, copies: int) -> dict[s
         "tokens": end.sent - begin.sent,
         "copies": copies,
         "cpu_us": {name: (end.cpu_s[name] - begin.cpu_s[name]) * 1e6 for name in end.cpu_s},
-        "disturbed": (end.waited_s - begin.waited_s) / seconds > DISTURBED,
+        "waited": {
+            name: (end.waited_s[name] - begin.waited_s[name]) / seconds for name in end.waited_s
+        },
     }
 
 

@@ -1,10 +1,12 @@
-"""How load grows: a model of CPU per job, token and copy, fitted to what was measured.
+"""How load grows: a model of CPU per job, token, copy and wake-up, fitted to what was measured.
 
     python -m benchmarks.growth [FOLDER]
 
-A *copy* is one token sent to one reader. For every process the model is
+A *copy* is one token sent to one reader. A *wake-up* is a token that finds the process asleep;
+a busy process takes what has come in the meantime at its next turn, so there are as many as the
+share of time it sleeps. For every process the model is
 
-    CPU = a * jobs + b * tokens + c * copies
+    CPU = a * jobs + b * tokens + c * copies + d * wake-ups
 
 fitted by least squares to relative errors, no term below zero. It reads what `python -m
 benchmarks` (result.json) and `python -m benchmarks.fleet` (fleet.json) have left in the folder,
@@ -26,8 +28,12 @@ from benchmarks.processes import ROOT
 from benchmarks.results import DISTURBED
 from benchmarks.svg import short
 
-SATURATED = 0.95
-TERMS = ("jobs", "tokens", "copies")
+NEARLY_IDLE, SATURATED = 0.03, 0.95
+"""Shares of a core. A process below pays for its timers, one above for what it leaves undone."""
+TERMS = ("jobs", "tokens", "copies", "wakes")
+PACE_S = 0.02
+LONG_TOKENS_S = 5000
+"""What `long` in benchmarks/special.py asks for, all streams together."""
 PAGE = ROOT / "docs" / "scaling.md"
 
 
@@ -40,11 +46,12 @@ class Seen:
     tokens: float
     copies: float
     cpu_us: float
+    asleep: float = 0
     disturbed: bool = False
 
     @property
-    def work(self) -> tuple[float, float, float]:
-        return self.jobs, self.tokens, self.copies
+    def work(self) -> tuple[float, ...]:
+        return self.jobs, self.tokens, self.copies, self.tokens * self.asleep
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +63,8 @@ class Model:
 
     cost: Mapping[str, float]
 
-    def cpu_us(self, jobs: float, tokens: float, copies: float) -> float:
-        done = zip(TERMS, (jobs, tokens, copies), strict=True)
+    def cpu_us(self, jobs: float, tokens: float, copies: float, wakes: float) -> float:
+        done = zip(TERMS, (jobs, tokens, copies, wakes), strict=True)
         return sum(self.cost.get(term, 0) * amount for term, amount in done)
 
     def error(self, seen: Seen) -> float:
@@ -66,9 +73,9 @@ class Model:
 
 
 def fit(loads: Sequence[Seen]) -> Model:
-    """The best of all choices of terms; three terms are few enough to try each."""
+    """The best of all choices of terms: they are few enough to try each."""
     best, least = Model({}), float("inf")
-    for count in (3, 2, 1):
+    for count in range(len(TERMS), 0, -1):
         for terms in combinations(TERMS, count):
             model = _solved(loads, terms)
             if model is None or min(model.cost.values()) < 0:
@@ -105,22 +112,25 @@ def of_result(result: Mapping[str, Any]) -> dict[str, list[Seen]]:
     """Loads by process. Unpaced rows are left out: what is coalesced is not sent by token."""
     loads: dict[str, list[Seen]] = defaultdict(list)
     for row in result["rows"]:
-        server, paced = row["server"], row["pace_ms"] and row["busy"] < SATURATED
-        if server.startswith("a2-") and paced and row["cpu_us"]:
-            disturbed = row["waited"] > DISTURBED
+        server, fits = row["server"], NEARLY_IDLE < row["busy"] < SATURATED
+        if server.startswith("a2-") and row["pace_ms"] and row["cpu_us"] and fits:
+            asleep, disturbed = _asleep(row["busy"], row["waited"]), row["waited"] > DISTURBED
             says = f"{row['streams']} streams"
-            loads[server].append(Seen(says, 0, 1, 1, row["cpu_us"], disturbed))
+            loads[server].append(Seen(says, 0, 1, 1, row["cpu_us"], asleep, disturbed))
     for name, samples in result["figures"].items():
         figure, _, of = name.partition(" ")
         value = median(samples)
         if figure == "round_cpu_ms" and of.startswith("a2-"):
             loads[of].append(Seen("a job of 2 tokens", 1, 2, 2, value * 1000))
         elif figure == "long_cpu_us":
-            tokens = int(of)
+            tokens, asleep = int(of), _asleep(value * LONG_TOKENS_S / 1e6)
             says = f"a job of {tokens} tokens"
-            loads["a2-memory"].append(Seen(says, 1, tokens, tokens, value * tokens))
+            loads["a2-memory"].append(Seen(says, 1, tokens, tokens, value * tokens, asleep))
         elif figure == "readers_cpu_us":
-            loads["a2-memory"].append(Seen(f"{of} readers of a job", 0, 1, int(of), value))
+            busy, says = value / PACE_S / 1e6, f"{of} readers of a job"
+            if busy > NEARLY_IDLE:
+                seen = Seen(says, 0, 1, int(of), value, _asleep(busy))
+                loads["a2-memory"].append(seen)
     return loads
 
 
@@ -129,9 +139,15 @@ def of_fleet(fleet: Mapping[str, Any]) -> dict[str, list[Seen]]:
     for load in fleet["loads"]:
         work = load["jobs"], load["tokens"], load["copies"]
         for process, cpu_us in load["cpu_us"].items():
-            if cpu_us > 0:
-                loads[process].append(Seen(load["says"], *work, cpu_us, load["disturbed"]))
+            busy, waited = cpu_us / 1e6 / load["seconds"], load["waited"][process]
+            if NEARLY_IDLE < busy < SATURATED:
+                asleep, disturbed = _asleep(busy, waited), waited > DISTURBED
+                loads[process].append(Seen(load["says"], *work, cpu_us, asleep, disturbed))
     return loads
+
+
+def _asleep(busy: float, waited: float = 0) -> float:
+    return max(0.0, 1 - busy - waited)
 
 
 def calm(loads: Sequence[Seen]) -> list[Seen]:
@@ -141,8 +157,8 @@ def calm(loads: Sequence[Seen]) -> list[Seen]:
 
 def models_table(loads: Mapping[str, Sequence[Seen]]) -> str:
     lines = [
-        "| process | a job, µs | a token, µs | a copy, µs | error: median | largest | at | loads |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+        "| process | a job, µs | a token | a copy | a wake-up | median error | largest | at | loads |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for process, seen in loads.items():
         used = calm(seen)

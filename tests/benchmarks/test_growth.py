@@ -9,12 +9,17 @@ COST = {"jobs": 4000.0, "tokens": 90.0, "copies": 25.0}
 
 
 def seen(jobs: float, tokens: float, copies: float, says: str = "a load", by: float = 1) -> Seen:
-    return Seen(says, jobs, tokens, copies, Model(COST).cpu_us(jobs, tokens, copies) * by)
+    return Seen(says, jobs, tokens, copies, Model(COST).cpu_us(jobs, tokens, copies, 0) * by)
 
 
 def test_costs_are_found_again() -> None:
     loads = [seen(0, 1, 1), seen(0, 1, 100), seen(1, 2, 2), seen(40, 8000, 8000)]
     assert fit(loads).cost == pytest.approx(COST)
+
+
+def test_a_token_that_wakes_the_process_costs_more() -> None:
+    loads = [Seen("quiet", 0, 1, 1, 200, asleep=0.9), Seen("busy", 0, 1, 1, 120, asleep=0.1)]
+    assert fit(loads).cost == pytest.approx({"tokens": 110, "wakes": 100})
 
 
 def test_a_little_noise_changes_little() -> None:
@@ -51,6 +56,7 @@ def test_a_result_is_read_as_loads_of_whole_and_half_jobs() -> None:
     rows = [
         row | {"streams": 50},
         row | {"streams": 500, "busy": 0.99},
+        row | {"streams": 1, "busy": 0.01},
         row | {"streams": 50, "pace_ms": 0.0},
         row | {"streams": 50, "server": "naive"},
     ]
@@ -58,23 +64,33 @@ def test_a_result_is_read_as_loads_of_whole_and_half_jobs() -> None:
         "round_cpu_ms a2-memory": [4.0, 5.0, 9.0],
         "round_cpu_ms naive": [9.0],
         "long_cpu_us 500": [110.0],
+        "readers_cpu_us 1": [500.0],
         "readers_cpu_us 100": [2600.0],
         "peak": [9000.0],
     }
-    assert of_result({"rows": rows, "figures": figures}) == {
-        "a2-memory": [
-            Seen("50 streams", 0, 1, 1, 100.0),
-            Seen("a job of 2 tokens", 1, 2, 2, 5000.0),
-            Seen("a job of 500 tokens", 1, 500, 500, 55000.0),
-            Seen("100 readers of a job", 0, 1, 100, 2600.0),
-        ]
-    }
+    loads = of_result({"rows": rows, "figures": figures})
+    assert list(loads) == ["a2-memory"]
+    found = [(load.says, load.work, load.cpu_us) for load in loads["a2-memory"]]
+    assert found == [
+        ("50 streams", pytest.approx((0, 1, 1, 0.5)), 100),
+        ("a job of 2 tokens", (1, 2, 2, 0), 5000),
+        ("a job of 500 tokens", pytest.approx((1, 500, 500, 225)), 55000),
+        ("100 readers of a job", pytest.approx((0, 1, 100, 0.87)), 2600),
+    ]
 
 
 def test_a_fleet_is_read_by_process() -> None:
-    load = {"says": "x", "jobs": 0, "tokens": 10, "copies": 10, "disturbed": False}
-    loads = of_fleet({"loads": [load | {"cpu_us": {"gateway": 300.0, "postgres": 0.0}}]})
-    assert loads == {"gateway": [Seen("x", 0, 10, 10, 300.0)]}
+    load = {
+        "says": "x",
+        "seconds": 2,
+        "jobs": 0,
+        "tokens": 10,
+        "copies": 10,
+        "cpu_us": {"gateway": 0.5e6, "postgres": 0.0},
+        "waited": {"gateway": 0.25, "postgres": 0.0},
+    }
+    found = Seen("x", 0, 10, 10, 0.5e6, asleep=0.5, disturbed=True)
+    assert of_fleet({"loads": [load]}) == {"gateway": [found]}
 
 
 def test_the_table_names_the_worst_load() -> None:
