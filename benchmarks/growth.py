@@ -157,7 +157,7 @@ def calm(loads: Sequence[Seen]) -> list[Seen]:
 
 def models_table(loads: Mapping[str, Sequence[Seen]]) -> str:
     lines = [
-        "| process | a job, µs | a token | a copy | a wake-up | median error | largest | at | loads |",
+        "| process | a job, µs | a token | a copy | a wake-up | error | worst | at | loads |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for process, seen in loads.items():
