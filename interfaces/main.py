@@ -5,12 +5,16 @@ import gc
 import os
 import socket
 import sys
+from collections.abc import Coroutine
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from infrastructure.settings import Settings, WrongSetting, read_settings
 from infrastructure.telemetry.logs import configure_logs, tell_loop_errors
+
+if TYPE_CHECKING:
+    from interfaces.service import Service
 
 _WRONG = 2
 """Exit status for what an operator has to mend."""
@@ -26,13 +30,28 @@ def run_server(**given: Any) -> int:
         listener = _listen(settings.host, settings.port)
     except WrongSetting as error:
         return _refused(error)
+    return _run(settings, _serve(settings, listener))
+
+
+def run_worker(**given: Any) -> int:
+    """Runs jobs until it is told to stop. Returns the exit status."""
+    try:
+        settings = read_settings(**given)
+        if not settings.distributed:
+            raise WrongSetting("SLUICE_STORE: workers share a Redis: redis://host")
+    except WrongSetting as error:
+        return _refused(error)
+    return _run(settings, _work(settings))
+
+
+def _run(settings: Settings, work: Coroutine[Any, Any, None]) -> int:
     configure_logs(settings.log_level, settings.log_format)
     sys.path.insert(0, str(Path.cwd()))
     import uvloop
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         try:
-            runner.run(_serve(settings, listener))
+            runner.run(work)
         except WrongSetting as error:
             return _refused(error)
     return 0
@@ -67,16 +86,35 @@ def run_model(host: str, port: int, pace: float, fault: str | None) -> int:
 async def _serve(settings: Settings, listener: socket.socket) -> None:
     asyncio.get_running_loop().set_exception_handler(tell_loop_errors)
     async with AsyncExitStack() as stack:
-        offline_url = _start_offline_model(stack) if settings.offline else None
-        # Imported late: a wrong setting or a taken port is told before the libraries load.
-        from interfaces.service import Service
-
-        service = Service(settings, offline_url)
+        service = _service(settings, stack)
         await stack.enter_async_context(service)
         server = service.server(listener, cut=_CUT)
         _settle_collector()
         print(_banner(settings, listener), flush=True)
         await server.serve([listener])
+
+
+def _service(settings: Settings, stack: AsyncExitStack) -> "Service":
+    """Imported late: a wrong setting or a taken port is told before the libraries load."""
+    if settings.distributed:
+        from interfaces.gateway import Gateway
+
+        return Gateway(settings)
+    from interfaces.service import Service
+
+    return Service(settings, _start_offline_model(stack) if settings.offline else None)
+
+
+async def _work(settings: Settings) -> None:
+    asyncio.get_running_loop().set_exception_handler(tell_loop_errors)
+    async with AsyncExitStack() as stack:
+        offline_url = _start_offline_model(stack) if settings.offline else None
+        from interfaces.worker import Worker
+
+        worker = await stack.enter_async_context(Worker(settings, offline_url))
+        _settle_collector()
+        print(_worker_banner(settings), flush=True)
+        await worker.run()
 
 
 def _start_offline_model(stack: AsyncExitStack) -> str:
@@ -117,18 +155,28 @@ def _settle_collector() -> None:
 def _banner(settings: Settings, listener: socket.socket) -> str:
     host, port = listener.getsockname()[:2]
     address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-    model = (
-        "the bundled offline model (it quotes documents; set OPENAI_API_KEY for a real one)"
-        if settings.offline
-        else f"{settings.openai_model} at {settings.openai_base_url or 'api.openai.com'}"
-    )
+    model = "" if settings.distributed else f"  model:           {_model(settings)}\n"
     share = settings.enable_token_streaming.percent
     return (
         f"Sluice serves at {address}\n"
-        f"  model:           {model}\n"
+        f"{model}"
         f"  token streaming: {share:g} % of users take A2\n"
-        f"  store:           {settings.store}"
+        f"  store:           {settings.shown_store}"
     )
+
+
+def _worker_banner(settings: Settings) -> str:
+    return (
+        f"Sluice works, {settings.max_running} jobs at once\n"
+        f"  model:           {_model(settings)}\n"
+        f"  store:           {settings.shown_store}"
+    )
+
+
+def _model(settings: Settings) -> str:
+    if settings.offline:
+        return "the bundled offline model (it quotes documents; set OPENAI_API_KEY for a real one)"
+    return f"{settings.openai_model} at {settings.openai_base_url or 'api.openai.com'}"
 
 
 def _refused(error: Exception) -> int:

@@ -1,9 +1,12 @@
-"""The embedded service: one process that serves, runs jobs and keeps them."""
+"""The embedded service: one process that serves, runs jobs and keeps them.
+
+A gateway is the same service over other stores, without a job of its own.
+"""
 
 import asyncio
 import logging
 import socket
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Self
@@ -24,6 +27,9 @@ from interfaces.server import Server
 
 logger = logging.getLogger(__name__)
 
+Check = Callable[[], Awaitable[None]]
+"""Raises Unavailable, saying why."""
+
 
 class Service:
     """Opened before it serves, closed after: everything that has to be is on one stack."""
@@ -38,6 +44,15 @@ class Service:
 
     async def __aenter__(self) -> Self:
         """Raises WrongSetting for a graph, a folder or a store that cannot be used."""
+        await self._open()
+        self._watch.start()
+        self._stack.callback(self._watch.stop)
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self._stack.aclose()
+
+    async def _open(self) -> None:
         container = self._container
         build_every_path(container)
         database = container.database()
@@ -46,20 +61,18 @@ class Service:
         except ValueError as error:
             raise WrongSetting(f"SLUICE_STORE: {error}") from error
         self._stack.push_async_callback(database.aclose)
+        if self._settings.database is not None:
+            from infrastructure.cluster import chats_in_postgres
+
+            await self._stack.enter_async_context(chats_in_postgres(container))
         log = container.log()
         await log.open()
         self._stack.push_async_callback(log.aclose)
         self._stack.push_async_callback(container.completions().aclose)
-        self._watch.start()
-        self._stack.callback(self._watch.stop)
         for job in await log.unfinished():
             logger.info("job %s goes on where it was left", job.id)
             container.queue().resume(job)
             container.orphans().submitted(job.id)
-        return self
-
-    async def __aexit__(self, *error: object) -> None:
-        await self._stack.aclose()
 
     def server(self, listener: socket.socket, *, cut: int) -> Server:
         config = uvicorn.Config(
@@ -89,11 +102,11 @@ class Service:
     async def _ready(self) -> str | None:
         if self._leaving():
             return "the service is shutting down"
-        try:
-            await self._container.log().check()
-        except Unavailable as error:
-            return str(error)
-        return None
+        told = await asyncio.gather(*(_trouble(check) for check in self._checks()))
+        return "; ".join(filter(None, told)) or None
+
+    def _checks(self) -> Sequence[Check]:
+        return [self._container.log().check]
 
     def _services(self) -> Services:
         container = self._container
@@ -143,6 +156,14 @@ class Service:
                 watch.blocked
             ),
         }
+
+
+async def _trouble(check: Check) -> str | None:
+    try:
+        await check()
+    except Unavailable as error:
+        return str(error)
+    return None
 
 
 def models_of(settings: Settings) -> frozenset[str] | None:

@@ -57,7 +57,7 @@ class OpenFeatureFlag:
 
 
 def _flag(share: Share) -> InMemoryFlag[bool]:
-    def drawn(flag: InMemoryFlag[bool], context: EvaluationContext) -> Any:
+    def drawn(_flag: InMemoryFlag[bool], context: EvaluationContext) -> Any:
         streams = share.holds(context.targeting_key or "")
         return FlagResolutionDetails(
             value=streams, reason=Reason.SPLIT, variant="on" if streams else "off"

@@ -81,7 +81,7 @@ class WatchedGraph:
         return {key: value for key, value in state.items() if key in self._keys}
 
     def _watched(self, graph: Any, above: str) -> Any:
-        """A copy of the graph, its nodes and static subgraphs watched; the user's stays as it is."""
+        """A copy of the graph, its nodes and static subgraphs watched; the user's is kept."""
         nodes = {}
         for name, node in graph.nodes.items():
             path = above + name

@@ -14,8 +14,8 @@ from domain.chat import Chat, Job, Message, Turn, now
 from domain.errors import UpstreamTruncated, WorkerLost
 from domain.events import (
     TERMINAL,
-    CancelReason,
     Cancelled,
+    CancelReason,
     Done,
     Event,
     Failed,
