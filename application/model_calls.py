@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 from domain.events import Usage
 
-
 Say = Callable[[str], None]
 
 

@@ -10,7 +10,7 @@ import pytest
 from application.ports import ConversationPort
 from application.process_chat import QUEUED, ProcessChat, history
 from application.tally import Tally
-from domain.chat import Chat, Job, Message, Turn, now
+from domain.chat import Chat, Message, Turn, now
 from domain.errors import UpstreamTruncated, WorkerLost
 from domain.events import (
     TERMINAL,
@@ -215,7 +215,9 @@ async def test_a_cancel_at_the_moment_of_finishing_leaves_one_end(bench: Bench) 
         await answered(*given)
 
     bench.conversations.answered = slow  # type: ignore[method-assign, assignment]
-    task = asyncio.create_task(bench.process(DONE)(bench.job, lambda: "user" if writing.is_set() else None))
+    task = asyncio.create_task(
+        bench.process(DONE)(bench.job, lambda: "user" if writing.is_set() else None)
+    )
     await writing.wait()
     task.cancel()
     await asyncio.sleep(0)
