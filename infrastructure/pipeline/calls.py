@@ -16,7 +16,7 @@ SPOKEN = "sluice_spoken"
 """Marks the metadata of a call that speaks: its value is the node's path."""
 
 
-class CallHandler(BaseCallbackHandler):
+class CallListener(BaseCallbackHandler):
     """Sums up what calls cost, and marks those whose chunks are for the user.
 
     A call speaks when its node does, unless it is tagged `nostream` or its text is structured

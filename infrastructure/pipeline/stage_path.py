@@ -12,7 +12,7 @@ from typing import Any
 from domain.chat import Question
 from domain.events import Event, StageCompleted, StageStarted
 from infrastructure.pipeline.answers import done
-from infrastructure.pipeline.calls import CallHandler
+from infrastructure.pipeline.calls import CallListener
 from infrastructure.pipeline.graph import WatchedGraph, path_of
 from infrastructure.pipeline.runs import start, translated
 from infrastructure.pipeline.stages import Stages
@@ -31,7 +31,7 @@ class StagePath:
         final: object = None
         events = self._graph.graph.astream_events(
             state,
-            {"callbacks": [CallHandler(run.calls, self._graph.declared)]},
+            {"callbacks": [CallListener(run.calls, self._graph.declared)]},
             version="v2",
             include_types=["chain"],
         )

@@ -17,7 +17,7 @@ from langchain_core.messages import AIMessageChunk
 from langchain_core.outputs import ChatGenerationChunk
 
 from domain.events import Event, Token
-from infrastructure.pipeline.calls import SPOKEN, CallHandler
+from infrastructure.pipeline.calls import SPOKEN, CallListener
 from infrastructure.pipeline.graph import WatchedGraph, path_of
 from infrastructure.pipeline.nodes import GraphRun
 from infrastructure.pipeline.stages import Stages
@@ -63,7 +63,7 @@ class Channel:
             self._reader = None
 
 
-class Tap(CallHandler, _Marker):  # type: ignore[type-arg]
+class Tap(CallListener, _Marker):  # type: ignore[type-arg]
     """Puts stages and spoken tokens into the channel, in the order in which they happen.
 
     A stage is the outermost run of a task's namespace that carries its node's name: a

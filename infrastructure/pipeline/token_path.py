@@ -15,7 +15,7 @@ from langchain_core.messages import AIMessageChunk
 from domain.chat import Question
 from domain.events import Event, Token
 from infrastructure.pipeline.answers import done, rest
-from infrastructure.pipeline.calls import SPOKEN, CallHandler
+from infrastructure.pipeline.calls import SPOKEN, CallListener
 from infrastructure.pipeline.graph import WatchedGraph, path_of
 from infrastructure.pipeline.nodes import GraphRun, Written
 from infrastructure.pipeline.runs import start, translated
@@ -72,7 +72,7 @@ class TokenPath:
         final: object = None
         parts = self._graph.graph.astream(
             state,
-            {"callbacks": [CallHandler(run.calls, self._graph.declared)]},
+            {"callbacks": [CallListener(run.calls, self._graph.declared)]},
             stream_mode=_MODES,
             subgraphs=True,
             version="v2",

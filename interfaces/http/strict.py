@@ -13,13 +13,13 @@ from interfaces.http.identity import check_origin
 from interfaces.http.problems import Problem, too_large, wrong
 from interfaces.http.services import Options
 
-Handler = Callable[[Request], Coroutine[Any, Any, Response]]
+Endpoint = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
 class ApiRoute(APIRoute):
     """Knows the user before a byte of the body is read."""
 
-    def get_route_handler(self) -> Handler:
+    def get_route_handler(self) -> Endpoint:
         handle = super().get_route_handler()
 
         async def handle_known(request: Request) -> Response:
