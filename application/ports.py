@@ -158,9 +158,7 @@ class ConversationPort(Protocol):
         """Keeps the job's answer, whole or partial; a second call replaces the first."""
         ...
 
-    async def claim(
-        self, user: UserId, key: str, fingerprint: str, accepted: Accepted
-    ) -> Accepted:
+    async def claim(self, user: UserId, key: str, fingerprint: str, accepted: Accepted) -> Accepted:
         """Binds an idempotency key for 24 h; returns what it is bound to.
 
         Raises Conflict if it is bound to another fingerprint.

@@ -39,9 +39,7 @@ class LLMClientPort(Protocol):
     silent wherever they are called.
     """
 
-    def stream(
-        self, prompt: Prompt, *, system: str | None = None
-    ) -> AsyncGenerator[str, None]:
+    def stream(self, prompt: Prompt, *, system: str | None = None) -> AsyncGenerator[str, None]:
         """Yields the text as it comes. Closing it closes the upstream's connection."""
         ...
 

@@ -140,9 +140,9 @@ def nested(llm: LLMClientPort) -> Any:
 
 
 def subgraph(llm: LLMClientPort) -> Any:
-    inner = chain(
-        ("think", noting(llm, "think"), {}), ("say", streaming(llm), SPEAKS)
-    ).compile(name="outer")
+    inner = chain(("think", noting(llm, "think"), {}), ("say", streaming(llm), SPEAKS)).compile(
+        name="outer"
+    )
     return chain(("outer", inner, SPEAKS))
 
 

@@ -302,9 +302,7 @@ async def test_a_retried_node_is_told_once_in_the_end(path: Path) -> None:
 
 
 async def test_a_canned_answer_from_state_is_told(path: Path) -> None:
-    told = await path.tell(
-        lambda llm: graphs.chain(("answer", lambda s: {"answer": "canned"}, {}))
-    )
+    told = await path.tell(lambda llm: graphs.chain(("answer", lambda s: {"answer": "canned"}, {})))
     assert told.done.answer == "canned"
     assert told.done.finish_reason is None
     assert [(t.content, t.node) for t in told.tokens] == [("canned", "")] * path.speaks

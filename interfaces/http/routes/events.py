@@ -11,11 +11,11 @@ from interfaces.http.problems import problems
 from interfaces.http.routes.parameters import JobIdPath
 from interfaces.http.services import OptionsDep, ServicesDep, UserDep
 from interfaces.http.sse import EventStream, come_back, cursor_of
-from interfaces.http.strict import ApiRoute, Handler
+from interfaces.http.strict import ApiRoute, Endpoint
 
 
 class StreamRoute(ApiRoute):
-    def get_route_handler(self) -> Handler:
+    def get_route_handler(self) -> Endpoint:
         handle = super().get_route_handler()
 
         async def handle_patiently(request: Request) -> Response:
