@@ -28,7 +28,7 @@ from infrastructure.event_log.memory import MemoryEventLog
 from infrastructure.event_log.sqlite import SqliteEventLog
 from infrastructure.flags.rollout import OpenFeatureFlag
 from infrastructure.jobs.inline import InlineJobQueue
-from infrastructure.jobs.shared import Bounds
+from infrastructure.jobs.shared import Bounds, Run
 from infrastructure.llm.langchain_adapter import LangChainLLMAdapter
 from infrastructure.llm.langchain_runnable_wrapper import LangChainOpenAIRunnable
 from infrastructure.llm.openai_client import OpenAILLMClient
@@ -179,9 +179,10 @@ class Container(containers.DeclarativeContainer):
         deadline=settings.provided.total_timeout,
         max_answer=settings.provided.max_answer_bytes,
     )
+    run: Provider[Run] = Call(runner, process_chat.provider)
     queue: Provider[InlineJobQueue] = Singleton(
         InlineJobQueue,
-        Call(runner, process_chat.provider),
+        run,
         Call(bounds_of, settings),
         when_busy=settings.provided.when_busy,
         durable=Call(lambda s: s.store != "memory://", settings),

@@ -4,6 +4,7 @@ import ipaddress
 import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -12,6 +13,7 @@ from infrastructure.flags.rollout import Share
 
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
+_REDIS = ("redis://", "rediss://")
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
@@ -28,6 +30,25 @@ Listed = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)]
 def _default_store() -> str:
     data = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
     return f"sqlite:///{Path(data) / 'sluice' / 'sluice.db'}"
+
+
+def _address(url: str, example: str) -> str:
+    """Raises ValueError, which does not repeat the address: it may hold a password."""
+    try:
+        parts = urlsplit(url)
+        named = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        named = False
+    if not named:
+        raise ValueError(f"is no address such as {example}")
+    return url
+
+
+def _without_password(url: str) -> str:
+    if "@" not in url and "?" not in url:
+        return url
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
 class WrongSetting(Exception):
@@ -54,7 +75,8 @@ class Settings(BaseSettings):
 
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
-    store: str = Field(default_factory=_default_store)
+    store: str = Field(default_factory=_default_store, repr=False)
+    database: str | None = Field(None, repr=False)
     pipeline: str | None = None
     speaking_nodes: Listed = ()
     documents: Path | None = None
@@ -119,14 +141,38 @@ class Settings(BaseSettings):
                 raise ValueError("is continue, or cancel:SECONDS")
         return value
 
+    @property
+    def distributed(self) -> bool:
+        """Any number of gateways and workers share the store."""
+        return self.store.startswith(_REDIS)
+
+    @property
+    def shown_store(self) -> str:
+        """Where things are kept, without a password."""
+        shown = [_without_password(self.store)]
+        if self.database is not None:
+            shown.append(_without_password(self.database))
+        return ", ".join(shown)
+
     @field_validator("store")
     @classmethod
     def _store(cls, value: str) -> str:
+        if value.startswith(_REDIS):
+            return _address(value, "redis://host:port/0")
         if value != "memory://" and not value.startswith("sqlite:///"):
-            raise ValueError("is memory:// or sqlite:///path.db")
+            raise ValueError("is memory://, sqlite:///path.db or redis://host")
         if value == "sqlite:///":
             raise ValueError("names no file: sqlite:///path.db")
         return value
+
+    @field_validator("database")
+    @classmethod
+    def _database(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        if not value.startswith(("postgresql://", "postgres://")):
+            raise ValueError("is postgresql://user@host/name")
+        return _address(value, "postgresql://user@host/name")
 
     @field_validator("cors_origins")
     @classmethod
@@ -171,6 +217,8 @@ def _variable(field: str) -> str:
 def _check_together(settings: Settings) -> None:
     if not settings.offline and settings.openai_model is None:
         raise WrongSetting("OPENAI_MODEL: is required once a key or a base URL is set")
+    if settings.distributed and settings.database is None:
+        raise WrongSetting("SLUICE_DATABASE: is required with a Redis store: postgresql://…")
     if settings.auth == "jwt" and not (settings.jwt_secret or settings.jwt_jwks):
         raise WrongSetting("SLUICE_JWT_SECRET: jwt needs it, or SLUICE_JWT_JWKS")
     if settings.auth == "none" and not settings.allow_anonymous and not _loopback(settings.host):

@@ -7,6 +7,7 @@ import socket
 import sys
 from collections.abc import Coroutine
 from contextlib import AsyncExitStack
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,7 @@ _CUT = 5
 def run_server(**given: Any) -> int:
     """Serves until it is told to stop. Returns the exit status."""
     try:
-        settings = read_settings(**given)
+        settings = _settings(**given)
         listener = _listen(settings.host, settings.port)
     except WrongSetting as error:
         return _refused(error)
@@ -36,12 +37,21 @@ def run_server(**given: Any) -> int:
 def run_worker(**given: Any) -> int:
     """Runs jobs until it is told to stop. Returns the exit status."""
     try:
-        settings = read_settings(**given)
-        if not settings.distributed:
-            raise WrongSetting("SLUICE_STORE: workers share a Redis: redis://host")
+        settings = _settings(worker=True, **given)
     except WrongSetting as error:
         return _refused(error)
     return _run(settings, _work(settings))
+
+
+def _settings(*, worker: bool = False, **given: Any) -> Settings:
+    settings = read_settings(**given)
+    if worker and not settings.distributed:
+        raise WrongSetting("SLUICE_STORE: workers and gateways share a Redis: redis://host")
+    libraries = ("redis", "streaq") if settings.distributed else ()
+    for name in (*libraries, *(("psycopg",) if settings.database else ())):
+        if find_spec(name) is None:
+            raise WrongSetting(f"SLUICE_STORE: the extra `cluster` is not installed ({name})")
+    return settings
 
 
 def _run(settings: Settings, work: Coroutine[Any, Any, None]) -> int:

@@ -61,10 +61,10 @@ class Service:
         except ValueError as error:
             raise WrongSetting(f"SLUICE_STORE: {error}") from error
         self._stack.push_async_callback(database.aclose)
-        if self._settings.database is not None:
+        if url := self._settings.database:
             from infrastructure.cluster import chats_in_postgres
 
-            await self._stack.enter_async_context(chats_in_postgres(container))
+            await self._stack.enter_async_context(chats_in_postgres(container, url))
         log = container.log()
         await log.open()
         self._stack.push_async_callback(log.aclose)

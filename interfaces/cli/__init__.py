@@ -30,6 +30,18 @@ def serve(
 
 
 @app.command()
+def worker(
+    store: Annotated[str | None, typer.Option(help="SLUICE_STORE: redis://host")] = None,
+    pipeline: Annotated[str | None, typer.Option(help="SLUICE_PIPELINE: module:factory")] = None,
+) -> None:
+    """Run the jobs that gateways (`sluice serve` with the same Redis store) have taken."""
+    from interfaces.main import run_worker
+
+    given = {"store": store, "pipeline": pipeline}
+    _exit(run_worker(**{name: value for name, value in given.items() if value is not None}))
+
+
+@app.command()
 def model(
     port: Annotated[int, typer.Option(help="Where to listen; 0 takes a free port.")] = 8001,
     host: Annotated[str, typer.Option()] = "127.0.0.1",

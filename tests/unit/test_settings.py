@@ -22,6 +22,7 @@ DEFAULTS = {
     "SLUICE_HOST": "127.0.0.1",
     "SLUICE_PORT": 8000,
     "SLUICE_STORE": "sqlite:////data/sluice/sluice.db",
+    "SLUICE_DATABASE": None,
     "SLUICE_PIPELINE": None,
     "SLUICE_SPEAKING_NODES": (),
     "SLUICE_DOCUMENTS": None,
@@ -109,6 +110,7 @@ def test_without_a_data_home_the_store_is_in_the_home_folder(
         ("SLUICE_UPSTREAM_RETRIES", "0", 0),
         ("SLUICE_STORE", "memory://", "memory://"),
         ("SLUICE_STORE", "sqlite:///rel.db", "sqlite:///rel.db"),
+        ("SLUICE_DATABASE", "postgresql://a@b/c", "postgresql://a@b/c"),
         ("SLUICE_DOCUMENTS", "notes", Path("notes")),
         ("SLUICE_LOG_FORMAT", "json", "json"),
     ],
@@ -164,3 +166,14 @@ def test_no_secret_shows_where_settings_are_printed(monkeypatch: pytest.MonkeyPa
         monkeypatch.setenv(name, "canary")
     monkeypatch.setenv("OPENAI_MODEL", "m")
     assert "canary" not in repr(read_settings())
+
+
+def test_where_things_are_kept_is_shown_without_passwords() -> None:
+    settings = read_settings(
+        store="rediss://:secret@redis.example:6380/1?password=secret",
+        database="postgresql://ann:secret@postgres.example/chats?sslpassword=secret",
+    )
+    assert settings.distributed
+    shown = "rediss://redis.example:6380/1, postgresql://postgres.example/chats"
+    assert settings.shown_store == shown
+    assert "secret" not in repr(settings)

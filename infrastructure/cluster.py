@@ -1,0 +1,68 @@
+"""The distributed service: which adapters stand behind the ports instead of the embedded ones.
+
+Imported only where it is used: its libraries are an extra.
+"""
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from infrastructure.container import Container, bounds_of
+from infrastructure.conversations.postgres import PostgresConversations
+from infrastructure.event_log.redis import RedisEventLog
+from infrastructure.jobs.places import Places
+from infrastructure.jobs.streaq import StreaqJobQueue
+from infrastructure.jobs.worker import JobWorker
+from infrastructure.postgres.database import Database
+from infrastructure.redis.client import Server
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """What every process of the service shares with the others."""
+
+    server: Server
+    chats: Database
+    places: Places
+
+
+@asynccontextmanager
+async def chats_in_postgres(container: Container, url: str) -> AsyncGenerator[Database, None]:
+    database = Database(url)
+    container.conversations.override(PostgresConversations(database))
+    await database.open()
+    try:
+        yield database
+    finally:
+        await database.aclose()
+
+
+@asynccontextmanager
+async def joined(container: Container) -> AsyncGenerator[Cluster, None]:
+    """Redis and PostgreSQL may be down now, and later."""
+    settings = container.settings()
+    server = Server.at(settings.store)
+    log = RedisEventLog(server, retention=settings.retention)
+    container.log.override(log)
+    async with chats_in_postgres(container, str(settings.database)) as chats:
+        await log.open()
+        try:
+            yield Cluster(server, chats, Places(server))
+        finally:
+            await log.aclose()
+            await server.aclose()
+
+
+def queue_of(container: Container, cluster: Cluster) -> StreaqJobQueue:
+    """A gateway's."""
+    settings = container.settings()
+    queue = StreaqJobQueue(cluster.places, bounds_of(settings), when_busy=settings.when_busy)
+    container.queue.override(queue)
+    return queue
+
+
+def worker_of(container: Container, cluster: Cluster) -> JobWorker:
+    settings = container.settings()
+    return JobWorker(
+        settings.store, cluster.places, container.log(), container.run(), bounds_of(settings)
+    )

@@ -1,0 +1,36 @@
+"""A gateway: it serves any job, and leaves running them to the workers."""
+
+import logging
+from collections.abc import Sequence
+
+from infrastructure.cluster import Cluster, joined, queue_of
+from infrastructure.jobs.streaq import StreaqJobQueue
+from infrastructure.settings import Settings
+from interfaces.service import Check, Service
+
+logger = logging.getLogger(__name__)
+
+
+class Gateway(Service):
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings, None)
+        self._cluster: Cluster | None = None
+        self._queue: StreaqJobQueue | None = None
+
+    async def _open(self) -> None:
+        self._cluster = await self._stack.enter_async_context(joined(self._container))
+        self._queue = queue_of(self._container, self._cluster)
+        for trouble in filter(None, [await self._ready()]):
+            logger.warning("not ready yet: %s", trouble)
+
+    async def _drain(self) -> None:
+        """Streams end at once: the reader goes on at another gateway, where it was."""
+        logger.info("leaving: no new jobs, %d streams are open", self._streams.open)
+        assert self._queue is not None  # noqa: S101 - it is open
+        await self._queue.drain()
+        self._container.log().hang_up()
+
+    def _checks(self) -> Sequence[Check]:
+        assert self._cluster is not None  # noqa: S101 - it is open
+        assert self._queue is not None  # noqa: S101
+        return [*super()._checks(), self._cluster.chats.check, self._queue.check]

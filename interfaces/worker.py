@@ -1,0 +1,56 @@
+"""The worker process: runs jobs until it is told to leave."""
+
+import asyncio
+import os
+import signal
+from contextlib import AsyncExitStack
+from typing import Self
+
+from infrastructure.cluster import joined, worker_of
+from infrastructure.container import Container, build_every_path
+from infrastructure.settings import Settings
+from infrastructure.telemetry.loop_watch import LoopWatch
+
+
+class Worker:
+    """Opened before it runs, closed after."""
+
+    def __init__(self, settings: Settings, offline_url: str | None) -> None:
+        self._settings = settings
+        self._container = Container(settings=settings, offline_url=offline_url)
+        self._stack = AsyncExitStack()
+        self._leave = asyncio.Event()
+
+    async def __aenter__(self) -> Self:
+        """Raises WrongSetting for a graph or a folder that cannot be used."""
+        build_every_path(self._container)
+        cluster = await self._stack.enter_async_context(joined(self._container))
+        self._stack.push_async_callback(self._container.completions().aclose)
+        watch = LoopWatch()
+        watch.start()
+        self._stack.callback(watch.stop)
+        self._worker = worker_of(self._container, cluster)
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self._stack.aclose()
+
+    async def run(self) -> None:
+        """The first signal lets what runs end, within the grace; a second exits at once."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._told, number)
+        running = asyncio.create_task(self._worker.run())
+        leaving = asyncio.create_task(self._leave.wait())
+        await asyncio.wait([running, leaving], return_when=asyncio.FIRST_COMPLETED)
+        leaving.cancel()
+        if not running.done():
+            await self._worker.drain(self._settings.shutdown_grace)
+            await asyncio.wait([running])
+        if not running.cancelled() and (crash := running.exception()) is not None:
+            raise crash
+
+    def _told(self, number: int) -> None:
+        if self._leave.is_set():
+            os._exit(128 + number)
+        self._leave.set()
