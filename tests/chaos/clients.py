@@ -140,4 +140,5 @@ class Visit:
             "left": self.left,
             "first": self.first,
             "cut": self.cut,
+            "over": time.monotonic(),
         }

@@ -72,8 +72,8 @@ async def _disturbed(
     while (left := end - time.monotonic()) > 0 and not running.done():
         await asyncio.wait([running], timeout=min(left, rng.uniform(1, 6)))
         how = rng.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGTERM])
-        service.tell(how)
         recording.write("disturbed", how=how.name, at=time.monotonic())
+        service.tell(how)
         status = await service.gone()
         assert status == (0 if how is signal.SIGTERM else -how), f"{how.name}: exit {status}"
         await service.start()

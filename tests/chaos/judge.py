@@ -9,6 +9,8 @@ from typing import Any
 
 from tests.chaos.record import Line, lines
 
+_KILLED_WITHIN = 1.0
+"""Seconds until a reader has seen that its peer is gone."""
 TERMINAL = ("done", "error", "cancelled")
 CODES = {
     "server_error": "upstream_unavailable",
@@ -50,6 +52,7 @@ class Verdict:
     ends: Counter[str] = field(default_factory=Counter)
     counts: Counter[str] = field(default_factory=Counter)
     silences: list[float] = field(default_factory=list)
+    kills: list[float] = field(default_factory=list)
 
     def text(self) -> str:
         jobs, exact = self.counts["jobs"], self.counts["jobs"] - self.counts["inexact"]
@@ -92,6 +95,8 @@ def judge(path: Path) -> Verdict:
                 stories[last["job"]].readers[last["reader"]].append(last)
             case "disturbed":
                 verdict.counts[f"disturbed {last['how']}"] += 1
+                if last["how"] == "SIGKILL":
+                    verdict.kills.append(last["at"])
     verdict.counts["jobs"] = len(stories)
     for job, story in stories.items():
         faults = [f"job {job} (number {story.number}): {fault}" for fault in _of(story, verdict)]
@@ -114,7 +119,7 @@ def _of(story: Story, verdict: Verdict) -> Iterator[str]:
     yield from _ids(story)
     texts = set()
     for reader, visits in story.readers.items():
-        reading = Reading()
+        reading = Reading(verdict.kills)
         for visit in visits:
             yield from (f"reader {reader}: {fault}" for fault in reading.take(visit))
         verdict.counts["subscriptions"] += len(visits)
@@ -130,9 +135,10 @@ def _of(story: Story, verdict: Verdict) -> Iterator[str]:
 
 
 class Reading:
-    """One reader's subscriptions, folded as a client does it."""
+    """One reader's subscriptions, folded as a client does it; `kills` is when there were any."""
 
-    def __init__(self) -> None:
+    def __init__(self, kills: Sequence[float]) -> None:
+        self._kills = kills
         self.pieces: list[str] = []
         self.silences: list[float] = []
         self.unknown = 0
@@ -148,12 +154,16 @@ class Reading:
             self._cut = None
         for name, event_id, data in visit["frames"]:
             yield from self._event(name, event_id, data)
-        if self._ended and not visit["properly"] and not visit["left"]:
+        if self._ended and not (visit["properly"] or visit["left"] or self._killed(visit["over"])):
             yield "the body did not end properly after the terminal event"
         if visit["cut"] is not None:
             self._cut = self._cut or visit["cut"]
             if visit["properly"] and not visit["retries"]:
                 yield "a body ended early, and said nothing about coming back"
+
+    def _killed(self, at: float) -> bool:
+        """Between the terminal event and the end of its body."""
+        return any(0 <= at - kill <= _KILLED_WITHIN for kill in self._kills)
 
     def _event(self, name: str, event_id: str, data: Any) -> Iterator[str]:
         if self._ended:
