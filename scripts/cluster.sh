@@ -44,6 +44,12 @@ await() {
     exit 1
 }
 
+# answers ID ADDRESS: the gateway is ready; one that has ended has said why.
+answers() {
+    kill -0 "$1" || exit 1
+    curl --fail --silent "$2/readyz"
+}
+
 stop() {
     trap '' INT TERM
     set +e
@@ -118,19 +124,19 @@ for n in 1 2; do
     start "worker-$n" "$BIN/sluice" worker
     services+=("$started")
 done
-addresses=()
+declare -A gateways=() # address by id
 for n in 1 2; do
     port=$(free_port)
     start "gateway-$n" "$BIN/sluice" serve --host 127.0.0.1 --port "$port"
     services+=("$started")
-    addresses+=("http://127.0.0.1:$port")
+    gateways[$started]=http://127.0.0.1:$port
 done
-for address in "${addresses[@]}"; do
-    await 60 "$address" curl --fail --silent "$address/readyz"
+for id in "${!gateways[@]}"; do
+    await 60 "${gateways[$id]}" answers "$id" "${gateways[$id]}"
 done
 echo
 echo "Any gateway serves any job:"
-printf '  %s\n' "${addresses[@]}"
+printf '  %s\n' "${gateways[@]}"
 echo "Stop with Ctrl-C."
 echo
 wait "${services[@]}" || true
