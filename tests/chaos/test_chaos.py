@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from tests.chaos.embedded import run
-from tests.chaos.judge import Verdict, judge
+from tests.chaos.judge import judge
 from tests.chaos.record import Line, lines
+from tests.chaos.verdict import Verdict
 
 SECONDS = 60 if os.environ.get("CI") == "true" else 15
 

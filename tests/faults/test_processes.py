@@ -1,13 +1,10 @@
-"""The service is killed, told to leave, or not even able to start."""
+"""The service is killed, or told to leave."""
 
 import asyncio
-import re
 import signal
-import socket
 import time
 from collections import Counter
 from contextlib import AsyncExitStack
-from pathlib import Path
 
 import pytest
 
@@ -236,36 +233,3 @@ async def test_a_second_signal_exits_at_once(start: Start) -> None:
         assert await live.service.gone(within=3) == 128 + signal.SIGTERM
     await live.service.start()  # nothing is damaged
     await live.model.until_called(4)
-
-
-@pytest.mark.parametrize("what", ["setting", "port", "folder", "file", "two of them"])
-async def test_what_cannot_start_says_so_in_one_line(tmp_path: Path, what: str) -> None:
-    taken = socket.create_server(("127.0.0.1", 0))
-    folder = tmp_path / "folder"
-    folder.write_text("no folder")
-    settings, named = {
-        "setting": ({"SLUICE_MAX_RUNNING": "many"}, "SLUICE_MAX_RUNNING"),
-        "port": ({"SLUICE_PORT": str(taken.getsockname()[1])}, "SLUICE_PORT"),
-        "folder": ({"SLUICE_STORE": f"sqlite:///{folder}/sluice.db"}, "SLUICE_STORE"),
-        "file": ({"SLUICE_STORE": f"sqlite:///{folder}"}, "SLUICE_STORE"),
-        "two of them": ({}, "SLUICE_STORE"),
-    }[what]
-    first = Service(tmp_path / "first.log", {"SLUICE_STORE": f"sqlite:///{tmp_path}/one.db"})
-    second = Service(
-        tmp_path / "second.log", {"SLUICE_STORE": f"sqlite:///{tmp_path}/one.db"} | settings
-    )
-    try:
-        if what == "two of them":
-            await first.start()
-        begun = time.monotonic()
-        with pytest.raises(AssertionError):
-            await second.start()
-        assert await second.gone() == 2
-        print(f"\nrefused to start ({what}) after {time.monotonic() - begun:.2f} s")
-    finally:
-        taken.close()
-        await first.aclose()
-        await second.aclose()
-    lines = second.log.read_text().splitlines()
-    assert len([line for line in lines if line.startswith("sluice: ")]) == len(lines) == 1
-    assert re.fullmatch(rf"sluice: {named}: .+", lines[0])

@@ -1,0 +1,43 @@
+"""A service that cannot start says why."""
+
+import re
+import socket
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.live.service import Service
+
+
+@pytest.mark.parametrize("what", ["setting", "port", "folder", "file", "two of them"])
+async def test_what_cannot_start_says_so_in_one_line(tmp_path: Path, what: str) -> None:
+    taken = socket.create_server(("127.0.0.1", 0))
+    folder = tmp_path / "folder"
+    folder.write_text("no folder")
+    settings, named = {
+        "setting": ({"SLUICE_MAX_RUNNING": "many"}, "SLUICE_MAX_RUNNING"),
+        "port": ({"SLUICE_PORT": str(taken.getsockname()[1])}, "SLUICE_PORT"),
+        "folder": ({"SLUICE_STORE": f"sqlite:///{folder}/sluice.db"}, "SLUICE_STORE"),
+        "file": ({"SLUICE_STORE": f"sqlite:///{folder}"}, "SLUICE_STORE"),
+        "two of them": ({}, "SLUICE_STORE"),
+    }[what]
+    first = Service(tmp_path / "first.log", {"SLUICE_STORE": f"sqlite:///{tmp_path}/one.db"})
+    second = Service(
+        tmp_path / "second.log", {"SLUICE_STORE": f"sqlite:///{tmp_path}/one.db"} | settings
+    )
+    try:
+        if what == "two of them":
+            await first.start()
+        begun = time.monotonic()
+        with pytest.raises(AssertionError):
+            await second.start()
+        assert await second.gone() == 2
+        print(f"\nrefused to start ({what}) after {time.monotonic() - begun:.2f} s")
+    finally:
+        taken.close()
+        await first.aclose()
+        await second.aclose()
+    lines = second.log.read_text().splitlines()
+    assert len([line for line in lines if line.startswith("sluice: ")]) == len(lines) == 1
+    assert re.fullmatch(rf"sluice: {named}: .+", lines[0])
