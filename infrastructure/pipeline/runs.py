@@ -4,8 +4,11 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
 
+from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.runnables import RunnableConfig
+
 from application.model_calls import ModelCalls
-from domain.chat import Question
+from domain.chat import Question, new_id
 from domain.errors import ChatError, PipelineError
 from domain.events import Event
 from infrastructure.pipeline.graph import WatchedGraph
@@ -19,6 +22,14 @@ def start(graph: WatchedGraph, question: Question) -> tuple[dict[str, Any], Grap
     run = GraphRun(ModelCalls(question.job.model), given)
     current_run.set(run)
     return state, run
+
+
+def config_of(graph: WatchedGraph, listener: BaseCallbackHandler) -> RunnableConfig:
+    """A checkpointer wants a thread. Each run has its own: the chat so far is in its input."""
+    config = RunnableConfig(callbacks=[listener])
+    if graph.graph.checkpointer is not None:
+        config["configurable"] = {"thread_id": new_id()}
+    return config
 
 
 async def translated(events: AsyncGenerator[Event, None]) -> AsyncGenerator[Event, None]:

@@ -14,7 +14,7 @@ from domain.events import Event, StageCompleted, StageStarted
 from infrastructure.pipeline.answers import done
 from infrastructure.pipeline.calls import CallListener
 from infrastructure.pipeline.graph import WatchedGraph, path_of
-from infrastructure.pipeline.runs import start, translated
+from infrastructure.pipeline.runs import config_of, start, translated
 from infrastructure.pipeline.stages import Stages
 
 
@@ -31,7 +31,7 @@ class StagePath:
         final: object = None
         events = self._graph.graph.astream_events(
             state,
-            {"callbacks": [CallListener(run.calls, self._graph.declared)]},
+            config_of(self._graph, CallListener(run.calls, self._graph.declared)),
             version="v2",
             include_types=["chain"],
         )

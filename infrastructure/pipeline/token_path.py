@@ -18,7 +18,7 @@ from infrastructure.pipeline.answers import done, rest
 from infrastructure.pipeline.calls import SPOKEN, CallListener
 from infrastructure.pipeline.graph import WatchedGraph, path_of
 from infrastructure.pipeline.nodes import GraphRun, Written
-from infrastructure.pipeline.runs import start, translated
+from infrastructure.pipeline.runs import config_of, start, translated
 from infrastructure.pipeline.stages import Stages
 from infrastructure.pipeline.tap import TAPPABLE, Channel, Tap
 from infrastructure.pipeline.turns import Turns
@@ -54,7 +54,7 @@ class TokenPath:
         turns, channel = Turns(), Channel()
         tap = Tap(self._graph, run, channel, turns)
         run.tell = tap.tell
-        running = asyncio.create_task(self._graph.graph.ainvoke(state, {"callbacks": [tap]}))
+        running = asyncio.create_task(self._graph.graph.ainvoke(state, config_of(self._graph, tap)))
         running.add_done_callback(lambda _: channel.close())
         try:
             while events := await channel.take():
@@ -72,7 +72,7 @@ class TokenPath:
         final: object = None
         parts = self._graph.graph.astream(
             state,
-            {"callbacks": [CallListener(run.calls, self._graph.declared)]},
+            config_of(self._graph, CallListener(run.calls, self._graph.declared)),
             stream_mode=_MODES,
             subgraphs=True,
             version="v2",

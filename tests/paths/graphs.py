@@ -185,3 +185,16 @@ def rewritten(answer: str) -> Build:
         return chain(("draft", streaming(llm), SPEAKS), ("rewrite", rewrite, {}))
 
     return build
+
+
+def checkpointed(saver: Any) -> Build:
+    """Its answer counts the messages in its state, which only a thread used twice would add up."""
+
+    def build(llm: LLMClientPort) -> Any:
+        async def answer(state: State) -> dict[str, str]:
+            said = await joined(llm.stream(state["message"]))
+            return {"answer": f"{said} of {len(state['messages'])}"}
+
+        return chain(("answer", answer, SPEAKS)).compile(checkpointer=saver)
+
+    return build

@@ -4,6 +4,7 @@ import asyncio
 from typing import Any
 
 import pytest
+from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import END, START, StateGraph
 from langgraph.types import RetryPolicy, Send
 
@@ -306,6 +307,13 @@ async def test_a_canned_answer_from_state_is_told(path: Path) -> None:
     assert told.done.answer == "canned"
     assert told.done.finish_reason is None
     assert [(t.content, t.node) for t in told.tokens] == [("canned", "")] * path.speaks
+
+
+async def test_a_graph_with_a_checkpointer_starts_anew_with_every_run(path: Path) -> None:
+    path.model.script(Reply(pieces=["one"]), Reply(pieces=["two"]))
+    build = graphs.checkpointed(InMemorySaver())
+    assert (await path.tell(build)).done.answer == "one of 1"
+    assert (await path.tell(build)).done.answer == "two of 1"
 
 
 async def test_no_answer_is_a_pipeline_error(path: Path) -> None:
