@@ -18,7 +18,8 @@ def reserve(path: Path) -> int:
     process has it.
     """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    lock = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    # Beside the file itself, not beside a link to it: under any name it has but one lock.
+    lock = os.open(f"{path.resolve()}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         # Before SQLite makes it, with a mode that the WAL takes over: chats are private.

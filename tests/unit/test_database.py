@@ -79,6 +79,15 @@ async def test_a_path_that_cannot_be_a_file_is_named(tmp_path: Path) -> None:
     await refused(Path("/proc/sluice.db"))
 
 
+async def test_a_file_has_one_process_under_any_of_its_names(tmp_path: Path) -> None:
+    path, link = tmp_path / "a.db", tmp_path / "link.db"
+    link.symlink_to(path)
+    database = Database(path)
+    await database.open()
+    assert "in use by another process" in await refused(link)
+    await database.aclose()
+
+
 async def test_what_is_not_a_database_is_named_and_kept(tmp_path: Path) -> None:
     path = tmp_path / "notes.txt"
     path.write_text("important notes " * 100)
