@@ -28,6 +28,7 @@ class Connection(HttpToolsProtocol):
         super().__init__(*args, **kwargs)
         self._asking: asyncio.TimerHandle | None = None
         self._unread: asyncio.TimerHandle | None = None
+        self._lingers = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -46,6 +47,8 @@ class Connection(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         _stop(self._asking)
         super().on_message_complete()
+        if self._lingers:
+            self.transport.close()
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -57,6 +60,8 @@ class Connection(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
+        if self._lingers and not self.transport.is_closing():
+            self.transport.write_eof()
         if self.transport.get_write_buffer_size():
             self._watch()
 
@@ -75,9 +80,28 @@ class Connection(HttpToolsProtocol):
         return self.loop.call_later(self.patience, call)
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        if not cycle.keep_alive:
+            app = self._lingering(cycle, app)
         if cycle.scope["http_version"] == "1.0":
             app = _unchunked(cycle, app)
         super()._start_asgi_task(cycle, app)
+
+    def _lingering(self, cycle: RequestResponseCycle, app: ASGI3Application) -> ASGI3Application:
+        """Closing on a peer that still sends would reset the connection, and lose our answer.
+
+        So what it sends is let go by until it is through, or its time to ask is over.
+        """
+
+        async def run(scope: Any, receive: Any, send: Any) -> None:
+            async def patiently(message: Any) -> None:
+                body = message["type"] == "http.response.body"
+                if body and not message.get("more_body", False) and cycle.more_body:
+                    cycle.keep_alive = self._lingers = True
+                await send(message)
+
+            await app(scope, receive, patiently)
+
+        return run
 
 
 def connections(stats: StreamStats, *, patience: float = 30) -> type[asyncio.Protocol]:

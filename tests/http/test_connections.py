@@ -84,6 +84,34 @@ async def test_a_peer_that_never_finishes_asking_is_cut(sent: str) -> None:
         assert house.streams.stalled == 0
 
 
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+async def test_a_peer_still_sending_when_it_is_refused_gets_to_read_why(version: str) -> None:
+    body = b'"' + b"x" * 10_000_000 + b'"'
+    head = (
+        f"POST /api/v1/chat HTTP/{version}\r\nHost: x\r\nConnection: close\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    async with serving(DONE) as house:
+        reader, writer = await house.raw(head.encode() + body)
+        answer = await reader.read()
+        assert answer.startswith(b"HTTP/1.1 413 ")
+        assert b"\r\nconnection: close\r\n" in answer
+        await until(lambda: not house.state.connections)
+        writer.close()
+
+
+async def test_a_refused_peer_that_never_stops_sending_is_cut() -> None:
+    head = (
+        "POST /api/v1/chat HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+        "Content-Type: application/json\r\nContent-Length: 10000000\r\n\r\n"
+    )
+    async with serving(DONE, patience=0.1) as house:
+        reader, writer = await house.raw(head)
+        assert (await reader.read()).startswith(b"HTTP/1.1 413 ")  # and the end of our side
+        await until(lambda: not house.state.connections)
+        writer.close()
+
+
 async def test_a_reader_that_waits_for_a_slow_model_is_not_cut() -> None:
     gate = asyncio.Event()
     async with serving(gate, DONE, patience=0.05, ping=0.01) as house:
