@@ -27,7 +27,8 @@ KIB = 1 << 10
 def cores(model: "Model", live: float) -> float:
     """What so many answers that are being written and read at once cost."""
     tokens = live * TOKENS_S
-    return model.cpu_us(tokens / ANSWER, tokens, tokens * READERS, tokens * (1 - BUSY)) / 1e6
+    wakes = tokens * (1 - BUSY)
+    return model.cpu_us(tokens / ANSWER, tokens, tokens * READERS, wakes, 0) / 1e6
 
 
 def assumptions() -> str:
@@ -44,8 +45,10 @@ def capacity(models: "Mapping[str, Model]", figures: Mapping[str, float]) -> str
     rows += [["jobs/s", *(short(live * TOKENS_S / ANSWER) for live in LIVE)]]
     for process in PROCESSES:
         if process in models:
-            needed = [ceil(cores(models[process], live) / BUSY) for live in LIVE]
-            one = BUSY / cores(models[process], 1)
+            model = models[process]
+            room = BUSY - model.cost.get("seconds", 0) / 1e6
+            one = room / cores(model, 1)
+            needed = [ceil(live / one) for live in LIVE]
             rows.append([f"{process}: one carries {short(one)}", *map(short, needed)])
     for says, each in _bytes(figures).items():
         rows.append([says, *(f"{each * live / GIB:,.1f} GiB" for live in LIVE)])

@@ -9,100 +9,24 @@ SLUICE_DATABASE names one, else initdb makes one.
 
 import argparse
 import json
-import os
-import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from redis import Redis
-
+from benchmarks.cluster import Fleet
 from benchmarks.harness import Bench, Cell
 from benchmarks.harness import Load as Client
-from benchmarks.processes import Process, StartError, answers, call, free_port, listens, machine
-from benchmarks.processes import python as module
-from benchmarks.servers import BOUNDS, SERVERS, Running
+from benchmarks.processes import call, machine
 from benchmarks.stamp import now_us
 
 PACE_S = 0.02
-FLEET = replace(SERVERS["a2-redis"], name="fleet", says="gateway and worker")
 ANSWER = 200
 """Tokens of a job that is measured whole."""
-
-
-class Fleet(Running):
-    """A gateway and a worker on the server's CPU, the stores on the other one."""
-
-    def __init__(self, bench: Bench) -> None:
-        self.worker: Process | None = None
-        self.postgres: Process | None = None
-        super().__init__(FLEET, bench.upstream, bench.cpus)
-
-    def _start(self, upstream: Process, cpu: int | None, load_cpu: int | None) -> Process:
-        port = free_port()
-        env = BOUNDS | {
-            "OPENAI_BASE_URL": f"http://127.0.0.1:{upstream.port}/v1",
-            "OPENAI_API_KEY": "x",
-            "OPENAI_MODEL": "m",
-            "SLUICE_PORT": str(port),
-            "SLUICE_STORE": self._store(load_cpu),
-            "SLUICE_DATABASE": os.environ.get("SLUICE_DATABASE") or self._database(load_cpu),
-        }
-        self.store = env["SLUICE_STORE"]
-        self.worker = Process(module("interfaces.cli", "worker"), cpu, env, talks=False)
-        gateway = Process(module("interfaces.cli", "serve"), cpu, env, talks=False)
-        gateway.port = port
-        return gateway.until(lambda: answers(port, "/readyz"))
-
-    def _database(self, cpu: int | None) -> str:
-        initdb = shutil.which("initdb")
-        if initdb is None:
-            raise StartError("no initdb on this machine, and no SLUICE_DATABASE")
-        programs, home, port = Path(initdb).resolve().parent, self._folder / "pg", free_port()
-        home.mkdir()
-        other: list[str] = []
-        if os.geteuid() == 0:  # PostgreSQL refuses root
-            other = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"]
-            self._folder.chmod(0o711)
-            shutil.chown(home, "nobody", "nogroup")
-        data = str(home / "data")
-        options = ("-D", data, "-U", "sluice", "-A", "trust", "-E", "UTF8", "--no-sync")
-        Process([*other, str(programs / "initdb"), *options], None).output(60)
-        options = ("-D", data, "-p", str(port), "-h", "127.0.0.1", "-k", "", "-F")
-        argv = [*other, str(programs / "postgres"), *options]
-        self.postgres = Process(argv, cpu, talks=False).until(lambda: listens(port))
-        return f"postgresql://sluice@127.0.0.1:{port}/postgres"
-
-    @property
-    def processes(self) -> dict[str, Process]:
-        found = {
-            "gateway": self.process,
-            "worker": self.worker,
-            "redis": self.redis,
-            "postgres": self.postgres,
-        }
-        return {name: process for name, process in found.items() if process is not None}
-
-    def redis_bytes(self) -> int:
-        """Of all logs; what Redis holds for its connections is not in it."""
-        with closing(Redis.from_url(self.store)) as client:
-            keys = client.scan_iter(match="sluice:{*", count=1000)
-            return sum(client.memory_usage(key, samples=0) or 0 for key in keys)
-
-    def stop(self) -> None:
-        self.process.stop()
-        self._clear()
-
-    def _clear(self) -> None:
-        for process in (self.worker, self.postgres):
-            if process is not None:
-                process.stop()
-        super()._clear()
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +75,11 @@ def readers(bench: Bench, fleet: Fleet, count: int) -> dict[str, Any]:
     return _window(bench, fleet, bench.load(fleet, cell), f"{count} readers of a job")
 
 
+def nothing(bench: Bench, fleet: Fleet) -> dict[str, Any]:
+    begin = Moment.at(0, bench, fleet)
+    return row("nothing", begin, Moment.at(now_us() + 2_000_000, bench, fleet), 0, 0)
+
+
 def _window(bench: Bench, fleet: Fleet, load: Client, says: str) -> dict[str, Any]:
     begin, end = (Moment.at(edge, bench, fleet) for edge in load.window)
     bench.finish()
@@ -183,7 +112,7 @@ def whole(bench: Bench, fleet: Fleet, tokens: int, rounds: int, pace: float) -> 
 
 def memory(bench: Bench, fleet: Fleet) -> dict[str, float]:
     """Bytes: proportional sets of processes that have served before, and what Redis says."""
-    count = 100
+    count, idle_readers = 100, 500
     at_rest = {name: process.memory() for name, process in fleet.processes.items()}
     with _held(bench, fleet, Cell(streams=count, window_s=4)):
         live = {name: process.memory() for name, process in fleet.processes.items()}
@@ -193,8 +122,8 @@ def memory(bench: Bench, fleet: Fleet) -> dict[str, float]:
     }
     bench.control(-1, 0)
     url, before = _job(fleet.port), fleet.process.memory()
-    with _held(bench, fleet, Cell(streams=count, urls=(url,), ramp_s=0.5)):
-        figures["gateway_reader"] = (fleet.process.memory() - before) / count
+    with _held(bench, fleet, Cell(streams=idle_readers, urls=(url,), window_s=0.5)):
+        figures["gateway_reader"] = (fleet.process.memory() - before) / idle_readers
     kept = fleet.redis_bytes()
     written = whole(bench, fleet, ANSWER, 2, PACE_S)["tokens"]
     return figures | {"redis_token": (fleet.redis_bytes() - kept) / written}
@@ -211,6 +140,7 @@ def _held(bench: Bench, fleet: Fleet, cell: Cell) -> Iterator[None]:
 
 
 LOADS: tuple[Callable[[Bench, Fleet], dict[str, Any]], ...] = (
+    nothing,
     *(lambda bench, fleet, n=n: streams(bench, fleet, n) for n in (20, 50, 100)),
     *(lambda bench, fleet, n=n: readers(bench, fleet, n) for n in (20, 100)),
     lambda bench, fleet: whole(bench, fleet, 2, 5, 0),
@@ -230,10 +160,10 @@ def main() -> None:
             fleet = Fleet(bench)
             try:
                 whole(bench, fleet, 2, 2, 0)
+                figures.append(memory(bench, fleet))
                 for load in LOADS:
                     loads.append(load(bench, fleet))
                     print(json.dumps(loads[-1]), file=sys.stderr, flush=True)
-                figures.append(memory(bench, fleet))
             finally:
                 fleet.stop()
     finally:

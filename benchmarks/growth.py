@@ -1,12 +1,12 @@
-"""How load grows: a model of CPU per job, token, copy and wake-up, fitted to what was measured.
+"""How load grows: a model of CPU per job, token and reader, fitted to what was measured.
 
     python -m benchmarks.growth [FOLDER]
 
 A *copy* is one token sent to one reader. A *wake-up* is a token that finds the process asleep;
 a busy process takes what has come in the meantime at its next turn, so there are as many as the
-share of time it sleeps. For every process the model is
+share of time it sleeps. A *second* costs what a process does with no load. For each the model is
 
-    CPU = a * jobs + b * tokens + c * copies + d * wake-ups
+    CPU = a * jobs + b * tokens + c * copies + d * wake-ups + e * seconds
 
 fitted by least squares to relative errors, no term below zero. It reads what `python -m
 benchmarks` (result.json) and `python -m benchmarks.fleet` (fleet.json) have left in the folder,
@@ -28,9 +28,8 @@ from benchmarks.processes import ROOT
 from benchmarks.results import DISTURBED
 from benchmarks.svg import short
 
-NEARLY_IDLE, SATURATED = 0.03, 0.95
-"""Shares of a core. A process below pays for its timers, one above for what it leaves undone."""
-TERMS = ("jobs", "tokens", "copies", "wakes")
+SATURATED = 0.95
+TERMS = ("jobs", "tokens", "copies", "wakes", "seconds")
 PACE_S = 0.02
 LONG_TOKENS_S = 5000
 """What `long` in benchmarks/special.py asks for, all streams together."""
@@ -45,13 +44,16 @@ class Seen:
     jobs: float
     tokens: float
     copies: float
+    seconds: float
     cpu_us: float
-    asleep: float = 0
-    disturbed: bool = False
+    waited: float = 0
+    """Share of the time in which others had its CPU."""
 
     @property
     def work(self) -> tuple[float, ...]:
-        return self.jobs, self.tokens, self.copies, self.tokens * self.asleep
+        busy = self.cpu_us / 1e6 / self.seconds
+        asleep = max(0.0, 1 - busy - self.waited)
+        return self.jobs, self.tokens, self.copies, self.tokens * asleep, self.seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +65,8 @@ class Model:
 
     cost: Mapping[str, float]
 
-    def cpu_us(self, jobs: float, tokens: float, copies: float, wakes: float) -> float:
-        done = zip(TERMS, (jobs, tokens, copies, wakes), strict=True)
-        return sum(self.cost.get(term, 0) * amount for term, amount in done)
+    def cpu_us(self, *work: float) -> float:
+        return sum(self.cost.get(term, 0) * done for term, done in zip(TERMS, work, strict=True))
 
     def error(self, seen: Seen) -> float:
         """Relative: 0.1 is a tenth too much."""
@@ -112,54 +113,51 @@ def of_result(result: Mapping[str, Any]) -> dict[str, list[Seen]]:
     """Loads by process. Unpaced rows are left out: what is coalesced is not sent by token."""
     loads: dict[str, list[Seen]] = defaultdict(list)
     for row in result["rows"]:
-        server, fits = row["server"], NEARLY_IDLE < row["busy"] < SATURATED
-        if server.startswith("a2-") and row["pace_ms"] and row["cpu_us"] and fits:
-            asleep, disturbed = _asleep(row["busy"], row["waited"]), row["waited"] > DISTURBED
+        server, cpu_us, busy = row["server"], row["cpu_us"], row["busy"]
+        if server.startswith("a2-") and row["pace_ms"] and cpu_us and busy < SATURATED:
+            seconds = 1 / row["tokens_s"]
             says = f"{row['streams']} streams"
-            loads[server].append(Seen(says, 0, 1, 1, row["cpu_us"], asleep, disturbed))
-    for name, samples in result["figures"].items():
+            loads[server].append(Seen(says, 0, 1, 1, seconds, cpu_us, row["waited"]))
+    figures = {name: median(samples) for name, samples in result["figures"].items()}
+    for name, value in figures.items():
         figure, _, of = name.partition(" ")
-        value = median(samples)
         if figure == "round_cpu_ms" and of.startswith("a2-"):
-            loads[of].append(Seen("a job of 2 tokens", 1, 2, 2, value * 1000))
+            seconds = figures[f"round_ms {of}"] / 1000
+            loads[of].append(Seen("a job of 2 tokens", 1, 2, 2, seconds, value * 1000))
         elif figure == "long_cpu_us":
-            tokens, asleep = int(of), _asleep(value * LONG_TOKENS_S / 1e6)
-            says = f"a job of {tokens} tokens"
-            loads["a2-memory"].append(Seen(says, 1, tokens, tokens, value * tokens, asleep))
+            n, says = int(of), f"a job of {of} tokens"
+            loads["a2-memory"].append(Seen(says, 1, n, n, n / LONG_TOKENS_S, value * n))
         elif figure == "readers_cpu_us":
-            busy, says = value / PACE_S / 1e6, f"{of} readers of a job"
-            if busy > NEARLY_IDLE:
-                seen = Seen(says, 0, 1, int(of), value, _asleep(busy))
-                loads["a2-memory"].append(seen)
+            says = f"{of} readers of a job"
+            loads["a2-memory"].append(Seen(says, 0, 1, int(of), PACE_S, value))
     return loads
 
 
 def of_fleet(fleet: Mapping[str, Any]) -> dict[str, list[Seen]]:
     loads: dict[str, list[Seen]] = defaultdict(list)
     for load in fleet["loads"]:
-        work = load["jobs"], load["tokens"], load["copies"]
+        work = load["jobs"], load["tokens"], load["copies"], load["seconds"]
         for process, cpu_us in load["cpu_us"].items():
-            busy, waited = cpu_us / 1e6 / load["seconds"], load["waited"][process]
-            if NEARLY_IDLE < busy < SATURATED:
-                asleep, disturbed = _asleep(busy, waited), waited > DISTURBED
-                loads[process].append(Seen(load["says"], *work, cpu_us, asleep, disturbed))
+            if 0 < cpu_us < SATURATED * load["seconds"] * 1e6:
+                seen = Seen(load["says"], *work, cpu_us, load["waited"][process])
+                loads[process].append(seen)
     return loads
 
 
-def _asleep(busy: float, waited: float = 0) -> float:
-    return max(0.0, 1 - busy - waited)
-
-
 def calm(loads: Sequence[Seen]) -> list[Seen]:
-    """Those that other processes did not disturb, or all if they disturbed each."""
-    return [load for load in loads if not load.disturbed] or list(loads)
+    """Of each load the rounds that others did not disturb, or all if they disturbed each."""
+    rounds = defaultdict(list)
+    for load in loads:
+        rounds[load.says].append(load)
+    found = []
+    for same in rounds.values():
+        found += [load for load in same if load.waited <= DISTURBED] or same
+    return found
 
 
 def models_table(loads: Mapping[str, Sequence[Seen]]) -> str:
-    lines = [
-        "| process | a job, µs | a token | a copy | a wake-up | error | worst | at | loads |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
-    ]
+    heads = ("process", *TERMS, "error", "worst", "at", "loads", "disturbed")
+    lines = [f"| {' | '.join(heads)} |", "| --- " * len(heads) + "|"]
     for process, seen in loads.items():
         used = calm(seen)
         model = fit(used)
@@ -172,7 +170,8 @@ def models_table(loads: Mapping[str, Sequence[Seen]]) -> str:
             f"{middle:.0%}",
             f"{model.error(worst):+.0%}",
             worst.says,
-            f"{len(used)}, disturbed" if used[0].disturbed else f"{len(used)}",
+            str(len(used)),
+            str(sum(load.waited > DISTURBED for load in used)),
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
