@@ -189,11 +189,8 @@ async def test_latency_of_the_upstreams_socket(shared: Live, moment: str) -> Non
     assert figures[1] <= 1
 
 
-@pytest.mark.parametrize("path", ["A1", "A2"])
-async def test_a_job_that_its_last_reader_left_is_cancelled_after_n_seconds(
-    start: Start, path: str
-) -> None:
-    live = await start(path, SLUICE_ON_DISCONNECT="cancel:1")
+async def test_a_job_that_its_last_reader_left_is_cancelled_after_n_seconds(start: Start) -> None:
+    live = await start(SLUICE_ON_DISCONNECT="cancel:1")
     service = live.service
     says(live, "left", Reply(["half", Break.HANG]))
     read, never_read = [(await service.ask("left"))["job_id"] for _ in range(2)]

@@ -79,11 +79,10 @@ async def test_no_secret_is_in_a_log_line_a_metric_or_an_error(start: Start) -> 
         assert secret not in json.dumps(told)
 
 
-@pytest.mark.parametrize("log_format", ["json", "console"])
-async def test_the_text_of_a_nodes_error_is_in_no_log_line(start: Start, log_format: str) -> None:
+async def test_the_text_of_a_nodes_error_is_in_no_log_line(start: Start) -> None:
     """Raised, logged with its traceback, and left in a task and a callback that nobody awaits."""
     secret = "prompt-canary-4"
-    live = await start(SLUICE_PIPELINE="tests.faults.graphs:careless", SLUICE_LOG_FORMAT=log_format)
+    live = await start(SLUICE_PIPELINE="tests.faults.graphs:careless")
     job = (await live.service.ask(secret))["job_id"]
     seen = await ended(live, job)
     assert seen[-1].data["code"] == "pipeline_error"
@@ -140,9 +139,8 @@ async def test_ten_equal_submits_make_one_job(shared: Live) -> None:
         assert shared.model.opened == calls + 2
 
 
-@pytest.mark.parametrize("path", ["A1", "A2"])
-async def test_a_node_that_blocks_the_loop_is_named_in_the_log(start: Start, path: str) -> None:
-    live = await start(path, SLUICE_PIPELINE="tests.faults.graphs:blocking")
+async def test_a_node_that_blocks_the_loop_is_named_in_the_log(start: Start) -> None:
+    live = await start(SLUICE_PIPELINE="tests.faults.graphs:blocking")
     service = live.service
     job = (await service.ask("3"))["job_id"]
     async with service.stream(job) as stream:

@@ -10,7 +10,7 @@ import pytest
 from tests.live.service import Service
 
 
-@pytest.mark.parametrize("what", ["setting", "port", "folder", "file", "two of them"])
+@pytest.mark.parametrize("what", ["setting", "port", "folder", "two of them"])
 async def test_what_cannot_start_says_so_in_one_line(tmp_path: Path, what: str) -> None:
     taken = socket.create_server(("127.0.0.1", 0))
     folder = tmp_path / "folder"
@@ -19,7 +19,6 @@ async def test_what_cannot_start_says_so_in_one_line(tmp_path: Path, what: str) 
         "setting": ({"SLUICE_MAX_RUNNING": "many"}, "SLUICE_MAX_RUNNING"),
         "port": ({"SLUICE_PORT": str(taken.getsockname()[1])}, "SLUICE_PORT"),
         "folder": ({"SLUICE_STORE": f"sqlite:///{folder}/sluice.db"}, "SLUICE_STORE"),
-        "file": ({"SLUICE_STORE": f"sqlite:///{folder}"}, "SLUICE_STORE"),
         "two of them": ({}, "SLUICE_STORE"),
     }[what]
     first = Service(tmp_path / "first.log", {"SLUICE_STORE": f"sqlite:///{tmp_path}/one.db"})
