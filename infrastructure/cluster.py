@@ -63,6 +63,7 @@ def queue_of(container: Container, cluster: Cluster) -> StreaqJobQueue:
 
 def worker_of(container: Container, cluster: Cluster) -> JobWorker:
     settings = container.settings()
+    container.conversations.override(PostgresConversations(cluster.chats, patient=True))
     return JobWorker(
         settings.store, cluster.places, container.log(), container.run(), bounds_of(settings)
     )

@@ -18,8 +18,11 @@ _CHAT = "SELECT id, user_id, title, created_at FROM chats"
 
 
 class PostgresConversations:
-    def __init__(self, database: Database) -> None:
+    """`patient`: a job's, whose history may be waited for; a page's may not."""
+
+    def __init__(self, database: Database, *, patient: bool = False) -> None:
         self._database = database
+        self._read = database.persist if patient else database.run
 
     async def open(self, chat: Chat) -> Chat:
         async def work(db: Connection) -> Chat:
@@ -78,7 +81,7 @@ class PostgresConversations:
             )
             return await found.fetchall()
 
-        rows = await self._database.run(work)
+        rows = await self._read(work)
         return [
             Message(message_id, role, content.decode(), job_id, status, at.astimezone(UTC))
             for message_id, role, content, job_id, status, at in rows

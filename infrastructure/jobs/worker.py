@@ -147,6 +147,7 @@ class JobWorker:
         if reason is None:
             return
         running = _Running(given.job, reason or None)
+        logger.info("job %s is taken", given.job)
         running.task = asyncio.create_task(self._execute(running), name=f"job {given.job}")
         self._running.add(running)
         losing = asyncio.create_task(_told(lost, running))

@@ -74,7 +74,7 @@ class Database:
             except Unavailable as error:
                 if self._closed:
                     raise
-                logger.error("what was said cannot be kept yet: %s", trace(error))
+                logger.error("a job waits for its chat: %s", trace(error))
                 await asyncio.sleep(_PAUSE)
 
     async def check(self) -> None:
