@@ -1,0 +1,51 @@
+#!/usr/bin/env bash
+# Builds the wheel, installs it alone in a clean environment, and asks it a question from there.
+#
+#     scripts/check-wheel.sh        BIN=.venv/bin by default: builds, and makes the environment
+set -euo pipefail
+
+cd "$(dirname "$0")/.."
+BIN=${BIN:-.venv/bin}
+source scripts/serving.sh
+pip() { "$work/venv/bin/python" -m pip --disable-pip-version-check --quiet --quiet "$@"; }
+
+echo "Building the wheel …"
+"$BIN/python" -m build --wheel --no-isolation --outdir "$work/dist" >"$work/build.log" 2>&1 ||
+    fail "$(<"$work/build.log")"
+
+echo "Installing it in a clean environment …"
+"$BIN/python" -m venv "$work/venv"
+pip install --require-hashes --no-compile -r requirements.lock
+pip install --no-deps "$work"/dist/sluice-*.whl
+pip check
+
+repository=$PWD
+mkdir "$work/elsewhere"
+cd "$work/elsewhere"
+package() { "$work/venv/bin/python" -c "import $1; print(list($1.__path__)[0])"; }
+for layer in domain application infrastructure interfaces; do
+    [[ $(package "$layer") == "$work/venv/"* ]] || fail "$layer is not the wheel's: $(package "$layer")"
+done
+for document in "$repository"/docs/*.md; do
+    inside=$(package infrastructure)/retrieval/docs/${document##*/}
+    cmp -s "$document" "$inside" || fail "the wheel does not hold docs/${document##*/}"
+done
+
+serve "$work/venv/bin/sluice" serve
+curl -sf "$base/" | grep -q '<title>' || fail "the page is not inside"
+for part in $(curl -sf "$base/" | grep -oE '(src|href)="/[^"]+"' | cut -d'"' -f2); do
+    curl -sf -o "$work/part" "$base$part" || fail "the page's $part is not inside"
+done
+curl -sf "$base/docs" >"$work/part" || fail "the OpenAPI page is not inside"
+
+ask='{"message": "How do I resume a stream?"}'
+url=$(curl -sf -H 'Content-Type: application/json' -d "$ask" "$base/api/v1/chat" | jq -r .stream_url)
+curl -sfN -m 60 "$base$url" >"$work/stream"
+end=$(grep -A2 '^event: done$' "$work/stream" | sed -n 's/^data: //p') || fail "$(<"$work/stream")"
+grep -q '^event: token$' "$work/stream" || fail "no token came"
+jq -e '.offline_model == true' <<<"$end" >/dev/null || fail "the offline model is not inside: $end"
+jq -e '.answer | test("Last-Event-ID|last_event_id")' <<<"$end" >/dev/null ||
+    fail "the answer does not come from the documents: $end"
+leave
+[[ -z $(ls -A) ]] || fail "the service left files behind: $(ls -A)"
+echo "The wheel, installed alone, serves page, documents and offline model, and left properly"
