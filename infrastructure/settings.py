@@ -2,18 +2,24 @@
 
 import ipaddress
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from infrastructure.addresses import address, origin, web_address, without_password
 from infrastructure.flags.rollout import Share
 
-Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+_LONGEST = 1e9
+"""Seconds, thirty years: more, and no clock could count them."""
+Seconds = Annotated[float, Field(gt=0, le=_LONGEST, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
 _REDIS = ("redis://", "rediss://")
+_DOTTED = r"[^\W\d]\w*(?:\.[^\W\d]\w*)*"
+_FACTORY = re.compile(f"{_DOTTED}:{_DOTTED}")
+_CANCEL = re.compile(r"cancel:([0-9]{1,9}(?:\.[0-9]+)?)")
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
@@ -30,25 +36,6 @@ Listed = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)]
 def _default_store() -> str:
     data = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
     return f"sqlite:///{Path(data) / 'sluice' / 'sluice.db'}"
-
-
-def _address(url: str, example: str) -> str:
-    """Raises ValueError, which does not repeat the address: it may hold a password."""
-    try:
-        parts = urlsplit(url)
-        named = bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        named = False
-    if not named:
-        raise ValueError(f"is no address such as {example}")
-    return url
-
-
-def _without_password(url: str) -> str:
-    if "@" not in url and "?" not in url:
-        return url
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
 class WrongSetting(Exception):
@@ -108,7 +95,7 @@ class Settings(BaseSettings):
     user_streams: Count = 100
     max_message_bytes: Count = 65536
     max_answer_bytes: Count = 4 * 1024 * 1024
-    shutdown_grace: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 30
+    shutdown_grace: Annotated[float, Field(ge=0, le=_LONGEST, allow_inf_nan=False)] = 30
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["console", "json"] | None = None
@@ -124,21 +111,28 @@ class Settings(BaseSettings):
         """Seconds without a reader until a job is cancelled; None: it runs on."""
         return None if self.on_disconnect == "continue" else float(self.on_disconnect[7:])
 
+    @field_validator("openai_api_key")
+    @classmethod
+    def _key(cls, value: str | None) -> str | None:
+        if value and not (value.isascii() and value.isprintable()):
+            raise ValueError("holds a character that no HTTP header can carry")
+        return value
+
     @field_validator("openai_base_url")
     @classmethod
     def _base_url(cls, value: str | None) -> str | None:
-        scheme, _, rest = (value or "http://unset").partition("://")
-        if scheme not in {"http", "https"} or not rest:
-            raise ValueError("is an address, such as https://api.example.com/v1")
-        return value
+        return value and web_address(value)
+
+    @field_validator("jwt_jwks")
+    @classmethod
+    def _key_set(cls, value: str | None) -> str | None:
+        return web_address(value) if value and "://" in value else value
 
     @field_validator("on_disconnect")
     @classmethod
     def _disconnect(cls, value: str) -> str:
-        if value != "continue":
-            policy, _, seconds = value.partition(":")
-            if policy != "cancel" or not seconds.isascii() or not seconds.isdecimal():
-                raise ValueError("is continue, or cancel:SECONDS")
+        if value != "continue" and not _CANCEL.fullmatch(value):
+            raise ValueError("is continue, or cancel:SECONDS")
         return value
 
     @property
@@ -149,16 +143,16 @@ class Settings(BaseSettings):
     @property
     def shown_store(self) -> str:
         """Where things are kept, without a password."""
-        shown = [_without_password(self.store)]
+        shown = [without_password(self.store)]
         if self.database is not None:
-            shown.append(_without_password(self.database))
+            shown.append(without_password(self.database))
         return ", ".join(shown)
 
     @field_validator("store")
     @classmethod
     def _store(cls, value: str) -> str:
         if value.startswith(_REDIS):
-            return _address(value, "redis://host:port/0")
+            return address(value, "redis://host:port/0")
         if value != "memory://" and not value.startswith("sqlite:///"):
             raise ValueError("is memory://, sqlite:///path.db or redis://host")
         if value == "sqlite:///":
@@ -172,24 +166,19 @@ class Settings(BaseSettings):
             return None
         if not value.startswith(("postgresql://", "postgres://")):
             raise ValueError("is postgresql://user@host/name")
-        return _address(value, "postgresql://user@host/name")
+        return address(value, "postgresql://user@host/name")
 
     @field_validator("cors_origins")
     @classmethod
     def _origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         if "*" in value:
             raise ValueError("lists origins; * would let every site in with the user's cookies")
-        for origin in value:
-            scheme, _, rest = origin.partition("://")
-            if scheme not in {"http", "https"} or not rest or "/" in rest:
-                raise ValueError(f"{origin} is no origin, such as https://example.com")
-        return value
+        return tuple(map(origin, value))
 
     @field_validator("pipeline")
     @classmethod
     def _pipeline(cls, value: str | None) -> str | None:
-        module, _, factory = (value or "a:b").partition(":")
-        if not module or not factory:
+        if value and not _FACTORY.fullmatch(value):
             raise ValueError("is module:factory")
         return value
 

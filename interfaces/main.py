@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import os
+import signal
 import socket
 import sys
 from collections.abc import Coroutine
@@ -51,10 +52,23 @@ def _settings(*, worker: bool = False, **given: Any) -> Settings:
     for name in (*libraries, *(("psycopg",) if settings.database else ())):
         if find_spec(name) is None:
             raise WrongSetting(f"SLUICE_STORE: the extra `cluster` is not installed ({name})")
+    _check_paths(settings)
     return settings
 
 
+def _check_paths(settings: Settings) -> None:
+    """What is not there is told before the libraries load that would read it."""
+    if settings.documents is not None and not settings.documents.is_dir():
+        raise WrongSetting(f"SLUICE_DOCUMENTS: {settings.documents} is no folder")
+    keys = settings.jwt_jwks
+    if settings.auth == "jwt" and keys and "://" not in keys and not Path(keys).is_file():
+        raise WrongSetting(f"SLUICE_JWT_JWKS: {keys} is no file")
+
+
 def _run(settings: Settings, work: Coroutine[Any, Any, None]) -> int:
+    # Until there is anything to drain. Without a handler the first process of a container would
+    # ignore the signal.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     configure_logs(settings.log_level, settings.log_format)
     sys.path.insert(0, str(Path.cwd()))
     import uvloop
@@ -148,6 +162,8 @@ def _listen(host: str, port: int) -> socket.socket:
         listener = socket.socket(family, kind, protocol)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
+    except UnicodeError as error:
+        raise WrongSetting(f"SLUICE_HOST: {host} is no name of a host") from error
     except OSError as error:
         name = "SLUICE_HOST" if isinstance(error, socket.gaierror) else "SLUICE_PORT"
         raise WrongSetting(f"{name}: {host}:{port}: {error.strerror}") from error

@@ -10,15 +10,20 @@ import pytest
 from tests.live.service import Service
 
 
-@pytest.mark.parametrize("what", ["setting", "port", "folder", "two of them"])
+@pytest.mark.parametrize(
+    "what", ["setting", "host", "port", "folder", "documents", "keys", "two of them"]
+)
 async def test_what_cannot_start_says_so_in_one_line(tmp_path: Path, what: str) -> None:
     taken = socket.create_server(("127.0.0.1", 0))
     folder = tmp_path / "folder"
     folder.write_text("no folder")
     settings, named = {
         "setting": ({"SLUICE_MAX_RUNNING": "many"}, "SLUICE_MAX_RUNNING"),
+        "host": ({"SLUICE_HOST": "a..b", "SLUICE_ALLOW_ANONYMOUS": "true"}, "SLUICE_HOST"),
         "port": ({"SLUICE_PORT": str(taken.getsockname()[1])}, "SLUICE_PORT"),
         "folder": ({"SLUICE_STORE": f"sqlite:///{folder}/sluice.db"}, "SLUICE_STORE"),
+        "documents": ({"SLUICE_DOCUMENTS": str(folder)}, "SLUICE_DOCUMENTS"),
+        "keys": ({"SLUICE_AUTH": "jwt", "SLUICE_JWT_JWKS": "none.json"}, "SLUICE_JWT_JWKS"),
         "two of them": ({}, "SLUICE_STORE"),
     }[what]
     first = Service(tmp_path / "first.log", {"SLUICE_STORE": f"sqlite:///{tmp_path}/one.db"})
@@ -40,3 +45,14 @@ async def test_what_cannot_start_says_so_in_one_line(tmp_path: Path, what: str) 
     lines = second.log.read_text().splitlines()
     assert len([line for line in lines if line.startswith("sluice: ")]) == len(lines) == 1
     assert re.fullmatch(rf"sluice: {named}: .+", lines[0])
+
+
+async def test_a_signal_that_comes_before_it_serves_is_obeyed(tmp_path: Path) -> None:
+    told_early = "import os, signal, time\nos.kill(os.getpid(), signal.SIGTERM)\ntime.sleep(30)\n"
+    (tmp_path / "told_early.py").write_text(told_early)
+    settings = {"PYTHONPATH": str(tmp_path), "SLUICE_PIPELINE": "told_early:factory"}
+    service = Service(tmp_path / "service.log", settings | {"SLUICE_STORE": "memory://"})
+    with pytest.raises(AssertionError):
+        await service.start()
+    assert await service.gone() == 0
+    assert service.log.read_text() == ""
