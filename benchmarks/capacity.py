@@ -24,11 +24,11 @@ GIB = 1 << 30
 KIB = 1 << 10
 
 
-def cores(model: "Model", live: float) -> float:
+def cores(model: "Model", live: float, tokens_s: float = TOKENS_S) -> float:
     """What so many answers that are being written and read at once cost."""
-    tokens = live * TOKENS_S
+    tokens = live * tokens_s
     wakes = tokens * (1 - BUSY)
-    return model.cpu_us(tokens / ANSWER, tokens, tokens * READERS, wakes, 0) / 1e6
+    return model.cpu_us(live * TOKENS_S / ANSWER, tokens, tokens * READERS, wakes, 0) / 1e6
 
 
 def assumptions() -> str:
@@ -43,17 +43,19 @@ def capacity(models: "Mapping[str, Model]", figures: Mapping[str, float]) -> str
     head = ["live streams", *(short(live) for live in LIVE)]
     rows = [["tokens/s", *(short(live * TOKENS_S) for live in LIVE)]]
     rows += [["jobs/s", *(short(live * TOKENS_S / ANSWER) for live in LIVE)]]
-    for process in PROCESSES:
-        if process in models:
-            model = models[process]
-            room = BUSY - model.cost.get("seconds", 0) / 1e6
-            one = room / cores(model, 1)
-            needed = [ceil(live / one) for live in LIVE]
-            rows.append([f"{process}: one carries {short(one)}", *map(short, needed)])
+    rows += [_needed(name, models[name], TOKENS_S) for name in PROCESSES if name in models]
+    if "redis" in models:
+        rows.append(_needed("… redis, if it kept no tokens", models["redis"], 0))
     for says, each in _bytes(figures).items():
         rows.append([says, *(f"{each * live / GIB:,.1f} GiB" for live in LIVE)])
     lines = [head, ["---"] * len(head), *rows]
     return f"{assumptions()}\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _needed(says: str, model: "Model", tokens_s: float) -> list[str]:
+    room = BUSY - model.cost.get("seconds", 0) / 1e6
+    one = room / cores(model, 1, tokens_s)
+    return [f"{says}: one carries {short(one)}", *(short(ceil(live / one)) for live in LIVE)]
 
 
 def _bytes(figures: Mapping[str, float]) -> dict[str, float]:

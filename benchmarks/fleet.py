@@ -25,6 +25,7 @@ from benchmarks.processes import call, machine
 from benchmarks.stamp import now_us
 
 PACE_S = 0.02
+JOBS = 20
 ANSWER = 200
 """Tokens of a job that is measured whole."""
 
@@ -69,10 +70,12 @@ def streams(bench: Bench, fleet: Fleet, count: int) -> dict[str, Any]:
     return _window(bench, fleet, load, f"{count} streams")
 
 
-def readers(bench: Bench, fleet: Fleet, count: int) -> dict[str, Any]:
+def readers(bench: Bench, fleet: Fleet, each: int) -> dict[str, Any]:
+    """Of twenty jobs: one alone would mostly cost its wake-ups."""
     bench.control(PACE_S, 0)
-    cell = Cell(streams=count, urls=(_job(fleet.port),), ramp_s=0.5)
-    return _window(bench, fleet, bench.load(fleet, cell), f"{count} readers of a job")
+    urls = tuple(_job(fleet.port) for _ in range(JOBS))
+    cell = Cell(streams=JOBS * each, urls=urls, ramp_s=0.5)
+    return _window(bench, fleet, bench.load(fleet, cell), f"{JOBS} streams of {each} readers")
 
 
 def nothing(bench: Bench, fleet: Fleet) -> dict[str, Any]:
@@ -142,7 +145,7 @@ def _held(bench: Bench, fleet: Fleet, cell: Cell) -> Iterator[None]:
 LOADS: tuple[Callable[[Bench, Fleet], dict[str, Any]], ...] = (
     nothing,
     *(lambda bench, fleet, n=n: streams(bench, fleet, n) for n in (20, 50, 100)),
-    *(lambda bench, fleet, n=n: readers(bench, fleet, n) for n in (20, 100)),
+    *(lambda bench, fleet, n=n: readers(bench, fleet, n) for n in (5, 10)),
     lambda bench, fleet: whole(bench, fleet, 2, 5, 0),
     lambda bench, fleet: whole(bench, fleet, ANSWER, 1, PACE_S),
 )

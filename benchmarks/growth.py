@@ -136,11 +136,12 @@ def of_result(result: Mapping[str, Any]) -> dict[str, list[Seen]]:
 def of_fleet(fleet: Mapping[str, Any]) -> dict[str, list[Seen]]:
     loads: dict[str, list[Seen]] = defaultdict(list)
     for load in fleet["loads"]:
-        work = load["jobs"], load["tokens"], load["copies"], load["seconds"]
+        jobs, tokens, seconds = load["jobs"], load["tokens"], load["seconds"]
         for process, cpu_us in load["cpu_us"].items():
-            if 0 < cpu_us < SATURATED * load["seconds"] * 1e6:
-                seen = Seen(load["says"], *work, cpu_us, load["waited"][process])
-                loads[process].append(seen)
+            copies = load["copies"] if process == "gateway" else 0  # the others see no reader
+            if 0 < cpu_us < SATURATED * seconds * 1e6:
+                work = jobs, tokens, copies, seconds
+                loads[process].append(Seen(load["says"], *work, cpu_us, load["waited"][process]))
     return loads
 
 
