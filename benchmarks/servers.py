@@ -64,7 +64,7 @@ NAIVE = Server(
     "naive", "naive", "benchmarks.baselines", ("naive",), "/chat", dialect="sse-starlette"
 )
 BASELINES = (DIRECT, PROXY, PASSTHROUGH, CLIENT, NAIVE)
-SLUICES = tuple(_sluice(path, s) for s in ("memory", "sqlite", "redis") for path in ("A2", "A1"))
+SLUICES = tuple(_sluice(path, s) for s in ("memory", "sqlite") for path in ("A2", "A1"))
 REFERENCE = replace(
     _sluice("A2", "memory"),
     name="a2-messages",

@@ -20,7 +20,7 @@ OVERLOAD_STREAMS = 1000
 
 def idle(bench: Bench, results: Results) -> list[Step]:
     """One user at a time: how long the whole round takes to the first token."""
-    servers = (DIRECT, PROXY, PASSTHROUGH, NAIVE, A2, SERVERS["a2-sqlite"], SERVERS["a2-redis"])
+    servers = (DIRECT, PROXY, PASSTHROUGH, NAIVE, A2, SERVERS["a2-sqlite"])
     cell = Cell(streams=1, pace=0, tokens=2, rounds=20, window_s=1.5, ramp_s=0)
 
     def measure(name: str) -> None:
@@ -167,7 +167,7 @@ def replay(bench: Bench, results: Results) -> list[Step]:
         row = bench.measure(running, Cell(streams=5, urls=urls, timed=False, ramp_s=0))
         results.add(f"replay_tokens_s {name}", row.tokens_s)
 
-    names = ("a2-memory", "a2-sqlite", "a2-redis")
+    names = ("a2-memory", "a2-sqlite")
     return [Step(f"replay of finished jobs: {name}", partial(measure, name)) for name in names]
 
 
