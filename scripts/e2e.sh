@@ -34,6 +34,7 @@ done
 broken=0
 for streaming in true false; do
     wait "${asking[$streaming]}" || broken=1
+    unset "asking[$streaming]"
     echo "ENABLE_TOKEN_STREAMING=$streaming"
     cat "$answers/$streaming.log"
 done
