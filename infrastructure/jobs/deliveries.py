@@ -89,6 +89,8 @@ class Deliveries(Worker[None]):
         await self._run(Given(job, number), lost)
 
     async def run_task(self, msg: StreamMessage) -> None:
+        if msg in self._held:
+            return  # its lease had lapsed, and this worker itself was the one to claim it
         self._held[msg] = asyncio.Event()
         try:
             await super().run_task(msg)

@@ -107,11 +107,20 @@ function DO.ready(job)
   return 1
 end
 
--- Its log could not be opened.
+-- Its log was not opened.
 function DO.drop(job)
   if call('ZSCORE', key('recording'), job) then
     leave(job)
     wake()
+  end
+end
+
+-- Nobody knows whether its log was opened, and nobody was told of the job: if there is a log,
+-- a worker ends it.
+function DO.abandon(job)
+  if call('ZSCORE', key('recording'), job) then
+    call('HSETNX', key('reasons'), job, 'orphaned')
+    DO.ready(job)
   end
 end
 
@@ -205,7 +214,7 @@ function DO.beat(worker, slots, milliseconds, ...)
     stale = begun_by_nobody()
   end
   for _, dead in ipairs(call('ZRANGEBYSCORE', key('workers'), '-inf', now)) do DO.gone(dead) end
-  for _, job in ipairs(call('ZRANGEBYSCORE', key('recording'), '-inf', now)) do DO.ready(job) end
+  for _, job in ipairs(call('ZRANGEBYSCORE', key('recording'), '-inf', now)) do DO.abandon(job) end
   return {stale, #jobs > 0 and call('HMGET', key('reasons'), unpack(jobs)) or {}}
 end
 

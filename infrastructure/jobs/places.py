@@ -53,7 +53,15 @@ class Places:
         return bool(await self._do("ready", job_id))
 
     async def drop(self, job_id: JobId) -> None:
+        """The job was not recorded."""
         await self._do("drop", job_id)
+
+    async def abandon(self, job_id: JobId) -> None:
+        """The job may be recorded or not: it ends as orphaned, if there is anything to end.
+
+        The same happens to what is neither ready nor dropped in half a minute.
+        """
+        await self._do("abandon", job_id)
 
     async def cancel(self, job_id: JobId, reason: CancelReason) -> None:
         await self._do("cancel", job_id, reason)

@@ -50,6 +50,9 @@ class StreaqJobQueue:
             await self._admit(job)
             try:
                 await record()
+            except Unavailable:
+                await self._places.abandon(job.id)
+                raise
             except BaseException:
                 await self._places.drop(job.id)
                 raise

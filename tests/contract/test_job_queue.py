@@ -9,7 +9,7 @@ import pytest
 from application.ports import JobQueuePort
 from application.process_chat import QUEUED
 from domain.chat import Job
-from domain.errors import Busy, Conflict, Unavailable
+from domain.errors import Busy, Conflict, NotFound, Unavailable
 from infrastructure.event_log.memory import MemoryEventLog
 from infrastructure.jobs.inline import InlineJobQueue
 from infrastructure.jobs.places import Places
@@ -227,10 +227,10 @@ async def test_a_record_that_fails_gives_the_place_back(bench_of: BenchOf) -> No
     bench = await bench_of(Bounds(running=1, queued=1, user_running=1, user_queued=1))
 
     async def fails() -> None:
-        raise Unavailable
+        raise NotFound
 
     for _ in range(3):
-        with pytest.raises(Unavailable):
+        with pytest.raises(NotFound):
             await bench.queue.submit(a_job(), fails)
     await bench.submit(job := a_job())
     await bench.active(job)
