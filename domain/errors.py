@@ -145,7 +145,9 @@ def trace(error: BaseException) -> str:
     """Where an error came from, without its text: that may hold a prompt, an answer or a key."""
     names = []
     link: BaseException | None = error
-    while link is not None:
+    seen = set()  # a library may make a ring of its causes
+    while link is not None and id(link) not in seen:
+        seen.add(id(link))
         steps = extract_tb(link.__traceback__)[-3:]
         where = " > ".join(f"{PurePath(s.filename).name}:{s.lineno}" for s in steps)
         names.append(f"{type(link).__name__} ({where})")

@@ -1,0 +1,22 @@
+"""What the log tells of an error: where it came from, and nothing of what it said."""
+
+from domain.errors import trace
+
+
+def test_it_names_the_causes_and_not_their_texts() -> None:
+    try:
+        try:
+            raise KeyError("secret")
+        except KeyError as cause:
+            raise ValueError("secret") from cause
+    except ValueError as error:
+        told = trace(error)
+    assert told.startswith("ValueError (test_trace.py:")
+    assert " from KeyError (test_trace.py:" in told
+    assert "secret" not in told
+
+
+def test_a_ring_of_causes_has_an_end() -> None:
+    first, second = ValueError(), KeyError()
+    first.__cause__, second.__cause__ = second, first
+    assert trace(first) == "ValueError () from KeyError ()"
