@@ -48,7 +48,7 @@ class Player:
                 case Gate():
                     await piece.hold()
                 case Break():
-                    await self._stop(piece)
+                    await self._stop(piece, _event(self._chunk("never whole")))
                     return
                 case _:
                     await asyncio.sleep(self.pace)
@@ -82,16 +82,17 @@ class Player:
         else:
             await self.connection.begin(200, {**_JSON, "content-length": str(len(body))})
             await self.connection.send(half)
-            await self._stop(stop)
+            await self._stop(stop, body[len(half) :])
 
-    async def _stop(self, how: Break) -> None:
+    async def _stop(self, how: Break, rest: bytes) -> None:
+        """`rest` is what would have come next."""
         match how:
             case Break.HANG:
                 await self._hang()
             case Break.RESET:
                 self.connection.reset()
             case Break.CUT:
-                await self.connection.cut(_event(self._chunk("never whole")))
+                await self.connection.cut(rest)
             case Break.END:
                 await self.connection.end()
 
