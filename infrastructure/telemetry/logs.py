@@ -11,7 +11,10 @@ from domain.errors import trace
 
 logger = logging.getLogger(__name__)
 
-_TALKATIVE = ("sse_starlette", "httpx2", "httpcore2", "openai", "langsmith", "aiosqlite", "asyncio")
+_TALKATIVE = (
+    *("sse_starlette", "httpx2", "httpcore2", "openai", "langsmith", "aiosqlite", "asyncio"),
+    *("coredis", "streaq", "psycopg"),
+)
 """Loggers that print bodies, chunks or rows when they are asked to be verbose."""
 
 
