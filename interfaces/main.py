@@ -110,12 +110,27 @@ def run_model(host: str, port: int, pace: float, fault: str | None) -> int:
 async def _serve(settings: Settings, listener: socket.socket) -> None:
     asyncio.get_running_loop().set_exception_handler(tell_loop_errors)
     async with AsyncExitStack() as stack:
+        await _check_store(settings.store)
         service = _service(settings, stack)
         await stack.enter_async_context(service)
         server = service.server(listener, cut=_CUT)
         _settle_collector()
         print(_banner(settings, listener), flush=True)
         await server.serve([listener])
+
+
+async def _check_store(store: str) -> None:
+    """Tells of a file that cannot be used before the libraries load, which takes seconds."""
+    if not store.startswith("sqlite:///"):
+        return
+    from infrastructure.sqlite.database import Database
+
+    database = Database(Path(store.removeprefix("sqlite:///")))
+    try:
+        await database.open()
+    except ValueError as error:
+        raise WrongSetting(f"SLUICE_STORE: {error}") from error
+    await database.aclose()
 
 
 def _service(settings: Settings, stack: AsyncExitStack) -> "Service":
