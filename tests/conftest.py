@@ -49,8 +49,17 @@ def tasks() -> set[asyncio.Task[Any]]:
     return {task for task in asyncio.all_tasks() if "TestRunner" not in repr(task.get_coro())}
 
 
+@pytest.fixture(scope="session")
+def settled_heap() -> None:
+    """What is imported by now need not be walked by every later collection."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture
-async def no_generator_left(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[None]:
+async def no_generator_left(
+    settled_heap: None, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[None]:
     """Every asynchronous generator, ours or a graph's, is closed by whoever opened it."""
     loop: Any = asyncio.get_running_loop()
     house, finalize = Path(__file__).parent.parent, loop._asyncgen_finalizer_hook
