@@ -51,7 +51,7 @@ async def shared(
             tmp_path_factory.mktemp("service"),
             request.param,
             SLUICE_FIRST_TOKEN_TIMEOUT="4",
-            SLUICE_IDLE_TIMEOUT="1",
+            SLUICE_IDLE_TIMEOUT="3",
             SLUICE_MAX_RUNNING="400",
         )
 
