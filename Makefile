@@ -20,7 +20,7 @@ test: $(VENV)/developed           ## everything that is checked: style, types, l
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/deptry .
-	$(BIN)/pytest -p xdist -n 3 --dist worksteal
+	$(BIN)/pytest
 
 unit: $(VENV)/developed           ## the fast tests only
 	$(BIN)/pytest -q --ignore tests/e2e --ignore tests/faults --ignore tests/chaos
