@@ -4,8 +4,11 @@ PYTHON ?= python3.11
 VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/pip --disable-pip-version-check --quiet
+# With extras: pip would look for the newest `coverage[toml]` beside a pinned `coverage`.
+LOCK   := uv pip compile --quiet --generate-hashes --no-strip-extras --no-emit-index-url \
+	--no-emit-find-links --no-header --no-annotate --python-version 3.11 --all-extras pyproject.toml
 
-.PHONY: run cluster test lint types unit e2e chaos bench bench-steps wheel lock clean
+.PHONY: run cluster test unit e2e chaos bench bench-steps wheel lock clean
 
 run: $(VENV)/installed            ## serve at http://127.0.0.1:8000; without a key the offline model answers
 	$(BIN)/sluice serve
@@ -41,10 +44,8 @@ bench-steps: $(VENV)/developed    ## what each step of a token's way costs
 	$(BIN)/python -m benchmarks.steps
 
 lock:                             ## pin every dependency with its hashes (needs uv)
-	uv pip compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --no-annotate \
-		--python-version 3.11 --all-extras pyproject.toml --group build -o requirements.lock
-	uv pip compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --no-annotate \
-		--python-version 3.11 --all-extras pyproject.toml --group build --group dev -c requirements.lock -o requirements-dev.lock
+	$(LOCK) --group build -o requirements.lock
+	$(LOCK) --group build --group dev -c requirements.lock -o requirements-dev.lock
 
 clean:
 	rm -rf $(VENV) dist
