@@ -54,12 +54,12 @@ def _json() -> Work:
     return lambda tokens: [json.loads(data) for _ in range(tokens)]
 
 
-@step("decode", "orjson")
-def _orjson() -> Work:
-    import orjson
+@step("decode", "msgspec")
+def _msgspec() -> Work:
+    import msgspec
 
     data = chunk(1)[6:]
-    return lambda tokens: [orjson.loads(data) for _ in range(tokens)]
+    return lambda tokens: [msgspec.json.decode(data) for _ in range(tokens)]
 
 
 @step("decode", "Sluice: bytes to deltas")
@@ -79,11 +79,11 @@ def _deltas() -> Work:
 
 @step("chunk", "SDK: one chunk object")
 def _construct() -> Work:
-    import orjson
+    import msgspec
     from openai._models import construct_type
     from openai.types.chat import ChatCompletionChunk
 
-    value = orjson.loads(chunk(1)[6:])
+    value = msgspec.json.decode(chunk(1)[6:])
     return lambda tokens: [
         construct_type(value=value, type_=ChatCompletionChunk) for _ in range(tokens)
     ]

@@ -4,17 +4,17 @@ and `[null, name, data]` for any other event in its wire form. Ids are not store
 
 from collections.abc import Iterable, Sequence
 
-import orjson
+import msgspec
 
 from application.wire import decode, encode
 from domain.events import Event, Token
 
 
 def item(event: Event) -> bytes:
-    """Raises TypeError if a text holds a lone surrogate."""
+    """Raises UnicodeEncodeError if a text holds a lone surrogate."""
     if isinstance(event, Token):
-        return orjson.dumps((event.node, event.content))
-    return orjson.dumps((None, *encode(event)))
+        return msgspec.json.encode((event.node, event.content))
+    return msgspec.json.encode((None, *encode(event)))
 
 
 def body(items: Iterable[bytes]) -> bytes:
@@ -24,5 +24,5 @@ def body(items: Iterable[bytes]) -> bytes:
 def events(stored: bytes) -> Sequence[Event]:
     return [
         Token(item[1], item[0]) if len(item) == 2 else decode(item[1], item[2])
-        for item in orjson.loads(stored)
+        for item in msgspec.json.decode(stored)
     ]

@@ -5,7 +5,7 @@ The braces make a cluster keep all of a job's keys in one place, and the index o
 
 from datetime import UTC, datetime, timedelta
 
-import orjson
+import msgspec
 
 from domain.chat import ChatId, Job, JobId
 
@@ -37,9 +37,9 @@ def moment(micros: int) -> datetime:
 
 
 def dump(job: Job) -> bytes:
-    return orjson.dumps(job)
+    return msgspec.json.encode(job)
 
 
 def load(stored: bytes) -> Job:
-    fields = orjson.loads(stored)
+    fields = msgspec.json.decode(stored)
     return Job(**fields | {"created_at": datetime.fromisoformat(fields["created_at"])})

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import orjson
+import msgspec
 
 from application.wire import MAX_TOKEN, decode, encode, record
 from domain.chat import ChatId, Job, JobId
@@ -122,7 +122,7 @@ def _row(key: int, records: Sequence[Recorded]) -> Row:
             node = event.node
             items.append((node, pieces))
         pieces.append(event.content)
-    return key, *records[0].id, orjson.dumps(items)
+    return key, *records[0].id, msgspec.json.encode(items)
 
 
 def load(db: sqlite3.Connection, job_id: JobId) -> Stored | None:
@@ -168,7 +168,7 @@ class _Loading:
         try:
             items = [
                 (name, data if isinstance(data, list) else decode(name, data))
-                for name, data in orjson.loads(body)
+                for name, data in msgspec.json.decode(body)
             ]
         except (ValueError, TypeError, KeyError):
             self._lost = True

@@ -87,6 +87,7 @@ class Tail:
     async def _read(
         self, position: int, first: Recorded | None = None
     ) -> AsyncGenerator[Sequence[Recorded], None]:
+        loop = asyncio.get_running_loop()
         if first is not None:
             yield (first,)
         while True:
@@ -98,7 +99,7 @@ class Tail:
             elif self.broken is not None:
                 raise self.broken
             else:
-                reader = asyncio.get_running_loop().create_future()
+                reader = loop.create_future()
                 self._waiting.append(reader)
                 await reader
 

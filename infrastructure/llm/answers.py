@@ -3,14 +3,14 @@
 import re
 from typing import Any, cast
 
-import orjson
+import msgspec
 from openai import pydantic_function_tool
 from pydantic import BaseModel, ValidationError
 
 from domain.errors import UpstreamBadResponse, UpstreamError, UpstreamTruncated
 from domain.ports import Prompt, S, Schema, ToolCall
 
-from .decoding import Delta, ToolCallPart
+from .decoding import NO_JSON, Delta, ToolCallPart
 
 SILENT = "nostream"
 """LangGraph's tag for a call whose tokens are not for the user."""
@@ -44,8 +44,8 @@ def validated(schema: type[S], text: str, finish_reason: str | None) -> S:
 
 def json_object(text: str, finish_reason: str | None) -> dict[str, Any]:
     try:
-        value = orjson.loads(text)
-    except orjson.JSONDecodeError as error:
+        value = msgspec.json.decode(text)
+    except NO_JSON as error:
         raise _unusable(finish_reason) from error
     if not isinstance(value, dict):
         raise _unusable(finish_reason)

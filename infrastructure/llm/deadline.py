@@ -54,7 +54,9 @@ class Deadline:
         self._timer.cancel()
 
     def __enter__(self) -> Self:
-        task = asyncio.current_task()
+        task = asyncio.current_task(
+            self._loop
+        )  # without it, a system call per token finds the loop
         if task is None:
             raise RuntimeError("a deadline needs a task that it can cancel")
         self._cancelling = task.cancelling()

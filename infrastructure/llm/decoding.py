@@ -7,10 +7,13 @@ lone surrogates pass, which break later, and fails with errors outside its own f
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-import orjson
+import msgspec
 
 from domain.errors import UpstreamBadResponse, UpstreamError
 from domain.events import Usage
+
+NO_JSON = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""What decoding raises: for broken JSON, for another shape, for UTF-8 that is none, for depth."""
 
 _DONE = b"[DONE]"
 _MAX_EVENT_BYTES = 16 * 2**20
@@ -45,16 +48,21 @@ class EventSplitter:
         self._after_cr = False
         self._line_end = b""
 
-    def feed(self, read: bytes) -> Iterator[bytes]:
+    def feed(self, read: bytes) -> list[bytes]:
+        """Raises UpstreamBadResponse when an event has grown beyond all bounds."""
         if b"\r" in read or self._after_cr:
             read = self._with_plain_line_ends(read)
         # The empty line that ends an event may have begun with the last read.
         events, blank_line, rest = (self._line_end + read).rpartition(b"\n\n")
+        data: list[bytes] = []
         if blank_line:
-            yield from _data_of(b"".join((*self._partial, events)))
-            self._partial.clear()
-            self._size = 0
+            if self._partial:
+                events = b"".join((*self._partial, events))
+                self._partial.clear()
+                self._size = 0
+            data = _data_of(events)
         self._keep(rest)
+        return data
 
     def _with_plain_line_ends(self, read: bytes) -> bytes:
         if self._after_cr:
@@ -72,15 +80,17 @@ class EventSplitter:
                 raise UpstreamBadResponse("an event without an end")
 
 
-def _data_of(events: bytes) -> Iterator[bytes]:
+def _data_of(events: bytes) -> list[bytes]:
+    found = []
     for event in events.split(b"\n\n"):
         if event.startswith(b"data: ") and b"\n" not in event:
-            yield event[6:]
+            found.append(event[6:])
             continue
         fields = [line.partition(b":") for line in event.split(b"\n")]
         data = [value.removeprefix(b" ") for name, _, value in fields if name == b"data"]
         if data:
-            yield b"\n".join(data)
+            found.append(b"\n".join(data))
+    return found
 
 
 class DeltaDecoder:
@@ -102,40 +112,59 @@ class DeltaDecoder:
                 yield delta
 
 
+class _Function(msgspec.Struct, gc=False):
+    name: str | None = None
+    arguments: str | None = None
+
+
+class _Call(msgspec.Struct, gc=False):
+    index: int | None = None
+    id: str | None = None
+    function: _Function | None = None
+
+
+class _Said(msgspec.Struct, gc=False):
+    content: str | None = None
+    refusal: str | None = None
+    tool_calls: list[_Call] | None = None
+
+
+class _Choice(msgspec.Struct, gc=False):
+    delta: _Said | None = None
+    finish_reason: str | None = None
+
+
+class _Chunk(msgspec.Struct, gc=False):
+    """As much of a chunk as anything is made of."""
+
+    choices: list[_Choice] | None = None
+    usage: Any = None
+    error: Any = None
+
+
+_chunk = msgspec.json.Decoder(_Chunk).decode
+
+
 def _delta(data: bytes) -> Delta | None:
     try:
-        chunk = orjson.loads(data)
-    except orjson.JSONDecodeError as error:
-        raise UpstreamBadResponse("broken JSON") from error
-    if type(chunk) is not dict:
-        raise UpstreamBadResponse("a chunk that is no object")
-    if chunk.get("error"):
+        chunk = _chunk(data)
+    except NO_JSON as error:
+        raise UpstreamBadResponse("broken JSON, or a chunk of another shape") from error
+    if chunk.error:
         raise UpstreamError("an error object in the stream")
-    try:
-        return _of_chunk(chunk)
-    except (AttributeError, KeyError, TypeError) as error:
-        raise UpstreamBadResponse("a chunk of another shape") from error
-
-
-def _of_chunk(chunk: dict[str, Any]) -> Delta | None:
-    usage = _usage(chunk.get("usage"))
-    choices = chunk.get("choices")
-    if not choices:
+    usage = chunk.usage and _usage(chunk.usage)
+    if not chunk.choices:
         return Delta(usage=usage) if usage else None
-    choice = choices[0]
-    delta = choice.get("delta") or {}
+    choice = chunk.choices[0]
+    finish_reason = choice.finish_reason or None
+    said = choice.delta
+    if said is None:
+        return Delta("", finish_reason, usage) if finish_reason or usage else None
     # A refusal is what the model said: its user must see it, as any other answer.
-    text = delta.get("content") or delta.get("refusal") or ""
-    finish_reason = choice.get("finish_reason") or None
-    calls = delta.get("tool_calls")
+    text, calls = said.content or said.refusal or "", said.tool_calls
     if not (text or finish_reason or calls or usage):
         return None
-    if type(text) is not str or type(finish_reason) not in _TEXT_OR_NONE:
-        raise UpstreamBadResponse("a chunk of another shape")
     return Delta(text, finish_reason, usage, tuple(map(_part, calls)) if calls else ())
-
-
-_TEXT_OR_NONE = (str, type(None))
 
 
 def _usage(usage: object) -> Usage | None:
@@ -153,19 +182,6 @@ def _usage(usage: object) -> Usage | None:
             return None
 
 
-def _part(call: dict[str, Any]) -> ToolCallPart:
-    function = call.get("function") or {}
-    part = ToolCallPart(
-        call.get("index") or 0,
-        call.get("id"),
-        function.get("name"),
-        function.get("arguments") or "",
-    )
-    if (
-        type(part.number) is not int
-        or type(part.id) not in _TEXT_OR_NONE
-        or type(part.name) not in _TEXT_OR_NONE
-        or type(part.arguments) is not str
-    ):
-        raise UpstreamBadResponse("a tool call of another shape")
-    return part
+def _part(call: _Call) -> ToolCallPart:
+    function = call.function or _Function()
+    return ToolCallPart(call.index or 0, call.id, function.name, function.arguments or "")

@@ -73,15 +73,13 @@ class LangChainOpenAIRunnable(BaseChatModel):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
-        usage = finish_reason = None
         said = convert_to_openai_messages(messages)
-        async with aclosing(self.completions.stream(said, stop=stop, **kwargs)) as deltas:
+        call = self.completions.call(said, stop=stop, **kwargs)
+        async with aclosing(call.deltas()) as deltas:
             async for delta in deltas:
-                usage = delta.usage or usage
-                finish_reason = delta.finish_reason or finish_reason
                 if delta.text or delta.tool_calls:
                     yield ChatGenerationChunk(message=_message(delta))
-        yield _last(usage, finish_reason)
+        yield _last(call.usage, call.finish_reason)
 
     def bind_tools(
         self,

@@ -1,7 +1,7 @@
 """A1's model client: the raw SDK, which LangGraph does not see."""
 
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
 from application.model_calls import current_node
@@ -21,7 +21,7 @@ class OpenAILLMClient:
     async def stream(
         self, prompt: Prompt, *, system: str | None = None
     ) -> AsyncGenerator[str, None]:
-        async with aclosing(self._call(prompt, system, spoken=True)) as deltas:
+        async with self._call(prompt, system, spoken=True) as deltas:
             async for delta in deltas:
                 if delta.text:
                     yield delta.text
@@ -41,24 +41,20 @@ class OpenAILLMClient:
 
     async def _answer(self, prompt: Prompt, system: str | None, **options: Any) -> Answer:
         answer = Answer()
-        async with aclosing(self._call(prompt, system, spoken=False, **options)) as deltas:
+        async with self._call(prompt, system, spoken=False, **options) as deltas:
             async for delta in deltas:
                 answer.add(delta)
         return answer
 
+    @asynccontextmanager
     async def _call(
         self, prompt: Prompt, system: str | None, *, spoken: bool, **options: Any
-    ) -> AsyncGenerator[Delta, None]:
+    ) -> AsyncGenerator[AsyncGenerator[Delta, None], None]:
         node = current_node.get()
-        usage = finish_reason = None
+        call = self._completions.call(messages_of(prompt, system), **options)
         try:
-            async with aclosing(
-                self._completions.stream(messages_of(prompt, system), **options)
-            ) as deltas:
-                async for delta in deltas:
-                    usage = delta.usage or usage
-                    finish_reason = delta.finish_reason or finish_reason
-                    yield delta
+            async with aclosing(call.deltas()) as deltas:
+                yield deltas
         finally:
             if node is not None:
-                node.calls.ended(usage, finish_reason, spoken=spoken and node.speaks)
+                node.calls.ended(call.usage, call.finish_reason, spoken=spoken and node.speaks)

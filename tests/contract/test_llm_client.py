@@ -1,17 +1,21 @@
 """LLMClientPort, as nodes see it: both clients against a real server, and the double."""
 
 import asyncio
+import gzip
+import json
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Any
 
 import pytest
 from pydantic import BaseModel
+from pytest_mock import MockerFixture
 
 from application.model_calls import ModelCalls, NodeRun, current_node
 from domain.errors import UpstreamBadResponse
 from domain.ports import ToolCall
-from infrastructure.offline_model import Gate, OfflineModel, Reply
+from infrastructure.llm import upstream
+from infrastructure.offline_model import Gate, OfflineModel, RawAnswer, Reply
 
 from .llm_clients import REAL, Double, Real, Subject, client
 
@@ -121,6 +125,25 @@ async def test_the_first_piece_is_there_before_the_last_is_made(real: Real) -> N
         assert [await anext(pieces), await anext(pieces)] == list(MIXED[:2])
         gate.release()
         assert [piece async for piece in pieces] == list(MIXED[2:])
+
+
+async def test_a_body_is_read_with_nothing_between(real: Real, mocker: MockerFixture) -> None:
+    """Should it fail with a later SDK, all is well but slower: see `_reads_of`."""
+    bodies = mocker.spy(upstream, "plain_body")
+    assert await real.llm.complete("What?")
+    assert bodies.spy_return is not None
+
+
+async def test_a_compressed_body_is_read_as_well(
+    real: Real, mocker: MockerFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    choice = {"index": 0, "delta": {"content": TEXT}, "finish_reason": "stop"}
+    body = gzip.compress(f"data: {json.dumps({'choices': [choice]})}\n\n".encode())
+    compressed = RawAnswer(200, body, "text/event-stream", {"Content-Encoding": "gzip"})
+    monkeypatch.setattr(real.model, "_reply_to", lambda _: compressed)
+    bodies = mocker.spy(upstream, "plain_body")
+    assert await real.llm.complete("What?") == TEXT
+    assert bodies.spy_return is None
 
 
 async def test_only_what_is_set_is_sent(real: Real) -> None:
