@@ -1,4 +1,4 @@
-"""One SQLite file in WAL mode: a thread that writes, a thread that reads.
+"""One SQLite file in WAL mode: a thread that writes, a thread that reads. None in memory.
 
 Deliberate divergence: work is handed to the connection's thread as one function, a whole
 transaction at a time, and not statement by statement as aiosqlite is mostly used. A transaction
@@ -48,6 +48,23 @@ class _Thread(aiosqlite.Connection):
         return cast("T", await self._execute(work, self._conn))  # type: ignore[no-untyped-call]
 
 
+class _Here:
+    """A connection to memory: it never waits, so that a thread would only cost."""
+
+    def __init__(self, connector: Callable[[], sqlite3.Connection]) -> None:
+        self._connector = connector
+
+    async def start(self) -> Self:
+        self._conn = self._connector()
+        return self
+
+    async def run(self, work: Work[T]) -> T:
+        return work(self._conn)
+
+    async def close(self) -> None:
+        self._conn.close()
+
+
 class _Write(Generic[T]):
     __slots__ = ("durable", "error", "result", "work")
 
@@ -67,7 +84,7 @@ class Database:
     def __init__(self, path: str | Path) -> None:
         self._memory = str(path) == ":memory:"
         self._path = Path(path)
-        self._writer: _Thread | None = None
+        self._writer: _Thread | _Here | None = None
         self._reader: _Thread | None = None
         self._lock: int | None = None
         self._pending: deque[_Write[Any]] = deque()
@@ -77,8 +94,10 @@ class Database:
     async def open(self) -> None:
         """Raises ValueError, naming the file, if it cannot be this service's database."""
         try:
-            self._writer = await _Thread(self._connect).start()
-            if not self._memory:
+            if self._memory:
+                self._writer = await _Here(self._connect).start()
+            else:
+                self._writer = await _Thread(self._connect).start()
                 self._reader = await _Thread(self._connect_reader).start()
         except OSError as error:
             await self.aclose()
@@ -151,10 +170,10 @@ class Database:
             truncated = await self._open(self._writer).run(truncate_wal)
             self.unscrubbed = not truncated
 
-    def _open(self, thread: _Thread | None) -> _Thread:
-        if thread is None:
+    def _open(self, connection: _Thread | _Here | None) -> _Thread | _Here:
+        if connection is None:
             raise Unavailable("the database is closed")
-        return thread
+        return connection
 
     def _note(self, outage: BaseException | None) -> None:
         """Tells the operator when an outage begins and ends."""
