@@ -130,9 +130,11 @@ class ProcessChat:
         async with aclosing(self._pipeline.run(question)) as events:
             async for event in events:
                 match event:
-                    case Token():
-                        await publish(*self._pieces(event, said))
-                        continue
+                    case Token(content, node):
+                        self._heard(content, said)
+                        if len(content) > _PIECE:
+                            await publish(*[Token(piece, node) for piece in _pieces(content)])
+                            continue
                     case StageStarted(stage):
                         said.open_stages[stage] = None
                     case StageCompleted(stage) | StageFailed(stage):
@@ -146,16 +148,10 @@ class ProcessChat:
                 await publish(_rising(event, said))
         raise PipelineError("the pipeline ended without an answer")
 
-    def _pieces(self, token: Token, said: _Said) -> Iterator[Token]:
-        content = token.content
+    def _heard(self, content: str, said: _Said) -> None:
         said.size += _bytes(content)
         self._check(said.size)
         said.pieces.append(content)
-        if len(content) <= _PIECE:
-            yield token
-            return
-        for start in range(0, len(content), _PIECE):
-            yield Token(content[start : start + _PIECE], token.node)
 
     def _check(self, size: int) -> None:
         if size > self._max_answer:
@@ -206,6 +202,10 @@ def _failed(job: Job, error: ChatError, cause: BaseException) -> Failed:
     told = (job.id, error.code, job.request_id, trace(cause))
     logger.log(level, "job %s failed: %s, request %s: %s", *told)
     return Failed.of(error, job.request_id)
+
+
+def _pieces(content: str) -> Iterator[str]:
+    return (content[start : start + _PIECE] for start in range(0, len(content), _PIECE))
 
 
 def _bytes(text: str) -> int:

@@ -104,8 +104,7 @@ Event = Stage | Token | Reset | Terminal
 TERMINAL = (Done, Failed, Cancelled)
 
 
-@dataclass(frozen=True, slots=True)
-class Recorded:
+class Recorded(NamedTuple):
     """An event in the log. `frame` is its SSE frame, built once for all readers."""
 
     id: Cursor
