@@ -3,37 +3,41 @@
 import os
 import shutil
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 
 from redis import Redis
 
-from benchmarks.harness import Bench
 from benchmarks.processes import Process, StartError, answers, free_port, listens, python
-from benchmarks.servers import BOUNDS, SERVERS, Running
+from benchmarks.servers import BOUNDS, Running, Server, model_of
 
-FLEET = replace(SERVERS["a2-redis"], name="fleet", says="gateway and worker")
+
+def redis_server(cpu: int | None, folder: Path) -> tuple[Process, str]:
+    """A Redis that keeps nothing, and its address. Raises StartError."""
+    program = shutil.which("redis-server")
+    if program is None:
+        raise StartError("no redis-server on this machine")
+    port = free_port()
+    argv = [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
+    redis = Process([*argv, "--dir", str(folder)], cpu, talks=False)
+    return redis.until(lambda: listens(port)), f"redis://127.0.0.1:{port}/0"
 
 
 class Fleet(Running):
     """A gateway and a worker on the server's CPU, the stores on the other one."""
 
-    def __init__(self, bench: Bench) -> None:
-        self.worker: Process | None = None
-        self.postgres: Process | None = None
-        super().__init__(FLEET, bench.upstream, bench.cpus)
+    worker: Process | None = None
+    postgres: Process | None = None
 
     def _start(self, upstream: Process, cpu: int | None, load_cpu: int | None) -> Process:
         port = free_port()
-        env = BOUNDS | {
-            "OPENAI_BASE_URL": f"http://127.0.0.1:{upstream.port}/v1",
-            "OPENAI_API_KEY": "x",
-            "OPENAI_MODEL": "m",
+        self.redis, self.store = redis_server(load_cpu, self._folder)
+        env = BOUNDS | model_of(upstream)
+        env |= {
             "SLUICE_PORT": str(port),
-            "SLUICE_STORE": self._store(load_cpu),
+            "SLUICE_STORE": self.store,
             "SLUICE_DATABASE": os.environ.get("SLUICE_DATABASE") or self._database(load_cpu),
+            "ENABLE_TOKEN_STREAMING": self.server.flag,
         }
-        self.store = env["SLUICE_STORE"]
         self.worker = Process(python("interfaces.cli", "worker"), cpu, env, talks=False)
         gateway = Process(python("interfaces.cli", "serve"), cpu, env, talks=False)
         gateway.port = port
@@ -58,6 +62,15 @@ class Fleet(Running):
         self.postgres = Process(argv, cpu, talks=False).until(lambda: listens(port))
         return f"postgresql://sluice@127.0.0.1:{port}/postgres"
 
+    def cpu_s(self) -> float:
+        assert self.worker is not None
+        return self.process.cpu_s() + self.worker.cpu_s()
+
+    def waited_s(self) -> float:
+        """At least: while one of the two works, the other may have to wait for it."""
+        assert self.worker is not None
+        return max(0.0, self.process.waited_s() + self.worker.waited_s() - self.cpu_s())
+
     @property
     def processes(self) -> dict[str, Process]:
         found = {
@@ -79,7 +92,13 @@ class Fleet(Running):
         self._clear()
 
     def _clear(self) -> None:
-        for process in (self.worker, self.postgres):
+        for process in (self.worker, self.postgres, self.redis):
             if process is not None:
                 process.stop()
         super()._clear()
+
+
+def started(server: Server, upstream: Process, cpus: tuple[int | None, int | None]) -> Running:
+    """Raises StartError."""
+    kind = Fleet if server.store == "redis" else Running
+    return kind(server, upstream, cpus)

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from benchmarks.cluster import started
 from benchmarks.plan import Plan
 from benchmarks.processes import Process, StartError, call, python, two_cpus
 from benchmarks.results import Row
@@ -64,7 +65,7 @@ class Bench:
             return None
         if server.name not in self._running and server.name not in self.refused:
             try:
-                running = Running(server, self.upstream, self.cpus)
+                running = started(server, self.upstream, self.cpus)
             except StartError as error:
                 self.refused[server.name] = str(error)
             else:
@@ -75,7 +76,7 @@ class Bench:
     @contextmanager
     def fresh(self, server: Server) -> Iterator[Running]:
         """A server of its own for measurements that earlier loads would spoil."""
-        running = Running(server, self.upstream, self.cpus)
+        running = started(server, self.upstream, self.cpus)
         try:
             yield running
         finally:
@@ -105,9 +106,9 @@ class Bench:
         call(self.upstream.port, "/abort", {})
         deadline = time.monotonic() + 1.5
         while time.monotonic() < deadline:
-            before = running.process.cpu_s()
+            before = running.cpu_s()
             time.sleep(0.1)
-            if running.process.cpu_s() - before < IDLE_SHARE * 0.1:
+            if running.cpu_s() - before < IDLE_SHARE * 0.1:
                 return
         if self._running.pop(running.server.name, None):
             running.stop()
@@ -153,8 +154,8 @@ class Load:
             self._samples.append(
                 {
                     "at_s": now_us() / 1e6,
-                    "server": self._running.process.cpu_s(),
-                    "waited": self._running.process.waited_s(),
+                    "server": self._running.cpu_s(),
+                    "waited": self._running.waited_s(),
                     "upstream": self._bench.upstream.cpu_s(),
                     "client": self._client.cpu_s(),
                     "redis": redis.cpu_s() if redis else 0.0,

@@ -5,7 +5,7 @@ import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from benchmarks.processes import Process, StartError, answers, free_port, listens, python
+from benchmarks.processes import Process, StartError, answers, free_port, python
 
 BOUNDS = {
     "SLUICE_MAX_RUNNING": "5000",
@@ -64,7 +64,7 @@ NAIVE = Server(
     "naive", "naive", "benchmarks.baselines", ("naive",), "/chat", dialect="sse-starlette"
 )
 BASELINES = (DIRECT, PROXY, PASSTHROUGH, CLIENT, NAIVE)
-SLUICES = tuple(_sluice(path, s) for s in ("memory", "sqlite") for path in ("A2", "A1"))
+SLUICES = tuple(_sluice(path, s) for s in ("memory", "sqlite", "redis") for path in ("A2", "A1"))
 REFERENCE = replace(
     _sluice("A2", "memory"),
     name="a2-messages",
@@ -74,14 +74,24 @@ REFERENCE = replace(
 SERVERS = {server.name: server for server in (*BASELINES, *SLUICES, REFERENCE)}
 
 
+def model_of(upstream: Process) -> dict[str, str]:
+    """The settings that name the upstream."""
+    return {
+        "OPENAI_BASE_URL": f"http://127.0.0.1:{upstream.port}/v1",
+        "OPENAI_API_KEY": "x",
+        "OPENAI_MODEL": "m",
+    }
+
+
 class Running:
-    """A server with what it needs beside it: a folder for its database, or a Redis."""
+    """A server with what it needs beside it: a folder for its database."""
+
+    redis: Process | None = None
 
     def __init__(
         self, server: Server, upstream: Process, cpus: tuple[int | None, int | None]
     ) -> None:
         self.server = server
-        self.redis: Process | None = None
         self._folder = Path(tempfile.mkdtemp(prefix="sluice-bench-"))
         try:
             self.process = self._start(upstream, *cpus)
@@ -90,19 +100,14 @@ class Running:
             raise
         self.port = self.process.port
 
-    def _start(self, upstream: Process, cpu: int | None, load_cpu: int | None) -> Process:
-        server = self.server
-        env = {
-            "OPENAI_BASE_URL": f"http://127.0.0.1:{upstream.port}/v1",
-            "OPENAI_API_KEY": "x",
-            "OPENAI_MODEL": "m",
-        }
+    def _start(self, upstream: Process, cpu: int | None, _load_cpu: int | None) -> Process:
+        server, env = self.server, model_of(upstream)
         if not server.module:
             return upstream
         if server.store:
             env |= BOUNDS | {
                 "SLUICE_PORT": str(free_port()),
-                "SLUICE_STORE": self._store(load_cpu),
+                "SLUICE_STORE": self._store(),
                 "ENABLE_TOKEN_STREAMING": server.flag,
             }
         argv = python(server.module, *server.arguments)
@@ -112,19 +117,18 @@ class Running:
         process.port = int(env["SLUICE_PORT"])
         return process.until(lambda: answers(process.port, "/readyz"))
 
-    def _store(self, cpu: int | None) -> str:
+    def _store(self) -> str:
         if self.server.store == "memory":
             return "memory://"
-        if self.server.store == "sqlite":
-            return f"sqlite:///{self._folder}/sluice.db"
-        program = shutil.which("redis-server")
-        if program is None:
-            raise StartError("no redis-server on this machine")
-        port = str(free_port())
-        argv = [program, "--port", port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
-        self.redis = Process([*argv, "--dir", str(self._folder)], cpu, talks=False)
-        self.redis.until(lambda: listens(int(port)))
-        return f"redis://127.0.0.1:{port}/0"
+        return f"sqlite:///{self._folder}/sluice.db"
+
+    def cpu_s(self) -> float:
+        """User and system seconds so far, of all processes that are measured."""
+        return self.process.cpu_s()
+
+    def waited_s(self) -> float:
+        """Seconds in which others had their CPU."""
+        return self.process.waited_s()
 
     def stop(self) -> None:
         if self.server.module:
@@ -132,6 +136,4 @@ class Running:
         self._clear()
 
     def _clear(self) -> None:
-        if self.redis:
-            self.redis.stop()
         shutil.rmtree(self._folder, ignore_errors=True)

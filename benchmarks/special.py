@@ -1,21 +1,22 @@
-"""What one number of streams cannot show: first tokens, overload, long answers, many readers …"""
+"""What one number of streams cannot show: first tokens, long answers, many readers, stores …"""
 
+import json
+import tempfile
 import time
 from collections.abc import Callable
 from functools import partial
-from itertools import pairwise
+from pathlib import Path
 
+from benchmarks.cluster import redis_server
 from benchmarks.harness import Bench, Cell
 from benchmarks.matrix import PACE_S, Step
+from benchmarks.overload import half, overload
 from benchmarks.processes import Process, call, python
 from benchmarks.results import Results
 from benchmarks.servers import DIRECT, NAIVE, PASSTHROUGH, PROXY, SERVERS, Running
-from benchmarks.stamp import now_us
 
 A2 = SERVERS["a2-memory"]
-NORMAL_LAG_MS = 10
 KIB = 1024
-OVERLOAD_STREAMS = 1000
 
 
 def idle(bench: Bench, results: Results) -> list[Step]:
@@ -25,97 +26,15 @@ def idle(bench: Bench, results: Results) -> list[Step]:
 
     def measure(name: str) -> None:
         if running := bench.server(SERVERS[name]):
-            before = running.process.cpu_s()
+            before = running.cpu_s()
             came = bench.load(running, cell).came()
-            took = running.process.cpu_s() - before
+            took = running.cpu_s() - before
             results.add(f"round_cpu_ms {name}", took * 1000 / cell.rounds)
             results.add(f"round_ms {name}", came["round_ms"]["p50"])
             results.add(f"round_p99_ms {name}", came["round_ms"]["p99"])
 
     names = [server.name for server in servers] * 3
     return [Step(f"first token when idle: {name}", partial(measure, name)) for name in names]
-
-
-def half(bench: Bench, results: Results) -> list[Step]:
-    def measure() -> None:
-        if running := bench.server(A2):
-            streams = round(_peak(bench, results, running) * PACE_S / 2)
-            row = bench.measure(running, Cell(streams=streams, window_s=4))
-            results.add("half_streams", streams)
-            results.add("half_waited", row.waited)
-            if row.disturbed:
-                return
-            results.add("half_lag_p50_ms", row.lag_p50_ms)
-            results.add("half_lag_p99_ms", row.lag_p99_ms)
-
-    return [Step("half load", measure)]
-
-
-def overload(bench: Bench, results: Results) -> list[Step]:
-    """Five times what was delivered at most, then drained to the last token, then half load.
-
-    The streams are open before their first token: what is judged is the load, not its arrival.
-    """
-
-    def measure() -> None:
-        if not (running := bench.server(A2)):
-            return
-        peak = _peak(bench, results, running)
-        cell = Cell(streams=OVERLOAD_STREAMS, pace=-1, ramp_s=12, window_s=3, drain_s=30)
-        before = call(bench.upstream.port, "/stats")["sent"]
-        load = bench.load(running, cell)
-        time.sleep((load.window[0] - now_us()) / 1e6)
-        results.add("overload_open", call(bench.upstream.port, "/stats")["open"])
-        bench.control(OVERLOAD_STREAMS / (5 * peak), 0)
-        load.sample()
-        bench.finish()
-        ended = now_us()
-        came = load.came()
-        drained = now_us()
-        row = load.row(came)
-        sent = call(bench.upstream.port, "/stats")["sent"] - before
-        results.add("overload_times", row.sent_s / peak)
-        results.add("overload_waited", row.waited)
-        if not row.disturbed:
-            results.add("overload_share", (row.tokens_s or 0) / peak)
-            results.add("overload_least", row.least)
-        results.add("overload_lost", sent - came["tokens_total"])
-        for outcome, count in came["outcomes"].items():
-            results.add(f"overload: {outcome}", count)
-        results.add("overload_broken", OVERLOAD_STREAMS - came["outcomes"].get("ended", 0))
-        results.add("overload_fairness", row.fairness)
-        results.add("overload_drain_s", (drained - ended) / 1e6)
-        results.add("overload_recovery_s", _recovery(bench, running, peak, drained))
-
-    return [Step("overload and recovery", measure)]
-
-
-def _peak(bench: Bench, results: Results, running: Running) -> float:
-    """Most tokens per second it delivers; from the matrix, if that was run."""
-    if peak := results.figure("peak") or results.peak(A2.name):
-        return peak
-    peak = max(bench.measure(running, Cell(streams=n)).tokens_s or 0 for n in (200, 500))
-    results.add("peak", peak)
-    return peak
-
-
-def _recovery(bench: Bench, running: Running, peak: float, since_us: int) -> float:
-    """Seconds from `since_us` until half load is served as usual for half a second.
-
-    If that was not seen, the seconds it was looked for.
-    """
-    cell = Cell(streams=round(peak * PACE_S / 2), window_s=2.5, ramp_s=0.1)
-    load = bench.load(running, cell)
-    load.sample()
-    bench.finish()
-    timeline = load.came()["timeline"]
-    bench.settle(running)
-    normal = (
-        float(first["s"])
-        for first, second in pairwise(timeline)
-        if max(first["lag_p99_ms"], second["lag_p99_ms"]) <= NORMAL_LAG_MS
-    )
-    return (load.window[0] - since_us) / 1e6 + next(normal, cell.window_s)
 
 
 def long(bench: Bench, results: Results) -> list[Step]:
@@ -126,9 +45,9 @@ def long(bench: Bench, results: Results) -> list[Step]:
             return
         rounds = 1 if tokens == 8000 else 8
         cell = Cell(streams=5, pace=0.001, tokens=tokens, rounds=rounds, window_s=12, ramp_s=0)
-        before = running.process.cpu_s()
+        before = running.cpu_s()
         came = bench.load(running, cell).came()
-        took = running.process.cpu_s() - before
+        took = running.cpu_s() - before
         results.add(f"long_cpu_us {tokens}", took * 1e6 / came["tokens_total"])
         results.add(f"long_bytes {tokens}", came["wire_bytes"] / came["tokens_total"])
 
@@ -169,6 +88,23 @@ def replay(bench: Bench, results: Results) -> list[Step]:
 
     names = ("a2-memory", "a2-sqlite")
     return [Step(f"replay of finished jobs: {name}", partial(measure, name)) for name in names]
+
+
+def store(bench: Bench, results: Results) -> list[Step]:
+    """The log by itself, writer and reader together: what is left of it is the store's cost."""
+
+    def measure() -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            redis, url = redis_server(bench.cpus[1], Path(folder))
+            try:
+                argv = python("benchmarks.store", "--redis", url)
+                said = json.loads(Process(argv, bench.cpus[0]).output(60))
+            finally:
+                redis.stop()
+        for name, cpu_us in said["cpu_us"].items():
+            results.add(f"store_cpu_us {name}", cpu_us)
+
+    return [Step("the log by itself, in each store", measure)] * 3
 
 
 def memory(bench: Bench, results: Results) -> list[Step]:
@@ -231,6 +167,7 @@ SPECIAL: dict[str, Callable[[Bench, Results], list[Step]]] = {
     "long": long,
     "readers": readers,
     "replay": replay,
+    "store": store,
     "memory": memory,
     "startup": startup,
 }

@@ -1,9 +1,10 @@
 """What the log costs: CPU per token while jobs run, and how fast an old log is told.
 
-    python -m benchmarks.store [--jobs 50] [--seconds 5]
+    python -m benchmarks.store [--jobs 50] [--seconds 5] [--redis redis://127.0.0.1/9]
 
-"Paced" is a token every 20 ms per job, each job with a reader, as models and pages do it: every
-token is its own wake-up. CPU time is the whole process's, the database's thread included.
+Prints JSON. Writer and readers are in one process; its own CPU time is counted, the database's
+thread included, Redis's not. "Paced" is a token every 20 ms per job, each job with a reader, as
+models and pages do it: every token is its own wake-up. What sleeping costs is taken off.
 """
 
 import argparse
@@ -24,7 +25,9 @@ from application.wire import coalesce
 from domain.chat import Job, new_id
 from domain.events import Done, Token
 from infrastructure.event_log.memory import MemoryEventLog
+from infrastructure.event_log.redis import RedisEventLog
 from infrastructure.event_log.sqlite import SqliteEventLog
+from infrastructure.redis.client import Server
 from infrastructure.sqlite.database import Database
 
 PACE = 0.02
@@ -32,8 +35,15 @@ OLD = 100_000
 
 
 async def opened(kind: str, stack: AsyncExitStack) -> tuple[EventLogPort, Database | None]:
+    """`kind`: memory, sqlite, or the address of a Redis."""
     if kind == "memory":
         return MemoryEventLog(), None
+    if kind.startswith("redis://"):
+        server = Server.at(kind)
+        stack.push_async_callback(server.aclose)
+        kept = RedisEventLog(server, retention=60)
+        stack.push_async_callback(kept.aclose)
+        return kept, None
     folder = stack.enter_context(tempfile.TemporaryDirectory())
     database = Database(Path(folder) / "sluice.db")
     await database.open()
@@ -68,16 +78,16 @@ async def run(log: EventLogPort, tokens: int, pace: float) -> str:
 
 
 async def paced(kind: str, jobs: int, seconds: float) -> float:
-    """CPU microseconds per token; 'nothing' only sleeps, as the others do too."""
+    """CPU microseconds per token."""
     async with AsyncExitStack() as stack:
         tokens = int(seconds / PACE)
-        log = None if kind == "nothing" else (await opened(kind, stack))[0]
-        cpu = time.process_time()
-        if log is None:
-            await asyncio.gather(*(sleeps(tokens) for _ in range(jobs)))
-        else:
-            await asyncio.gather(*(run(log, tokens, PACE) for _ in range(jobs)))
-        return (time.process_time() - cpu) / (jobs * tokens) * 1e6
+        log, _ = await opened(kind, stack)
+        begun = time.process_time()
+        await asyncio.gather(*(sleeps(tokens) for _ in range(jobs)))
+        slept = time.process_time()
+        await asyncio.gather(*(run(log, tokens, PACE) for _ in range(jobs)))
+        took = time.process_time() - slept - (slept - begun)
+        return took / (jobs * tokens) * 1e6
 
 
 async def sleeps(times: int) -> None:
@@ -119,14 +129,21 @@ async def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--jobs", type=int, default=50)
     parser.add_argument("--seconds", type=float, default=5)
+    parser.add_argument("--redis", help="measure this Redis too; its logs expire after a minute")
     given = parser.parse_args()
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
-    for kind in ("nothing", "memory", "sqlite"):
-        print(f"{kind}: {await paced(kind, given.jobs, given.seconds):.1f} µs of CPU per token")
-    for kind in ("memory", "sqlite"):
-        print(f"{kind}: {await replay(kind):,.0f} tokens replayed per second of CPU")
+    kinds = {"memory": "memory", "sqlite": "sqlite"}
+    if given.redis is not None:
+        kinds["redis"] = given.redis
+    said = {
+        "cpu_us": {
+            name: await paced(kind, given.jobs, given.seconds) for name, kind in kinds.items()
+        },
+        "replayed_s": {kind: await replay(kind) for kind in ("memory", "sqlite")},
+    }
+    print(json.dumps(said, indent=1))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,97 @@
+"""Half of what the service can do, five times of it, and the way back."""
+
+import time
+from itertools import pairwise
+
+from benchmarks.harness import Bench, Cell
+from benchmarks.matrix import PACE_S, Step
+from benchmarks.processes import call
+from benchmarks.results import Results
+from benchmarks.servers import SERVERS, Running
+from benchmarks.stamp import now_us
+
+A2 = SERVERS["a2-memory"]
+NORMAL_LAG_MS = 10
+STREAMS = 1000
+
+
+def half(bench: Bench, results: Results) -> list[Step]:
+    def measure() -> None:
+        if running := bench.server(A2):
+            streams = round(_peak(bench, results, running) * PACE_S / 2)
+            row = bench.measure(running, Cell(streams=streams, window_s=4))
+            results.add("half_streams", streams)
+            results.add("half_waited", row.waited)
+            if row.disturbed:
+                return
+            results.add("half_lag_p50_ms", row.lag_p50_ms)
+            results.add("half_lag_p99_ms", row.lag_p99_ms)
+
+    return [Step("half load", measure)]
+
+
+def overload(bench: Bench, results: Results) -> list[Step]:
+    """Five times what was delivered at most, then drained to the last token, then half load.
+
+    The streams are open before their first token: what is judged is the load, not its arrival.
+    """
+
+    def measure() -> None:
+        if not (running := bench.server(A2)):
+            return
+        peak = _peak(bench, results, running)
+        cell = Cell(streams=STREAMS, pace=-1, ramp_s=12, window_s=3, drain_s=30)
+        before = call(bench.upstream.port, "/stats")["sent"]
+        load = bench.load(running, cell)
+        time.sleep((load.window[0] - now_us()) / 1e6)
+        results.add("overload_open", call(bench.upstream.port, "/stats")["open"])
+        bench.control(STREAMS / (5 * peak), 0)
+        load.sample()
+        bench.finish()
+        ended = now_us()
+        came = load.came()
+        drained = now_us()
+        row = load.row(came)
+        sent = call(bench.upstream.port, "/stats")["sent"] - before
+        results.add("overload_times", row.sent_s / peak)
+        results.add("overload_waited", row.waited)
+        if not row.disturbed:
+            results.add("overload_share", (row.tokens_s or 0) / peak)
+            results.add("overload_least", row.least)
+        results.add("overload_lost", sent - came["tokens_total"])
+        for outcome, count in came["outcomes"].items():
+            results.add(f"overload: {outcome}", count)
+        results.add("overload_broken", STREAMS - came["outcomes"].get("ended", 0))
+        results.add("overload_fairness", row.fairness)
+        results.add("overload_drain_s", (drained - ended) / 1e6)
+        results.add("overload_recovery_s", _recovery(bench, running, peak, drained))
+
+    return [Step("overload and recovery", measure)]
+
+
+def _peak(bench: Bench, results: Results, running: Running) -> float:
+    """Most tokens per second it delivers; from the matrix, if that was run."""
+    if peak := results.figure("peak") or results.peak(A2.name):
+        return peak
+    peak = max(bench.measure(running, Cell(streams=n)).tokens_s or 0 for n in (200, 500))
+    results.add("peak", peak)
+    return peak
+
+
+def _recovery(bench: Bench, running: Running, peak: float, since_us: int) -> float:
+    """Seconds from `since_us` until half load is served as usual for half a second.
+
+    If that was not seen, the seconds it was looked for.
+    """
+    cell = Cell(streams=round(peak * PACE_S / 2), window_s=2.5, ramp_s=0.1)
+    load = bench.load(running, cell)
+    load.sample()
+    bench.finish()
+    timeline = load.came()["timeline"]
+    bench.settle(running)
+    normal = (
+        float(first["s"])
+        for first, second in pairwise(timeline)
+        if max(first["lag_p99_ms"], second["lag_p99_ms"]) <= NORMAL_LAG_MS
+    )
+    return (load.window[0] - since_us) / 1e6 + next(normal, cell.window_s)
