@@ -151,11 +151,14 @@ class ConversationPort(Protocol):
         ...
 
     async def asked(self, job: Job) -> None:
-        """Keeps the job's question; the same job again changes nothing."""
+        """Keeps the job's question; the same job again only counts its attempts anew."""
         ...
 
-    async def answered(self, job: Job, answer: str, status: JobStatus) -> None:
-        """Keeps the job's answer, whole or partial; a second call replaces the first."""
+    async def answered(self, job: Job, answer: str, status: JobStatus, attempt: int) -> None:
+        """Keeps the job's answer, whole or partial, in place of what was kept before.
+
+        An empty one keeps none. Once an attempt has called, an earlier one's call does nothing.
+        """
         ...
 
     async def claim(self, user: UserId, key: str, fingerprint: str, accepted: Accepted) -> Accepted:

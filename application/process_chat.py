@@ -163,8 +163,9 @@ class ProcessChat:
         if isinstance(end, Cancelled):
             failed.clear()
         answer = end.answer if isinstance(end, Done) else "".join(said.pieces)
-        if answer:
-            await self._conversations.answered(job, answer, status_of(end))
+        attempt = said.notifier.attempt
+        if answer or attempt > 1:  # an earlier attempt may have kept what is not the end now
+            await self._conversations.answered(job, answer, status_of(end), attempt)
         await said.notifier.publish(*failed, end)
         self._tally.ended[job.path, status_of(end)] += 1
         if isinstance(end, Failed):

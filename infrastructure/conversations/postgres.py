@@ -90,12 +90,22 @@ class PostgresConversations:
     async def asked(self, job: Job) -> None:
         await self._database.run(lambda db: _ask(db, job))
 
-    async def answered(self, job: Job, answer: str, status: JobStatus) -> None:
+    async def answered(self, job: Job, answer: str, status: JobStatus, attempt: int) -> None:
         """Outlasts an outage: the job's end is told only afterwards."""
 
         async def work(db: Connection) -> None:
-            if turn := await _turn(db, job.id):
-                await _say(db, job, *turn, "assistant", answer, status)
+            # It locks the row: of two attempts at once, the later one has the last word.
+            found = await db.execute(
+                "UPDATE turns SET attempt = %s WHERE job_id = %s AND attempt <= %s"
+                " RETURNING chat, turn",
+                (attempt, job.id, attempt),
+            )
+            for chat, turn in await found.fetchall():
+                if answer:
+                    await _say(db, job, chat, turn, "assistant", answer, status)
+                else:
+                    unsay = "DELETE FROM messages WHERE job_id = %s AND role = 'assistant'"
+                    await db.execute(unsay, [job.id])
 
         await self._database.persist(work)
 
@@ -167,6 +177,8 @@ async def _ask(db: Connection, job: Job) -> None:
     # Questions of a chat that are asked at once take turns.
     await db.execute("SELECT FROM chats WHERE key = %s FOR UPDATE", [chat])
     if await _turn(db, job.id) is not None:
+        again = "UPDATE turns SET attempt = 1 WHERE job_id = %s AND attempt > 1"
+        await db.execute(again, [job.id])
         return
     retried = None if job.retry_of is None else await _turn(db, job.retry_of)
     if retried is not None and retried[0] == chat:

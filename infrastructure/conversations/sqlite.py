@@ -88,12 +88,21 @@ class SqliteConversations:
         """Durable with the job's log, which is created next."""
         await self._database.write(lambda db: _ask(db, job), durable=False)
 
-    async def answered(self, job: Job, answer: str, status: JobStatus) -> None:
+    async def answered(self, job: Job, answer: str, status: JobStatus, attempt: int) -> None:
         """Durable with the job's terminal event, which is written next. Outlasts an outage."""
 
         def work(db: sqlite3.Connection) -> None:
-            if turn := _turn(db, job.id):
-                _say(db, job, *turn, "assistant", answer, status)
+            turns = db.execute(
+                "UPDATE turns SET attempt = ? WHERE job_id = ? AND attempt <= ?"
+                " RETURNING chat, turn",
+                (attempt, job.id, attempt),
+            ).fetchall()
+            for chat, turn in turns:
+                if answer:
+                    _say(db, job, chat, turn, "assistant", answer, status)
+                else:
+                    unsay = "DELETE FROM messages WHERE job_id = ? AND role = 'assistant'"
+                    db.execute(unsay, (job.id,))
 
         await self._database.persist(work, durable=False)
 
@@ -163,6 +172,7 @@ def _ask(db: sqlite3.Connection, job: Job) -> None:
     """A retried question is not repeated: it becomes the new job's."""
     chat = _key(db, job.user, job.chat_id)
     if _turn(db, job.id) is not None:
+        db.execute("UPDATE turns SET attempt = 1 WHERE job_id = ? AND attempt > 1", (job.id,))
         return
     retried = job.retry_of and _turn(db, job.retry_of)
     if retried and retried[0] == chat:

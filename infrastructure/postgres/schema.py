@@ -47,4 +47,8 @@ STEPS: tuple[str, ...] = (
         PRIMARY KEY (user_id, key));
     CREATE INDEX claims_by_age ON claims (created_at);
     """,
+    """
+    -- The attempt that answered last, also when it said nothing: an earlier one is too late.
+    ALTER TABLE turns ADD COLUMN attempt integer NOT NULL DEFAULT 1;
+    """,
 )

@@ -74,6 +74,8 @@ STEPS: tuple[tuple[str, ...], ...] = (
             body BLOB NOT NULL)""",
         "CREATE INDEX batches_of_job ON batches (job)",
     ),
+    # The attempt that answered last, also when it said nothing: an earlier one is too late.
+    ("ALTER TABLE turns ADD COLUMN attempt INTEGER NOT NULL DEFAULT 1",),
 )
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

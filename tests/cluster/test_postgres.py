@@ -10,6 +10,7 @@ from domain.chat import Chat, now
 from domain.errors import Unavailable
 from infrastructure.conversations.postgres import PostgresConversations
 from infrastructure.postgres.database import Database
+from infrastructure.postgres.schema import STEPS
 from tests.doubles import a_job
 from tests.services import PostgresServer, free_port
 
@@ -50,7 +51,7 @@ async def test_an_answer_waits_for_the_database(
     await conversations.asked(job)
     own_postgres.stop()
     try:
-        answering = asyncio.create_task(conversations.answered(job, "because", "completed"))
+        answering = asyncio.create_task(conversations.answered(job, "because", "completed", 1))
         with pytest.raises(Unavailable):
             await database.check()
     finally:
@@ -68,7 +69,31 @@ async def test_a_database_that_is_down_at_start_delays_nothing() -> None:
             await database.check()
         await database.aclose()
         with pytest.raises(Unavailable):
-            await PostgresConversations(database).answered(a_job(), "because", "completed")
+            await PostgresConversations(database).answered(a_job(), "because", "completed", 1)
+
+
+async def test_an_answer_of_the_first_version_is_one_of_a_first_attempt(
+    own_postgres: PostgresServer, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, newer = a_job(), Database(own_postgres.url, schema=database._schema)
+    with monkeypatch.context() as patched:
+        patched.setattr("infrastructure.postgres.database.STEPS", STEPS[:1])
+        await PostgresConversations(database).open(CHAT)
+        await PostgresConversations(database).asked(job)
+        answer = (
+            "INSERT INTO messages (chat, turn, id, role, content, job_id, status)"
+            " VALUES (1, 1, 'a', 'assistant', 'so', %s, 'completed')"
+        )
+        await database.run(lambda db: db.execute(answer, [job.id]))
+    await newer.open()
+    conversations = PostgresConversations(newer)
+    assert [each.content for each in await conversations.messages("ann", "chat")] == ["Why?", "so"]
+    await conversations.answered(job, "", "cancelled", 2)
+    await conversations.answered(job, "so", "completed", 1)
+    assert [each.content for each in await conversations.messages("ann", "chat")] == ["Why?"]
+    # A process of the first version may still be there.
+    await PostgresConversations(database).asked(a_job())
+    await newer.aclose()
 
 
 async def test_many_processes_make_the_tables_once(own_postgres: PostgresServer) -> None:

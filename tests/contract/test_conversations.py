@@ -128,8 +128,8 @@ async def test_a_question_and_its_answer_are_kept(conversations: ConversationPor
     asked = job()
     await conversations.asked(asked)
     await conversations.asked(asked)
-    await conversations.answered(asked, "becau", "cancelled")
-    await conversations.answered(asked, "because", "completed")
+    await conversations.answered(asked, "becau", "cancelled", 1)
+    await conversations.answered(asked, "because", "completed", 1)
     question, answer = await conversations.messages("u", "c")
     assert said([question, answer]) == [("user", "why?"), ("assistant", "because")]
     assert (question.status, answer.status) == ("completed", "completed")
@@ -138,13 +138,64 @@ async def test_a_question_and_its_answer_are_kept(conversations: ConversationPor
     assert question.created_at <= answer.created_at
 
 
+async def test_an_earlier_attempts_answer_comes_too_late(conversations: ConversationPort) -> None:
+    await conversations.open(chat())
+    asked = job()
+    await conversations.asked(asked)
+    await conversations.answered(asked, "bec", "cancelled", 1)
+    await conversations.answered(asked, "because", "completed", 2)
+    await conversations.answered(asked, "becau", "failed", 1)
+    _, answer = await conversations.messages("u", "c")
+    assert (answer.content, answer.status) == ("because", "completed")
+
+
+async def test_an_attempt_without_an_answer_takes_an_earlier_ones_back(
+    conversations: ConversationPort,
+) -> None:
+    await conversations.open(chat())
+    asked = job()
+    await conversations.asked(asked)
+    await conversations.answered(asked, "because", "completed", 1)
+    await conversations.answered(asked, "", "cancelled", 2)
+    assert await history(conversations) == [("user", "why?")]
+    await conversations.answered(asked, "because", "completed", 1)
+    assert await history(conversations) == [("user", "why?")]
+    await conversations.answered(asked, "so", "completed", 3)
+    assert await history(conversations) == [("user", "why?"), ("assistant", "so")]
+
+
+async def test_of_attempts_that_answer_at_once_the_last_one_is_heard(
+    conversations: ConversationPort,
+) -> None:
+    await conversations.open(chat())
+    asked = job()
+    await conversations.asked(asked)
+    await asyncio.gather(
+        *(conversations.answered(asked, str(n), "completed", n) for n in (3, 1, 5, 2, 4))
+    )
+    assert await history(conversations) == [("user", "why?"), ("assistant", "5")]
+
+
+async def test_a_job_that_is_asked_again_begins_with_its_first_attempt(
+    conversations: ConversationPort,
+) -> None:
+    """Its log is gone, the key of its request is not."""
+    await conversations.open(chat())
+    asked = job()
+    await conversations.asked(asked)
+    await conversations.answered(asked, "", "failed", 2)
+    await conversations.asked(asked)
+    await conversations.answered(asked, "because", "completed", 1)
+    assert await history(conversations) == [("user", "why?"), ("assistant", "because")]
+
+
 async def test_an_answer_stands_behind_its_own_question(conversations: ConversationPort) -> None:
     await conversations.open(chat())
     first, second = job("1?"), job("2?")
     await conversations.asked(first)
     await conversations.asked(second)
-    await conversations.answered(first, "1!", "completed")
-    await conversations.answered(second, "2!", "completed")
+    await conversations.answered(first, "1!", "completed", 1)
+    await conversations.answered(second, "2!", "completed", 1)
     assert await history(conversations) == [
         ("user", "1?"),
         ("assistant", "1!"),
@@ -158,13 +209,13 @@ async def test_a_retried_question_is_not_doubled(conversations: ConversationPort
     first = job()
     again, once_more = job(retry_of=first.id), job(retry_of=first.id)
     await conversations.asked(first)
-    await conversations.answered(first, "bec", "failed")
+    await conversations.answered(first, "bec", "failed", 1)
     for retry in (again, once_more, once_more):  # also of a question that moved on
         await conversations.asked(retry)
         question, *_ = await conversations.messages("u", "c")
         assert question.job_id == retry.id
-    await conversations.answered(again, "b", "failed")
-    await conversations.answered(once_more, "because", "completed")
+    await conversations.answered(again, "b", "failed", 1)
+    await conversations.answered(once_more, "because", "completed", 1)
     assert await history(conversations) == [
         ("user", "why?"),
         ("assistant", "bec"),
@@ -191,7 +242,7 @@ async def test_the_answer_for_a_deleted_chat_is_dropped(conversations: Conversat
     asked = job()
     await conversations.asked(asked)
     await conversations.delete("u", "c")
-    await conversations.answered(asked, "because", "completed")
+    await conversations.answered(asked, "because", "completed", 1)
     with pytest.raises(NotFound):
         await conversations.chat("u", "c")
     await conversations.open(chat())
@@ -202,14 +253,14 @@ TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=50)
 
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(text=TEXTS, title=TEXTS)
+@given(text=TEXTS.filter(len), title=TEXTS)
 async def test_any_text_comes_back_exactly(
     conversations: ConversationPort, text: str, title: str
 ) -> None:
     opened = await conversations.open(chat(new_id(), title=title))
     asked = job(text, chat_id=opened.id)
     await conversations.asked(asked)
-    await conversations.answered(asked, text, "completed")
+    await conversations.answered(asked, text, "completed", 1)
     assert said(list(await conversations.messages("u", opened.id))) == [
         ("user", text),
         ("assistant", text),

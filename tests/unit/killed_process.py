@@ -48,7 +48,7 @@ class Service:
             await notifier.publish(Token(text, "answer"))
             await asyncio.sleep(0.001)
         answer = "".join(said)
-        await self.conversations.answered(job, answer, "completed")
+        await self.conversations.answered(job, answer, "completed", notifier.attempt)
         await notifier.publish(Done("A2", answer))
 
     async def tell(self, job: Job) -> None:

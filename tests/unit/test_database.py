@@ -124,6 +124,29 @@ async def test_an_older_version_is_brought_forward(
     assert pinned == [(7,)]
 
 
+async def test_an_answer_of_the_first_version_is_one_of_a_first_attempt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database, job = Database(tmp_path / "old.db"), Job(new_id(), "c", "u", "A2", "why?", "r")
+    conversations = SqliteConversations(database)
+    with monkeypatch.context() as patched:
+        patched.setattr("infrastructure.sqlite.file.STEPS", STEPS[:1])
+        await database.open()
+        await conversations.open(Chat("c", "u", "t", now()))
+        await conversations.asked(job)
+        answer = (
+            "INSERT INTO messages VALUES (NULL, 1, 1, 'a', 'assistant', 'so', ?, 'completed', 0)"
+        )
+        await database.write(lambda db: db.execute(answer, (job.id,)))
+        await database.aclose()
+    await database.open()
+    assert [each.content for each in await conversations.messages("u", "c")] == ["why?", "so"]
+    await conversations.answered(job, "", "cancelled", 2)
+    await conversations.answered(job, "so", "completed", 1)
+    assert [each.content for each in await conversations.messages("u", "c")] == ["why?"]
+    await database.aclose()
+
+
 async def test_a_step_that_fails_leaves_the_older_version(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, database: Database
 ) -> None:
@@ -249,7 +272,7 @@ async def test_an_answer_outlasts_a_full_disk(database: Database) -> None:
     job = Job(new_id(), "c", "u", "A2", "why?", "r")
     await conversations.asked(job)
     await fill(database)
-    answering = asyncio.create_task(conversations.answered(job, "b" * 100_000, "completed"))
+    answering = asyncio.create_task(conversations.answered(job, "b" * 100_000, "completed", 1))
     with pytest.raises(Unavailable):
         await conversations.rename("u", "c", "t" * 100_000)
     assert not answering.done()
@@ -271,8 +294,8 @@ async def test_nothing_of_a_deleted_chat_is_left_in_the_files(
             text, logged = f"{chat_id} says " + "x" * size, f"log of {chat_id}" + "y" * size
             job = Job(new_id(), chat_id, "u", "A2", text, "r")
             await conversations.asked(job)
-            await conversations.answered(job, text + "z" * size, "failed")
-            await conversations.answered(job, text, "completed")
+            await conversations.answered(job, text + "z" * size, "failed", 1)
+            await conversations.answered(job, text, "completed", 1)
             await log.create(replace(job, message=logged, metadata={"m": logged}), QUEUED)
             notifier = await log.begin(job.id)
             await notifier.publish(*(Token(logged, "answer") for _ in range(5)))
@@ -308,7 +331,7 @@ async def test_no_text_reaches_a_debug_log(
         await conversations.open(Chat("c", "u", "canary", now()))
         job = Job(new_id(), "c", "u", "A2", "canary", "r")
         await conversations.asked(job)
-        await conversations.answered(job, "canary", "completed")
+        await conversations.answered(job, "canary", "completed", 1)
         assert len(await conversations.messages("u", "c")) == 2
         with pytest.raises(UnicodeEncodeError):
             await conversations.rename("u", "c", "canary \ud800")

@@ -6,6 +6,7 @@ from contextlib import aclosing
 from typing import Any
 
 import pytest
+from pytest_mock import MockerFixture
 
 from application.ports import ConversationPort
 from application.process_chat import QUEUED, ProcessChat, history
@@ -225,6 +226,49 @@ async def test_a_cancel_at_the_moment_of_finishing_leaves_one_end(bench: Bench) 
     go_on.set()
     await asyncio.wait([task])
     assert await bench.told() == [DONE]
+
+
+async def test_a_writer_that_wakes_up_between_answer_and_end_changes_nothing(
+    bench: Bench,
+) -> None:
+    """Frozen when it had everything to say but had not begun to: the next attempt has ended."""
+    writing, go_on = asyncio.Event(), asyncio.Event()
+    answered = bench.conversations.answered
+
+    async def frozen(*given: Any) -> None:
+        writing.set()
+        await go_on.wait()
+        await answered(*given)
+
+    bench.conversations.answered = frozen  # type: ignore[method-assign, assignment]
+    task = asyncio.create_task(bench.process(DONE)(bench.job))
+    await writing.wait()
+    bench.conversations.answered = answered  # type: ignore[method-assign]
+    await bench.process(Done("A2", "b"))(bench.job)
+    go_on.set()
+    await task
+    assert (await bench.told())[-1] == Done("A2", "b")
+    assert (await bench.kept())[1:] == [("assistant", "b", "completed")]
+
+
+async def test_an_attempt_that_says_nothing_leaves_no_answer_of_an_earlier_one(
+    bench: Bench,
+) -> None:
+    """The first kept its answer and was killed before it could tell its end."""
+    first = await bench.log.begin(bench.job.id)
+    await bench.conversations.answered(bench.job, "ab", "completed", first.attempt)
+    await bench.process(DONE)(bench.job, lambda: "user")
+    assert (await bench.told())[-1] == Cancelled("user")
+    assert await bench.kept() == [("user", "Why?", "completed")]
+
+
+async def test_a_first_attempt_without_a_text_writes_nothing_to_the_chat(
+    bench: Bench, mocker: MockerFixture
+) -> None:
+    answered = mocker.spy(bench.conversations, "answered")
+    await bench.process(STARTED)(bench.job)
+    assert isinstance((await bench.told())[-1], Failed)
+    answered.assert_not_called()
 
 
 async def test_a_stray_cancellation_inside_the_pipeline_is_its_error(bench: Bench) -> None:
