@@ -4,8 +4,7 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 
-from application.orphans import Orphans
-from application.ports import EventLogPort
+from application.ports import EventLogPort, OrphansPort
 from application.tally import Tally
 from application.wire import coalesce
 from domain.chat import Job, JobId, UserId
@@ -25,7 +24,7 @@ class FollowJob:
     """`streams` bounds what one user may have open at once; None is no bound."""
 
     def __init__(
-        self, log: EventLogPort, orphans: Orphans, tally: Tally, *, streams: int | None = None
+        self, log: EventLogPort, orphans: OrphansPort, tally: Tally, *, streams: int | None = None
     ) -> None:
         self._log, self._orphans, self._streams = log, orphans, streams
         self._tally = tally

@@ -11,7 +11,9 @@ from domain.events import StageStarted
 
 
 class Orphans:
-    """`after`: seconds without a reader until a job is cancelled; None lets it run.
+    """The OrphansPort of a process that has all the readers and all the jobs.
+
+    `after`: seconds without a reader until a job is cancelled; None lets it run.
 
     They count from the last reader's leaving, and for a job never read from its start.
     """

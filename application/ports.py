@@ -116,6 +116,21 @@ class JobQueuePort(Protocol):
         ...
 
 
+class OrphansPort(Protocol):
+    """Is told who reads what, and decides what becomes of a job that nobody reads.
+
+    The calls come in pairs, one for each reader, and wait for nothing.
+    """
+
+    def submitted(self, job_id: JobId) -> None:
+        """Nobody reads it yet."""
+        ...
+
+    def joined(self, job_id: JobId) -> None: ...
+
+    def left(self, job_id: JobId) -> None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Accepted:
     """What a client is told of a job when it is taken."""

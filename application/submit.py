@@ -7,8 +7,14 @@ from hashlib import sha256
 from weakref import WeakValueDictionary
 
 from application.follow import owned
-from application.orphans import Orphans
-from application.ports import Accepted, ConversationPort, EventLogPort, FlagPort, JobQueuePort
+from application.ports import (
+    Accepted,
+    ConversationPort,
+    EventLogPort,
+    FlagPort,
+    JobQueuePort,
+    OrphansPort,
+)
 from application.process_chat import QUEUED
 from application.wire import compact
 from domain.chat import Chat, ChatId, Job, JobId, UserId, new_id, now
@@ -47,7 +53,7 @@ class SubmitMessage:
         log: EventLogPort,
         queue: JobQueuePort,
         flag: FlagPort,
-        orphans: Orphans,
+        orphans: OrphansPort,
     ) -> None:
         self._conversations, self._log, self._queue = conversations, log, queue
         self._flag, self._orphans = flag, orphans

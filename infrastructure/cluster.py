@@ -3,6 +3,7 @@
 Imported only where it is used: its libraries are an extra.
 """
 
+import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from infrastructure.container import Container, bounds_of
 from infrastructure.conversations.postgres import PostgresConversations
 from infrastructure.event_log.redis import RedisEventLog
+from infrastructure.jobs.orphans import RedisOrphans
 from infrastructure.jobs.places import Places
 from infrastructure.jobs.streaq import StreaqJobQueue
 from infrastructure.jobs.worker import JobWorker
@@ -61,9 +63,30 @@ def queue_of(container: Container, cluster: Cluster) -> StreaqJobQueue:
     return queue
 
 
+@asynccontextmanager
+async def readers_told(container: Container, cluster: Cluster) -> AsyncGenerator[None, None]:
+    """A gateway's: what nobody reads, at any of them, is for the workers to cancel."""
+    if container.settings().orphaned_after is None:
+        yield
+        return
+    orphans = RedisOrphans(cluster.places)
+    container.orphans.override(orphans)
+    telling = asyncio.create_task(orphans.tell(), name="readers")
+    try:
+        yield
+    finally:
+        telling.cancel()
+        await asyncio.wait([telling])
+
+
 def worker_of(container: Container, cluster: Cluster) -> JobWorker:
     settings = container.settings()
     container.conversations.override(PostgresConversations(cluster.chats, patient=True))
     return JobWorker(
-        settings.store, cluster.places, container.log(), container.run(), bounds_of(settings)
+        settings.store,
+        cluster.places,
+        container.log(),
+        container.run(),
+        bounds_of(settings),
+        orphaned_after=settings.orphaned_after,
     )

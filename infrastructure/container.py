@@ -17,7 +17,7 @@ from application.chats import DeleteChat, ShowChat
 from application.follow import FollowJob
 from application.jobs import CancelJob, ShowJob
 from application.orphans import Orphans
-from application.ports import ConversationPort, EventLogPort, PipelinePort, Stop
+from application.ports import ConversationPort, EventLogPort, OrphansPort, PipelinePort, Stop
 from application.process_chat import ProcessChat
 from application.submit import SubmitMessage
 from application.tally import Tally
@@ -188,7 +188,9 @@ class Container(containers.DeclarativeContainer):
         durable=Call(lambda s: s.store != "memory://", settings),
     )
 
-    orphans = Singleton(Orphans, queue, log, after=settings.provided.orphaned_after)
+    orphans: Provider[OrphansPort] = Singleton(
+        Orphans, queue, log, after=settings.provided.orphaned_after
+    )
     flag = Singleton(OpenFeatureFlag, settings.provided.enable_token_streaming)
     submit = Singleton(SubmitMessage, conversations, log, queue, flag, orphans)
     follow = Singleton(

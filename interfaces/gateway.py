@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Sequence
 
-from infrastructure.cluster import Cluster, joined, queue_of
+from infrastructure.cluster import Cluster, joined, queue_of, readers_told
 from infrastructure.jobs.streaq import StreaqJobQueue
 from infrastructure.settings import Settings
 from interfaces.service import Check, Service
@@ -20,6 +20,7 @@ class Gateway(Service):
     async def _open(self) -> None:
         self._cluster = await self._stack.enter_async_context(joined(self._container))
         self._queue = queue_of(self._container, self._cluster)
+        await self._stack.enter_async_context(readers_told(self._container, self._cluster))
         for trouble in filter(None, [await self._ready()]):
             logger.warning("not ready yet: %s", trouble)
 

@@ -10,6 +10,7 @@
 --   recording          jobs whose log is being opened, by when that must be over
 --   due, given, owners jobs to be given to a worker, given to one by when, and to which run
 --   rounds, reasons    job -> how often it was given out; why it is cancelled
+--   read, lived        job -> when it was last read, or began; and the clock for that
 --   user_waiting, user_running, busy, chat:<id>   what the bounds ask, by user and by chat
 --   workers, slots     worker -> until when it is alive; how many jobs it runs at once
 
@@ -18,11 +19,17 @@ local function key(name) return KEYS[1] .. name end
 
 local clock = call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
-
-local RECORDING, GIVEN = 30000, 5000
+local RECORDING, GIVEN, BEAT = 30000, 5000, 1000
 
 local function bump(name, who, by)
   if call('HINCRBY', key(name), who, by) == 0 then call('HDEL', key(name), who) end
+end
+
+-- The clock of what nobody reads. It goes on for a moment after each heartbeat only: in an outage
+-- nobody can say that a job is read, and Redis's own clock may jump.
+local function lived()
+  local at, before = unpack(call('HMGET', key('lived'), 'at', 'for'))
+  return at and before + math.max(0, math.min(now - at, BEAT)) or 0
 end
 
 local function capacity()
@@ -47,14 +54,13 @@ local function leave(job)
   if call('ZREM', key('running'), job) == 1 then bump('user_running', user, -1) end
   if call('HGET', key('busy'), chat) == job then call('HDEL', key('busy'), chat) end
   call('SREM', key('chat:' .. chat), job)
-  for _, name in ipairs({'recording', 'due', 'given'}) do call('ZREM', key(name), job) end
+  for _, name in ipairs({'recording', 'due', 'given', 'read'}) do call('ZREM', key(name), job) end
   for _, name in ipairs({'users', 'chats', 'owners', 'rounds', 'reasons'}) do
     call('HDEL', key(name), job)
   end
 end
 
 local function wake() call('PUBLISH', key('news'), '') end
-
 local DO = {}
 
 function DO.cancel(job, reason)
@@ -109,10 +115,9 @@ end
 
 -- Its log was not opened.
 function DO.drop(job)
-  if call('ZSCORE', key('recording'), job) then
-    leave(job)
-    wake()
-  end
+  if not call('ZSCORE', key('recording'), job) then return end
+  leave(job)
+  wake()
 end
 
 -- Nobody knows whether its log was opened, and nobody was told of the job: if there is a log,
@@ -170,6 +175,7 @@ function DO.take(job, round, run)
   if call('HGET', key('rounds'), job) ~= round then return false end
   call('ZREM', key('given'), job)
   call('HSET', key('owners'), job, run)
+  call('ZADD', key('read'), 'NX', lived(), job) -- if it never was, it counts from its start
   return call('HGET', key('reasons'), job) or ''
 end
 
@@ -201,9 +207,25 @@ local function begun_by_nobody()
   return stale
 end
 
--- A worker is alive. Tells it what was given out and never begun, and why its jobs are
--- cancelled.
-function DO.beat(worker, slots, milliseconds, ...)
+-- Readers of these jobs, running or waiting, are there now.
+function DO.are_read(...)
+  local time = lived()
+  for _, job in ipairs({...}) do
+    if call('HEXISTS', key('users'), job) == 1 then call('ZADD', key('read'), time, job) end
+  end
+end
+
+-- Gateways tell of readers twice a second, and somewhat later after an outage.
+local function cancel_unread(patience)
+  local time = lived()
+  call('HSET', key('lived'), 'at', now, 'for', time)
+  local jobs = call('ZRANGEBYSCORE', key('read'), '-inf', time - math.max(patience, 2000) - 1000)
+  for _, job in ipairs(jobs) do DO.cancel(job, 'orphaned') end
+end
+
+-- A worker is alive. Cancels what nobody reads, unless the patience for it is ''. Tells what was
+-- given out and never begun, and why the worker's jobs are cancelled.
+function DO.beat(worker, slots, milliseconds, patience, ...)
   local stale, jobs = {}, {...}
   if slots == '0' then
     DO.gone(worker)
@@ -215,6 +237,7 @@ function DO.beat(worker, slots, milliseconds, ...)
   end
   for _, dead in ipairs(call('ZRANGEBYSCORE', key('workers'), '-inf', now)) do DO.gone(dead) end
   for _, job in ipairs(call('ZRANGEBYSCORE', key('recording'), '-inf', now)) do DO.abandon(job) end
+  if patience ~= '' then cancel_unread(patience) end
   return {stale, #jobs > 0 and call('HMGET', key('reasons'), unpack(jobs)) or {}}
 end
 

@@ -12,6 +12,8 @@ from infrastructure.redis.client import Server, Word
 
 _SCRIPT = files("infrastructure.jobs").joinpath("places.lua").read_text()
 _PREFIX = "sluice:{jobs}:"
+_PAGE = 1000
+"""Jobs told of at once: Redis does nothing else meanwhile, and Lua takes 8000 words at most."""
 
 Admission = Literal["taken", "conflict", "busy", "user"]
 
@@ -83,14 +85,27 @@ class Places:
         await self._do("hand_back", job_id, run)
 
     async def beat(
-        self, worker: str, slots: int, lasts: float, jobs: Sequence[JobId]
+        self,
+        worker: str,
+        slots: int,
+        lasts: float,
+        jobs: Sequence[JobId],
+        orphaned_after: float | None = None,
     ) -> tuple[Sequence[Given], Sequence[CancelReason | None]]:
-        """What was given out and never begun; why each of the jobs is cancelled.
+        """What was given out and never begun; why each of the worker's jobs is cancelled.
 
-        A worker without slots takes nothing, and is not counted among the living.
+        A worker without slots takes nothing, and is not counted among the living. Any job that
+        nobody has read for `orphaned_after` seconds is cancelled, a second or two later, and
+        none in less than three.
         """
-        stale, reasons = await self._do("beat", worker, slots, int(lasts * 1000), *jobs)
+        patience: Word = "" if orphaned_after is None else int(orphaned_after * 1000)
+        stale, reasons = await self._do("beat", worker, slots, int(lasts * 1000), patience, *jobs)
         return _given(stale), [None if reason is None else reason.decode() for reason in reasons]
+
+    async def are_read(self, job_ids: Sequence[JobId]) -> None:
+        """By somebody, now."""
+        for start in range(0, len(job_ids), _PAGE):
+            await self._do("are_read", *job_ids[start : start + _PAGE])
 
     async def news(self) -> AsyncGenerator[Cancel | None, None]:
         """What is cancelled; None when there may be something to give out. Raises Unavailable.

@@ -45,13 +45,23 @@ class _Running:
 
 
 class JobWorker:
-    """`bounds.running` is how many jobs this worker runs at once."""
+    """`bounds.running` is how many jobs this worker runs at once.
+
+    `orphaned_after`: seconds without a reader until a job, here or elsewhere, is cancelled.
+    """
 
     def __init__(
-        self, url: str, places: Places, log: EventLogPort, run: Run, bounds: Bounds
+        self,
+        url: str,
+        places: Places,
+        log: EventLogPort,
+        run: Run,
+        bounds: Bounds,
+        *,
+        orphaned_after: float | None = None,
     ) -> None:
         self._url, self._places, self._log = url, places, log
-        self._run, self._bounds = run, bounds
+        self._run, self._bounds, self._orphaned_after = run, bounds, orphaned_after
         self._name = secrets.token_hex(8)
         self._running: set[_Running] = set()
         self._deliveries: Deliveries | None = None
@@ -101,8 +111,9 @@ class JobWorker:
     async def _beat(self) -> None:
         running = list(self._running)
         slots = self._bounds.running if self._accepting else 0
+        job_ids = [each.job_id for each in running]
         stale, reasons = await self._places.beat(
-            self._name, slots, LEASE, [each.job_id for each in running]
+            self._name, slots, LEASE, job_ids, self._orphaned_after
         )
         for each, reason in zip(running, reasons, strict=True):
             if reason is not None:

@@ -1,4 +1,7 @@
-"""A whole service for the tests: two gateways, two workers, Redis, PostgreSQL, an upstream."""
+"""A whole service for the tests: two gateways, workers, Redis, PostgreSQL, an upstream.
+
+And of such a service the places of its jobs alone.
+"""
 
 import asyncio
 import os
@@ -6,7 +9,7 @@ import signal
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,12 +17,18 @@ from typing import Any
 import pytest
 from redis import Redis
 
+from domain.chat import Job
+from domain.events import CancelReason
+from infrastructure.jobs.places import Given, Places
+from infrastructure.jobs.shared import Bounds
 from infrastructure.offline_model import OfflineModel, Reply
+from infrastructure.redis.client import Server
 from tests.live.service import GONE_WITHIN, ROOT, STARTED_WITHIN, Service, environment
 from tests.services import PostgresServer, RedisServer
 
 WORDS = [f"{n:03} 조각 " for n in range(200)]
 ANSWER = "".join(WORDS)
+BOUNDS = Bounds(running=2)
 
 
 class Worker:
@@ -112,34 +121,63 @@ async def until(holds: Callable[[], object], within: float = 5) -> None:
             await asyncio.sleep(0.02)
 
 
-@pytest.fixture(scope="module")
-async def processes(
-    own_redis: RedisServer, own_postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory
+@asynccontextmanager
+async def working(
+    folder: Path, redis: RedisServer, postgres: PostgresServer, *, workers: int, **given: str
 ) -> AsyncIterator[Cluster]:
-    with Redis.from_url(own_redis.url) as admin:
+    """Two gateways and that many workers, in a Redis with nothing in it."""
+    with Redis.from_url(redis.url) as admin:
         admin.flushall()
-    folder = tmp_path_factory.mktemp("cluster")
     async with AsyncExitStack() as stack:
         model = await stack.enter_async_context(OfflineModel(pace=0))
         settings = {
             "OPENAI_BASE_URL": model.base_url,
             "OPENAI_API_KEY": "key",
             "OPENAI_MODEL": "m",
-            "SLUICE_STORE": own_redis.url,
-            "SLUICE_DATABASE": own_postgres.url,
+            "SLUICE_STORE": redis.url,
+            "SLUICE_DATABASE": postgres.url,
             "SLUICE_SHUTDOWN_GRACE": "1",
             "SLUICE_LOG_LEVEL": "INFO",
+            **given,
         }
-        gateways = [Service(folder / f"gateway-{n}.log", settings) for n in range(2)]
-        workers = [Worker(folder / f"worker-{n}.log", settings) for n in range(2)]
-        processes: list[Service | Worker] = [*gateways, *workers]
+        serve = [Service(folder / f"gateway-{n}.log", settings) for n in range(2)]
+        work = [Worker(folder / f"worker-{n}.log", settings) for n in range(workers)]
+        processes: list[Service | Worker] = [*serve, *work]
         for process in processes:
             stack.push_async_callback(process.aclose)
             await process.start()
-        yield Cluster(gateways, workers, model, own_redis, own_postgres)
+        yield Cluster(serve, work, model, redis, postgres)
+
+
+@pytest.fixture(scope="module")
+async def processes(
+    own_redis: RedisServer, own_postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Cluster]:
+    folder = tmp_path_factory.mktemp("cluster")
+    async with working(folder, own_redis, own_postgres, workers=2) as cluster:
+        yield cluster
 
 
 @pytest.fixture
 async def cluster(processes: Cluster) -> Cluster:
     await processes.whole()
     return processes
+
+
+@pytest.fixture
+async def places(redis_url: str) -> AsyncIterator[Places]:
+    server = Server.at(redis_url)
+    places = Places(server)
+    await places.beat("worker", 2, 60, [])
+    yield places
+    await server.aclose()
+
+
+async def submitted(places: Places, *jobs: Job) -> None:
+    for job in jobs:
+        await places.admit(job, BOUNDS, "enqueue")
+        await places.ready(job.id)
+
+
+async def taken(places: Places, given: Given) -> CancelReason | str | None:
+    return await places.take(given, "run")

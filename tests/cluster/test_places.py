@@ -1,34 +1,17 @@
 """What a gateway that loses its Redis or its life leaves behind, and what workers make of it."""
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import pytest
 
 from application.process_chat import QUEUED
 from domain.errors import Unavailable
-from domain.events import CancelReason
 from infrastructure.event_log.memory import MemoryEventLog
-from infrastructure.jobs.places import Given, Places
-from infrastructure.jobs.shared import Bounds
+from infrastructure.jobs.places import Places
 from infrastructure.jobs.streaq import StreaqJobQueue
 from infrastructure.redis.client import Server
+from tests.cluster.conftest import BOUNDS, submitted, taken
 from tests.doubles import a_job
-
-BOUNDS = Bounds(running=2)
-
-
-@pytest.fixture
-async def places(redis_url: str) -> AsyncIterator[Places]:
-    server = Server.at(redis_url)
-    places = Places(server)
-    await places.beat("worker", 2, 60, [])
-    yield places
-    await server.aclose()
-
-
-async def taken(places: Places, given: Given) -> CancelReason | str | None:
-    return await places.take(given, "run")
 
 
 async def test_a_job_that_may_have_been_recorded_is_ended_not_run(places: Places) -> None:
@@ -47,8 +30,7 @@ async def test_a_job_that_may_have_been_recorded_is_ended_not_run(places: Places
 
 async def test_what_is_given_out_is_given_out_once(places: Places) -> None:
     job = a_job()
-    await places.admit(job, BOUNDS, "enqueue")
-    await places.ready(job.id)
+    await submitted(places, job)
     (given,) = await places.give(BOUNDS)
     assert await places.give(BOUNDS) == []
     assert (await places.beat("worker", 2, 60, []))[0] == []  # it may yet be taken
@@ -57,8 +39,7 @@ async def test_what_is_given_out_is_given_out_once(places: Places) -> None:
 
 async def test_another_runs_job_is_left_alone(places: Places) -> None:
     job = a_job()
-    await places.admit(job, BOUNDS, "enqueue")
-    await places.ready(job.id)
+    await submitted(places, job)
     (given,) = await places.give(BOUNDS)
     assert await places.take(given, "frozen") == ""
     assert await places.take(given, "later") == ""
@@ -71,8 +52,7 @@ async def test_another_runs_job_is_left_alone(places: Places) -> None:
 
 async def test_an_earlier_round_is_over(places: Places) -> None:
     job = a_job()
-    await places.admit(job, BOUNDS, "enqueue")
-    await places.ready(job.id)
+    await submitted(places, job)
     (first,) = await places.give(BOUNDS)
     await places.take(first, "run")
     await places.hand_back(job.id, "run")
@@ -93,9 +73,7 @@ async def test_a_dead_workers_slots_are_gone_with_it(places: Places) -> None:
 async def test_who_has_the_fewest_running_goes_first(places: Places) -> None:
     jobs = [a_job(chat_id=f"ann-{n}", user="ann") for n in range(5)]
     jobs.append(a_job(chat_id="bob", user="bob"))
-    for job in jobs:
-        await places.admit(job, BOUNDS, "enqueue")
-        await places.ready(job.id)
+    await submitted(places, *jobs)
     first, second = await places.give(BOUNDS)
     for given in (first, second):
         await places.take(given, given.job)
@@ -106,9 +84,7 @@ async def test_who_has_the_fewest_running_goes_first(places: Places) -> None:
 
 async def test_nothing_is_left_of_what_is_over(places: Places, redis_url: str) -> None:
     jobs = [a_job(chat_id=f"chat-{n % 2}") for n in range(6)]
-    for job in jobs:
-        await places.admit(job, BOUNDS, "enqueue")
-        await places.ready(job.id)
+    await submitted(places, *jobs)
     await places.cancel(jobs[4].id, "user")
     for _ in jobs:
         for given in await places.give(BOUNDS):
