@@ -179,7 +179,9 @@ async def _listening(
         made: asyncio.Protocol = protocol(config=config, server_state=state, app_state={})  # type: ignore[call-arg]
         return made
 
-    server = await asyncio.get_running_loop().create_server(connection, "127.0.0.1", 0)
+    loop = asyncio.get_running_loop()
+    assert type(loop).__module__ == "uvloop", "another suite's fixture keeps its own loop open"
+    server = await loop.create_server(connection, "127.0.0.1", 0)
     host, port = server.sockets[0].getsockname()
     try:
         yield f"http://{host}:{port}"
