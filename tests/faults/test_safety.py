@@ -147,12 +147,13 @@ async def test_a_node_that_blocks_the_loop_is_named_in_the_log(start: Start) -> 
         seen = await stream.all()
     assert seen[-1].data["answer"] == "slept"
     async with asyncio.timeout(5):
-        while "has not turned" not in (log := service.log.read_text()):
+        while "sleeps_without_letting_go" not in (log := service.log.read_text()):
             await asyncio.sleep(0.05)
-    (line,) = [line for line in log.splitlines() if "has not turned" in line]
+    # A busy machine may stop the loop at other places too.
+    (line,) = [line for line in log.splitlines() if "sleeps_without_letting_go" in line]
+    assert "the event loop has not turned" in line
     assert "graphs.py" in line
-    assert "sleeps_without_letting_go" in line
-    assert (await service.metrics())["sluice_loop_blocked_total"] == 1
+    assert (await service.metrics())["sluice_loop_blocked_total"] >= 1
 
 
 async def test_a_clock_that_jumps_neither_ends_a_log_early_nor_loses_it(
