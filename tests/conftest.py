@@ -3,7 +3,7 @@
 import asyncio
 import gc
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Generator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,23 @@ __all__ = ["own_postgres", "own_redis", "postgres_url", "redis_server_url", "red
 # The same examples in every run, however busy the machine: a red test is red again.
 settings.register_profile("sluice", deadline=None, derandomize=True)
 settings.load_profile("sluice")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """What is imported by its end stays: no collection need walk it before that."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        settle()
+        gc.enable()
+
+
+def settle() -> None:
+    """What is alive now need not be walked by every later collection."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
@@ -49,11 +66,9 @@ def tasks() -> set[asyncio.Task[Any]]:
     return {task for task in asyncio.all_tasks() if "TestRunner" not in repr(task.get_coro())}
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def settled_heap() -> None:
-    """What is imported by now need not be walked by every later collection."""
-    gc.collect()
-    gc.freeze()
+    settle()
 
 
 @pytest.fixture

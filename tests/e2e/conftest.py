@@ -44,12 +44,6 @@ def program(name: str) -> str:
 
 
 @pytest.fixture(scope="session")
-def anyio_backend() -> str:
-    """Of the session, so that the browser can live as long."""
-    return "asyncio"
-
-
-@pytest.fixture(scope="session")
 def serve(tmp_path_factory: pytest.TempPathFactory) -> Serve:
     """`async with serve(NAME="value") as base_url`: the service, which must exit with 0."""
     logs = tmp_path_factory.mktemp("service")
@@ -97,7 +91,7 @@ def free_port() -> int:
         return port
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 async def browser() -> "AsyncIterator[Browser]":
     chromium = program("chromium")
     try:

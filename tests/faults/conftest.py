@@ -40,20 +40,27 @@ async def start(tmp_path: Path) -> AsyncIterator[Start]:
         yield started
 
 
-@pytest.fixture(scope="session", params=["A1", "A2"])
-async def shared(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[Live]:
-    """One service for many tests, on either path; patient for 4 s before a first token, then 1."""
+@pytest.fixture(scope="package")
+async def services(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[dict[str, Live]]:
+    """One for each path, patient for 4 s before a first token, then for 3."""
     async with AsyncExitStack() as stack:
-        yield await live(
-            stack,
-            tmp_path_factory.mktemp("service"),
-            request.param,
-            SLUICE_FIRST_TOKEN_TIMEOUT="4",
-            SLUICE_IDLE_TIMEOUT="3",
-            SLUICE_MAX_RUNNING="400",
-        )
+        yield {
+            path: await live(
+                stack,
+                tmp_path_factory.mktemp("service"),
+                path,
+                SLUICE_FIRST_TOKEN_TIMEOUT="4",
+                SLUICE_IDLE_TIMEOUT="3",
+                SLUICE_MAX_RUNNING="400",
+            )
+            for path in ("A1", "A2")
+        }
+
+
+@pytest.fixture(scope="module", params=["A1", "A2"])
+def shared(request: pytest.FixtureRequest, services: dict[str, Live]) -> Live:
+    """One service for many tests, on either path."""
+    return services[request.param]
 
 
 async def live(stack: AsyncExitStack, folder: Path, path: str, **settings: str) -> Live:
