@@ -8,7 +8,10 @@ PIP    := $(BIN)/pip --disable-pip-version-check --quiet
 LOCK   := uv pip compile --quiet --generate-hashes --no-strip-extras --no-emit-index-url \
 	--no-emit-find-links --no-header --no-annotate --python-version 3.11 --all-extras pyproject.toml
 
-.PHONY: run cluster test unit e2e chaos bench bench-steps wheel lock clean
+# By file: what a file starts, it starts once. In their order, which begins with the longest.
+PARALLEL := -p xdist -n 3 --dist loadfile --no-loadscope-reorder
+
+.PHONY: run cluster test types suite unit e2e chaos bench bench-steps wheel lock clean
 
 run: $(VENV)/installed            ## serve at http://127.0.0.1:8000; without a key the offline model answers
 	$(BIN)/sluice serve
@@ -20,13 +23,18 @@ test: $(VENV)/developed           ## everything that is checked: style, types, l
 	$(BIN)/python -m compileall -q domain application infrastructure interfaces
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/deptry .
-	$(BIN)/pytest
+	@$(MAKE) --no-print-directory --jobs=2 types suite
+
+types: $(VENV)/developed
+	$(BIN)/mypy
+
+suite: $(VENV)/developed
+	$(BIN)/pytest $(PARALLEL)
 
 unit: $(VENV)/developed           ## the fast tests only
-	$(BIN)/pytest -q --ignore tests/e2e --ignore tests/faults --ignore tests/chaos
+	$(BIN)/pytest -q $(PARALLEL) --ignore tests/e2e --ignore tests/faults --ignore tests/chaos
 
 e2e: $(VENV)/installed            ## one question per intent on each path, with curl and jq
 	BIN=$(BIN) scripts/e2e.sh
