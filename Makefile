@@ -11,7 +11,7 @@ LOCK   := uv pip compile --quiet --generate-hashes --no-strip-extras --no-emit-i
 # By file: what a file starts, it starts once. In their order, which begins with the longest.
 PARALLEL := -p xdist -n 3 --dist loadfile --no-loadscope-reorder
 
-.PHONY: run cluster test types suite unit e2e chaos bench bench-steps wheel lock clean
+.PHONY: run cluster test types suite unit e2e chaos bench bench-steps instructions wheel lock clean
 
 run: $(VENV)/installed            ## serve at http://127.0.0.1:8000; without a key the offline model answers
 	$(BIN)/sluice serve
@@ -50,6 +50,9 @@ bench: $(VENV)/developed          ## measure beside what a user would write; und
 
 bench-steps: $(VENV)/developed    ## what each step of a token's way costs
 	$(BIN)/python -m benchmarks.steps
+
+instructions: $(VENV)/developed   ## count a token's CPU instructions; over 10 % more than kept is an error
+	$(BIN)/python -m benchmarks.instructions
 
 lock:                             ## pin every dependency with its hashes (needs uv)
 	$(LOCK) --group build -o requirements.lock
