@@ -11,6 +11,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 from redis import Redis
@@ -25,6 +26,12 @@ def missing(what: str) -> None:
     pytest.skip(f"{what} is not there")
 
 
+def found(program: str) -> str | None:
+    """On the path, or where Debian keeps PostgreSQL's own."""
+    folders = [os.environ["PATH"], *map(str, Path("/usr/lib/postgresql").glob("*/bin"))]
+    return shutil.which(program, path=os.pathsep.join(folders))
+
+
 def free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
@@ -35,17 +42,18 @@ def free_port() -> int:
 class RedisServer:
     """A Redis of the tests' own: it may be frozen, killed and started again, empty."""
 
-    def __init__(self, program: str) -> None:
-        self._program = program
+    def __init__(self) -> None:
         self._port = free_port()
         self._folder = tempfile.TemporaryDirectory()
         self.url = f"redis://127.0.0.1:{self._port}/0"
         self.start()
 
     def start(self) -> None:
+        program = found("redis-server")
+        assert program is not None
         self.process = subprocess.Popen(
             [
-                *(self._program, "--bind", "127.0.0.1", "--port", str(self._port)),
+                *(program, "--bind", "127.0.0.1", "--port", str(self._port)),
                 *("--save", "", "--appendonly", "no", "--dir", self._folder.name),
             ],
             stdout=subprocess.DEVNULL,
@@ -70,11 +78,9 @@ def wait_for_redis(url: str) -> None:
 @pytest.fixture(scope="session")
 def own_redis() -> Iterator[RedisServer]:
     """For tests that freeze, kill or fill it."""
-    program = shutil.which("redis-server")
-    if program is None:
+    if found("redis-server") is None:
         missing("redis-server")
-    assert program is not None
-    server = RedisServer(program)
+    server = RedisServer()
     yield server
     server.close()
 
@@ -121,8 +127,10 @@ class PostgresServer:
         self._folder.cleanup()
 
     def _run(self, program: str, *arguments: str) -> None:
+        path = found(program)
+        assert path is not None
         subprocess.run(
-            [program, "-D", f"{self._folder.name}/data", *arguments],
+            [path, "-D", f"{self._folder.name}/data", *arguments],
             user=self._user,
             cwd=self._folder.name,
             check=True,
@@ -134,7 +142,7 @@ class PostgresServer:
 @pytest.fixture(scope="session")
 def own_postgres() -> Iterator[PostgresServer]:
     """For tests that stop it."""
-    if shutil.which("initdb") is None or shutil.which("pg_ctl") is None:
+    if found("initdb") is None or found("pg_ctl") is None:
         missing("PostgreSQL")
     server = PostgresServer()
     yield server

@@ -8,8 +8,9 @@ from collections.abc import AsyncIterator
 import pytest
 
 from infrastructure.offline_model import Break, Reply
-from tests.cluster.conftest import Cluster, working
+from tests.cluster.conftest import working
 from tests.http.house import Frame
+from tests.live.cluster import Cluster
 from tests.live.service import Service
 from tests.services import PostgresServer, RedisServer
 

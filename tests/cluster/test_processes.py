@@ -3,42 +3,18 @@
 import asyncio
 import os
 import signal
-from collections.abc import Sequence
 
 import pytest
 from redis import Redis
 
 from infrastructure.offline_model import Break, Gate, Reply
-from tests.cluster.conftest import ANSWER, WORDS, Cluster, until
-from tests.http.house import Frame, text
-from tests.live.service import Service
-from tests.live.stream import TERMINAL
+from tests.cluster.conftest import ANSWER, WORDS, assert_whole, places, read
+from tests.live.cluster import Cluster, until
 
 pytestmark = pytest.mark.timeout(120)
 
 FOUND_WITHIN = 15
 """Seconds after which a dead worker's job goes on."""
-
-
-async def read(gateway: Service, job: str, after: str | None = None) -> list[Frame]:
-    async with gateway.stream(job, after) as stream:
-        await stream.all(40)
-    assert stream.properly
-    return stream.seen
-
-
-def places(seen: Sequence[Frame]) -> list[tuple[int, ...]]:
-    return [tuple(map(int, (frame.id or "").split("-"))) for frame in seen]
-
-
-def assert_whole(seen: Sequence[Frame], attempts: int = 1) -> None:
-    """Rising ids, one end, the answer; a reset at the head of every later attempt."""
-    assert places(seen) == sorted(set(places(seen)))
-    assert [frame.event in TERMINAL for frame in seen].count(True) == 1
-    assert seen[-1].event == "done"
-    assert text(seen) == seen[-1].data["answer"] == ANSWER
-    resets = [(frame.id, frame.data["reason"]) for frame in seen if frame.event == "reset"]
-    assert resets == [(f"{n}-1", "new_attempt") for n in range(2, attempts + 1)]
 
 
 async def test_any_gateway_serves_any_job_live_and_late(cluster: Cluster) -> None:

@@ -1,11 +1,7 @@
-"""The service in a process of its own, which can be told, asked, frozen and killed."""
+"""The service in a process of its own, and what can be asked of it."""
 
 import asyncio
-import os
 import re
-import signal
-import sys
-from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,77 +9,32 @@ from typing import Any
 
 import httpx2
 
+from tests.live.process import Process
 from tests.live.stream import Stream
 
-ROOT = Path(__file__).parents[2]
-OURS = ("SLUICE_", "OPENAI_", "ENABLE_TOKEN_STREAMING")
-STARTED_WITHIN, GONE_WITHIN = 30, 40
-_BANNER = re.compile(rb"Sluice serves at (http://[^\s]+):(\d+)")
 
+class Service(Process):
+    """`sluice serve`: the whole service, or a gateway. Its port stays the same."""
 
-def environment(**settings: str) -> dict[str, str]:
-    """This one's, with no other settings than these."""
-    env = {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
-    return env | {"SLUICE_PORT": "0", "SLUICE_LOG_LEVEL": "DEBUG"} | settings
-
-
-class Service:
-    """`log` is all it wrote to standard error, of every life it had. Its port stays the same."""
+    command = "serve"
+    banner = re.compile(rb"Sluice serves at (http://[^\s]+):(\d+)")
 
     def __init__(self, log: Path, settings: Mapping[str, str]) -> None:
-        self.log = log
-        self._settings = dict(settings)
+        super().__init__(log, settings)
         self.port = 0
-        self._process: Process | None = None
         self.client = httpx2.AsyncClient(trust_env=False, timeout=10, verify=False)
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    @property
-    def pid(self) -> int:
-        assert self._process is not None
-        return self._process.pid
-
-    @property
-    def returncode(self) -> int | None:
-        assert self._process is not None
-        return self._process.returncode
-
-    async def start(self) -> None:
-        with self.log.open("ab") as log:
-            self._process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "interfaces.cli", "serve"),
-                cwd=ROOT,
-                env=environment(**self._settings),
-                stdout=PIPE,
-                stderr=log,
-            )
-        assert self._process.stdout is not None
-        async with asyncio.timeout(STARTED_WITHIN):
-            while not (banner := _BANNER.search(line := await self._process.stdout.readline())):
-                assert line, self.log.read_text()
-        self.port = int(banner[2])
+    def started(self, said: re.Match[bytes]) -> None:
+        self.port = int(said[2])
         self._settings["SLUICE_PORT"] = str(self.port)
-
-    def tell(self, what: signal.Signals) -> None:
-        os.kill(self.pid, what)
-
-    async def gone(self, within: float = GONE_WITHIN) -> int:
-        """Its exit status."""
-        assert self._process is not None
-        async with asyncio.timeout(within):
-            return await self._process.wait()
-
-    async def kill(self) -> None:
-        self.tell(signal.SIGKILL)
-        await self.gone()
 
     async def aclose(self) -> None:
         await self.client.aclose()
-        if self._process is not None and self._process.returncode is None:
-            await self.kill()
+        await super().aclose()
 
     async def ask(self, message: str, chat: str | None = None, **headers: str) -> dict[str, Any]:
         body = {"message": message} | ({"session_id": chat} if chat else {})
@@ -122,14 +73,6 @@ class Service:
         """Those of `client`, which wait for another request."""
         pool: Any = self.client._transport
         return len(pool._pool.connections)
-
-    def descriptors(self) -> int:
-        return len(os.listdir(f"/proc/{self.pid}/fd"))  # noqa: PTH208
-
-    def resident(self) -> int:
-        """Bytes of memory."""
-        pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
-        return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 @asynccontextmanager

@@ -1,0 +1,99 @@
+"""A process of ours, which can be told, frozen, killed and started again."""
+
+import asyncio
+import os
+import re
+import signal
+import sys
+from asyncio.subprocess import PIPE
+from collections.abc import Mapping
+from pathlib import Path
+from typing import ClassVar
+
+ROOT = Path(__file__).parents[2]
+OURS = ("SLUICE_", "OPENAI_", "ENABLE_TOKEN_STREAMING")
+STARTED_WITHIN, GONE_WITHIN = 30, 40
+
+
+def environment(**settings: str) -> dict[str, str]:
+    """This one's, with no other settings than these."""
+    env = {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
+    return env | {"SLUICE_PORT": "0", "SLUICE_LOG_LEVEL": "DEBUG"} | settings
+
+
+class Process:
+    """`sluice COMMAND`. `log` is all it wrote to standard error, of every life it had."""
+
+    command: ClassVar[str]
+    banner: ClassVar[re.Pattern[bytes]]
+    """How it says that it is there."""
+
+    def __init__(self, log: Path, settings: Mapping[str, str]) -> None:
+        self.log, self._settings = log, dict(settings)
+        self._process: asyncio.subprocess.Process | None = None
+        self._born = 0
+
+    async def start(self) -> None:
+        with self.log.open("ab") as log:
+            self._born = log.tell()
+            self._process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "interfaces.cli", self.command),
+                cwd=ROOT,
+                env=environment(**self._settings),
+                stdout=PIPE,
+                stderr=log,
+            )
+        assert self._process.stdout is not None
+        async with asyncio.timeout(STARTED_WITHIN):
+            while not (said := self.banner.search(line := await self._process.stdout.readline())):
+                assert line, self.log.read_text()
+        self.started(said)
+
+    def started(self, said: re.Match[bytes]) -> None:
+        """The banner has come."""
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    @property
+    def returncode(self) -> int | None:
+        assert self._process is not None
+        return self._process.returncode
+
+    @property
+    def lives(self) -> bool:
+        return self._process is not None and self._process.returncode is None
+
+    @property
+    def life(self) -> str:
+        """The log of the present life, or of the last one."""
+        with self.log.open("rb") as log:
+            log.seek(self._born)
+            return log.read().decode()
+
+    def tell(self, what: signal.Signals) -> None:
+        os.kill(self.pid, what)
+
+    async def gone(self, within: float = GONE_WITHIN) -> int:
+        """Its exit status."""
+        assert self._process is not None
+        async with asyncio.timeout(within):
+            return await self._process.wait()
+
+    async def kill(self) -> None:
+        self.tell(signal.SIGKILL)
+        await self.gone()
+
+    async def aclose(self) -> None:
+        if self.lives:
+            await self.kill()
+
+    def descriptors(self) -> int:
+        return len(os.listdir(f"/proc/{self.pid}/fd"))  # noqa: PTH208
+
+    def resident(self) -> int:
+        """Bytes of memory."""
+        pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE")

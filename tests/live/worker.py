@@ -1,0 +1,23 @@
+"""A worker in a process of its own, and what its log tells."""
+
+import re
+
+from tests.live.process import Process
+
+_TOLD = re.compile(r"job (\S+) is (taken|handed back|another worker's now)")
+
+
+class Worker(Process):
+    """`sluice worker`."""
+
+    command = "worker"
+    banner = re.compile(rb"Sluice works")
+
+    def has(self, job: str) -> bool:
+        """It took the job at some time."""
+        return f"job {job} is taken" in self.log.read_text()
+
+    def jobs(self) -> list[str]:
+        """Those that it took in this life, and neither handed back nor lost; over or not."""
+        told = dict(_TOLD.findall(self.life))
+        return [job for job, what in told.items() if what == "taken"]
