@@ -5,8 +5,9 @@ with 7.2, and mended here:
 
 - It exits when Redis cannot be reached for a moment: here each loop goes on.
 - It renews leases every 0.9 of their length, also those that another worker has got since, and
-  a worker that was frozen completes what another one runs: here a lease is renewed early, only
-  while it is held, and whoever lost it is told, stops, and completes nothing.
+  a worker that was frozen completes what another one runs, which nobody runs then: here a lease
+  is renewed early, only while it is held, and whoever lost it is told, and stops. To complete a
+  delivery, and to see that it is one's own, is one step in Redis.
 - It takes twice as many tasks as it runs: here exactly as many, the rest is free for others.
 - Its abort of a task that waits runs nothing, and what it hands back waits for a lease: cancel
   and hand-over are the places', not streaq's. So nothing is polled for aborts or schedules.
@@ -42,6 +43,18 @@ _PAUSE = 0.5
 _QUEUE = "{sluice}"
 _TASK = "run"
 _OUTAGES = (RedisError, OSError)
+
+_FINISH = """
+-- stream, tries, task, running; group, consumer, message, task id: only if it is this consumer's,
+-- but for the tries, which streaq counts before it looks whose it is
+redis.call('DEL', KEYS[2])
+local whose = redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[3], ARGV[3], 1, ARGV[2])
+if #whose == 0 then return end
+redis.call('XACK', KEYS[1], ARGV[1], ARGV[3])
+redis.call('XDEL', KEYS[1], ARGV[3])
+redis.call('DEL', KEYS[3])
+redis.call('SREM', KEYS[4], ARGV[4])
+"""
 
 Run = Callable[[Given, asyncio.Event], Awaitable[None]]
 """Runs a job until its end, or until the event says that another worker has it now."""
@@ -100,8 +113,13 @@ class Deliveries(Worker[None]):
             del self._held[msg]
 
     async def finish_task(self, msg: StreamMessage, *given: Any, **named: Any) -> None:
-        if not self._held[msg].is_set():
-            await super().finish_task(msg, *given, **named)
+        stream, task = self.stream_key + msg.priority, msg.task_id
+        keys = [stream, self._retry_key + task, self.task_key + task, self._running_set]
+        await self.redis.eval(_FINISH, keys, [REDIS_GROUP, self.id, msg.message_id, task])
+
+    async def finish_failed_task(self, msg: StreamMessage, *given: Any, **named: Any) -> None:
+        """A worker that wakes up finds that what it was to take is over: no result is kept."""
+        await self.finish_task(msg)
 
     async def renew_idle_timeouts(self, scope: CancelScope) -> None:
         with scope:

@@ -1,0 +1,64 @@
+"""A delivery whose worker was frozen goes to another one, and stays there."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from redis.asyncio import Redis
+from streaq.constants import REDIS_GROUP
+
+from infrastructure.jobs import deliveries
+from infrastructure.jobs.deliveries import Deliveries
+from infrastructure.jobs.places import Given
+from tests.live.cluster import until
+
+STREAM = b"streaq:{sluice}:queues:normal"
+GIVEN = Given("job", 1)
+
+
+class Taking:
+    """What one worker took; each run lasts until it is told that it is `over`."""
+
+    def __init__(self, url: str) -> None:
+        self.took, self.over = asyncio.Event(), asyncio.Event()
+        self.deliveries = Deliveries(url, 1, self._run)
+
+    async def _run(self, given: Given, lost: asyncio.Event) -> None:
+        assert given == GIVEN
+        self.took.set()
+        await self.over.wait()
+
+    async def finish(self) -> None:
+        self.over.set()
+        await until(lambda: not self.deliveries._held)
+
+
+@asynccontextmanager
+async def taking(url: str) -> AsyncIterator[Taking]:
+    worker = Taking(url)
+    running = asyncio.create_task(worker.deliveries.run_async())
+    await until(lambda: worker.deliveries.accepts)
+    yield worker
+    worker.over.set()
+    running.cancel()
+    await asyncio.wait([running])
+
+
+async def test_a_worker_that_wakes_up_completes_nothing_that_another_one_holds(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deliveries, "LEASE", 0.5)
+    monkeypatch.setattr(deliveries, "_BEAT", 0.05)
+    async with taking(redis_url) as frozen, Redis.from_url(redis_url) as admin:
+        await frozen.deliveries.put(GIVEN)
+        await frozen.took.wait()
+        monkeypatch.setattr(frozen.deliveries, "_renew", asyncio.Event().wait)
+        async with taking(redis_url) as other:
+            await other.took.wait()
+            await frozen.finish()
+            (pending,) = await admin.xpending_range(STREAM, REDIS_GROUP, "-", "+", 2)
+            assert pending["consumer"] == other.deliveries.id.encode()
+            await other.finish()
+            assert await admin.keys("streaq:*") == [STREAM]
+            assert await admin.xlen(STREAM) == 0
