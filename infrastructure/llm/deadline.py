@@ -6,6 +6,9 @@ from typing import Self
 
 from domain.errors import UpstreamTimeout
 
+_LATE = 1.0
+"""Seconds: a timer that goes off later than that says that the loop stood still."""
+
 
 class Deadline:
     """Entered around each wait; raises UpstreamTimeout when a wait outlasts it.
@@ -16,6 +19,8 @@ class Deadline:
 
     The timer is not moved with every wait: when it goes off it looks how long the present wait
     has lasted and sets itself again. A token costs it two attribute stores.
+
+    A process that was frozen, or whose loop was blocked, first reads what came meanwhile.
     """
 
     __slots__ = (
@@ -82,6 +87,8 @@ class Deadline:
             self._timer = self._loop.call_later(self._seconds, self._look)
         elif self.remaining > 0:
             self._timer = self._loop.call_later(self.remaining, self._look)
+        elif self._loop.time() - self._timer.when() > _LATE:
+            self._timer = self._loop.call_later(_LATE, self._look)
         else:
             self._expired = True
             self._task.cancel()

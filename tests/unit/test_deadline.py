@@ -1,10 +1,13 @@
 """The deadline of an upstream call: what it ends, and what it leaves alone."""
 
 import asyncio
+import socket
+import time
 
 import pytest
 
 from domain.errors import UpstreamTimeout
+from infrastructure.llm import deadline as module
 from infrastructure.llm.deadline import Deadline
 
 NEVER = 100.0
@@ -104,3 +107,22 @@ async def test_a_closed_deadline_ends_nothing() -> None:
     deadline.close()
     with deadline:
         await turn()
+
+
+async def test_what_came_while_the_loop_stood_still_is_read_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "_LATE", 0.02)
+    loop, (here, there) = asyncio.get_running_loop(), socket.socketpair()
+    here.setblocking(False)
+
+    async def read() -> bytes:
+        with Deadline(0.01):
+            return await loop.sock_recv(here, 1)
+
+    with here, there:
+        reading = asyncio.create_task(read())
+        await turn()
+        time.sleep(0.1)  # noqa: ASYNC251 - this is the fault
+        there.send(b"x")
+        assert await reading == b"x"
