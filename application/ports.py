@@ -169,6 +169,10 @@ class ConversationPort(Protocol):
         """Keeps the job's question; the same job again only counts its attempts anew."""
         ...
 
+    async def unasked(self, job: Job) -> None:
+        """Forgets the question of a job that was not taken; a retried one is its job's again."""
+        ...
+
     async def answered(self, job: Job, answer: str, status: JobStatus, attempt: int) -> None:
         """Keeps the job's answer, whole or partial, in place of what was kept before.
 

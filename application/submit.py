@@ -115,7 +115,11 @@ class SubmitMessage:
             title = " ".join(job.message.split())[:80]
             await self._conversations.open(Chat(job.chat_id, job.user, title, now()))
         await self._conversations.asked(job)
-        await self._log.create(job, QUEUED)
+        try:
+            await self._log.create(job, QUEUED)
+        except Exception:
+            await self._conversations.unasked(job)
+            raise
 
     async def _again(self, new: NewMessage, job_id: JobId) -> NewMessage:
         """The earlier job's question, with its model and metadata unless others are given."""
@@ -130,10 +134,13 @@ class SubmitMessage:
         )
 
     async def _exists(self, job: Job) -> bool:
+        """Lets it run if it is not over: whoever recorded it may have died before that."""
         try:
-            await self._log.job(job.id)
+            log = await self._log.read(job.id)
         except NotFound:
             return await self._answered(job)
+        if log.ended_at is None:
+            await self._queue.submit(job, _recorded)
         return True
 
     async def _answered(self, job: Job) -> bool:
@@ -143,3 +150,7 @@ class SubmitMessage:
         except NotFound:
             return False
         return any(kept.role == "assistant" and kept.job_id == job.id for kept in messages)
+
+
+async def _recorded() -> None:
+    """There is nothing left to record."""

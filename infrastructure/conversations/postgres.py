@@ -90,6 +90,9 @@ class PostgresConversations:
     async def asked(self, job: Job) -> None:
         await self._database.run(lambda db: _ask(db, job))
 
+    async def unasked(self, job: Job) -> None:
+        await self._database.run(lambda db: _unask(db, job))
+
     async def answered(self, job: Job, answer: str, status: JobStatus, attempt: int) -> None:
         """Outlasts an outage: the job's end is told only afterwards."""
 
@@ -193,6 +196,15 @@ async def _ask(db: Connection, job: Job) -> None:
         turn = ((last and last[0]) or 0) + 1
         await _say(db, job, chat, turn, "user", job.message, "completed")
     await db.execute("INSERT INTO turns VALUES (%s, %s, %s)", (job.id, chat, turn))
+
+
+async def _unask(db: Connection, job: Job) -> None:
+    await db.execute("DELETE FROM turns WHERE job_id = %s", [job.id])
+    if job.retry_of is not None and await _turn(db, job.retry_of) is not None:
+        back = "UPDATE messages SET job_id = %s WHERE job_id = %s AND role = 'user'"
+        await db.execute(back, (job.retry_of, job.id))
+    else:
+        await db.execute("DELETE FROM messages WHERE job_id = %s AND role = 'user'", [job.id])
 
 
 async def _say(

@@ -88,6 +88,9 @@ class SqliteConversations:
         """Durable with the job's log, which is created next."""
         await self._database.write(lambda db: _ask(db, job), durable=False)
 
+    async def unasked(self, job: Job) -> None:
+        await self._database.write(lambda db: _unask(db, job))
+
     async def answered(self, job: Job, answer: str, status: JobStatus, attempt: int) -> None:
         """Durable with the job's terminal event, which is written next. Outlasts an outage."""
 
@@ -186,6 +189,15 @@ def _ask(db: sqlite3.Connection, job: Job) -> None:
         turn = (last or 0) + 1
         _say(db, job, chat, turn, "user", job.message, "completed")
     db.execute("INSERT INTO turns (job_id, chat, turn) VALUES (?, ?, ?)", (job.id, chat, turn))
+
+
+def _unask(db: sqlite3.Connection, job: Job) -> None:
+    db.execute("DELETE FROM turns WHERE job_id = ?", (job.id,))
+    if job.retry_of and _turn(db, job.retry_of):
+        back = "UPDATE messages SET job_id = ? WHERE job_id = ? AND role = 'user'"
+        db.execute(back, (job.retry_of, job.id))
+    else:
+        db.execute("DELETE FROM messages WHERE job_id = ? AND role = 'user'", (job.id,))
 
 
 def _say(

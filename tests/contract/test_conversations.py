@@ -237,6 +237,35 @@ async def test_a_retry_of_another_chats_question_is_a_question(
     assert len(await conversations.messages("u", "d")) == 1
 
 
+async def test_a_question_that_was_not_taken_is_forgotten(
+    conversations: ConversationPort,
+) -> None:
+    await conversations.open(chat())
+    first, second = job("one"), job("two")
+    await conversations.asked(first)
+    await conversations.asked(second)
+    await conversations.unasked(first)
+    await conversations.answered(first, "nobody asked", "completed", 1)
+    assert await history(conversations) == [("user", "two")]
+    await conversations.asked(first)
+    assert await history(conversations) == [("user", "two"), ("user", "one")]
+
+
+async def test_a_retry_that_was_not_taken_gives_its_question_back(
+    conversations: ConversationPort,
+) -> None:
+    await conversations.open(chat())
+    first = job()
+    retry = job(retry_of=first.id)
+    await conversations.asked(first)
+    await conversations.answered(first, "because", "completed", 1)
+    await conversations.asked(retry)
+    await conversations.unasked(retry)
+    question, answer = await conversations.messages("u", "c")
+    assert (question.content, question.job_id) == ("why?", first.id)
+    assert (answer.content, answer.job_id) == ("because", first.id)
+
+
 async def test_the_answer_for_a_deleted_chat_is_dropped(conversations: ConversationPort) -> None:
     await conversations.open(chat())
     asked = job()

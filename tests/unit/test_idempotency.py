@@ -111,8 +111,9 @@ async def test_a_store_that_fails_leaves_no_job_and_gives_the_key_back() -> None
 
         house.log.create = fails  # type: ignore[method-assign, assignment]
         with pytest.raises(Unavailable):
-            await house.ask("Why?", idempotency_key="key")
+            await house.ask("Why?", chat_id="session", session=True, idempotency_key="key")
         house.log.create = create  # type: ignore[method-assign]
+        assert await house.said("session") == []
         assert (house.queue.running, house.queue.queued) == (0, 0)
         accepted = await house.ask("How?", idempotency_key="key")
         assert await house.unfinished() == [accepted.job_id]
@@ -132,3 +133,24 @@ async def test_the_same_question_under_another_request_id_is_the_same_request() 
     async with use_cases(waiting()) as house:
         first = await house.ask(idempotency_key="key", request_id="one", sticky="ann")
         assert await house.ask(idempotency_key="key", request_id="two") == first
+
+
+async def test_a_job_whose_taker_died_before_it_could_run_is_run_for_the_next_equal_request() -> (
+    None
+):
+    async with use_cases(DONE) as house:
+        submit = house.queue.submit
+
+        async def records_and_dies(_: Job, record: Callable[[], Awaitable[None]]) -> None:
+            await record()
+            raise asyncio.CancelledError
+
+        house.queue.submit = records_and_dies  # type: ignore[method-assign, assignment]
+        with pytest.raises(asyncio.CancelledError):
+            await house.ask(idempotency_key="key")
+        (left,) = await house.unfinished()
+        house.queue.submit = submit  # type: ignore[method-assign]
+        accepted = await house.ask(idempotency_key="key")
+        assert accepted.job_id == left
+        assert (await house.read(left))[-1] == DONE
+        assert await house.said(accepted.chat_id) == [("user", "Why?", "completed")]
