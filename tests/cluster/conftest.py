@@ -3,7 +3,7 @@
 And of such a cluster the places of its jobs alone.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -16,12 +16,36 @@ from infrastructure.jobs.places import Given, Places
 from infrastructure.jobs.shared import Bounds
 from infrastructure.offline_model import OfflineModel
 from infrastructure.redis.client import Server
+from tests.http.house import Frame, text
 from tests.live.cluster import Cluster, clustered
+from tests.live.service import Service
+from tests.live.stream import TERMINAL
 from tests.services import PostgresServer, RedisServer
 
 WORDS = [f"{n:03} 조각 " for n in range(200)]
 ANSWER = "".join(WORDS)
 BOUNDS = Bounds(running=2)
+
+
+async def read(gateway: Service, job: str, after: str | None = None) -> list[Frame]:
+    async with gateway.stream(job, after) as stream:
+        await stream.all(40)
+    assert stream.properly
+    return stream.seen
+
+
+def ids(seen: Sequence[Frame]) -> list[tuple[int, ...]]:
+    return [tuple(map(int, (frame.id or "").split("-"))) for frame in seen]
+
+
+def assert_whole(seen: Sequence[Frame], attempts: int = 1) -> None:
+    """Rising ids, one end, the answer; a reset at the head of every later attempt."""
+    assert ids(seen) == sorted(set(ids(seen)))
+    assert [frame.event in TERMINAL for frame in seen].count(True) == 1
+    assert seen[-1].event == "done"
+    assert text(seen) == seen[-1].data["answer"] == ANSWER
+    resets = [(frame.id, frame.data["reason"]) for frame in seen if frame.event == "reset"]
+    assert resets == [(f"{n}-1", "new_attempt") for n in range(2, attempts + 1)]
 
 
 @asynccontextmanager

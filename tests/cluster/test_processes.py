@@ -8,7 +8,7 @@ import pytest
 from redis import Redis
 
 from infrastructure.offline_model import Break, Gate, Reply
-from tests.cluster.conftest import ANSWER, WORDS, assert_whole, places, read
+from tests.cluster.conftest import ANSWER, WORDS, assert_whole, ids, read
 from tests.live.cluster import Cluster, until
 
 pytestmark = pytest.mark.timeout(120)
@@ -148,7 +148,7 @@ async def test_a_frozen_redis_is_told_and_waited_for(cluster: Cluster) -> None:
         finally:
             os.kill(cluster.redis.process.pid, signal.SIGCONT)
         await stream.all()
-    assert_whole(stream.seen, attempts=places(stream.seen)[-1][0])
+    assert_whole(stream.seen, attempts=ids(stream.seen)[-1][0])
     await cluster.ready(one)
 
 
