@@ -11,7 +11,7 @@ LOCK   := uv pip compile --quiet --generate-hashes --no-strip-extras --no-emit-i
 # By file: what a file starts, it starts once. In their order, which begins with the longest.
 PARALLEL := -p xdist -n 3 --dist loadfile --no-loadscope-reorder
 
-.PHONY: run cluster test types suite unit e2e chaos bench bench-steps instructions wheel lock clean
+.PHONY: run cluster test types suite unit e2e chaos chaos-cluster bench bench-steps instructions wheel lock clean
 
 run: $(VENV)/installed            ## serve at http://127.0.0.1:8000; without a key the offline model answers
 	$(BIN)/sluice serve
@@ -41,6 +41,9 @@ e2e: $(VENV)/installed            ## one question per intent on each path, with 
 
 chaos: $(VENV)/developed          ## readers come and go while the service is killed: SECONDS=60 SEED=1
 	$(BIN)/python -m tests.chaos --seconds $(or $(SECONDS),60) --seed $(or $(SEED),1)
+
+chaos-cluster: $(VENV)/developed  ## the same with two gateways, two workers, Redis and PostgreSQL
+	$(BIN)/python -m tests.chaos --cluster --seconds $(or $(SECONDS),60) --seed $(or $(SEED),1)
 
 wheel: $(VENV)/developed          ## build the wheel, install it alone elsewhere, serve from there
 	BIN=$(BIN) scripts/check-wheel.sh

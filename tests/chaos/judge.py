@@ -1,18 +1,15 @@
 """Judges a recorded run. Everything it says comes from the recording alone."""
 
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from tests.chaos.record import Line, lines
+from tests.chaos.reading import Reading
+from tests.chaos.story import Run, Story, ends, place, read, silences
+from tests.chaos.upstream import question
 from tests.chaos.verdict import Verdict
 
-_KILLED_WITHIN = 1.0
-"""Seconds until a reader has seen that its peer is gone."""
-TERMINAL = ("done", "error", "cancelled")
 CODES = {
     "server_error": "upstream_unavailable",
     "rate_limited_briefly": "upstream_rate_limited",
@@ -29,134 +26,57 @@ CODES = {
 }
 RETRIED = ("server_error", "rate_limited_briefly", "reset_before_answer")
 """The waits between the tries may also use up the time for the first token."""
-
-
-@dataclass(slots=True)
-class Story:
-    """A job as the recording has it."""
-
-    number: int
-    path: str
-    calls: list[Line] = field(default_factory=list)
-    cancelled: bool = False
-    readers: dict[str, list[Line]] = field(default_factory=lambda: defaultdict(list))
-
-    @property
-    def visits(self) -> Iterator[Line]:
-        for visits in self.readers.values():
-            yield from visits
+MAX_ATTEMPTS = 2
+STATUS = {"done": "completed", "error": "failed", "cancelled": "cancelled"}
 
 
 def judge(path: Path) -> Verdict:
-    stories: dict[str, Story] = {}
-    said: dict[int, list[Line]] = defaultdict(list)
-    verdict = Verdict()
-    last: Line = {}
-    for last in lines(path):
-        match last["kind"]:
-            case "job":
-                stories[last["job"]] = Story(last["number"], last["path"], said[last["number"]])
-            case "said":
-                said[last["number"]].append(last)
-            case "cancel":
-                stories[last["job"]].cancelled = True
-            case "subscription":
-                stories[last["job"]].readers[last["reader"]].append(last)
-            case "disturbed":
-                verdict.counts[f"disturbed {last['how']}"] += 1
-                if last["how"] == "SIGKILL":
-                    verdict.kills.append(last["at"])
-    verdict.counts["jobs"] = len(stories)
-    for job, story in stories.items():
-        faults = [f"job {job} (number {story.number}): {fault}" for fault in _of(story, verdict)]
+    run, verdict = read(path), Verdict()
+    verdict.counts["jobs"] = len(run.stories)
+    verdict.counts["sent"] = sum(run.sent.values())
+    for disturbance in run.disturbances:
+        verdict.disturbed[disturbance.kind] += 1
+    for job, story in run.stories.items():
+        found = _of(story, run, verdict)
+        faults = [f"job {job} (number {story.number}): {fault}" for fault in found]
         verdict.counts["inexact"] += bool(faults)
         verdict.faults += faults
-    if not stories:
+    if not run.stories:
         verdict.faults.append("there was no job")
-    verdict.faults += _left_over(last)
+    verdict.faults += _left_over(run)
     return verdict
 
 
-def _of(story: Story, verdict: Verdict) -> Iterator[str]:
-    ends = {str(frame): frame for visit in story.visits for frame in _ends(visit["frames"])}
-    if len(ends) != 1:
-        yield f"{len(ends)} terminal events: {list(ends)}"
+def _of(story: Story, run: Run, verdict: Verdict) -> Iterator[str]:
+    last = {str(frame): frame for visit in story.visits for frame in ends(visit["frames"])}
+    if len(last) != 1:
+        yield f"{len(last)} terminal events: {list(last)}"
         return
-    (end,) = ends.values()
+    (end,) = last.values()
     verdict.ends[end[0]] += 1
     yield from _end(story, end)
+    yield from _attempts(story, end, run)
     yield from _ids(story)
     texts = set()
     for reader, visits in story.readers.items():
-        reading = Reading(verdict.kills)
+        reading = Reading(run.disturbances)
         for visit in visits:
             yield from (f"reader {reader}: {fault}" for fault in reading.take(visit))
         verdict.counts["subscriptions"] += len(visits)
         verdict.counts["cuts"] += sum(visit["cut"] is not None for visit in visits)
         verdict.counts["unknown"] += reading.unknown
-        verdict.silences += reading.silences
-        if not _ends(visits[-1]["frames"]) and visits[-1]["status"] != 204:
+        for disturbance, seconds in silences(story, visits, run.disturbances).items():
+            verdict.silences[disturbance.kind].append(seconds)
+        if not ends(visits[-1]["frames"]) and visits[-1]["status"] != 204:
             yield f"reader {reader} never saw the end"
         texts.add("".join(reading.pieces))
     if len(texts) != 1:
         yield f"its readers have {len(texts)} different texts"
-    yield from _text(story, end, texts.pop())
-
-
-class Reading:
-    """One reader's subscriptions, folded as a client does it; `kills` is when there were any."""
-
-    def __init__(self, kills: Sequence[float]) -> None:
-        self._kills = kills
-        self.pieces: list[str] = []
-        self.silences: list[float] = []
-        self.unknown = 0
-        self._last = (0, 0)
-        self._ended = False
-        self._cut: float | None = None
-
-    def take(self, visit: Line) -> Iterator[str]:
-        if visit["status"] not in (200, 204):
-            yield f"status {visit['status']}"
-        if visit["first"] is not None and self._cut is not None:
-            self.silences.append(visit["first"] - self._cut)
-            self._cut = None
-        for name, event_id, data in visit["frames"]:
-            yield from self._event(name, event_id, data)
-        if self._ended and not (visit["properly"] or visit["left"] or self._killed(visit["over"])):
-            yield "the body did not end properly after the terminal event"
-        if visit["cut"] is not None:
-            self._cut = self._cut or visit["cut"]
-            if visit["properly"] and not visit["retries"]:
-                yield "a body ended early, and said nothing about coming back"
-
-    def _killed(self, at: float) -> bool:
-        """Between the terminal event and the end of its body."""
-        return any(0 <= at - kill <= _KILLED_WITHIN for kill in self._kills)
-
-    def _event(self, name: str, event_id: str, data: Any) -> Iterator[str]:
-        if self._ended:
-            yield f"{name} after the terminal event"
-        if data.get("reason") == "cursor_unknown":
-            self.unknown += 1
-            self.pieces.clear()
-            self._last = (0, 0)
-            return
-        place = _place(event_id)
-        same, first = place[0] == self._last[0], place[1] == 1
-        if place <= self._last:
-            yield f"{event_id} after {self._last}"
-        elif name != "token" and (place[1] != self._last[1] + 1 if same else not first):
-            yield f"{event_id} follows {self._last}"
-        if not same and self._last != (0, 0) and name != "reset":
-            yield f"attempt {place[0]} begins with {name}"
-        self._last = place
-        match name:
-            case "token":
-                self.pieces.append(data["content"])
-            case "reset":
-                self.pieces.clear()
-        self._ended = name in TERMINAL
+    text = texts.pop()
+    yield from _text(story, end, text)
+    yield from _kept(story, end, text)
+    if (call := _useful(story, end, text)) is not None:
+        verdict.counts["useful"] += run.sent.get((story.number, call), 0)
 
 
 def _end(story: Story, end: Sequence[Any]) -> Iterator[str]:
@@ -165,11 +85,13 @@ def _end(story: Story, end: Sequence[Any]) -> Iterator[str]:
     allowed = {CODES[fault] for fault in faults}
     if set(faults) & set(RETRIED):
         allowed.add("upstream_timeout")
-    if _place(event_id)[0] > 2:
+    if given_up := place(event_id)[0] > MAX_ATTEMPTS:
         allowed = {"worker_lost"}
     match name:
         case "done":
             answer = data["answer"]
+            if given_up:
+                yield "it was tried too often"
             if answer not in {call["text"] for call in story.calls if not call["fault"]}:
                 yield "the answer is nothing that the upstream said"
             if data["sha256"] != sha256(answer.encode()).hexdigest():
@@ -182,6 +104,13 @@ def _end(story: Story, end: Sequence[Any]) -> Iterator[str]:
             yield f"cancelled ({data['reason']}), and nobody asked for that"
 
 
+def _attempts(story: Story, end: Sequence[Any], run: Run) -> Iterator[str]:
+    attempts = place(end[1])[0]
+    cost = [each.kind for each in run.disturbances if each.costs(story)]
+    if attempts > 1 + len(cost):
+        yield f"it took {attempts} attempts, but what happened to its workers was {cost}"
+
+
 def _text(story: Story, end: Sequence[Any], text: str) -> Iterator[str]:
     if story.path == "A1":
         if text:
@@ -191,6 +120,43 @@ def _text(story: Story, end: Sequence[Any], text: str) -> Iterator[str]:
             yield "the text is not the answer"
     elif not any(call["text"].startswith(text) for call in story.calls) and text:
         yield "the text is nothing that the upstream began to say"
+
+
+def _kept(story: Story, end: Sequence[Any], text: str) -> Iterator[str]:
+    """What the job and its chat say afterwards is what its readers were told."""
+    if story.kept is None:
+        yield "nobody looked at what was kept of it"
+        return
+    name, event_id, data = end
+    view, chat = story.kept["view"], story.kept["chat"]
+    answer = data["answer"] if name == "done" else None
+    told = {
+        "status": STATUS[name],
+        "answer": answer,
+        "partial": (text or None) if answer is None else None,
+        "error": data["code"] if name == "error" else None,
+        "last_event_id": event_id,
+    }
+    says = {key: view[key] for key in told} | {"error": (view["error"] or {}).get("code")}
+    if says != told:
+        yield f"the job says {says}, its end was {told}"
+    items = [(item["role"], item["content"], item["status"]) for item in chat["items"]]
+    asked, said = ("user", question(story.number), "completed"), answer or text
+    if items != [asked, ("assistant", said, STATUS[name])][: 1 + bool(said)]:
+        yield f"the chat has {items}, but what was said is {said!r} ({STATUS[name]})"
+    if chat["active_job_id"] is not None:
+        yield "the chat still waits for an answer"
+
+
+def _useful(story: Story, end: Sequence[Any], text: str) -> int | None:
+    """The call whose text was not thrown away."""
+    said = end[2]["answer"] if end[0] == "done" else text
+    if said:
+        return next((each["call"] for each in story.calls if each["text"].startswith(said)), None)
+    if story.path == "A2" or end[2].get("code") == "worker_lost" or not story.calls:
+        return None
+    last: int = story.calls[-1]["call"]
+    return last
 
 
 def _ids(story: Story) -> Iterator[str]:
@@ -210,19 +176,10 @@ def _ids(story: Story) -> Iterator[str]:
                 yield f"{event_id} names two events"
 
 
-def _left_over(last: Line) -> Iterator[str]:
-    if last.get("kind") != "end":
+def _left_over(run: Run) -> Iterator[str]:
+    if run.left is None:
         yield "the recording has no end"
         return
-    for what, count in last["left"].items():
+    for what, count in run.left.items():
         if count:
-            yield f"left over: {count} {what}"
-
-
-def _ends(frames: Iterable[Sequence[Any]]) -> list[Sequence[Any]]:
-    return [frame for frame in frames if frame[0] in TERMINAL]
-
-
-def _place(event_id: str) -> tuple[int, int]:
-    attempt, seq = event_id.split("-")
-    return int(attempt), int(seq)
+            yield f"left over: {count:g} {what}"

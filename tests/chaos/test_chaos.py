@@ -8,27 +8,52 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from redis import Redis
 
-from tests.chaos.embedded import run
+from tests.chaos.cluster import distributed
+from tests.chaos.embedded import embedded
 from tests.chaos.judge import judge
 from tests.chaos.record import Line, lines
+from tests.chaos.run import run
 from tests.chaos.verdict import Verdict
+from tests.services import PostgresServer, RedisServer
 
 SECONDS = 60 if os.environ.get("CI") == "true" else 15
+IN_TIME = pytest.mark.timeout(SECONDS + 300)
 
 
 @pytest.fixture(scope="module")
 async def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return await run(tmp_path_factory.mktemp("chaos"), 1, SECONDS, print)
+    """One machine's run."""
+    return await run(tmp_path_factory.mktemp("chaos"), 1, SECONDS, print, embedded)
 
 
-@pytest.mark.timeout(SECONDS + 240)
+@pytest.fixture(scope="module")
+async def of_a_cluster(
+    own_redis: RedisServer, own_postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    with Redis.from_url(own_redis.url) as admin:
+        admin.flushall()
+    cluster = distributed(own_redis, own_postgres)
+    return await run(tmp_path_factory.mktemp("chaos-cluster"), 1, SECONDS, print, cluster)
+
+
+@IN_TIME
 async def test_every_job_is_exact_whatever_happens_to_it(recorded: Path) -> None:
     verdict = judge(recorded)
     assert verdict.faults == [], verdict.text()
     assert verdict.counts["jobs"] > SECONDS
     assert verdict.counts["cuts"] > 0
     assert set(verdict.ends) == {"done", "error", "cancelled"}
+
+
+@IN_TIME
+async def test_every_job_is_exact_whatever_happens_to_its_cluster(of_a_cluster: Path) -> None:
+    verdict = judge(of_a_cluster)
+    assert verdict.faults == [], verdict.text()
+    assert verdict.counts["jobs"] > SECONDS / 2
+    disturbed = {kind.split()[-1] for kind in verdict.disturbed}
+    assert disturbed == {"gateway", "worker", "redis"}
 
 
 def _swapped(visit: Line) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from random import Random
 from typing import Any
 
-from infrastructure.offline_model import Fault, OfflineModel, RawAnswer, Reply
+from infrastructure.offline_model import Fault, Gate, OfflineModel, RawAnswer, Reply
 from infrastructure.offline_model.breaking import broken
 
 PROTOCOL = ["\n", "data: x\n\n", "event: done\n", "한\r\n"]
@@ -32,13 +32,23 @@ def question(number: int) -> str:
     return f"hello, job {number}"
 
 
+class _Sent(Gate):
+    """Stands behind each piece, holds nothing, and counts."""
+
+    count = 0
+
+    async def hold(self) -> None:
+        self.count += 1
+
+
 class ChaosModel(OfflineModel):
     """`told` gets each answering call: whose it is, what it says, and how it fails."""
 
     def __init__(self, seed: int, told: Callable[..., None]) -> None:
         super().__init__(pace=0)
-        self._seed, self._told = seed, told
+        self.seed, self._told = seed, told
         self._calls: Counter[int] = Counter()
+        self._sent: dict[tuple[int, int], _Sent] = {}
 
     def _reply_to(self, body: Mapping[str, Any]) -> Reply | RawAnswer:
         asked = body["messages"][-1]["content"]
@@ -47,9 +57,11 @@ class ChaosModel(OfflineModel):
         number = int(asked.removeprefix("hello, job "))
         self._calls[number] += 1
         call = self._calls[number]
-        rng = Random(f"{self._seed} {number} {call}")
+        rng = Random(f"{self.seed} {number} {call}")
         pieces = [f"[{number}.{call}] ", *rng.choices(WORDS, k=rng.randint(3, 150))]
-        reply = Reply(pieces, pace=rng.choice([0, 0.005, 0.02]))
+        sent = self._sent[number, call] = _Sent()
+        steps = [step for piece in pieces for step in (piece, sent)]
+        reply = Reply(steps, pace=rng.choice([0, 0.005, 0.02]))
         fault = rng.choice(FAULTS) if rng.random() < FAULTY else None
         self._told(
             "said",
@@ -59,3 +71,8 @@ class ChaosModel(OfflineModel):
             fault=fault.value if fault else None,
         )
         return broken(reply, fault) if fault else reply
+
+    def tell_sent(self) -> None:
+        """How many pieces left in each call: not all, when the other side went."""
+        for (number, call), sent in self._sent.items():
+            self._told("sent", number=number, call=call, pieces=sent.count)

@@ -66,7 +66,7 @@ async def clustered(
     redis: RedisServer,
     postgres: PostgresServer,
     *,
-    workers: int = 2,
+    workers: int,
     **given: str,
 ) -> AsyncIterator[Cluster]:
     """Two gateways and so many workers, killed at the end; `given` are further settings."""

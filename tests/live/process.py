@@ -12,7 +12,7 @@ from typing import ClassVar
 
 ROOT = Path(__file__).parents[2]
 OURS = ("SLUICE_", "OPENAI_", "ENABLE_TOKEN_STREAMING")
-STARTED_WITHIN, GONE_WITHIN = 30, 40
+STARTED_WITHIN, GONE_WITHIN = 60, 40
 
 
 def environment(**settings: str) -> dict[str, str]:

@@ -4,7 +4,7 @@ import re
 
 from tests.live.process import Process
 
-_TOLD = re.compile(r"job (\S+) is (taken|handed back|another worker's now)")
+_TOLD = re.compile(r"job (\S+) is (taken|another worker's now)")
 
 
 class Worker(Process):
@@ -18,6 +18,6 @@ class Worker(Process):
         return f"job {job} is taken" in self.log.read_text()
 
     def jobs(self) -> list[str]:
-        """Those that it took in this life, and neither handed back nor lost; over or not."""
+        """Those that it took in this life, or in the last one, and did not lose; over or not."""
         told = dict(_TOLD.findall(self.life))
         return [job for job, what in told.items() if what == "taken"]
