@@ -9,9 +9,6 @@ import msgspec
 
 from domain.chat import ChatId, Job, JobId
 
-UNFINISHED = "sluice:unfinished"
-"""Job ids by when they were created."""
-
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 

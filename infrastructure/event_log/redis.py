@@ -5,26 +5,27 @@ import secrets
 from collections.abc import AsyncGenerator, Sequence
 
 from application.ports import JobLog
-from domain.chat import ChatId, Job, JobId, now
+from domain.chat import ChatId, Job, JobId
 from domain.errors import NotFound, Superseded, Unavailable, trace
 from domain.events import Cursor, Event, Recorded
 from infrastructure.event_log.bodies import body, item
 from infrastructure.event_log.feed import Feed
 from infrastructure.event_log.keys import (
-    UNFINISHED,
     chat_key,
     dump,
     header_key,
     load,
     log_key,
-    micros,
     moment,
 )
 from infrastructure.event_log.publishing import Publisher, RedisAttempt
-from infrastructure.event_log.scripts import BEGIN, CREATE, DELETE, LIST, UNLIST
+from infrastructure.event_log.scripts import BEGIN, CREATE, DELETE, LIST
 from infrastructure.redis.client import Server
 
 logger = logging.getLogger(__name__)
+
+_UNENDED = 30 * 24 * 3600 * 1000
+"""Milliseconds that a chat's index names a job which does not end: it may not have begun."""
 
 
 class RedisEventLog:
@@ -72,16 +73,9 @@ class RedisEventLog:
         return await self._feed.follow(job_id, after)
 
     async def unfinished(self, chat_id: ChatId | None = None) -> Sequence[Job]:
-        index = UNFINISHED if chat_id is None else chat_key(chat_id)
-        ids = await self._server.ask("ZRANGE", index, 0, -1)
-        headers = await self._server.ask_all(
-            [("HMGET", header_key(job_id.decode()), "job", "ended") for job_id in ids]
-        )
-        jobs = [(load(job), ended) for job, ended in headers if job is not None]
-        for job, ended in jobs:
-            if ended is not None:
-                await self._over(job)
-        running = [job for job, ended in jobs if ended is None]
+        keys = await (self._headers() if chat_id is None else self._listed(chat_id))
+        headers = await self._server.ask_all([("HMGET", key, "job", "ended") for key in keys])
+        running = [load(job) for job, ended in headers if job is not None and ended is None]
         return sorted(running, key=lambda job: job.created_at)
 
     async def delete(self, chat_id: ChatId) -> None:
@@ -90,7 +84,6 @@ class RedisEventLog:
             self._publisher.supersede(job_id)
             self._feed.forget(job_id)
             await self._server.run(DELETE, _keys(job_id))
-            await self._server.ask("ZREM", UNFINISHED, job_id)
         await self._server.ask("DEL", chat_key(chat_id))
 
     async def check(self) -> None:
@@ -108,19 +101,32 @@ class RedisEventLog:
         """Listed first: an index may name what is not there, but not miss what is."""
         if await self._server.ask("EXISTS", header_key(job.id)):
             return
-        await self._server.run(LIST, [chat_key(job.chat_id)], job.id)
-        await self._server.ask("ZADD", UNFINISHED, micros(job.created_at), job.id)
+        await self._list(job, _UNENDED)
         opened = dump(job), attempt, f"{attempt or 1}-1", body([item(first)])
         await self._server.run(CREATE, _keys(job.id), *opened)
 
     async def _over(self, job: Job) -> None:
-        """What is missed here is made up for when the index is read."""
+        """Missed, it costs no more than a name in the index for a while."""
         try:
-            await self._server.ask("ZREM", UNFINISHED, job.id)
-            expiry = job.id, micros(now()) // 1000, self._retention
-            await self._server.run(UNLIST, [chat_key(job.chat_id)], *expiry)
+            await self._list(job, self._retention)
         except Unavailable as error:
-            logger.warning("job %s stays in an index: %s", job.id, trace(error))
+            logger.warning("job %s stays in its chat's index: %s", job.id, trace(error))
+
+    async def _list(self, job: Job, milliseconds: int) -> None:
+        await self._server.run(LIST, [chat_key(job.chat_id)], job.id, milliseconds)
+
+    async def _listed(self, chat_id: ChatId) -> list[bytes]:
+        """Keys of headers, some of which may not be there."""
+        listed = await self._server.ask("ZRANGE", chat_key(chat_id), 0, -1)
+        return [header_key(job_id.decode()) for job_id in listed]
+
+    async def _headers(self) -> list[bytes]:
+        found, cursor = list[bytes](), None
+        while cursor != 0:
+            pattern = "MATCH", header_key("*"), "COUNT", 1000
+            cursor, keys = await self._server.ask("SCAN", cursor or 0, *pattern)
+            found += keys
+        return found
 
 
 def _keys(job_id: JobId) -> list[bytes]:

@@ -56,16 +56,11 @@ redis.call('EXPIRE', KEYS[2], 86400)
 """
 
 LIST = """
--- job: in the chat's index without an end in sight
-redis.call('ZADD', KEYS[1], '+inf', ARGV[1])
-redis.call('PERSIST', KEYS[1])
-"""
-
-UNLIST = """
--- job, now, milliseconds: the index forgets the job together with its log
-redis.call('ZADD', KEYS[1], ARGV[2] + ARGV[3], ARGV[1])
-redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', ARGV[2])
-if redis.call('ZCOUNT', KEYS[1], '+inf', '+inf') == 0 then
-  redis.call('PEXPIRE', KEYS[1], ARGV[3])
-end
+-- job, milliseconds: the chat's index names the job for so long, and goes with its last one
+local clock = redis.call('TIME')
+local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+redis.call('ZADD', KEYS[1], now + ARGV[2], ARGV[1])
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
+local last = redis.call('ZRANGE', KEYS[1], -1, -1, 'WITHSCORES')
+redis.call('PEXPIREAT', KEYS[1], string.format('%d', last[2]))
 """

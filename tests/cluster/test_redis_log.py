@@ -5,7 +5,6 @@ import os
 import signal
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
-from dataclasses import replace
 
 import pytest
 from redis import Redis
@@ -243,17 +242,3 @@ async def test_a_log_is_held_only_while_somebody_reads_it(gateway: RedisEventLog
     del readers, reader
     await until(lambda: not gateway._feed._tails)
     await notifier.publish(DONE)
-
-
-async def test_indexes_forget_a_job_with_its_log(own_redis: RedisServer) -> None:
-    server = Server.at(own_redis.url)
-    log = RedisEventLog(server, retention=0.01)
-    with Redis.from_url(own_redis.url) as admin:
-        admin.flushall()
-        for _ in range(2):
-            job, notifier = await begun(log)
-            await log.create(replace(job, message="again"), FIRST)
-            await notifier.publish(DONE)
-        await until(lambda: not [key for key in admin.scan_iter() if b"wake" not in key])
-    await log.aclose()
-    await server.aclose()
