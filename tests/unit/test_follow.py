@@ -42,6 +42,15 @@ async def test_a_reader_that_keeps_up_reads_each_token_by_itself() -> None:
         await batches.aclose()
 
 
+@pytest.mark.usefixtures("no_generator_left")
+async def test_who_leaves_closes_the_reading_of_the_log() -> None:
+    async with use_cases() as house:
+        job = await house.a_log()
+        batches = await house.follow("ann", job.id, after=None)
+        await anext(batches)
+        await batches.aclose()  # `no_generator_left`: and so was what it read from
+
+
 @pytest.mark.parametrize(
     ("after", "rest"),
     [
