@@ -2,12 +2,9 @@
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any
 from urllib.parse import urlsplit
 
-import psutil  # type: ignore[import-untyped]
-
-from tests.live.process import Process
+from tests.live.process import ESTABLISHED, Process
 from tests.live.service import Service
 
 _POOLED = 64
@@ -46,9 +43,7 @@ def descriptors_of(process: Process, *peers: str) -> int:
     """
     served = process.port if isinstance(process, Service) else None
     ports = {urlsplit(peer).port for peer in peers}
-    connections: list[Any] = psutil.Process(process.pid).net_connections("tcp")
-    open_ones = [each for each in connections if each.status == psutil.CONN_ESTABLISHED]
-    closed = [each for each in connections if each.status == psutil.CONN_CLOSE_WAIT]
-    waiting: int = sum(each.laddr.port == served for each in open_ones)
-    pooled = sum(each.raddr.port in ports for each in [*open_ones, *closed])
+    connections = process.sockets()
+    waiting = sum(each.here == served and each.state == ESTABLISHED for each in connections)
+    pooled = sum(each.there in ports for each in connections)
     return process.descriptors() - waiting - min(pooled, _POOLED)

@@ -7,8 +7,9 @@ import signal
 import sys
 from asyncio.subprocess import PIPE
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 ROOT = Path(__file__).parents[2]
 OURS = ("SLUICE_", "OPENAI_", "ENABLE_TOKEN_STREAMING")
@@ -19,6 +20,17 @@ def environment(**settings: str) -> dict[str, str]:
     """This one's, with no other settings than these."""
     env = {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
     return env | {"SLUICE_PORT": "0", "SLUICE_LOG_LEVEL": "DEBUG"} | settings
+
+
+ESTABLISHED = "01"
+
+
+class Connection(NamedTuple):
+    """By its ports; `state` is the kernel's number for it."""
+
+    here: int
+    there: int
+    state: str
 
 
 class Process:
@@ -93,7 +105,25 @@ class Process:
     def descriptors(self) -> int:
         return len(os.listdir(f"/proc/{self.pid}/fd"))  # noqa: PTH208
 
+    def sockets(self) -> list[Connection]:
+        """Of IPv4."""
+        folder, held = Path(f"/proc/{self.pid}"), set[str]()
+        for descriptor in (folder / "fd").iterdir():
+            with suppress(FileNotFoundError):  # closed meanwhile
+                held.add(str(descriptor.readlink()))
+        lines = (folder / "net" / "tcp").read_text().splitlines()[1:]
+        rows = [line.split() for line in lines]
+        return [
+            Connection(_port(here), _port(there), state)
+            for _, here, there, state, *rest in rows
+            if f"socket:[{rest[5]}]" in held
+        ]
+
     def resident(self) -> int:
         """Bytes of memory."""
         pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def _port(address: str) -> int:
+    return int(address.partition(":")[2], 16)
