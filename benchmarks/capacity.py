@@ -2,12 +2,9 @@
 
 from collections.abc import Mapping
 from math import ceil
-from typing import TYPE_CHECKING
 
+from benchmarks.model import Model
 from benchmarks.svg import short
-
-if TYPE_CHECKING:
-    from benchmarks.growth import Model
 
 TOKENS_S = 30
 """Of one answer, as models write."""
@@ -24,7 +21,7 @@ GIB = 1 << 30
 KIB = 1 << 10
 
 
-def cores(model: "Model", live: float, tokens_s: float = TOKENS_S) -> float:
+def cores(model: Model, live: float, tokens_s: float = TOKENS_S) -> float:
     """What so many answers that are being written and read at once cost."""
     tokens = live * tokens_s
     wakes = tokens * (1 - BUSY)
@@ -38,7 +35,7 @@ def assumptions() -> str:
     )
 
 
-def capacity(models: "Mapping[str, Model]", figures: Mapping[str, float]) -> str:
+def capacity(models: Mapping[str, Model], figures: Mapping[str, float]) -> str:
     """`figures` in bytes: see `python -m benchmarks.fleet`."""
     head = ["live streams", *(short(live) for live in LIVE)]
     rows = [["tokens/s", *(short(live * TOKENS_S) for live in LIVE)]]
@@ -52,7 +49,7 @@ def capacity(models: "Mapping[str, Model]", figures: Mapping[str, float]) -> str
     return f"{assumptions()}\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _needed(says: str, model: "Model", tokens_s: float) -> list[str]:
+def _needed(says: str, model: Model, tokens_s: float) -> list[str]:
     room = BUSY - model.cost.get("seconds", 0) / 1e6
     one = room / cores(model, 1, tokens_s)
     return [f"{says}: one carries {short(one)}", *(short(ceil(live / one)) for live in LIVE)]
