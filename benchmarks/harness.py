@@ -17,8 +17,8 @@ from benchmarks.stamp import now_us
 
 CLIENT_START_US = 400_000
 SETTLE_US = 500_000
-OPENED_PER_S = 125
-"""A stream takes a server up to 10 ms of CPU to open, which is not what a token costs."""
+OPENED_PER_S = 150
+"""A stream takes a server some 6 ms of CPU to open, which is not what a token costs."""
 IDLE_SHARE = 0.05
 SATURATED = 0.95
 
