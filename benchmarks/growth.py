@@ -25,6 +25,8 @@ SATURATED = 0.95
 PACE_S = 0.02
 LONG_TOKENS_S = 5000
 """What `long` in benchmarks/special.py asks for, all streams together."""
+ALONE = ("a2-memory", "a2-sqlite")
+"""Servers that are one process."""
 PAGE = ROOT / "docs" / "scaling.md"
 
 
@@ -33,14 +35,14 @@ def of_result(result: Mapping[str, Any]) -> dict[str, list[Seen]]:
     loads: dict[str, list[Seen]] = defaultdict(list)
     for row in result["rows"]:
         server, cpu_us, busy = row["server"], row["cpu_us"], row["busy"]
-        if server.startswith("a2-") and row["pace_ms"] and cpu_us and busy < SATURATED:
+        if server in ALONE and row["pace_ms"] and cpu_us and busy < SATURATED:
             seconds = 1 / row["tokens_s"]
             says = f"{row['streams']} streams"
             loads[server].append(Seen(says, 0, 1, 1, seconds, cpu_us, row["waited"]))
     figures = {name: median(samples) for name, samples in result["figures"].items()}
     for name, value in figures.items():
         figure, _, of = name.partition(" ")
-        if figure == "round_cpu_ms" and of.startswith("a2-"):
+        if figure == "round_cpu_ms" and of in ALONE:
             seconds = figures[f"round_ms {of}"] / 1000
             loads[of].append(Seen("a job of 2 tokens", 1, 2, 2, seconds, value * 1000))
         elif figure == "long_cpu_us":
