@@ -45,7 +45,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a subset, two minutes")
     parser.add_argument("--only", choices=scenarios, action="append", help="may be repeated")
     parser.add_argument("--server", choices=SERVERS, action="append", help="may be repeated")
-    parser.add_argument("--out", type=Path, default=Path("docs/reports/performance"))
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
     options = parser.parse_args()
     if options.quick:
         scenarios["matrix"] = quick_matrix

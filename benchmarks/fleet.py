@@ -155,7 +155,7 @@ LOADS: tuple[Callable[[Bench, Fleet], dict[str, Any]], ...] = (
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.fleet", description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--out", type=Path, default=Path("docs/reports/performance"))
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
     options = parser.parse_args()
     about, bench = machine(), Bench(())
     loads, figures = [], list[dict[str, float]]()

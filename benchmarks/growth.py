@@ -133,7 +133,7 @@ def _read(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.growth", description=__doc__)
-    parser.add_argument("folder", type=Path, nargs="?", default="docs/reports/performance")
+    parser.add_argument("folder", type=Path, nargs="?", default="benchmarks/results")
     found = dict(_read(parser.parse_args().folder))
     tables = {}
     if result := found.get("result"):
