@@ -15,6 +15,7 @@ from tests.chaos.embedded import embedded
 from tests.chaos.judge import judge
 from tests.chaos.record import Line, lines
 from tests.chaos.run import run
+from tests.chaos.story import read
 from tests.chaos.verdict import Verdict
 from tests.services import PostgresServer, RedisServer
 
@@ -89,24 +90,44 @@ DOCTORED: dict[str, Callable[[Line], Any]] = {
 }
 
 
-@pytest.mark.parametrize("how", DOCTORED)
-def test_the_judge_refuses_a_recording_in_which(recorded: Path, tmp_path: Path, how: str) -> None:
-    def whole(line: Line) -> bool:
-        frames = line.get("frames") or [[""]]
-        spoken = any(frame[0] == "token" for frame in frames)
-        return line["kind"] == "subscription" and frames[-1][0] == "done" and spoken
+def whole(visit: Line) -> bool:
+    """Its reader heard tokens and the answer's end."""
+    names = [frame[0] for frame in visit.get("frames", ())]
+    return visit.get("reader") != "last" and "token" in names and names[-1] == "done"
 
-    told = list(lines(recorded))
-    visit = next(line for line in told if whole(line) and line["reader"] != "last")
-    DOCTORED[how](visit)
+
+@pytest.fixture(scope="module")
+def one_job(recorded: Path) -> list[Line]:
+    """The lines of one job that no kill excuses, and those of none: sooner judged than all."""
+    told = read(recorded)
+    job, number = next(
+        (story.job, story.number)
+        for story in told.stories.values()
+        if any(map(whole, story.visits))
+        and not any(each.cuts(visit) for each in told.disturbances for visit in story.visits)
+    )
+    return [
+        line
+        for line in lines(recorded)
+        if (line.get("job", job), line.get("number", number)) == (job, number)
+    ]
+
+
+@pytest.mark.parametrize("how", DOCTORED)
+def test_the_judge_refuses_a_recording_in_which(
+    one_job: list[Line], tmp_path: Path, how: str
+) -> None:
+    assert rejudged(one_job, tmp_path).faults == []
+    told = copy.deepcopy(one_job)
+    DOCTORED[how](next(filter(whole, told)))
     assert rejudged(told, tmp_path).faults
 
 
 @pytest.mark.parametrize("what", ["tasks", "descriptors", "calls upstream", "jobs", "streams"])
 def test_the_judge_refuses_a_run_that_leaves_something(
-    recorded: Path, tmp_path: Path, what: str
+    one_job: list[Line], tmp_path: Path, what: str
 ) -> None:
-    told = list(lines(recorded))
+    told = copy.deepcopy(one_job)
     told[-1]["left"][what] = 1
     assert rejudged(told, tmp_path).faults == [f"left over: 1 {what}"]
     assert rejudged(told[:-1], tmp_path).faults == ["the recording has no end"]
