@@ -79,17 +79,21 @@ class ProcessChat:
         """Returns when the log has ended, also after a cancellation that `stop` explains.
 
         When `stop` says None, a cancelled run writes no end and raises CancelledError: the
-        next attempt goes on.
+        next attempt goes on. Raises Superseded when that has begun already.
         """
         try:
             notifier, cancelled = await _to_its_end(self._begin(job))
-            if cancelled and stop() is None:
-                raise cancelled
-            said = _Said(notifier)
+        except (Superseded, NotFound):
+            logger.info("job %s is over already", job.id)
+            return
+        if cancelled and stop() is None:
+            raise cancelled
+        said = _Said(notifier)
+        try:
             end = await self._run(job, said, stop)
             await _to_its_end(self._end(job, said, end))
-        except (Superseded, NotFound):
-            logger.info("job %s is not this run's any more", job.id)
+        except NotFound:
+            logger.info("job %s is no more", job.id)
 
     async def _begin(self, job: Job) -> NotifierPort:
         """Whatever an attempt goes on to say, also if it is only its end, begins with its reset."""

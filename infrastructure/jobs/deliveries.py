@@ -16,7 +16,7 @@ with 7.2, and mended here:
 import asyncio
 import json
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -56,8 +56,29 @@ redis.call('DEL', KEYS[3])
 redis.call('SREM', KEYS[4], ARGV[4])
 """
 
-Run = Callable[[Given, asyncio.Event], Awaitable[None]]
-"""Runs a job until its end, or until the event says that another worker has it now."""
+
+class Lease:
+    """What makes a delivery this worker's, until `lost` says that it is another one's."""
+
+    def __init__(self, renew: Callable[[], Awaitable[None]]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._renew, self._asked = renew, self._loop.time()
+        self.lost = asyncio.Event()
+
+    async def held(self) -> bool:
+        """Whoever was frozen knows old things only: then Redis is asked again, until it answers."""
+        while self._loop.time() - self._asked > LEASE / 2 and not self.lost.is_set():
+            await self._renew()
+        return not self.lost.is_set()
+
+    def answered(self, asked: float, *, held: bool) -> None:
+        self._asked = asked
+        if not held:
+            self.lost.set()
+
+
+Run = Callable[[Given, Lease], Awaitable[None]]
+"""Runs a job until its end, or until its lease is lost."""
 
 
 def _dumped(data: Any) -> bytes:
@@ -80,7 +101,7 @@ class Deliveries(Worker[None]):
         )
         self.prefetch = slots
         self._run = run
-        self._held: dict[StreamMessage, asyncio.Event] = {}
+        self._held: dict[StreamMessage, Lease] = {}
         self.task(name=_TASK, max_tries=None, ttl=0, silent=True)(self._deliver)
 
     @property
@@ -98,13 +119,13 @@ class Deliveries(Worker[None]):
 
     async def _deliver(self, job: str, number: int) -> None:
         task_id = f"{job}-{number}"
-        lost = next(lost for message, lost in self._held.items() if message.task_id == task_id)
-        await self._run(Given(job, number), lost)
+        lease = next(lease for message, lease in self._held.items() if message.task_id == task_id)
+        await self._run(Given(job, number), lease)
 
     async def run_task(self, msg: StreamMessage) -> None:
         if msg in self._held:
             return  # its lease had lapsed, and this worker itself was the one to claim it
-        self._held[msg] = asyncio.Event()
+        self._held[msg] = Lease(self._renew)
         try:
             await super().run_task(msg)
         except _OUTAGES as error:
@@ -124,16 +145,24 @@ class Deliveries(Worker[None]):
     async def renew_idle_timeouts(self, scope: CancelScope) -> None:
         with scope:
             while True:
-                try:
-                    await self._renew()
-                except _OUTAGES as error:
-                    logger.warning("leases cannot be renewed: %s", trace(error))
+                await self._renew()
                 await asyncio.sleep(_BEAT)
 
     async def _renew(self) -> None:
-        held = list(self._held.items())
-        if not held:
+        held, asked = list(self._held.items()), asyncio.get_running_loop().time()
+        try:
+            answers = await self._ask([message for message, _ in held])
+        except _OUTAGES as error:
+            logger.warning("leases cannot be renewed: %s", trace(error))
+            await asyncio.sleep(_PAUSE)
             return
+        for (_, lease), still in zip(held, answers, strict=True):
+            lease.answered(asked, held=still)
+
+    async def _ask(self, messages: Sequence[StreamMessage]) -> list[bool]:
+        """Renews those that are this worker's still."""
+        if not messages:
+            return []
         async with self.redis.pipeline(transaction=False) as pipe:
             renewed = [
                 Streaq(pipe).refresh_timeout(
@@ -144,11 +173,9 @@ class Deliveries(Worker[None]):
                     message.message_id,
                     message.task_id,
                 )
-                for message, _ in held
+                for message in messages
             ]
-        for (_, lost), still in zip(held, renewed, strict=True):
-            if not await still:
-                lost.set()
+        return [await still for still in renewed]
 
     async def producer(
         self,

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from domain.chat import Job, JobId
-from domain.errors import Busy, Conflict, Unavailable, trace
+from domain.errors import Busy, Conflict, Superseded, Unavailable, trace
 from domain.events import CancelReason
 from infrastructure.jobs.shared import Bounds, Run, WhenBusy, stop
 
@@ -172,6 +172,8 @@ class InlineJobQueue:
             await self._run(place.job, lambda: place.why)
         except asyncio.CancelledError:
             logger.info("job %s is handed back", place.job.id)
+        except Superseded:
+            logger.info("job %s is not this run's any more", place.job.id)
         except Unavailable as error:
             logger.error("job %s could not be written: %s", place.job.id, trace(error))
         finally:

@@ -11,9 +11,9 @@ from coredis.exceptions import RedisError
 
 from application.ports import EventLogPort
 from domain.chat import JobId
-from domain.errors import NotFound, Unavailable, trace
+from domain.errors import NotFound, Superseded, Unavailable, trace
 from domain.events import CancelReason
-from infrastructure.jobs.deliveries import LEASE, Deliveries
+from infrastructure.jobs.deliveries import LEASE, Deliveries, Lease
 from infrastructure.jobs.places import Given, Places
 from infrastructure.jobs.shared import Bounds, Run, stop
 
@@ -151,33 +151,40 @@ class JobWorker:
             assert self._deliveries is not None  # noqa: S101 - given to those who accept
             await self._deliveries.put(given)
 
-    async def _deliver(self, given: Given, lost: asyncio.Event) -> None:
+    async def _deliver(self, given: Given, lease: Lease) -> None:
         """Returns when the job is over, handed back, or another worker's."""
         run = secrets.token_hex(8)
+        if not await lease.held():
+            return
         reason = await _persist(lambda: self._places.take(given, run))
         if reason is None:
             return
         running = _Running(given.job, reason or None)
         logger.info("job %s is taken", given.job)
-        running.task = asyncio.create_task(self._execute(running), name=f"job {given.job}")
+        running.task = asyncio.create_task(self._execute(running, lease), name=f"job {given.job}")
         self._running.add(running)
-        losing = asyncio.create_task(_told(lost, running))
+        losing = asyncio.create_task(_told(lease.lost, running))
         await asyncio.wait([running.task])
         losing.cancel()
         self._running.discard(running)
-        if lost.is_set():
-            logger.warning("job %s is another worker's now", given.job)
-        elif _over(running.task, given.job):
+        if _over(running.task, given.job):
             await _persist(lambda: self._places.finish(given.job, run))
+            return
+        if lease.lost.is_set():
+            logger.warning("job %s is another worker's now", given.job)
         else:
             logger.info("job %s is handed back", given.job)
-            await _persist(lambda: self._places.hand_back(given.job, run))
+        # Also one that is lost: whoever has it may have been told that it was ours.
+        await _persist(lambda: self._places.hand_back(given.job, run))
 
-    async def _execute(self, running: _Running) -> None:
+    async def _execute(self, running: _Running, lease: Lease) -> None:
+        """Raises Superseded, also for a lost lease: an attempt is begun only while it is held."""
         try:
             job = await _persist(lambda: self._log.job(running.job_id))
         except NotFound:
             return
+        if not await lease.held():
+            raise Superseded
         try:
             await self._run(job, lambda: running.why)
         except Unavailable:
@@ -194,10 +201,14 @@ def _over(task: asyncio.Task[None], job_id: JobId) -> bool:
     """A run that crashed is handed back too: the attempts are counted."""
     if task.cancelled():
         return False
-    if (error := task.exception()) is not None:
-        logger.error("job %s could not be written: %s", job_id, trace(error))
-        return False
-    return True
+    match task.exception():
+        case None:
+            return True
+        case Superseded():
+            return False
+        case error:
+            logger.error("job %s could not be written: %s", job_id, trace(error))
+            return False
 
 
 async def _persist(ask: Callable[[], Awaitable[T]]) -> T:

@@ -9,7 +9,7 @@ from redis.asyncio import Redis
 from streaq.constants import REDIS_GROUP
 
 from infrastructure.jobs import deliveries
-from infrastructure.jobs.deliveries import Deliveries
+from infrastructure.jobs.deliveries import Deliveries, Lease
 from infrastructure.jobs.places import Given
 from tests.live.cluster import until
 
@@ -24,8 +24,9 @@ class Taking:
         self.took, self.over = asyncio.Event(), asyncio.Event()
         self.deliveries = Deliveries(url, 1, self._run)
 
-    async def _run(self, given: Given, lost: asyncio.Event) -> None:
+    async def _run(self, given: Given, lease: Lease) -> None:
         assert given == GIVEN
+        self.lease = lease
         self.took.set()
         await self.over.wait()
 
@@ -62,3 +63,19 @@ async def test_a_worker_that_wakes_up_completes_nothing_that_another_one_holds(
             await other.finish()
             assert await admin.keys("streaq:*") == [STREAM]
             assert await admin.xlen(STREAM) == 0
+
+
+async def test_a_worker_that_wakes_up_asks_before_it_goes_on(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deliveries, "LEASE", 0.5)
+    monkeypatch.setattr(deliveries, "_BEAT", 60)  # the frozen one renews nothing
+    async with taking(redis_url) as frozen:
+        await frozen.deliveries.put(GIVEN)
+        await frozen.took.wait()
+        assert await frozen.lease.held()
+        monkeypatch.setattr(deliveries, "_BEAT", 0.05)
+        async with taking(redis_url) as other:
+            await other.took.wait()
+            assert await other.lease.held()
+            assert not await frozen.lease.held()

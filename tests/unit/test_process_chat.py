@@ -12,7 +12,7 @@ from application.ports import ConversationPort
 from application.process_chat import QUEUED, ProcessChat, history
 from application.tally import Tally
 from domain.chat import Chat, Message, Turn, now
-from domain.errors import UpstreamTruncated, WorkerLost
+from domain.errors import Superseded, UpstreamTruncated, WorkerLost
 from domain.events import (
     TERMINAL,
     Cancelled,
@@ -246,7 +246,8 @@ async def test_a_writer_that_wakes_up_between_answer_and_end_changes_nothing(
     bench.conversations.answered = answered  # type: ignore[method-assign]
     await bench.process(Done("A2", "b"))(bench.job)
     go_on.set()
-    await task
+    with pytest.raises(Superseded):
+        await task
     assert (await bench.told())[-1] == Done("A2", "b")
     assert (await bench.kept())[1:] == [("assistant", "b", "completed")]
 
@@ -278,13 +279,14 @@ async def test_a_stray_cancellation_inside_the_pipeline_is_its_error(bench: Benc
     assert end.code == "pipeline_error"
 
 
-async def test_a_writer_that_was_superseded_stops_silently(bench: Bench) -> None:
+async def test_a_writer_that_was_superseded_says_so_and_writes_no_more(bench: Bench) -> None:
     gate = asyncio.Event()
     task = asyncio.create_task(bench.process(STARTED, gate, DONE)(bench.job))
     await reads(bench, 2)
     later = await bench.log.begin(bench.job.id)
     gate.set()
-    await task
+    with pytest.raises(Superseded):
+        await task
     await later.publish(Cancelled("user"))
     assert await bench.told() == [STARTED, Cancelled("user")]
 

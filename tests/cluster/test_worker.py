@@ -1,0 +1,88 @@
+"""What a worker makes of a delivery that another one has by now, or a zombie's hand in its job."""
+
+from dataclasses import dataclass, field
+
+import pytest
+
+from application.ports import Stop
+from application.process_chat import QUEUED
+from domain.chat import Job
+from domain.errors import Superseded
+from infrastructure.event_log.memory import MemoryEventLog
+from infrastructure.jobs.deliveries import Lease
+from infrastructure.jobs.places import Places
+from infrastructure.jobs.worker import JobWorker
+from tests.cluster.conftest import BOUNDS, submitted
+from tests.doubles import a_job
+
+
+class LeaseHeld(Lease):
+    """As often as it is told."""
+
+    def __init__(self, times: int) -> None:
+        super().__init__(self._never)
+        self._times = times
+
+    async def held(self) -> bool:
+        self._times -= 1
+        return self._times >= 0
+
+    async def _never(self) -> None:
+        raise AssertionError
+
+
+@dataclass
+class Bench:
+    """A worker with a job for it; `error` is how the job's run ends."""
+
+    url: str
+    places: Places
+    begun: list[str] = field(default_factory=list)
+    error: Exception | None = None
+
+    async def delivered(self, held: int) -> None:
+        """The worker gets the job, and is told so often that it is its own."""
+        log, job = MemoryEventLog(), a_job()
+        await log.create(job, QUEUED)
+        await submitted(self.places, job)
+        (self.given,) = await self.places.give(BOUNDS)
+        worker = JobWorker(self.url, self.places, log, self._run, BOUNDS)
+        await worker._deliver(self.given, LeaseHeld(held))
+
+    async def due(self) -> list[int]:
+        """The rounds in which it is given out now."""
+        return [given.round for given in await self.places.give(BOUNDS)]
+
+    async def _run(self, job: Job, stop: Stop) -> None:
+        self.begun.append(job.id)
+        if self.error is not None:
+            raise self.error
+
+
+@pytest.fixture
+def bench(places: Places, redis_url: str) -> Bench:
+    return Bench(redis_url, places)
+
+
+async def test_what_another_worker_has_is_not_taken(bench: Bench) -> None:
+    await bench.delivered(held=0)
+    assert await bench.places.take(bench.given, "the other") == ""
+    assert (bench.begun, await bench.due()) == ([], [])
+
+
+async def test_what_was_lost_after_it_was_taken_is_not_begun(bench: Bench) -> None:
+    """Whoever has it now may have taken it before: then nobody else would finish it."""
+    await bench.delivered(held=1)
+    assert (bench.begun, await bench.due()) == ([], [2])
+
+
+async def test_a_job_whose_run_a_zombie_has_superseded_is_given_out_again(bench: Bench) -> None:
+    bench.error = Superseded()
+    await bench.delivered(held=2)
+    assert (len(bench.begun), await bench.due()) == (1, [2])
+
+
+async def test_a_job_that_is_over_is_given_out_no_more(bench: Bench) -> None:
+    await bench.delivered(held=2)
+    assert (len(bench.begun), await bench.due()) == (1, [])
+    assert await bench.places.take(bench.given, "again") is None
