@@ -176,7 +176,7 @@ async def test_a_wait_longer_than_the_deadline_is_not_begun(kind: str, model: Of
 
 async def test_the_first_token_deadline_spans_the_retries(kind: str, model: OfflineModel) -> None:
     model.script(Reply(PIECES, fault=Fault.SERVER_ERROR), Reply(PIECES))
-    async with client(kind, model.base_url, retries=1, first_token_timeout=0.1) as llm:
+    async with client(kind, model.base_url, retries=1, first_token_timeout=0.3) as llm:
         with pytest.raises(errors.UpstreamTimeout):
             await listen(llm)
     assert model.opened == 1
@@ -240,10 +240,10 @@ async def test_a_slow_listener_is_no_timeout(kind: str, model: OfflineModel) -> 
     loop = asyncio.get_running_loop()
     model.script(Reply(PIECES))
     async with (
-        client(kind, model.base_url, idle_timeout=0.05) as llm,
+        client(kind, model.base_url, idle_timeout=0.2) as llm,
         aclosing(llm.stream("What?")) as pieces,
     ):
         assert await anext(pieces) == "a"
-        loop.call_later(0.2, (busy := asyncio.Event()).set)
+        loop.call_later(0.5, (busy := asyncio.Event()).set)
         await busy.wait()
         assert [piece async for piece in pieces] == ["b", "c", "d"]

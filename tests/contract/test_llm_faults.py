@@ -154,7 +154,7 @@ async def test_a_hanging_upstream_is_left_at_the_deadline(
 ) -> None:
     said, deadline = HANGING[fault]
     model.script(Reply(PIECES, fault=fault))
-    async with client(kind, model.base_url, **{deadline: 0.1}) as llm, asyncio.timeout(5):
+    async with client(kind, model.base_url, **{deadline: 0.3}) as llm, asyncio.timeout(5):
         told, error = await heard(llm)
     assert (told, type(error)) == (said, errors.UpstreamTimeout)
     await model.until_idle()
