@@ -1,6 +1,7 @@
 """One suite for both paths: what speaks, what does not, when stages start, what the answer is."""
 
 import asyncio
+from contextlib import aclosing
 from typing import Any
 
 import pytest
@@ -265,6 +266,23 @@ async def test_conditional_edges_are_no_stages(path: Path) -> None:
         return graph
 
     assert (await path.tell(build)).stages == ["+answer", "-answer", "+more", "-more"]
+
+
+async def test_a_node_that_has_heard_enough_says_no_more_and_hangs_up(path: Path) -> None:
+    path.model.script(Reply(pieces=["one ", "two ", "three"], hold_after=2, gate=Gate()))
+
+    def build(llm: LLMClientPort) -> Any:
+        async def answer(state: State) -> dict[str, str]:
+            async with aclosing(llm.stream("?")) as texts:
+                return {"answer": await anext(texts)}
+
+        return graphs.chain(("answer", answer, SPEAKS))
+
+    told = await path.tell(build)
+    assert told.done.answer == "one "
+    if path.speaks:
+        assert told.tokens == [Token("one ", "answer")]
+    await path.model.until_idle()
 
 
 async def test_an_answer_that_goes_on_gets_its_rest_and_another_takes_all_back(path: Path) -> None:
