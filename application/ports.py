@@ -16,18 +16,21 @@ from domain.chat import (
     Question,
     UserId,
 )
-from domain.events import CancelReason, Cursor, Event, Recorded
+from domain.events import CancelReason, Cursor, Done, Event, Recorded
 from domain.ports import NotifierPort
+
+Tell = Callable[[Event], None]
+"""Takes an event in line, in the event loop's thread, and never raises."""
 
 
 class PipelinePort(Protocol):
-    """Runs a graph on one question. Closing the generator stops the model.
+    """Runs a graph on one question. Cancelling it stops the model.
 
-    Yields events in order, the last is Done; raises ChatError. It reports no failed stages:
-    whoever relays knows which are open.
+    Tells events in order as they happen, and returns the last one; raises ChatError. It reports
+    no failed stages: whoever is told knows which are open.
     """
 
-    def run(self, question: Question, /) -> AsyncGenerator[Event, None]: ...
+    async def run(self, question: Question, tell: Tell, /) -> Done: ...
 
 
 @dataclass(frozen=True, slots=True)

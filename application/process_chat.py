@@ -2,16 +2,14 @@
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Iterator, Sequence
-from contextlib import aclosing
-from dataclasses import dataclass, field, replace
+from collections.abc import Coroutine, Sequence
 from typing import Any, TypeVar
 
 from application.ports import ConversationPort, EventLogPort, PipelinePort, Stop
+from application.relay import Relay
 from application.tally import Tally
 from domain.chat import Job, JobStatus, Message, Question, Turn
 from domain.errors import (
-    AnswerTooLarge,
     ChatError,
     DeadlineExceeded,
     Internal,
@@ -24,14 +22,11 @@ from domain.errors import (
 from domain.events import (
     Cancelled,
     Done,
-    Event,
     Failed,
     Reset,
     StageCompleted,
     StageFailed,
-    StageStarted,
     Terminal,
-    Token,
 )
 from domain.ports import NotifierPort
 
@@ -40,19 +35,6 @@ T = TypeVar("T")
 
 QUEUED = StageCompleted("queued", 0)
 MAX_ATTEMPTS = 2
-_PIECE = 16 * 1024
-"""Characters of one token: at most 64 KiB of UTF-8, whatever they are."""
-
-
-@dataclass(slots=True)
-class _Said:
-    """What the user has been told in this attempt."""
-
-    notifier: NotifierPort
-    pieces: list[str] = field(default_factory=list)
-    size: int = 0
-    open_stages: dict[str, None] = field(default_factory=dict)
-    progress: int = 0
 
 
 class ProcessChat:
@@ -88,10 +70,10 @@ class ProcessChat:
             return
         if cancelled and stop() is None:
             raise cancelled
-        said = _Said(notifier)
+        relay = Relay(notifier, self._max_answer)
         try:
-            end = await self._run(job, said, stop)
-            await _to_its_end(self._end(job, said, end))
+            end = await self._run(job, relay, stop)
+            await _to_its_end(self._end(job, relay, end))
         except NotFound:
             logger.info("job %s is no more", job.id)
 
@@ -99,15 +81,15 @@ class ProcessChat:
         """Whatever an attempt goes on to say, also if it is only its end, begins with its reset."""
         notifier = await self._log.begin(job.id)
         if notifier.attempt > 1:
-            await notifier.publish(Reset("new_attempt"), QUEUED)
+            notifier.publish(Reset("new_attempt"), QUEUED)
         return notifier
 
-    async def _run(self, job: Job, said: _Said, stop: Stop) -> Terminal:
+    async def _run(self, job: Job, relay: Relay, stop: Stop) -> Terminal:
         if reason := stop():
             return Cancelled(reason)
         try:
             async with asyncio.timeout(self._deadline):
-                return await self._relay(job, said)
+                return await self._answer(job, relay)
         except ChatError as error:
             return _failed(job, error, error)
         except TimeoutError as error:
@@ -126,51 +108,21 @@ class ProcessChat:
         except Exception as error:  # noqa: BLE001 - the one catch-all
             return _failed(job, Internal(), error)
 
-    async def _relay(self, job: Job, said: _Said) -> Done:
-        publish = said.notifier.publish
-        if said.notifier.attempt > MAX_ATTEMPTS:
+    async def _answer(self, job: Job, relay: Relay) -> Done:
+        if relay.notifier.attempt > MAX_ATTEMPTS:
             raise WorkerLost
-        question = Question(job, await self._history(job))
-        async with aclosing(self._pipeline.run(question)) as events:
-            async for event in events:
-                match event:
-                    case Token(content, node):
-                        self._heard(content, said)
-                        if len(content) > _PIECE:
-                            await publish(*[Token(piece, node) for piece in _pieces(content)])
-                            continue
-                    case StageStarted(stage):
-                        said.open_stages[stage] = None
-                    case StageCompleted(stage) | StageFailed(stage):
-                        said.open_stages.pop(stage, None)
-                    case Reset():
-                        said.pieces.clear()
-                        said.size = 0
-                    case Done():
-                        self._check(_bytes(event.answer))
-                        return event
-                await publish(_rising(event, said))
-        raise PipelineError("the pipeline ended without an answer")
+        return await relay.run(self._pipeline, Question(job, await self._history(job)))
 
-    def _heard(self, content: str, said: _Said) -> None:
-        said.size += _bytes(content)
-        self._check(said.size)
-        said.pieces.append(content)
-
-    def _check(self, size: int) -> None:
-        if size > self._max_answer:
-            raise AnswerTooLarge
-
-    async def _end(self, job: Job, said: _Said, end: Terminal) -> None:
+    async def _end(self, job: Job, relay: Relay, end: Terminal) -> None:
         """The answer is kept before the end is told: who reads `done` finds it in the chat."""
-        failed = [StageFailed(s, said.progress) for s in said.open_stages]
+        failed = [StageFailed(stage, relay.progress) for stage in relay.open_stages]
         if isinstance(end, Cancelled):
             failed.clear()
-        answer = end.answer if isinstance(end, Done) else "".join(said.pieces)
-        attempt = said.notifier.attempt
+        answer = end.answer if isinstance(end, Done) else relay.text
+        attempt = relay.notifier.attempt
         if answer or attempt > 1:  # an earlier attempt may have kept what is not the end now
             await self._conversations.answered(job, answer, status_of(end), attempt)
-        await said.notifier.publish(*failed, end)
+        await relay.notifier.end(*failed, end)
         self._tally.ended[job.path, status_of(end)] += 1
         if isinstance(end, Failed):
             self._tally.errors[end.code] += 1
@@ -207,29 +159,6 @@ def _failed(job: Job, error: ChatError, cause: BaseException) -> Failed:
     told = (job.id, error.code, job.request_id, trace(cause))
     logger.log(level, "job %s failed: %s, request %s: %s", *told)
     return Failed.of(error, job.request_id)
-
-
-def _pieces(content: str) -> Iterator[str]:
-    return (content[start : start + _PIECE] for start in range(0, len(content), _PIECE))
-
-
-def _bytes(text: str) -> int:
-    """Length in UTF-8. Raises PipelineError for a lone surrogate, which has none."""
-    if text.isascii():
-        return len(text)
-    try:
-        return len(text.encode())
-    except UnicodeEncodeError as error:
-        raise PipelineError("a node said a lone surrogate") from error
-
-
-def _rising(event: Event, said: _Said) -> Event:
-    """Progress never falls within an attempt, whatever a pipeline says."""
-    if isinstance(event, StageStarted | StageCompleted | StageFailed):
-        if event.progress < said.progress:
-            return replace(event, progress=said.progress)
-        said.progress = event.progress
-    return event
 
 
 async def _to_its_end(work: Coroutine[Any, Any, T]) -> tuple[T, asyncio.CancelledError | None]:

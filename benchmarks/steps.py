@@ -116,7 +116,6 @@ def _sdk() -> Work:
 def _graph_of(reader: str) -> Work:
     """A one-node graph whose model says its tokens from memory, read by one of A2's readers."""
     from collections.abc import AsyncGenerator
-    from contextlib import aclosing
     from typing import Any
 
     from langchain_core.language_models import BaseChatModel
@@ -164,9 +163,7 @@ def _graph_of(reader: str) -> Work:
             WatchedGraph(build(llm)), reader="messages" if reader == "messages" else "tap"
         )
         question = Question(Job("job", "chat", "ann", "A2", "Why?", "request"))
-        async with aclosing(path.run(question)) as events:
-            async for _ in events:
-                pass
+        await path.run(question, lambda _: None)
 
     return in_loop(work)
 
@@ -205,9 +202,9 @@ def _log() -> Work:
 
         reader = asyncio.create_task(read())
         for _ in range(tokens):
-            await writer.publish(Token("token ", "answer"))
+            writer.publish(Token("token ", "answer"))
             await asyncio.sleep(0)
-        await writer.publish(Done("A2", ""))
+        await writer.end(Done("A2", ""))
         await reader
 
     return in_loop(work)

@@ -68,10 +68,10 @@ async def run(log: EventLogPort, tokens: int, pace: float) -> str:
     notifier = await log.begin(job.id)
     reader = asyncio.create_task(told(log, job.id)) if pace else None
     for number in range(tokens):
-        await notifier.publish(Token(f"토큰 {number}", "answer"))
+        notifier.publish(Token(f"토큰 {number}", "answer"))
         if pace:
             await asyncio.sleep(pace)
-    await notifier.publish(Done("A2", "answer"))
+    await notifier.end(Done("A2", "answer"))
     if reader is not None:
         await reader
     return job.id

@@ -62,10 +62,18 @@ class NotifierPort(Protocol):
     @property
     def attempt(self) -> int: ...
 
-    async def publish(self, *events: Event) -> None:
-        """Returns when readers can see the events; a terminal event is durable by then.
+    def publish(self, *events: Event) -> None:
+        """Takes events that are not the end; readers see them at once, or in a moment.
 
-        Raises Superseded when a later attempt has begun or the log has ended, and
-        Unavailable when the store cannot be reached.
+        It waits for nothing, so that a token can be published where it is heard. Raises
+        Superseded when a later attempt has begun or the log has ended, StreamLost when the
+        store has lost the log, and Unavailable when it is closed.
+        """
+        ...
+
+    async def end(self, *events: Event) -> None:
+        """Publishes the last events, of which the last one is terminal: durable on return.
+
+        Raises Superseded, and Unavailable when the store cannot be reached.
         """
         ...

@@ -8,33 +8,38 @@ from collections import deque
 from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
+from application.ports import Tell
 from domain.chat import ExecutionPath, Job, Question, new_id
-from domain.errors import ChatError, UpstreamBadResponse
-from domain.events import Event
-from domain.ports import Prompt, S, Tool, ToolCall
+from domain.errors import ChatError, PipelineError, UpstreamBadResponse
+from domain.events import TERMINAL, Done, Event
+from domain.ports import NotifierPort, Prompt, S, Tool, ToolCall
 
 Reply = str | ToolCall | ChatError | Sequence[str | ChatError]
 """A text, a tool call, an error, or the pieces of a text with, at their end, maybe an error."""
 
 
 class MockPipeline:
-    """Plays events; raises what is an exception; waits where a Gate (asyncio.Event) stands."""
+    """Plays events, the last a Done; raises what is an exception; waits at an asyncio.Event."""
 
     def __init__(self, *plays: Event | BaseException | asyncio.Event) -> None:
         self._plays = plays
         self.asked: list[Question] = []
         self.closed = 0
 
-    async def run(self, question: Question, /) -> AsyncGenerator[Event, None]:
+    async def run(self, question: Question, tell: Tell, /) -> Done:
         self.asked.append(question)
         try:
             for play in self._plays:
-                if isinstance(play, BaseException):
-                    raise play
-                if isinstance(play, asyncio.Event):
-                    await play.wait()
-                else:
-                    yield play
+                match play:
+                    case BaseException():
+                        raise play
+                    case asyncio.Event():
+                        await play.wait()
+                    case Done():
+                        return play
+                    case _:
+                        tell(play)
+            raise PipelineError("the play has no end")
         finally:
             self.closed += 1
 
@@ -46,7 +51,10 @@ class RecordingNotifier:
         self.attempt = attempt
         self.events: list[Event] = []
 
-    async def publish(self, *events: Event) -> None:
+    def publish(self, *events: Event) -> None:
+        self.events += events
+
+    async def end(self, *events: Event) -> None:
         self.events += events
 
 
@@ -114,3 +122,11 @@ def a_job(message: str = "Why?", **fields: Any) -> Job:
         "request_id": "request",
     }
     return Job(**given | fields)
+
+
+async def publish(notifier: NotifierPort, *events: Event) -> None:
+    """The last event may be the end or not."""
+    if isinstance(events[-1], TERMINAL):
+        await notifier.end(*events)
+    else:
+        notifier.publish(*events)

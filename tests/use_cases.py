@@ -21,7 +21,7 @@ from infrastructure.event_log.memory import MemoryEventLog
 from infrastructure.jobs.inline import InlineJobQueue
 from infrastructure.jobs.shared import Bounds
 from infrastructure.sqlite.database import Database
-from tests.doubles import FixedFlag, MockPipeline, a_job
+from tests.doubles import FixedFlag, MockPipeline, a_job, publish
 
 ONE_AND_ONE = Bounds(running=1, queued=1)
 
@@ -68,7 +68,7 @@ class UseCases:
         await self.conversations.asked(job)
         await self.log.create(job, QUEUED)
         if events:
-            await (await self.log.begin(job.id)).publish(*events)
+            await publish(await self.log.begin(job.id), *events)
         return job
 
     async def read(self, job: str, user: str = "ann", after: Cursor | None = None) -> list[Event]:

@@ -130,12 +130,12 @@ async def in_modes(
     return [text for text in texts if text]
 
 
-async def in_sluice(pipeline: PipelinePort) -> AsyncGenerator[Event, None]:
+async def in_sluice(pipeline: PipelinePort) -> list[Event]:
     """What Sluice's use case would be told; it is the only one to publish it."""
     job = Job("job", "chat", "ann", "A2", "Why?", "request")
-    async with aclosing(pipeline.run(Question(job, ()))) as events:
-        async for event in events:
-            yield event
+    told: list[Event] = []
+    told.append(await pipeline.run(Question(job, ()), told.append))
+    return told
 
 
 def table(*rows: Sequence[object]) -> str:

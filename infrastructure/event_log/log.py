@@ -7,7 +7,7 @@ from application.ports import JobLog
 from application.wire import record
 from domain.chat import Job, JobId
 from domain.errors import Superseded, Unavailable
-from domain.events import TERMINAL, Cursor, Event, Recorded
+from domain.events import Cursor, Event, Recorded
 from infrastructure.event_log.tail import Tail
 
 
@@ -29,8 +29,12 @@ class Log(Tail):
         self.job, self.attempt, self.ended_at = job, attempt, ended_at
         self.ending = ended_at is not None
 
-    async def write(self, records: Sequence[Recorded]) -> None:
-        """Shows the records to the readers; a terminal one is durable by then."""
+    def write(self, records: Sequence[Recorded]) -> None:
+        """Shows the records to the readers."""
+        self.append(records)
+
+    async def end(self, records: Sequence[Recorded]) -> None:
+        """The last records, durable before any reader sees them."""
         raise NotImplementedError
 
 
@@ -41,16 +45,22 @@ class Attempt:
         self._log, self.attempt = log, log.attempt
         self._seq = log.last.seq if self.attempt == 1 else 0
 
-    async def publish(self, *events: Event) -> None:
+    def publish(self, *events: Event) -> None:
+        self._log.write(self._numbered(events))
+
+    async def end(self, *events: Event) -> None:
+        records = self._numbered(events)
+        self._log.ending = True
+        await self._log.end(records)
+
+    def _numbered(self, events: Sequence[Event]) -> Sequence[Recorded]:
         log = self._log
         if log.attempt != self.attempt or log.ending:
             raise Superseded
         seq = self._seq + 1
         records = [record(Cursor(self.attempt, seq + n), event) for n, event in enumerate(events)]
         self._seq += len(records)
-        if isinstance(events[-1], TERMINAL):
-            log.ending = True
-        await log.write(records)
+        return records
 
 
 class LogReader:

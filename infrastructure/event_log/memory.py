@@ -17,10 +17,9 @@ class _Log(Log):
         super().__init__(job, [first])
         self._forget = forget
 
-    async def write(self, records: Sequence[Recorded]) -> None:
-        if self.ending:
-            self.ended_at = now()
-            self._forget()
+    async def end(self, records: Sequence[Recorded]) -> None:
+        self.ended_at = now()
+        self._forget()
         self.append(records)
 
 

@@ -15,7 +15,7 @@ from redis.exceptions import NoScriptError
 
 from domain.chat import Job, JobId, now
 from domain.errors import StreamLost, Superseded, Unavailable, trace
-from domain.events import TERMINAL, Cursor, Done, Event, Reset, Terminal, Token
+from domain.events import Cursor, Done, Event, Reset, Token
 from infrastructure.event_log.bodies import body, item
 from infrastructure.event_log.keys import header_key, log_key, micros
 from infrastructure.event_log.scripts import APPEND, LOST, WRITTEN
@@ -27,8 +27,6 @@ _TICK = 0.01
 """Seconds between two batches: the first token of a quiet moment leaves at once."""
 _PAUSE = 0.2
 """Seconds between two tries while Redis is down."""
-_ROOM = 1024 * 1024
-"""Bytes of an attempt that may wait for Redis before its publishing waits too."""
 
 _SHA = hashlib.sha1(APPEND.encode(), usedforsecurity=False).hexdigest()
 _EVALSHA = packed(b"EVALSHA", _SHA.encode(), b"2")
@@ -46,24 +44,30 @@ class RedisAttempt:
         self._keys = packed(header_key(job.id), log_key(job.id))
         self._before, self._seq = before, before.seq if before.attempt == attempt else 0
         self._waiting: list[bytes] = []
-        self._size = 0
         self._entry: bytes | None = None
         self._idle = asyncio.Event()
-        self._end: Terminal | None = None
+        self._end: Event | None = None
         self._superseded = self._lost = self._given_up = False
 
-    async def publish(self, *events: Event) -> None:
+    def publish(self, *events: Event) -> None:
         if self._superseded or self._end is not None:
             raise Superseded
-        last = events[-1]
-        if isinstance(last, TERMINAL):
-            await self._finish(last, events)
-            return
         if self._lost:
             raise StreamLost
         self._say(events)
-        if self._size > _ROOM:
+
+    async def end(self, *events: Event) -> None:
+        if self._superseded or self._end is not None:
+            raise Superseded
+        self._end = end = events[-1]
+        if not self._lost:
+            self._say(events)
             await self.told()
+        if self._lost:
+            await self._tell_anew(end)
+        if self._superseded or self._lost:
+            raise Superseded
+        await self._publisher.over(self._job)
 
     async def told(self) -> None:
         """Returns when everything said is in Redis, or will never be."""
@@ -83,7 +87,7 @@ class RedisAttempt:
             parts.append(body(self._waiting))
             if self._end is not None:
                 parts += [b"%d" % micros(now()), b"%d" % self._publisher.retention]
-            self._waiting, self._size = [], 0
+            self._waiting = []
             self._entry = command(5 + len(parts), _EVALSHA, self._keys, packed(*parts))
         return self._entry
 
@@ -108,25 +112,12 @@ class RedisAttempt:
         self._drop()
 
     def _say(self, events: tuple[Event, ...]) -> None:
-        items = [item(event) for event in events]
-        self._waiting += items
-        self._size += sum(map(len, items))
-        self._seq += len(items)
+        self._waiting += map(item, events)
+        self._seq += len(events)
         self._idle.clear()
         self._publisher.carry(self)
 
-    async def _finish(self, end: Terminal, events: tuple[Event, ...]) -> None:
-        self._end = end
-        if not self._lost:
-            self._say(events)
-            await self.told()
-        if self._lost:
-            await self._tell_anew(end)
-        if self._superseded or self._lost:
-            raise Superseded
-        await self._publisher.over(self._job)
-
-    async def _tell_anew(self, end: Terminal) -> None:
+    async def _tell_anew(self, end: Event) -> None:
         """What was said is lost, but the answer need not be."""
         self._lost = False
         self.attempt += 1
@@ -137,7 +128,7 @@ class RedisAttempt:
         await self.told()
 
     def _drop(self) -> None:
-        self._waiting, self._size, self._entry = [], 0, None
+        self._waiting, self._entry = [], None
         self._idle.set()
 
 

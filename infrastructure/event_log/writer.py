@@ -39,13 +39,14 @@ class StoredLog(Log):
         self._last_words: Sequence[Recorded] = ()
         self._told: asyncio.Future[None] | None = None
 
-    async def write(self, records: Sequence[Recorded]) -> None:
+    def write(self, records: Sequence[Recorded]) -> None:
         """Readers see tokens before they are durable, but the end only afterwards."""
         self.pending.extend(records)
-        if not self.ending:
-            self.append(records)
-            self._writer.later(self)
-            return
+        self.append(records)
+        self._writer.later(self)
+
+    async def end(self, records: Sequence[Recorded]) -> None:
+        self.pending.extend(records)
         self._last_words = records
         self._told = asyncio.get_running_loop().create_future()
         self._writer.at_once(self)

@@ -1,7 +1,7 @@
 """How a run of the graph starts, and how its errors leave: the same on both paths."""
 
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from langchain_core.callbacks import BaseCallbackHandler
@@ -10,7 +10,6 @@ from langchain_core.runnables import RunnableConfig
 from application.model_calls import ModelCalls
 from domain.chat import Question, new_id
 from domain.errors import ChatError, PipelineError
-from domain.events import Event
 from infrastructure.pipeline.graph import WatchedGraph
 from infrastructure.pipeline.nodes import GraphRun, current_run
 
@@ -32,13 +31,12 @@ def config_of(graph: WatchedGraph, listener: BaseCallbackHandler) -> RunnableCon
     return config
 
 
-async def translated(events: AsyncGenerator[Event, None]) -> AsyncGenerator[Event, None]:
+@contextmanager
+def translated() -> Iterator[None]:
     """A node may raise anything: whatever is not ours already is a PipelineError."""
-    async with aclosing(events):
-        try:
-            async for event in events:
-                yield event
-        except ChatError:
-            raise
-        except Exception as error:
-            raise PipelineError from error
+    try:
+        yield
+    except ChatError:
+        raise
+    except Exception as error:
+        raise PipelineError from error

@@ -5,12 +5,12 @@ under its node's name, and once per try under a RetryPolicy. A stage is the oute
 task's namespace that carries its node's name; it is closed by an end of the same depth.
 """
 
-from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
 
+from application.ports import Tell
 from domain.chat import Question
-from domain.events import Event, StageCompleted, StageStarted
+from domain.events import Done, StageCompleted, StageStarted
 from infrastructure.pipeline.answers import done
 from infrastructure.pipeline.calls import CallListener
 from infrastructure.pipeline.graph import WatchedGraph, path_of
@@ -22,10 +22,11 @@ class StagePath:
     def __init__(self, graph: WatchedGraph, *, offline: bool = False) -> None:
         self._graph, self._offline = graph, offline
 
-    def run(self, question: Question, /) -> AsyncGenerator[Event, None]:
-        return translated(self._read(question))
+    async def run(self, question: Question, tell: Tell, /) -> Done:
+        with translated():
+            return await self._read(question, tell)
 
-    async def _read(self, question: Question) -> AsyncGenerator[Event, None]:
+    async def _read(self, question: Question, tell: Tell) -> Done:
         state, run = start(self._graph, question)
         reader = _Reader(self._graph)
         final: object = None
@@ -40,8 +41,8 @@ class StagePath:
                 if event["event"] == "on_chain_end" and not event["parent_ids"]:
                     final = event["data"].get("output")
                 elif stage := reader.stage(event):
-                    yield stage
-        yield done("A1", final, run, offline=self._offline)
+                    tell(stage)
+        return done("A1", final, run, offline=self._offline)
 
 
 class _Reader:

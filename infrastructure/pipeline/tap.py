@@ -16,7 +16,8 @@ from langchain_core.language_models import chat_models
 from langchain_core.messages import AIMessageChunk
 from langchain_core.outputs import ChatGenerationChunk
 
-from domain.events import Event, Token
+from application.ports import Tell
+from domain.events import Token
 from infrastructure.pipeline.calls import SPOKEN, CallListener
 from infrastructure.pipeline.graph import WatchedGraph, path_of
 from infrastructure.pipeline.nodes import GraphRun
@@ -31,48 +32,16 @@ except ImportError:  # a later langchain-core
 TAPPABLE = getattr(chat_models, "_StreamingCallbackHandler", None) is _Marker
 
 
-class Channel:
-    """Events from a graph to its one reader; the reader takes all that wait at once."""
-
-    def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._events: list[Event] = []
-        self._reader: asyncio.Future[None] | None = None
-        self._closed = False
-
-    def put(self, event: Event) -> None:
-        self._events.append(event)
-        self._wake()
-
-    def close(self) -> None:
-        self._closed = True
-        self._wake()
-
-    async def take(self) -> list[Event]:
-        """Empty when the channel is closed and everything has been taken."""
-        if not self._events and not self._closed:
-            self._reader = self._loop.create_future()
-            await self._reader
-        events, self._events = self._events, []
-        return events
-
-    def _wake(self) -> None:
-        if self._reader is not None:
-            if not self._reader.done():
-                self._reader.set_result(None)
-            self._reader = None
-
-
 class Tap(CallListener, _Marker):  # type: ignore[type-arg]
-    """Puts stages and spoken tokens into the channel, in the order in which they happen.
+    """Tells of stages and spoken tokens, in the order in which they happen.
 
     A stage is the outermost run of a task's namespace that carries its node's name: a
     subgraph's own run and a RetryPolicy's tries have the same namespace.
     """
 
-    def __init__(self, graph: WatchedGraph, run: GraphRun, channel: Channel, turns: Turns) -> None:
+    def __init__(self, graph: WatchedGraph, run: GraphRun, tell: Tell, turns: Turns) -> None:
         super().__init__(run.calls, graph.declared)
-        self._channel, self._turns = channel, turns
+        self._tell, self._turns = tell, turns
         self._stages = Stages(graph.stages)
         self._loop, self._thread = asyncio.get_running_loop(), get_ident()
         self._speakers: dict[UUID, tuple[str, str]] = {}
@@ -87,7 +56,7 @@ class Tap(CallListener, _Marker):  # type: ignore[type-arg]
             return
         token = Token(text, path)
         if self._turns.say(namespace, token):
-            self._channel.put(token)
+            self._tell(token)
 
     def on_chat_model_start(
         self, *given: Any, run_id: UUID, metadata: dict[str, Any] | None = None, **kwargs: Any
@@ -137,16 +106,16 @@ class Tap(CallListener, _Marker):  # type: ignore[type-arg]
         self._open[namespace] = run_id
         path = path_of(namespace)
         if self._declared(path, metadata).stage and (started := self._stages.started(path)):
-            self._channel.put(started)
+            self._tell(started)
 
     def on_chain_end(self, outputs: Any, *, run_id: UUID, **kwargs: Any) -> None:
         if (namespace := self._namespace(run_id)) is None:
             return
         del self._open[namespace]
         for token in self._turns.end(namespace):
-            self._channel.put(token)
+            self._tell(token)
         if ended := self._stages.ended(path_of(namespace)):
-            self._channel.put(ended)
+            self._tell(ended)
 
     def on_chain_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
         if self._namespace(run_id) is not None:

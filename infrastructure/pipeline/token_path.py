@@ -5,22 +5,22 @@ Two readers with one meaning, held to one suite. `tap` listens in line and is th
 and what is used when the tap's private marker is gone.
 """
 
-import asyncio
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import Iterator
 from contextlib import aclosing
 from typing import Any, Literal
 
 from langchain_core.messages import AIMessageChunk
 
+from application.ports import Tell
 from domain.chat import Question
-from domain.events import Event, Token
+from domain.events import Done, Event, Token
 from infrastructure.pipeline.answers import done, rest
 from infrastructure.pipeline.calls import SPOKEN, CallListener
 from infrastructure.pipeline.graph import WatchedGraph, path_of
 from infrastructure.pipeline.nodes import GraphRun, Written
 from infrastructure.pipeline.runs import config_of, start, translated
 from infrastructure.pipeline.stages import Stages
-from infrastructure.pipeline.tap import TAPPABLE, Channel, Tap
+from infrastructure.pipeline.tap import TAPPABLE, Tap
 from infrastructure.pipeline.turns import Turns
 
 _MODES: list[Literal["messages", "updates", "tasks", "custom", "values"]] = [
@@ -46,27 +46,19 @@ class TokenPath:
         self._graph, self._offline = graph, offline
         self._read = self._tapped if reader == "tap" else self._streamed
 
-    def run(self, question: Question, /) -> AsyncGenerator[Event, None]:
-        return translated(self._read(question))
+    async def run(self, question: Question, tell: Tell, /) -> Done:
+        with translated():
+            return await self._read(question, tell)
 
-    async def _tapped(self, question: Question) -> AsyncGenerator[Event, None]:
+    async def _tapped(self, question: Question, tell: Tell) -> Done:
         state, run = start(self._graph, question)
-        turns, channel = Turns(), Channel()
-        tap = Tap(self._graph, run, channel, turns)
+        turns = Turns()
+        tap = Tap(self._graph, run, tell, turns)
         run.tell = tap.tell
-        running = asyncio.create_task(self._graph.graph.ainvoke(state, config_of(self._graph, tap)))
-        running.add_done_callback(lambda _: channel.close())
-        try:
-            while events := await channel.take():
-                for event in events:
-                    yield event
-            final = running.result()
-        finally:
-            await _stopped(running)
-        for event in self._ending(final, run, turns):
-            yield event
+        final = await self._graph.graph.ainvoke(state, config_of(self._graph, tap))
+        return self._ending(final, run, turns, tell)
 
-    async def _streamed(self, question: Question) -> AsyncGenerator[Event, None]:
+    async def _streamed(self, question: Question, tell: Tell) -> Done:
         state, run = start(self._graph, question)
         turns, stages = Turns(), Stages(self._graph.stages)
         final: object = None
@@ -84,24 +76,25 @@ class TokenPath:
                     case "messages":
                         token = _spoken(*data)
                         if token and turns.say(data[1]["langgraph_checkpoint_ns"], token):
-                            yield token
+                            tell(token)
                     case "custom" if isinstance(data, Written):
                         token = Token(data.text, data.path)
                         if turns.say(data.namespace, token):
-                            yield token
+                            tell(token)
                     case "tasks":
                         for event in self._task(part["ns"], data, stages, turns):
-                            yield event
+                            tell(event)
                     case "values" if not part["ns"]:
                         final = data
-        for event in self._ending(final, run, turns):
-            yield event
+        return self._ending(final, run, turns, tell)
 
-    def _ending(self, final: object, run: GraphRun, turns: Turns) -> Iterator[Event]:
-        yield from turns.finish()
+    def _ending(self, final: object, run: GraphRun, turns: Turns, tell: Tell) -> Done:
+        for token in turns.finish():
+            tell(token)
         end = done("A2", final, run, offline=self._offline)
-        yield from rest(end.answer, turns)
-        yield end
+        for event in rest(end.answer, turns):
+            tell(event)
+        return end
 
     def _task(
         self, ns: tuple[str, ...], task: dict[str, Any], stages: Stages, turns: Turns
@@ -116,14 +109,6 @@ class TokenPath:
         yield from turns.end(namespace)
         if task["error"] is None and (ended := stages.ended(path)):
             yield ended
-
-
-async def _stopped(running: asyncio.Task[Any]) -> None:
-    """The graph's own task is over, its cleanup included, before its reader is."""
-    running.cancel()
-    await asyncio.wait([running])
-    if not running.cancelled():
-        running.exception()  # seen, or asyncio would print it with its text
 
 
 def _spoken(message: object, metadata: dict[str, Any]) -> Token | None:

@@ -9,7 +9,7 @@ from redis import Redis
 
 from infrastructure.jobs.deliveries import LEASE
 from tests.chaos.lanes import Lane, cut, dismiss, freeze, kill
-from tests.chaos.leftovers import against_fresh, descriptors_of
+from tests.chaos.leftovers import against_fresh, looks
 from tests.chaos.run import SETTINGS, Opened
 from tests.chaos.upstream import ChaosModel
 from tests.live.cluster import Cluster, clustered, until
@@ -50,14 +50,14 @@ class Distributed:
         for n, gateway in enumerate(cluster.gateways):
             await gateway.idle(30)
             left[f"streams of gateway-{n}"] = (await gateway.metrics())["sluice_open_streams"]
-            held = await against_fresh(gateway, job, *peers)
-            left |= {f"{what} of gateway-{n}": count for what, count in held.items()}
+            kept = await against_fresh(gateway, job, *peers)
+            left |= {f"{what} of gateway-{n}": count for what, count in kept.items()}
         for n, worker in enumerate(cluster.workers):
-            descriptors = descriptors_of(worker, *peers)
+            held = min(await looks(worker, *peers))
             await worker.kill()
             await worker.start()
-            beyond = descriptors - descriptors_of(worker, *peers)
-            left[f"descriptors of worker-{n}"] = max(0, beyond)
+            fresh = max(await looks(worker, *peers))
+            left[f"descriptors of worker-{n}"] = max(0, held - fresh)
         return left
 
 

@@ -36,6 +36,15 @@ async def _held(gateway: Service, peers: Sequence[str]) -> tuple[float, float]:
     return min(tasks), min(descriptors)
 
 
+async def looks(process: Process, *peers: str) -> list[int]:
+    """Descriptors, ten times within a second: while they are counted a connection may come."""
+    seen = []
+    for _ in range(10):
+        seen.append(descriptors_of(process, *peers))
+        await asyncio.sleep(0.1)
+    return seen
+
+
 def descriptors_of(process: Process, *peers: str) -> int:
     """Without what is kept for later use: a client's connection that waits, and the pools.
 

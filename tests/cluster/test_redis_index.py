@@ -24,7 +24,7 @@ async def test_indexes_forget_a_job_with_its_log(own_redis: RedisServer) -> None
         for _ in range(2):
             job, notifier = await begun(log)
             await log.create(replace(job, message="again"), FIRST)
-            await notifier.publish(DONE)
+            await notifier.end(DONE)
         await until(lambda: not [key for key in admin.scan_iter() if b"wake" not in key])
     await log.aclose()
     await server.aclose()

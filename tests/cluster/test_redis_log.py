@@ -78,7 +78,7 @@ async def publish_until_refused(notifier: NotifierPort, event: Event) -> None:
     """A refusal is told with one of the next events."""
     async with asyncio.timeout(10):
         while True:
-            await notifier.publish(event)
+            notifier.publish(event)
             await asyncio.sleep(0.01)
 
 
@@ -90,11 +90,11 @@ async def test_cut_connections_lose_and_repeat_nothing(
     tokens = [Token(f"{number} ", "answer") for number in range(1000)]
     with Redis.from_url(own_redis.url) as admin:
         for number, token in enumerate(tokens):
-            await notifier.publish(token)
+            notifier.publish(token)
             await asyncio.sleep(0.001)
             if number % 50 == 7:
                 admin.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
-    await notifier.publish(DONE)
+    await notifier.end(DONE)
     got = await reader
     assert [each.event for each in got] == [FIRST, *tokens, DONE]
     assert [each.id.seq for each in got] == list(range(1, 1003))
@@ -109,15 +109,15 @@ async def test_a_frozen_redis_delays_and_loses_nothing(
     os.kill(own_redis.process.pid, signal.SIGSTOP)
     try:
         for number in range(20):
-            await notifier.publish(Token(f"{number}", "answer"))
+            notifier.publish(Token(f"{number}", "answer"))
             await asyncio.sleep(0)
         with pytest.raises(Unavailable):
             await gateway.create(a_job(), FIRST)
         for number in range(20, 40):
-            await notifier.publish(Token(f"{number}", "answer"))
+            notifier.publish(Token(f"{number}", "answer"))
     finally:
         os.kill(own_redis.process.pid, signal.SIGCONT)
-    await notifier.publish(DONE)
+    await notifier.end(DONE)
     texts = [each.event.content for each in await reader if isinstance(each.event, Token)]
     assert texts == [f"{number}" for number in range(40)]
 
@@ -126,14 +126,14 @@ async def test_an_emptied_redis_ends_the_job_in_stream_lost(
     own_redis: RedisServer, worker: RedisEventLog, gateway: RedisEventLog
 ) -> None:
     job, notifier = await begun(worker)
-    await notifier.publish(Token("a", "answer"))
+    notifier.publish(Token("a", "answer"))
     reader = asyncio.create_task(rest(await gateway.follow(job.id, after=None)))
     own_redis.stop()
     own_redis.start()
     with pytest.raises(StreamLost):
         await publish_until_refused(notifier, Token("b", "answer"))
     failed = Failed.of(StreamLost(), job.request_id)
-    await notifier.publish(failed)
+    await notifier.end(failed)
     with suppress(Unavailable):  # it was sent away, or it saw the new log
         assert (await reader)[-1].event == failed
     assert [(str(each.id), each.event) for each in (await gateway.read(job.id)).events] == [
@@ -147,10 +147,10 @@ async def test_an_answer_that_was_complete_outlives_its_log(
     own_redis: RedisServer, worker: RedisEventLog, gateway: RedisEventLog
 ) -> None:
     job, notifier = await begun(worker)
-    await notifier.publish(Token("ans", "answer"))
+    notifier.publish(Token("ans", "answer"))
     with Redis.from_url(own_redis.url) as admin:
         admin.flushall()
-    await notifier.publish(Token("wer", "answer"), DONE)
+    await notifier.end(Token("wer", "answer"), DONE)
     got = await rest(await gateway.follow(job.id, after=None))
     assert [each.event for each in got] == [Reset("new_attempt"), Token("answer", ""), DONE]
 
@@ -160,14 +160,14 @@ async def test_a_log_that_lost_its_end_is_not_continued(
 ) -> None:
     """As after a failover to a replica that was behind."""
     job, notifier = await begun(worker)
-    await notifier.publish(StageStarted("answer", 0))
+    notifier.publish(StageStarted("answer", 0))
     await worker.read(job.id)
     with Redis.from_url(own_redis.url) as admin:
         admin.hset(f"sluice:{{{job.id}}}:job", "last", "1-1")
-    await notifier.publish(Token("a", "answer"))
+    notifier.publish(Token("a", "answer"))
     await worker.read(job.id)
     with pytest.raises(StreamLost):
-        await notifier.publish(Token("b", "answer"))
+        notifier.publish(Token("b", "answer"))
 
 
 async def test_a_full_redis_refuses_new_jobs_and_loses_nothing_of_the_old(
@@ -180,8 +180,8 @@ async def test_a_full_redis_refuses_new_jobs_and_loses_nothing_of_the_old(
             await worker.check()
         with pytest.raises(Unavailable):
             await worker.create(a_job(), FIRST)
-        await notifier.publish(Token("a", "answer"))
-        publishing = asyncio.create_task(notifier.publish(DONE))
+        notifier.publish(Token("a", "answer"))
+        publishing = asyncio.create_task(notifier.end(DONE))
         await asyncio.sleep(0)
         admin.config_set("maxmemory", 0)
     await publishing
@@ -208,13 +208,13 @@ async def test_a_worker_that_wakes_up_after_a_takeover_is_fenced_off(
 ) -> None:
     """Two processes: the first learns of the second from Redis only."""
     job, zombie = await begun(worker)
-    await zombie.publish(Token("a", "answer"))
+    zombie.publish(Token("a", "answer"))
     await worker.read(job.id)
     later = await gateway.begin(job.id)
-    await later.publish(Reset("new_attempt"))
+    later.publish(Reset("new_attempt"))
     with pytest.raises(Superseded):
         await publish_until_refused(zombie, last)
-    await later.publish(DONE)
+    await later.end(DONE)
     got = await rest(await worker.follow(job.id, after=None))
     assert [each.event for each in got] == [FIRST, Token("a", "answer"), Reset("new_attempt"), DONE]
 
@@ -229,7 +229,7 @@ async def test_another_process_ends_the_readers_of_a_deleted_chat(
     with pytest.raises(NotFound):
         await reader
     with pytest.raises(Superseded):
-        await notifier.publish(DONE)
+        await notifier.end(DONE)
 
 
 async def test_a_log_is_held_only_while_somebody_reads_it(gateway: RedisEventLog) -> None:
@@ -241,4 +241,4 @@ async def test_a_log_is_held_only_while_somebody_reads_it(gateway: RedisEventLog
         await reader.aclose()
     del readers, reader
     await until(lambda: not gateway._feed._tails)
-    await notifier.publish(DONE)
+    await notifier.end(DONE)

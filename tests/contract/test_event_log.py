@@ -33,6 +33,7 @@ from infrastructure.event_log.redis import RedisEventLog
 from infrastructure.event_log.sqlite import SqliteEventLog
 from infrastructure.redis.client import Server
 from infrastructure.sqlite.database import Database
+from tests.doubles import publish
 
 FIRST = StageCompleted("queued", 0)
 DONE = Done("A2", "무색 answer")
@@ -150,7 +151,7 @@ class Script:
         assert self.notifier.attempt == self.attempt
 
     async def publish(self, *events: Event) -> None:
-        await self.notifier.publish(*events)
+        await publish(self.notifier, *events)
         for event in events:
             self.seq += 1
             self.records.append(record(Cursor(self.attempt, self.seq), event))
@@ -193,7 +194,7 @@ async def test_equal_creations_at_once_make_one_log(log: EventLogPort) -> None:
     job = a_job()
     await asyncio.gather(*(log.create(job, FIRST) for _ in range(10)))
     notifier = await log.begin(job.id)
-    await notifier.publish(DONE)
+    await notifier.end(DONE)
     assert [each.id for each in await followed(log, job)] == [(1, 1), (1, 2)]
 
 
@@ -232,7 +233,7 @@ async def test_a_reader_that_keeps_up_gets_each_token_by_itself(log: EventLogPor
     batches = await log.follow(job.id, after=Cursor(1, 1))
     async with asyncio.timeout(5), aclosing(batches):
         for number in range(5):
-            await notifier.publish(token := Token(str(number), "answer"))
+            notifier.publish(token := Token(str(number), "answer"))
             (one,) = await anext(batches)
             assert (one.id, one.event) == ((1, number + 2), token)
 
@@ -251,8 +252,8 @@ async def test_a_running_log_can_be_resumed_after_every_single_event(log: EventL
     for number in range(20):
         readers.append(await log.follow(job.id, after=expected[-1].id))
         expected.append(record(Cursor(1, number + 2), Token(str(number), "answer")))
-        await notifier.publish(expected[-1].event)
-    await notifier.publish(DONE)
+        notifier.publish(expected[-1].event)
+    await notifier.end(DONE)
     expected.append(record(Cursor(1, 22), DONE))
     for index, reader in enumerate(readers, 1):
         assert_same(await rest(reader), expected[index:])
@@ -289,8 +290,8 @@ async def test_a_cursor_that_the_log_does_not_hold_gives_a_reset_and_everything(
 async def test_a_cursor_of_the_future_does_not_wait_for_it(log: EventLogPort) -> None:
     job, notifier = await begun(log)
     batches = await log.follow(job.id, after=Cursor(1, 2))
-    await notifier.publish(Token("a", "answer"))
-    await notifier.publish(DONE)
+    notifier.publish(Token("a", "answer"))
+    await notifier.end(DONE)
     assert [each.id for each in await rest(batches)] == [(1, 0), (1, 1), (1, 2), (1, 3)]
 
 
@@ -300,7 +301,7 @@ async def test_the_first_attempt_goes_on_behind_the_first_event(store: Store) ->
     log = await store.fresh()  # the process that took the job never ran it
     notifier = await log.begin(job.id)
     assert notifier.attempt == 1
-    await notifier.publish(DONE)
+    await notifier.end(DONE)
     assert [each.id for each in await followed(log, job)] == [(1, 1), (1, 2)]
 
 
@@ -309,26 +310,26 @@ async def test_an_attempt_that_wrote_nothing_is_counted(store: Store) -> None:
     log = await store.fresh()
     notifier = await log.begin(job.id)
     assert notifier.attempt == 2
-    await notifier.publish(DONE)
+    await notifier.end(DONE)
     assert [each.id for each in await followed(log, job)] == [(1, 1), (2, 1)]
 
 
 async def test_an_earlier_attempt_is_fenced_off(log: EventLogPort) -> None:
     job, earlier = await begun(log)
-    await earlier.publish(Token("a", "answer"))
+    earlier.publish(Token("a", "answer"))
     later = await log.begin(job.id)
     for event in (Token("b", "answer"), DONE):
         with pytest.raises(Superseded):
-            await earlier.publish(event)
-    await later.publish(DONE)
+            await publish(earlier, event)
+    await later.end(DONE)
     assert [each.id for each in await followed(log, job)] == [(1, 1), (1, 2), (2, 1)]
 
 
 async def test_nothing_comes_behind_the_end(store: Store) -> None:
     job, notifier = await begun(store.log)
-    await notifier.publish(DONE)
+    await notifier.end(DONE)
     with pytest.raises(Superseded):
-        await notifier.publish(Token("a", "answer"))
+        notifier.publish(Token("a", "answer"))
     for log in (store.log, await store.fresh()):
         with pytest.raises(Superseded):
             await log.begin(job.id)
@@ -337,7 +338,7 @@ async def test_nothing_comes_behind_the_end(store: Store) -> None:
 
 async def test_of_many_ends_at_once_one_is_told(store: Store) -> None:
     job, notifier = await begun(store.log)
-    ends = [notifier.publish(DONE)] + [notifier.publish(Cancelled("user")) for _ in range(5)]
+    ends = [notifier.end(DONE)] + [notifier.end(Cancelled("user")) for _ in range(5)]
     results = await asyncio.gather(*ends, store.log.begin(job.id), return_exceptions=True)
     assert [isinstance(result, Superseded) for result in results] == [False] + [True] * 6
     for log in (store.log, await store.fresh()):
@@ -347,7 +348,7 @@ async def test_of_many_ends_at_once_one_is_told(store: Store) -> None:
 async def test_an_end_that_nobody_waits_for_any_more_is_told(log: EventLogPort) -> None:
     job, notifier = await begun(log)
     reader = asyncio.create_task(followed(log, job))
-    publishing = asyncio.ensure_future(notifier.publish(DONE))
+    publishing = asyncio.ensure_future(notifier.end(DONE))
     await asyncio.sleep(0)
     publishing.cancel()
     assert (await reader)[-1].event == DONE
@@ -357,11 +358,11 @@ async def test_readers_early_late_and_resuming_get_the_same(log: EventLogPort) -
     job, notifier = await begun(log)
     readers = [asyncio.create_task(followed(log, job)) for _ in range(5)]
     for number in range(50):
-        await notifier.publish(Token(str(number), "answer"))
+        notifier.publish(Token(str(number), "answer"))
         await asyncio.sleep(0)
     late = asyncio.create_task(followed(log, job))
     resumed = asyncio.create_task(followed(log, job, Cursor(1, 30)))
-    await notifier.publish(DONE)
+    await notifier.end(DONE)
     whole = (await log.read(job.id)).events
     for reader in (*readers, late):
         assert_same(await reader, whole)
@@ -380,8 +381,8 @@ async def test_a_reader_that_stalls_or_leaves_holds_nobody_up(log: EventLogPort)
     other = asyncio.create_task(followed(log, job))
     async with asyncio.timeout(5):
         for number in range(1000):
-            await notifier.publish(Token(str(number), "answer"))
-        await notifier.publish(DONE)
+            notifier.publish(Token(str(number), "answer"))
+        await notifier.end(DONE)
     await leaving.aclose()
     whole = (await log.read(job.id)).events
     assert_same(await other, whole)
@@ -391,8 +392,8 @@ async def test_a_reader_that_stalls_or_leaves_holds_nobody_up(log: EventLogPort)
 async def test_a_batch_is_one_event_or_64_kibibytes(store: Store) -> None:
     job, notifier = await begun(store.log)
     for size in (1, 100, 16_000, 21_000, 64, 16_384, 16_384, 9_999) * 3:
-        await notifier.publish(Token("무" * size, "answer"))
-    await notifier.publish(DONE)
+        notifier.publish(Token("무" * size, "answer"))
+    await notifier.end(DONE)
     for log in (store.log, await store.fresh()):
         batches = await log.follow(job.id, after=None)
         async with aclosing(batches):
@@ -404,8 +405,8 @@ async def test_unfinished_jobs_are_listed_oldest_first(store: Store) -> None:
     jobs = [a_job(chat_id) for chat_id in "abaca"]
     for job in jobs:
         await store.log.create(job, FIRST)
-    await (await store.log.begin(jobs[2].id)).publish(DONE)
-    await (await store.log.begin(jobs[3].id)).publish(Token("a", "answer"))
+    await (await store.log.begin(jobs[2].id)).end(DONE)
+    (await store.log.begin(jobs[3].id)).publish(Token("a", "answer"))
     for log in (store.log, await store.fresh()):
         assert await log.unfinished() == [jobs[0], jobs[1], jobs[3], jobs[4]]
         assert await log.unfinished("a") == [jobs[0], jobs[4]]
@@ -417,13 +418,13 @@ async def test_a_deleted_chats_jobs_were_never_there(store: Store) -> None:
     running, over, other = a_job(), a_job(), a_job("other")
     for job in (running, over, other):
         await log.create(job, FIRST)
-    await (await log.begin(over.id)).publish(DONE)
+    await (await log.begin(over.id)).end(DONE)
     notifier = await log.begin(running.id)
-    await notifier.publish(Token("a", "answer"))
+    notifier.publish(Token("a", "answer"))
     reader = await log.follow(running.id, after=None)
     await log.delete("chat")
     with pytest.raises(Superseded):
-        await notifier.publish(DONE)
+        await notifier.end(DONE)
     with pytest.raises(NotFound):
         await rest(reader)
     for each in (log, await store.fresh()):
@@ -435,7 +436,7 @@ async def test_a_deleted_chats_jobs_were_never_there(store: Store) -> None:
 
 async def test_deleting_while_the_end_is_written_leaves_no_log(store: Store) -> None:
     job, notifier = await begun(store.log)
-    publishing = asyncio.create_task(notifier.publish(DONE))
+    publishing = asyncio.create_task(notifier.end(DONE))
     await asyncio.sleep(0)
     await store.log.delete("chat")
     await asyncio.gather(publishing, return_exceptions=True)
@@ -464,11 +465,11 @@ async def test_hanging_up_ends_every_reader_now_and_later(log: EventLogPort) -> 
     waiting = asyncio.create_task(followed(log, job))
     await asyncio.sleep(0)
     log.hang_up()
-    await notifier.publish(Token("a", "answer"))
+    notifier.publish(Token("a", "answer"))
     for reading in (rest(early), waiting, followed(log, job)):
         with pytest.raises(Unavailable):
             await reading
-    await notifier.publish(DONE)
+    await notifier.end(DONE)
     assert (await log.read(job.id)).events[-1].event == DONE
 
 
@@ -478,9 +479,9 @@ async def test_a_log_is_forgotten_after_its_retention_but_never_before_its_end(
     async with AsyncExitStack() as stack:
         log = (await store_of(kind, tmp_path, stack, 0)).log
         job, notifier = await begun(log)
-        await notifier.publish(Token("a", "answer"))
+        notifier.publish(Token("a", "answer"))
         assert (await log.read(job.id)).events[-1].event == Token("a", "answer")
-        await notifier.publish(DONE)
+        await notifier.end(DONE)
         for _ in range(3):
             await asyncio.sleep(0)
         for call in (log.job, log.read, log.begin):

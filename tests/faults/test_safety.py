@@ -169,7 +169,7 @@ async def test_a_clock_that_jumps_neither_ends_a_log_early_nor_loses_it(
     for job in (running, over):
         await log.create(job, QUEUED)
     notifier = await log.begin(over.id)
-    await notifier.publish(Cancelled("user"))
+    await notifier.end(Cancelled("user"))
     later, earlier = now() + timedelta(days=400), now() - timedelta(days=400)
     clock.side_effect = lambda: earlier
     await log.sweep()
@@ -180,7 +180,7 @@ async def test_a_clock_that_jumps_neither_ends_a_log_early_nor_loses_it(
         await log.read(over.id)
     clock.side_effect = now
     notifier = await log.begin(running.id)
-    await notifier.publish(Cancelled("user"))
+    await notifier.end(Cancelled("user"))
     assert len((await log.read(running.id)).events) == 2
     await log.aclose()
     await database.aclose()

@@ -41,15 +41,15 @@ class Service:
     async def write(self, job: Job) -> None:
         notifier = await self.log.begin(job.id)
         if notifier.attempt > 1:
-            await notifier.publish(Reset("new_attempt"), QUEUED)
+            notifier.publish(Reset("new_attempt"), QUEUED)
         first = 3 if notifier.attempt > 1 else 2
         said = [f"{notifier.attempt}-{first + n} " for n in range(int(job.message))]
         for text in said:
-            await notifier.publish(Token(text, "answer"))
+            notifier.publish(Token(text, "answer"))
             await asyncio.sleep(0.001)
         answer = "".join(said)
         await self.conversations.answered(job, answer, "completed", notifier.attempt)
-        await notifier.publish(Done("A2", answer))
+        await notifier.end(Done("A2", answer))
 
     async def tell(self, job: Job) -> None:
         async for batch in await self.log.follow(job.id, after=None):

@@ -306,8 +306,8 @@ async def test_nothing_of_a_deleted_chat_is_left_in_the_files(
             await conversations.answered(job, text, "completed", 1)
             await log.create(replace(job, message=logged, metadata={"m": logged}), QUEUED)
             notifier = await log.begin(job.id)
-            await notifier.publish(*(Token(logged, "answer") for _ in range(5)))
-            await notifier.publish(Done("A2", logged))
+            notifier.publish(*(Token(logged, "answer") for _ in range(5)))
+            await notifier.end(Done("A2", logged))
     for number in range(1, 40, 2):
         await log.delete(f"dead-{number}")
     assert [name for name, content in files(tmp_path).items() if b"log of dead-" in content] == []

@@ -8,7 +8,7 @@ from application.process_chat import QUEUED
 from domain.chat import Job
 from domain.errors import Busy, Finished, NotFound
 from domain.events import Cursor, Done, Event, Reset, StageStarted, Token
-from tests.doubles import a_job
+from tests.doubles import a_job, publish
 from tests.use_cases import UseCases, use_cases
 
 pytestmark = pytest.mark.usefixtures("no_task_left")
@@ -36,7 +36,7 @@ async def test_a_reader_that_keeps_up_reads_each_token_by_itself() -> None:
         seen = [*await anext(batches)]
         events: list[Event] = [STARTED, *WORDS, DONE]
         for event in events:
-            await notifier.publish(event)
+            await publish(notifier, event)
             seen += await anext(batches)
         assert [one.event for one in seen] == [QUEUED, *events]
         await batches.aclose()

@@ -40,7 +40,7 @@ async def test_a_job_never_read_is_cancelled_from_its_start(no_task_left: None) 
     orphans.submitted(job.id)
     await turns()
     assert queue.cancelled == []  # it has not started yet, however long that takes
-    await (await log.begin(job.id)).publish(StageStarted("answer", 0))
+    (await log.begin(job.id)).publish(StageStarted("answer", 0))
     async with asyncio.timeout(5):
         await queue.told.wait()
     assert queue.cancelled == [(job.id, "orphaned")]

@@ -287,7 +287,7 @@ async def test_a_writer_that_was_superseded_says_so_and_writes_no_more(bench: Be
     gate.set()
     with pytest.raises(Superseded):
         await task
-    await later.publish(Cancelled("user"))
+    await later.end(Cancelled("user"))
     assert await bench.told() == [STARTED, Cancelled("user")]
 
 

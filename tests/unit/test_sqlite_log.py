@@ -51,8 +51,8 @@ async def an_ended_job(log: SqliteEventLog, *said: Event) -> Job:
     await log.create(job, QUEUED)
     notifier = await log.begin(job.id)
     for event in said:
-        await notifier.publish(event)
-    await notifier.publish(DONE)
+        notifier.publish(event)
+    await notifier.end(DONE)
     return job
 
 
@@ -91,8 +91,8 @@ async def test_tokens_are_seen_before_they_are_durable_the_end_only_afterwards(
         return await write(*args, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(database, "write", held)
-    await notifier.publish(Token("a", "answer"))
-    end = asyncio.create_task(notifier.publish(DONE))
+    notifier.publish(Token("a", "answer"))
+    end = asyncio.create_task(notifier.end(DONE))
     await asyncio.sleep(0)
     seen = [each.event for each in (await log.read(job.id)).events]
     gate.set()
@@ -108,7 +108,7 @@ async def test_tokens_reach_the_file_without_an_end(
     await log.create(job, QUEUED)
     notifier = await log.begin(job.id)
     for number in range(100):
-        await notifier.publish(Token(str(number), "answer"))
+        notifier.publish(Token(str(number), "answer"))
     await until_stored(database, 2)
     assert await stored(database) == 2
     other = SqliteEventLog(database)
@@ -133,10 +133,10 @@ async def test_first_events_attempts_and_ends_reach_the_disk_tokens_the_system(
     assert synced() == ["FULL"]
     notifier = await log.begin(job.id)
     assert synced() == ["FULL"]
-    await notifier.publish(Token("a", "answer"))
+    notifier.publish(Token("a", "answer"))
     await until_stored(database, 2)
     assert synced() == ["NORMAL"]
-    await notifier.publish(DONE)
+    await notifier.end(DONE)
     assert synced() == ["FULL"]
 
 
@@ -146,11 +146,11 @@ async def test_closing_writes_what_was_said(database: Database) -> None:
     job = a_job()
     await log.create(job, QUEUED)
     notifier = await log.begin(job.id)
-    await notifier.publish(Token("a", "answer"))
+    notifier.publish(Token("a", "answer"))
     await log.aclose()
     assert await stored(database) == 2
     with pytest.raises(Unavailable):
-        await notifier.publish(DONE)
+        await notifier.end(DONE)
 
 
 async def test_an_old_log_is_told_in_few_events_whatever_it_was_said_in(
@@ -234,15 +234,15 @@ async def test_while_the_disk_is_full_readers_are_sent_away_and_nothing_is_lost(
     reader = asyncio.create_task(followed(log, job))
     await fill(database)
     texts = ["a" * 50_000, "b" * 50_000]
-    await notifier.publish(Token(texts[0], "answer"))
+    notifier.publish(Token(texts[0], "answer"))
     with pytest.raises(Unavailable):
         await reader
     with pytest.raises(Unavailable):
         await followed(log, job)
     with pytest.raises(Unavailable):
         await log.create(replace(a_job(), message="c" * 50_000), QUEUED)
-    await notifier.publish(Token(texts[1], "answer"))
-    end = asyncio.create_task(notifier.publish(DONE))
+    notifier.publish(Token(texts[1], "answer"))
+    end = asyncio.create_task(notifier.end(DONE))
     with pytest.raises(Unavailable):
         await followed(log, job)
     assert not end.done()
@@ -280,7 +280,7 @@ async def test_closing_on_a_full_disk_hands_the_job_back(
     await log.create(job, QUEUED)
     notifier = await log.begin(job.id)
     await fill(database)
-    end = asyncio.create_task(notifier.publish(Token("a" * 50_000, "answer"), DONE))
+    end = asyncio.create_task(notifier.end(Token("a" * 50_000, "answer"), DONE))
     await asyncio.sleep(0)
     await log.aclose()
     with pytest.raises(Unavailable):
@@ -296,7 +296,7 @@ async def test_a_chat_deleted_on_a_full_disk_leaves_no_rows(
     await log.create(job, QUEUED)
     notifier = await log.begin(job.id)
     await fill(database)
-    await notifier.publish(Token("a" * 50_000, "answer"))
+    notifier.publish(Token("a" * 50_000, "answer"))
     with pytest.raises(Unavailable):
         await followed(log, job)
     await log.delete("chat")
@@ -330,9 +330,9 @@ async def test_a_log_with_a_gap_says_so_instead_of_its_end(
     job = a_job()
     await log.create(job, QUEUED)
     notifier = await log.begin(job.id)
-    await notifier.publish(Token("a", "answer"))
+    notifier.publish(Token("a", "answer"))
     await until_stored(database, 2)
-    await notifier.publish(DONE)
+    await notifier.end(DONE)
     fresh = await damaged(database, damage)
     *said, end = await followed(fresh, job)
     assert said[0].event == QUEUED
@@ -349,10 +349,10 @@ async def test_a_gap_in_an_attempt_that_was_repeated_is_made_good_by_its_reset(
 ) -> None:
     job = a_job()
     await log.create(job, QUEUED)
-    await (await log.begin(job.id)).publish(Token("a", "answer"))
+    (await log.begin(job.id)).publish(Token("a", "answer"))
     notifier = await log.begin(job.id)
-    await notifier.publish(Reset("new_attempt"))
-    await notifier.publish(StageStarted("answer", 1), DONE)
+    notifier.publish(Reset("new_attempt"))
+    await notifier.end(StageStarted("answer", 1), DONE)
     fresh = await damaged(database, f"UPDATE batches SET first = 9 WHERE key = {MIDDLE}")
     assert [each.id for each in await followed(fresh, job)] == [(1, 1), (2, 1), (2, 2), (2, 3)]
 

@@ -1,0 +1,110 @@
+"""From a pipeline to the log: every event is published where it happens, in line."""
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import replace
+
+from application.ports import PipelinePort
+from domain.chat import Question
+from domain.errors import AnswerTooLarge, PipelineError
+from domain.events import Done, Event, Reset, StageCompleted, StageFailed, StageStarted, Token
+from domain.ports import NotifierPort
+
+_PIECE = 16 * 1024
+"""Characters of one token: at most 64 KiB of UTF-8, whatever they are."""
+
+
+class Relay:
+    """One attempt of a job: runs the pipeline, and knows what the user has been told.
+
+    `max_answer` is in bytes of UTF-8. A token costs no task and no wait: it is published from
+    inside the graph. Nodes are the user's code and must see no error of ours, so the first one
+    stops the run and is raised by `run`.
+    """
+
+    def __init__(self, notifier: NotifierPort, max_answer: int) -> None:
+        self.notifier = notifier
+        self.open_stages: dict[str, None] = {}
+        self.progress = 0
+        self._max_answer = max_answer
+        self._pieces: list[str] = []
+        self._size = 0
+        self._running: asyncio.Task[Done] | None = None
+        self._error: Exception | None = None
+
+    @property
+    def text(self) -> str:
+        return "".join(self._pieces)
+
+    async def run(self, pipeline: PipelinePort, question: Question) -> Done:
+        """Returns or raises when the pipeline has come to its end, also when cancelled."""
+        running = self._running = asyncio.create_task(pipeline.run(question, self._tell))
+        try:
+            await asyncio.wait([running])
+        finally:
+            self._running = None  # whatever is said from now on is said to nobody
+            running.cancel()
+            await asyncio.wait([running])
+            if not running.cancelled():
+                running.exception()  # seen, or asyncio would print it with its text
+        if self._error is not None:
+            raise self._error
+        done = running.result()
+        self._check(_bytes(done.answer))
+        return done
+
+    def _tell(self, event: Event) -> None:
+        if self._running is None or self._error is not None:
+            return
+        try:
+            self._publish(event)
+        except Exception as error:  # noqa: BLE001 - raised by `run`
+            self._error = error
+            self._running.cancel()
+
+    def _publish(self, event: Event) -> None:
+        if isinstance(event, Token):  # first, and without a pattern: nearly every event is one
+            content = event.content
+            self._size += _bytes(content)
+            self._check(self._size)
+            self._pieces.append(content)
+            if len(content) > _PIECE:
+                self.notifier.publish(*[Token(piece, event.node) for piece in _split(content)])
+            else:
+                self.notifier.publish(event)
+            return
+        match event:
+            case StageStarted(stage):
+                self.open_stages[stage] = None
+            case StageCompleted(stage) | StageFailed(stage):
+                self.open_stages.pop(stage, None)
+            case Reset():
+                self._pieces.clear()
+                self._size = 0
+        self.notifier.publish(self._rising(event))
+
+    def _check(self, size: int) -> None:
+        if size > self._max_answer:
+            raise AnswerTooLarge
+
+    def _rising(self, event: Event) -> Event:
+        """Progress never falls within an attempt, whatever a pipeline says."""
+        if isinstance(event, StageStarted | StageCompleted | StageFailed):
+            if event.progress < self.progress:
+                return replace(event, progress=self.progress)
+            self.progress = event.progress
+        return event
+
+
+def _split(content: str) -> Iterator[str]:
+    return (content[start : start + _PIECE] for start in range(0, len(content), _PIECE))
+
+
+def _bytes(text: str) -> int:
+    """Length in UTF-8. Raises PipelineError for a lone surrogate, which has none."""
+    if text.isascii():
+        return len(text)
+    try:
+        return len(text.encode())
+    except UnicodeEncodeError as error:
+        raise PipelineError("a node said a lone surrogate") from error

@@ -1,0 +1,110 @@
+"""What is told from inside a graph is published there, and what goes wrong there stops it."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from application.ports import Tell
+from application.relay import Relay
+from domain.chat import Question
+from domain.errors import Superseded
+from domain.events import Done, Event, StageStarted, Token
+from tests.doubles import RecordingNotifier, a_job
+
+DONE = Done("A2", "ab")
+WORDS = [Token("a", "x"), Token("b", "x")]
+
+
+class OddPipeline:
+    """Does what a node may do: whatever it likes."""
+
+    def __init__(self, node: Callable[[Tell], Awaitable[Done]]) -> None:
+        self._node = node
+
+    async def run(self, question: Question, tell: Tell, /) -> Done:
+        return await self._node(tell)
+
+
+class FencedNotifier(RecordingNotifier):
+    """Takes one event."""
+
+    def publish(self, *events: Event) -> None:
+        if self.events:
+            raise Superseded
+        super().publish(*events)
+
+
+async def relayed(notifier: RecordingNotifier, node: Callable[[Tell], Awaitable[Done]]) -> Done:
+    async with asyncio.timeout(5):
+        return await Relay(notifier, 100).run(OddPipeline(node), Question(a_job()))
+
+
+async def test_an_event_is_published_before_the_node_goes_on() -> None:
+    notifier = RecordingNotifier()
+    seen: list[int] = []
+
+    async def node(tell: Tell) -> Done:
+        for word in WORDS:
+            tell(word)
+            seen.append(len(notifier.events))
+        return DONE
+
+    assert await relayed(notifier, node) == DONE
+    assert (notifier.events, seen) == (WORDS, [1, 2])
+
+
+async def test_a_node_sees_no_error_of_ours_and_is_stopped_by_it() -> None:
+    notifier = FencedNotifier()
+    reached: list[str] = []
+
+    async def node(tell: Tell) -> Done:
+        for word in WORDS:
+            tell(word)
+        reached.append("told")
+        await asyncio.sleep(60)
+        reached.append("slept")
+        return DONE
+
+    with pytest.raises(Superseded):
+        await relayed(notifier, node)
+    assert (notifier.events, reached) == (WORDS[:1], ["told"])
+
+
+async def test_a_node_that_will_not_be_stopped_ends_in_the_error_too() -> None:
+    async def node(tell: Tell) -> Done:
+        for word in WORDS:
+            tell(word)
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            tell(Token("c", "x"))
+        return DONE
+
+    notifier = FencedNotifier()
+    with pytest.raises(Superseded):
+        await relayed(notifier, node)
+    assert notifier.events == WORDS[:1]
+
+
+async def test_what_outlives_its_run_is_not_heard() -> None:
+    """A thread or a task that a node left behind, and a cleanup after a cancel."""
+    notifier = RecordingNotifier()
+    left: list[Tell] = []
+
+    async def node(tell: Tell) -> Done:
+        left.append(tell)
+        tell(StageStarted("answer", 0))
+        try:
+            await asyncio.sleep(60)
+        finally:
+            tell(WORDS[0])
+        return DONE
+
+    running = asyncio.create_task(relayed(notifier, node))
+    await asyncio.sleep(0.01)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    left[0](WORDS[1])
+    assert notifier.events == [StageStarted("answer", 0)]
