@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
-from application.ports import Tell
+from application.ports import PipelinePort, Tell
 from domain.chat import ExecutionPath, Job, Question, new_id
 from domain.errors import ChatError, PipelineError, UpstreamBadResponse
 from domain.events import TERMINAL, Done, Event
@@ -130,3 +130,17 @@ async def publish(notifier: NotifierPort, *events: Event) -> None:
         await notifier.end(*events)
     else:
         notifier.publish(*events)
+
+
+async def happening(pipeline: PipelinePort, asked: Question) -> AsyncGenerator[Event, None]:
+    """What the pipeline tells, as it does; leaving stops it."""
+    told: asyncio.Queue[Event | None] = asyncio.Queue()
+    running = asyncio.create_task(pipeline.run(asked, told.put_nowait))
+    running.add_done_callback(lambda _: told.put_nowait(None))
+    try:
+        while event := await told.get():
+            yield event
+        yield running.result()
+    finally:
+        running.cancel()
+        await asyncio.wait([running])

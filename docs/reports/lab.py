@@ -22,6 +22,7 @@ from infrastructure.llm.langchain_runnable_wrapper import LangChainOpenAIRunnabl
 from infrastructure.llm.upstream import ChatCompletions, Upstream
 from infrastructure.offline_model.replies import Gate, Reply
 from infrastructure.offline_model.server import OfflineModel
+from tests.doubles import happening
 
 PIECES = ("Open ", "the ", "gate", ".")
 Experiment = Callable[[], Coroutine[Any, Any, str]]
@@ -130,12 +131,9 @@ async def in_modes(
     return [text for text in texts if text]
 
 
-async def in_sluice(pipeline: PipelinePort) -> list[Event]:
+def in_sluice(pipeline: PipelinePort) -> AsyncGenerator[Event, None]:
     """What Sluice's use case would be told; it is the only one to publish it."""
-    job = Job("job", "chat", "ann", "A2", "Why?", "request")
-    told: list[Event] = []
-    told.append(await pipeline.run(Question(job, ()), told.append))
-    return told
+    return happening(pipeline, Question(Job("job", "chat", "ann", "A2", "Why?", "request"), ()))
 
 
 def table(*rows: Sequence[object]) -> str:

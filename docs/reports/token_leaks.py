@@ -47,7 +47,7 @@ async def experiment() -> str:
 
 async def _in_a2(graph: StateGraph[State]) -> list[str]:
     told = []
-    for event in await in_sluice(TokenPath(WatchedGraph(graph))):
+    async for event in in_sluice(TokenPath(WatchedGraph(graph))):
         match event:
             case Token(content):
                 told.append(content)

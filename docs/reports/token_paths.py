@@ -25,7 +25,7 @@ async def experiment() -> str:
 
 async def _told(path: type[StagePath] | type[TokenPath], llm: LLMClientPort) -> str:
     pipeline = path(WatchedGraph(minimal.build(llm)))
-    return " ".join([_word(event) for event in await in_sluice(pipeline)])
+    return " ".join([_word(event) async for event in in_sluice(pipeline)])
 
 
 def _word(event: Event) -> str:

@@ -70,7 +70,7 @@ async def _events(graph: Any) -> AsyncGenerator[str, None]:
 
 def _sluice(path: type[StagePath] | type[TokenPath]) -> Reader:
     async def read(graph: Any) -> AsyncGenerator[str, None]:
-        for event in await in_sluice(path(WatchedGraph(graph))):
+        async for event in in_sluice(path(WatchedGraph(graph))):
             match event:
                 case StageStarted(stage):
                     yield f"+{stage}"

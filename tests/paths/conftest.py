@@ -1,6 +1,5 @@
 """Both paths over the same graph: the real SDK, a real server on a socket, no invented event."""
 
-import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from infrastructure.offline_model.server import OfflineModel
 from infrastructure.pipeline.graph import WatchedGraph
 from infrastructure.pipeline.stage_path import StagePath
 from infrastructure.pipeline.token_path import TokenPath
+from tests.doubles import happening
 
 Build = Callable[..., Any]
 
@@ -108,20 +108,6 @@ class Path:
         self, build: Build, asked: Question | None = None, **options: Any
     ) -> "aclosing[AsyncGenerator[Event, None]]":
         return aclosing(happening(self.pipeline(build, **options), asked or question()))
-
-
-async def happening(pipeline: PipelinePort, asked: Question) -> AsyncGenerator[Event, None]:
-    """What the pipeline tells, as it does; leaving stops it."""
-    told: asyncio.Queue[Event | None] = asyncio.Queue()
-    running = asyncio.create_task(pipeline.run(asked, told.put_nowait))
-    running.add_done_callback(lambda _: told.put_nowait(None))
-    try:
-        while event := await told.get():
-            yield event
-        yield running.result()
-    finally:
-        running.cancel()
-        await asyncio.wait([running])
 
 
 @pytest.fixture(params=["A1", "A2", "A2-tap", "A2-messages"])
