@@ -1,9 +1,9 @@
 """What happens in a graph, told where it happens: one callback handler, one hand-over.
 
 LangGraph's `messages` stream costs each token a thread-safe call, a task and a wait. A handler
-that is called in line costs a function call. It carries the marker by which langchain-core
-knows that somebody wants tokens, so that a model that is merely invoked streams too; the marker
-is private, so `TAPPABLE` says whether it still means what it meant.
+that is called in line costs a function call. It has the two methods by which langchain-core
+knows that somebody wants tokens, so that a model that is merely invoked streams too; who asks
+for them is private, so `TAPPABLE` says whether it still does.
 """
 
 import asyncio
@@ -24,15 +24,8 @@ from infrastructure.pipeline.nodes import GraphRun
 from infrastructure.pipeline.stages import Stages
 from infrastructure.pipeline.turns import Turns
 
-try:
-    from langchain_core.tracers._streaming import _StreamingCallbackHandler as _Marker
-except ImportError:  # a later langchain-core
-    _Marker = object  # type: ignore[assignment, misc]
 
-TAPPABLE = getattr(chat_models, "_StreamingCallbackHandler", None) is _Marker
-
-
-class Tap(CallListener, _Marker):  # type: ignore[type-arg]
+class Tap(CallListener):
     """Tells of stages and spoken tokens, in the order in which they happen.
 
     A stage is the outermost run of a task's namespace that carries its node's name: a
@@ -124,8 +117,14 @@ class Tap(CallListener, _Marker):  # type: ignore[type-arg]
     def _namespace(self, run_id: UUID) -> str | None:
         return next((ns for ns, outermost in self._open.items() if outermost == run_id), None)
 
+    # Not inherited from langchain-core's protocol: of who is, LangGraph thinks that it wants every
+    # node's output in pieces, and runs the node in one more task and through three generators.
     def tap_output_aiter(self, run_id: UUID, output: AsyncIterator[Any]) -> AsyncIterator[Any]:
         return output
 
     def tap_output_iter(self, run_id: UUID, output: Iterator[Any]) -> Iterator[Any]:
         return output
+
+
+_asked = getattr(chat_models, "_StreamingCallbackHandler", None)
+TAPPABLE = isinstance(_asked, type) and issubclass(Tap, _asked)
