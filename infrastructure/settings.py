@@ -15,6 +15,7 @@ from infrastructure.flags.rollout import Share
 _LONGEST = 1e9
 """Seconds, thirty years: more, and no clock could count them."""
 Seconds = Annotated[float, Field(gt=0, le=_LONGEST, allow_inf_nan=False)]
+Port = Annotated[int, Field(ge=0, le=65535)]
 Count = Annotated[int, Field(ge=1)]
 _REDIS = ("redis://", "rediss://")
 _DOTTED = r"[^\W\d]\w*(?:\.[^\W\d]\w*)*"
@@ -61,7 +62,8 @@ class Settings(BaseSettings):
     models: Listed = ()
 
     host: str = "127.0.0.1"
-    port: Annotated[int, Field(ge=0, le=65535)] = 8000
+    port: Port = 8000
+    metrics_port: Port | None = None
     store: str = Field(default_factory=_default_store, repr=False)
     database: str | None = Field(None, repr=False)
     pipeline: str | None = None

@@ -153,7 +153,7 @@ async def _work(settings: Settings) -> None:
 
         worker = await stack.enter_async_context(Worker(settings, offline_url))
         _settle_collector()
-        print(_worker_banner(settings), flush=True)
+        print(_worker_banner(settings, worker.metrics_port), flush=True)
         await worker.run()
 
 
@@ -196,8 +196,7 @@ def _settle_collector() -> None:
 
 
 def _banner(settings: Settings, listener: socket.socket) -> str:
-    host, port = listener.getsockname()[:2]
-    address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    address = _address(*listener.getsockname()[:2])
     model = "" if settings.distributed else f"  model:           {_model(settings)}\n"
     share = settings.enable_token_streaming.percent
     return (
@@ -208,11 +207,19 @@ def _banner(settings: Settings, listener: socket.socket) -> str:
     )
 
 
-def _worker_banner(settings: Settings) -> str:
+def _address(host: str, port: int) -> str:
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def _worker_banner(settings: Settings, metrics_port: int | None) -> str:
+    metrics = "not shown (SLUICE_METRICS_PORT)"
+    if metrics_port is not None:
+        metrics = f"{_address(settings.host, metrics_port)}/metrics"
     return (
         f"Sluice works, {settings.max_running} jobs at once\n"
         f"  model:           {_model(settings)}\n"
-        f"  store:           {settings.shown_store}"
+        f"  store:           {settings.shown_store}\n"
+        f"  metrics:         {metrics}"
     )
 
 

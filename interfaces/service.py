@@ -17,7 +17,7 @@ from domain.errors import Unavailable
 from infrastructure.container import OFFLINE_MODEL, Container, build_every_path
 from infrastructure.settings import Settings, WrongSetting
 from infrastructure.telemetry.loop_watch import LoopWatch
-from infrastructure.telemetry.metrics import Metrics, Reading
+from infrastructure.telemetry.metrics import BLOCKED, RUNNING, TASKS, Metrics, Name, Reading
 from interfaces.http.app import create_app
 from interfaces.http.connection import connections
 from interfaces.http.identity import Anonymous, Identity, TrustedHeader
@@ -134,16 +134,16 @@ class Service:
             streams=self._streams,
         )
 
-    def _gauges(self) -> Mapping[tuple[str, str], Reading]:
+    def _gauges(self) -> Mapping[Name, Reading]:
         queue, streams = self._container.queue(), self._streams
         return {
             ("open_streams", "Event streams open now"): lambda: streams.open,
-            ("jobs_running", "Jobs running now"): lambda: queue.running,
+            RUNNING: lambda: queue.running,
             ("jobs_queued", "Jobs waiting for a place"): lambda: queue.queued,
-            ("tasks", "Tasks of the event loop"): lambda: len(asyncio.all_tasks()),
+            TASKS: lambda: len(asyncio.all_tasks()),
         }
 
-    def _counters(self) -> Mapping[tuple[str, str], Reading]:
+    def _counters(self) -> Mapping[Name, Reading]:
         streams, watch = self._streams, self._watch
         return {
             ("resumes", "Streams that began at a cursor"): lambda: streams.resumes,
@@ -152,9 +152,7 @@ class Service:
                 streams.stalled
             ),
             ("expired_streams", "Streams that outlived their identity"): lambda: streams.expired,
-            ("loop_blocked", "Times the event loop did not turn for a second"): lambda: (
-                watch.blocked
-            ),
+            BLOCKED: lambda: watch.blocked,
         }
 
 

@@ -3,17 +3,21 @@
 import asyncio
 import os
 import signal
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from typing import Self
 
 from infrastructure.cluster import joined, worker_of
 from infrastructure.container import Container, build_every_path
-from infrastructure.settings import Settings
+from infrastructure.settings import Settings, WrongSetting
 from infrastructure.telemetry.loop_watch import LoopWatch
+from infrastructure.telemetry.metrics import BLOCKED, RUNNING, TASKS, Metrics, Name, Reading
 
 
 class Worker:
     """Opened before it runs, closed after."""
+
+    metrics_port: int | None = None
 
     def __init__(self, settings: Settings, offline_url: str | None) -> None:
         self._settings = settings
@@ -22,14 +26,18 @@ class Worker:
         self._leave = asyncio.Event()
 
     async def __aenter__(self) -> Self:
-        """Raises WrongSetting for a graph or a folder that cannot be used."""
+        """Raises WrongSetting for a graph, a folder or a port that cannot be used."""
         build_every_path(self._container)
-        cluster = await self._stack.enter_async_context(joined(self._container))
-        self._stack.push_async_callback(self._container.completions().aclose)
-        watch = LoopWatch()
-        watch.start()
-        self._stack.callback(watch.stop)
-        self._worker = worker_of(self._container, cluster)
+        async with AsyncExitStack() as stack:
+            cluster = await stack.enter_async_context(joined(self._container))
+            stack.push_async_callback(self._container.completions().aclose)
+            watch = LoopWatch()
+            watch.start()
+            stack.callback(watch.stop)
+            self._worker = worker_of(self._container, cluster)
+            if self._settings.metrics_port is not None:
+                stack.callback(self._show_metrics(self._settings.metrics_port, watch))
+            self._stack = stack.pop_all()
         return self
 
     async def __aexit__(self, *error: object) -> None:
@@ -49,6 +57,22 @@ class Worker:
             await asyncio.wait([running])
         if not running.cancelled() and (crash := running.exception()) is not None:
             raise crash
+
+    def _show_metrics(self, port: int, watch: LoopWatch) -> Callable[[], None]:
+        """Returns how to stop it."""
+        host = self._settings.host
+        loop, worker = asyncio.get_running_loop(), self._worker
+        gauges: Mapping[Name, Reading] = {
+            RUNNING: lambda: worker.running,
+            TASKS: lambda: len(asyncio.all_tasks(loop)),
+        }
+        counters: Mapping[Name, Reading] = {BLOCKED: lambda: watch.blocked}
+        metrics = Metrics(self._container.tally(), gauges, counters)
+        try:
+            self.metrics_port, stop = metrics.serve(host, port)
+        except OSError as error:
+            raise WrongSetting(f"SLUICE_METRICS_PORT: {host}:{port}: {error.strerror}") from error
+        return stop
 
     def _told(self, number: int) -> None:
         if self._leave.is_set():

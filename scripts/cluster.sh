@@ -120,6 +120,7 @@ trap 'exit 0' INT TERM
 
 start_redis
 [[ -n ${SLUICE_DATABASE:-} ]] || start_postgres
+export SLUICE_METRICS_PORT=${SLUICE_METRICS_PORT:-0}
 for n in 1 2; do
     start "worker-$n" "$BIN/sluice" worker
     services+=("$started")

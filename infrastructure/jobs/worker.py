@@ -68,6 +68,10 @@ class JobWorker:
         self._tasks: list[asyncio.Task[None]] = []
         self._draining = False
 
+    @property
+    def running(self) -> int:
+        return len(self._running)
+
     async def run(self) -> None:
         """Until `drain`, or until it crashes."""
         works = (self._accept(), self._beats(), self._listen())

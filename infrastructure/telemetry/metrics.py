@@ -1,24 +1,36 @@
-"""Prometheus text, made of plain counts when somebody asks for it."""
+"""Prometheus text, made of plain counts when somebody asks for it, in whatever thread."""
 
 from collections.abc import Callable, Iterable, Mapping
 
-from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+from prometheus_client import (
+    CollectorRegistry,
+    GCCollector,
+    PlatformCollector,
+    ProcessCollector,
+    start_http_server,
+)
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import generate_latest
 
 from application.tally import Tally
 
 Reading = Callable[[], float]
+Name = tuple[str, str]
+"""Without `sluice_`, and what it means."""
+
+RUNNING: Name = ("jobs_running", "Jobs running now")
+TASKS: Name = ("tasks", "Tasks of the event loop")
+BLOCKED: Name = ("loop_blocked", "Times the event loop did not turn for a second")
 
 
 class Metrics:
-    """`gauges` and `counters`: from a name (without `sluice_`) and its help to its reading."""
+    """`gauges` and `counters` say how each is read."""
 
     def __init__(
         self,
         tally: Tally,
-        gauges: Mapping[tuple[str, str], Reading],
-        counters: Mapping[tuple[str, str], Reading],
+        gauges: Mapping[Name, Reading],
+        counters: Mapping[Name, Reading],
     ) -> None:
         self._tally, self._gauges, self._counters = tally, gauges, counters
         self._registry = CollectorRegistry()
@@ -28,6 +40,20 @@ class Metrics:
 
     def text(self) -> bytes:
         return generate_latest(self._registry)
+
+    def serve(self, host: str, port: int) -> tuple[int, Callable[[], None]]:
+        """Shows them over HTTP, from a thread of its own: the port, and how to stop.
+
+        Raises OSError.
+        """
+        server, thread = start_http_server(port, host, self._registry)
+
+        def stop() -> None:
+            server.shutdown()
+            server.server_close()
+            thread.join()
+
+        return server.server_port, stop
 
     def collect(self) -> Iterable[Metric]:
         for (name, documentation), read in self._gauges.items():
@@ -42,10 +68,10 @@ class Metrics:
         ended = CounterMetricFamily(
             "sluice_jobs_ended", "Jobs by path and end", labels=("path", "status")
         )
-        for labels, count in self._tally.ended.items():
+        for labels, count in list(self._tally.ended.items()):
             ended.add_metric(labels, count)
         yield ended
         errors = CounterMetricFamily("sluice_errors", "Failed jobs by error code", labels=("code",))
-        for code, count in self._tally.errors.items():
+        for code, count in list(self._tally.errors.items()):
             errors.add_metric((code,), count)
         yield errors

@@ -9,7 +9,7 @@ from redis import Redis
 
 from infrastructure.jobs.deliveries import LEASE
 from tests.chaos.lanes import Lane, cut, dismiss, freeze, kill
-from tests.chaos.leftovers import against_fresh, looks
+from tests.chaos.leftovers import against_fresh
 from tests.chaos.run import SETTINGS, Opened
 from tests.chaos.upstream import ChaosModel
 from tests.live.cluster import Cluster, clustered, until
@@ -50,15 +50,14 @@ class Distributed:
         for n, gateway in enumerate(cluster.gateways):
             await gateway.idle(30)
             left[f"streams of gateway-{n}"] = (await gateway.metrics())["sluice_open_streams"]
-            kept = await against_fresh(gateway, job, *peers)
-            left |= {f"{what} of gateway-{n}": count for what, count in kept.items()}
+            left |= _of(f"gateway-{n}", await against_fresh(gateway, *peers, job=job))
         for n, worker in enumerate(cluster.workers):
-            held = min(await looks(worker, *peers))
-            await worker.kill()
-            await worker.start()
-            fresh = max(await looks(worker, *peers))
-            left[f"descriptors of worker-{n}"] = max(0, held - fresh)
+            left |= _of(f"worker-{n}", await against_fresh(worker, *peers))
         return left
+
+
+def _of(who: str, left: dict[str, float]) -> dict[str, float]:
+    return {f"{what} of {who}": count for what, count in left.items()}
 
 
 def _jobs(admin: Redis) -> int:

@@ -31,7 +31,7 @@ class Embedded:
             "calls upstream": model.opened - model.closed,
             "jobs": metrics["sluice_jobs_running"] + metrics["sluice_jobs_queued"],
             "streams": metrics["sluice_open_streams"],
-            **await against_fresh(service, job, model.base_url),
+            **await against_fresh(service, model.base_url, job=job),
         }
 
 

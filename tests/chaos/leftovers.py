@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from tests.live.process import ESTABLISHED, Process
@@ -9,50 +10,55 @@ from tests.live.service import Service
 
 _POOLED = 64
 """Connections of one process to its stores and its upstream: more is a leak."""
+_POOLED_TASKS = 3
+"""A worker's: streaq's Redis client keeps so many with each connection of its pool."""
 
 
-async def against_fresh(gateway: Service, job: str, *peers: str) -> dict[str, float]:
-    """Tasks and descriptors beyond those of a service that has only told `job`. Restarts it."""
-    tasks, descriptors = await _held(gateway, peers)
-    await gateway.kill()
-    await gateway.start()
-    async with gateway.stream(job) as stream:
-        await stream.all()
-    await gateway.idle()
-    fresh_tasks, fresh_descriptors = await _held(gateway, peers)
+class Held(NamedTuple):
+    """`pooled`: connections to stores and upstream, which are kept for later use."""
+
+    tasks: float
+    descriptors: int
+    pooled: int
+
+
+async def against_fresh(process: Process, *peers: str, job: str | None = None) -> dict[str, float]:
+    """Tasks and descriptors beyond those of the process started anew, if it has only told `job`.
+
+    Restarts it.
+    """
+    held = Held(*map(min, zip(*await _looks(process, peers), strict=True)))
+    await process.kill()
+    await process.start()
+    if job is not None and isinstance(process, Service):
+        async with process.stream(job) as stream:
+            await stream.all()
+        await process.idle()
+    fresh = Held(*map(max, zip(*await _looks(process, peers), strict=True)))
+    beyond = _POOLED_TASKS * max(0, held.pooled - fresh.pooled) if job is None else 0
     return {
-        "tasks": max(0, tasks - fresh_tasks),
-        "descriptors": max(0, descriptors - fresh_descriptors),
+        "tasks": max(0, held.tasks - fresh.tasks - beyond),
+        "descriptors": max(0, held.descriptors - fresh.descriptors),
     }
 
 
-async def _held(gateway: Service, peers: Sequence[str]) -> tuple[float, float]:
-    """The least of a second's looks."""
-    tasks, descriptors = [], []
-    for _ in range(10):
-        tasks.append((await gateway.metrics())["sluice_tasks"])
-        descriptors.append(descriptors_of(gateway, *peers))
-        await asyncio.sleep(0.1)
-    return min(tasks), min(descriptors)
-
-
-async def looks(process: Process, *peers: str) -> list[int]:
-    """Descriptors, ten times within a second: while they are counted a connection may come."""
+async def _looks(process: Process, peers: Sequence[str]) -> list[Held]:
+    """Ten within a second: between two looks a task may end, a connection may come."""
     seen = []
     for _ in range(10):
-        seen.append(descriptors_of(process, *peers))
+        tasks = (await process.metrics())["sluice_tasks"]
+        seen.append(Held(tasks, *_descriptors(process, peers)))
         await asyncio.sleep(0.1)
     return seen
 
 
-def descriptors_of(process: Process, *peers: str) -> int:
+def _descriptors(process: Process, peers: Sequence[str]) -> tuple[int, int]:
     """Without what is kept for later use: a client's connection that waits, and the pools.
 
     A pool notices that the other side has closed a connection when it uses it again.
     """
-    served = process.port if isinstance(process, Service) else None
     ports = {urlsplit(peer).port for peer in peers}
     connections = process.sockets()
-    waiting = sum(each.here == served and each.state == ESTABLISHED for each in connections)
+    waiting = sum(each.here == process.port and each.state == ESTABLISHED for each in connections)
     pooled = sum(each.there in ports for each in connections)
-    return process.descriptors() - waiting - min(pooled, _POOLED)
+    return process.descriptors() - waiting - min(pooled, _POOLED), pooled

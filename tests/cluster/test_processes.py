@@ -29,6 +29,22 @@ async def test_any_gateway_serves_any_job_live_and_late(cluster: Cluster) -> Non
     assert (await other.job(job))["answer"] == ANSWER
 
 
+async def test_a_worker_counts_what_it_ran(cluster: Cluster) -> None:
+    cluster.says("counted", Reply(WORDS, pace=0))
+    before = await _ended(cluster)
+    job = (await cluster.gateways[0].ask("counted"))["job_id"]
+    assert_whole(await read(cluster.gateways[0], job))
+    assert await _ended(cluster) == before + 1
+    for worker in cluster.workers:
+        assert (await worker.metrics())["sluice_jobs_running"] == 0
+
+
+async def _ended(cluster: Cluster) -> float:
+    """Jobs that all workers together have completed."""
+    name = 'sluice_jobs_ended_total{path="A2",status="completed"}'
+    return sum([(await worker.metrics()).get(name, 0) for worker in cluster.workers])
+
+
 async def test_a_killed_workers_job_goes_on_at_another(cluster: Cluster) -> None:
     one, other = cluster.gateways
     cluster.says("killed", Reply(WORDS, pace=0.02))

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.live.service import Service
+from tests.live.worker import Worker
 
 
 @pytest.mark.parametrize(
@@ -56,3 +57,20 @@ async def test_a_signal_that_comes_before_it_serves_is_obeyed(tmp_path: Path) ->
         await service.start()
     assert await service.gone() == 0
     assert service.log.read_text() == ""
+
+
+async def test_a_worker_whose_metrics_have_no_port_says_so_and_ends(tmp_path: Path) -> None:
+    """What it has opened by then is closed: neither store need be there."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        settings = {
+            "SLUICE_METRICS_PORT": str(taken.getsockname()[1]),
+            "SLUICE_STORE": "redis://127.0.0.1:1/0",
+            "SLUICE_DATABASE": "postgresql://sluice@127.0.0.1:1/sluice",
+        }
+        worker = Worker(tmp_path / "worker.log", settings)
+        with pytest.raises(AssertionError):
+            await worker.start()
+        assert await worker.gone(within=10) == 2
+        await worker.aclose()
+    last = worker.log.read_text().splitlines()[-1]
+    assert re.fullmatch(r"sluice: SLUICE_METRICS_PORT: .+", last)

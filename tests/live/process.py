@@ -11,6 +11,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
+import httpx2
+
 ROOT = Path(__file__).parents[2]
 OURS = ("SLUICE_", "OPENAI_", "ENABLE_TOKEN_STREAMING")
 STARTED_WITHIN, GONE_WITHIN = 60, 40
@@ -42,6 +44,9 @@ class Process:
 
     def __init__(self, log: Path, settings: Mapping[str, str]) -> None:
         self.log, self._settings = log, dict(settings)
+        self.port = 0
+        """Where it shows its metrics, and a service all the rest."""
+        self.client = httpx2.AsyncClient(trust_env=False, timeout=10, verify=False)
         self._process: asyncio.subprocess.Process | None = None
         self._born = 0
 
@@ -98,7 +103,17 @@ class Process:
         self.tell(signal.SIGKILL)
         await self.gone()
 
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    async def metrics(self) -> dict[str, float]:
+        text = (await self.client.get(f"{self.url}/metrics")).text
+        lines = [line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#")]
+        return {name: float(value) for name, value in lines}
+
     async def aclose(self) -> None:
+        await self.client.aclose()
         if self.lives:
             await self.kill()
 

@@ -2,12 +2,10 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
-
-import httpx2
 
 from tests.live.process import Process
 from tests.live.stream import Stream
@@ -19,22 +17,9 @@ class Service(Process):
     command = "serve"
     banner = re.compile(rb"Sluice serves at (http://[^\s]+):(\d+)")
 
-    def __init__(self, log: Path, settings: Mapping[str, str]) -> None:
-        super().__init__(log, settings)
-        self.port = 0
-        self.client = httpx2.AsyncClient(trust_env=False, timeout=10, verify=False)
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
     def started(self, said: re.Match[bytes]) -> None:
         self.port = int(said[2])
         self._settings["SLUICE_PORT"] = str(self.port)
-
-    async def aclose(self) -> None:
-        await self.client.aclose()
-        await super().aclose()
 
     async def ask(self, message: str, chat: str | None = None, **headers: str) -> dict[str, Any]:
         body = {"message": message} | ({"session_id": chat} if chat else {})
@@ -55,11 +40,6 @@ class Service(Process):
     def stream(self, job: str, after: str | None = None, **options: Any) -> Stream:
         """To be entered."""
         return Stream(self.port, job, after, **options)
-
-    async def metrics(self) -> dict[str, float]:
-        text = (await self.client.get(f"{self.url}/metrics")).text
-        lines = [line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#")]
-        return {name: float(value) for name, value in lines}
 
     async def idle(self, within: float = 5) -> None:
         """Until no job and no stream is left."""

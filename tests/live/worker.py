@@ -1,6 +1,8 @@
 """A worker in a process of its own, and what its log tells."""
 
 import re
+from collections.abc import Mapping
+from pathlib import Path
 
 from tests.live.process import Process
 
@@ -11,7 +13,13 @@ class Worker(Process):
     """`sluice worker`."""
 
     command = "worker"
-    banner = re.compile(rb"Sluice works")
+    banner = re.compile(rb"metrics: +http://[^\s]+:(\d+)/metrics")
+
+    def __init__(self, log: Path, settings: Mapping[str, str]) -> None:
+        super().__init__(log, {"SLUICE_METRICS_PORT": "0", **settings})
+
+    def started(self, said: re.Match[bytes]) -> None:
+        self.port = int(said[1])
 
     def has(self, job: str) -> bool:
         """It took the job at some time."""

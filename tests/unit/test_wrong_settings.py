@@ -32,6 +32,7 @@ WRONG = {
     "OPENAI_API_KEY": ["a\nb", "schlüssel"],
     "SLUICE_JWT_JWKS": ["ftp://keys", "https://h:x/keys"],
     "SLUICE_PORT": ["http", "-1", "65536", "80.5"],
+    "SLUICE_METRICS_PORT": ["http", "-1", "65536"],
     "SLUICE_STORE": [
         "redis://",
         "redis://h:x",
