@@ -9,7 +9,8 @@ COPY . .
 RUN /opt/sluice/bin/pip install --no-cache-dir --no-deps --no-build-isolation .
 
 FROM python:3.11-slim
-RUN useradd --system --uid 10001 --home-dir /data --create-home sluice
+RUN useradd --uid 10001 --home-dir /data --no-create-home --shell /usr/sbin/nologin sluice \
+    && install --directory --owner=sluice --group=sluice --mode=0700 /data
 COPY --from=build /opt/sluice /opt/sluice
 # A container is reached from outside: it starts only with SLUICE_AUTH set, or with
 # SLUICE_ALLOW_ANONYMOUS=true. Nothing is written but the SQLite file, when that is the store:

@@ -70,6 +70,7 @@ def upstream_of(settings: Settings, offline_url: str | None) -> Upstream:
         first_token_timeout=settings.first_token_timeout,
         idle_timeout=settings.idle_timeout,
         retries=settings.upstream_retries,
+        max_answer=settings.max_answer_bytes,
     )
 
 

@@ -185,8 +185,8 @@ class Settings(BaseSettings):
         return value
 
 
-def read_settings(**given: Any) -> Settings:
-    """Raises WrongSetting."""
+def read_settings(*, worker: bool = False, **given: Any) -> Settings:
+    """Raises WrongSetting. A `worker` asks nobody who they are: no request reaches it."""
     try:
         settings = Settings(**given)
     except ValidationError as error:
@@ -194,7 +194,7 @@ def read_settings(**given: Any) -> Settings:
         variable = _variable(str(first["loc"][0]))
         message = first["msg"].removeprefix("Value error, ")
         raise WrongSetting(f"{variable}: {message}") from None
-    _check_together(settings)
+    _check_together(settings, serves=not worker)
     return settings
 
 
@@ -205,11 +205,13 @@ def _variable(field: str) -> str:
     return alias if isinstance(alias, str) else f"SLUICE_{field.upper()}"
 
 
-def _check_together(settings: Settings) -> None:
+def _check_together(settings: Settings, *, serves: bool) -> None:
     if not settings.offline and settings.openai_model is None:
         raise WrongSetting("OPENAI_MODEL: is required once a key or a base URL is set")
     if settings.distributed and settings.database is None:
         raise WrongSetting("SLUICE_DATABASE: is required with a Redis store: postgresql://…")
+    if not serves:
+        return
     if settings.auth == "jwt" and not (settings.jwt_secret or settings.jwt_jwks):
         raise WrongSetting("SLUICE_JWT_SECRET: jwt needs it, or SLUICE_JWT_JWKS")
     if settings.auth == "none" and not settings.allow_anonymous and not _loopback(settings.host):

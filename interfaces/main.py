@@ -45,7 +45,7 @@ def run_worker(**given: Any) -> int:
 
 
 def _settings(*, worker: bool = False, **given: Any) -> Settings:
-    settings = read_settings(**given)
+    settings = read_settings(worker=worker, **given)
     if worker and not settings.distributed:
         raise WrongSetting("SLUICE_STORE: workers and gateways share a Redis: redis://host")
     libraries = ("redis", "streaq") if settings.distributed else ()

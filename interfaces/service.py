@@ -27,6 +27,9 @@ from interfaces.server import Server
 
 logger = logging.getLogger(__name__)
 
+_LONG_ENOUGH = 32
+"""Bytes of a key for HS256, as RFC 7518 has it."""
+
 Check = Callable[[], Awaitable[None]]
 """Raises Unavailable, saying why."""
 
@@ -103,7 +106,7 @@ class Service:
         if self._leaving():
             return "the service is shutting down"
         told = await asyncio.gather(*(_trouble(check) for check in self._checks()))
-        return "; ".join(filter(None, told)) or None
+        return "; ".join(dict.fromkeys(filter(None, told))) or None
 
     def _checks(self) -> Sequence[Check]:
         return [self._container.log().check]
@@ -184,6 +187,8 @@ def identity_of(settings: Settings) -> Identity:
 def keys_of(settings: Settings) -> Keys:
     """Raises WrongSetting for a key set in a file that cannot be used; a URL may come up later."""
     if settings.jwt_secret:
+        if len(settings.jwt_secret.encode()) < _LONG_ENOUGH:
+            logger.warning("SLUICE_JWT_SECRET is short: who has a token can guess it")
         return SharedSecret(settings.jwt_secret)
     source = str(settings.jwt_jwks)
     if "://" not in source:

@@ -14,7 +14,7 @@ from openai import AsyncOpenAI, AsyncStream, DefaultAioHttpClient
 
 from application.model_calls import current_node
 from domain.chat import now
-from domain.errors import UpstreamBadResponse, UpstreamTimeout, UpstreamTruncated
+from domain.errors import AnswerTooLarge, UpstreamBadResponse, UpstreamTimeout, UpstreamTruncated
 from domain.events import Usage
 
 from .deadline import Deadline
@@ -34,7 +34,7 @@ class Upstream:
     """An OpenAI-compatible API, and the deadlines of a call to it in seconds.
 
     `first_token` spans the whole call until its first token, retries and waits included;
-    `retries` are tries after the first.
+    `retries` are tries after the first. `max_answer`: bytes of UTF-8 that one call may say.
     """
 
     base_url: str | None
@@ -44,6 +44,7 @@ class Upstream:
     first_token_timeout: float = 30
     idle_timeout: float = 30
     retries: int = 2
+    max_answer: int = 4 * 1024 * 1024
 
 
 class ChatCompletions:
@@ -88,7 +89,7 @@ class Call:
 
         Closing it closes the connection. To be called once.
         """
-        decoder = DeltaDecoder()
+        decoder, size = DeltaDecoder(), 0
         deadline = Deadline(self._upstream.first_token_timeout)
         begun = ended = False
         try:
@@ -101,6 +102,10 @@ class Call:
                             deadline.allow(self._upstream.idle_timeout, each_wait=True)
                         if delta.finish_reason or delta.usage:
                             self._note(delta)
+                        text = delta.text
+                        size += len(text) if text.isascii() else len(text.encode())
+                        if size > self._upstream.max_answer:
+                            raise AnswerTooLarge  # also where nobody hears the tokens, as in A1
                         yield delta
                     if decoder.finished and not ended:
                         ended = True

@@ -5,6 +5,7 @@ So every node's runnable is wrapped: while it runs, `current_node` is set, its `
 ours, and the messages that a speaking node adds are remembered.
 """
 
+import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
@@ -19,6 +20,7 @@ from langchain_core.runnables.config import var_child_runnable_config
 from langgraph.types import Command
 
 from application.model_calls import ModelCalls, NodeRun, Say, current_node
+from domain.errors import PipelineError
 
 _RUNTIME = "__pregel_runtime"
 
@@ -89,6 +91,11 @@ class WatchedNode(Runnable[Any, Any]):
         child = var_child_runnable_config.set(config)
         try:
             output = await self._bound.ainvoke(input, config, **kwargs)
+        except (Exception, asyncio.CancelledError, GeneratorExit):
+            raise
+        except BaseException as error:
+            # SystemExit would end the process, and with it everybody's jobs.
+            raise PipelineError("a node wanted to end the process") from error
         finally:
             var_child_runnable_config.reset(child)
             current_node.reset(node)

@@ -13,6 +13,9 @@ from domain.errors import ChatError, PipelineError
 from infrastructure.pipeline.graph import WatchedGraph
 from infrastructure.pipeline.nodes import GraphRun, current_run
 
+_STEPS = 10_007
+"""LangGraph's own bound of a run's steps. `astream_events` would make it 25, and nothing else."""
+
 
 def start(graph: WatchedGraph, question: Question) -> tuple[dict[str, Any], GraphRun]:
     """The input state, and the run as its nodes will find it through their context."""
@@ -25,7 +28,8 @@ def start(graph: WatchedGraph, question: Question) -> tuple[dict[str, Any], Grap
 
 def config_of(graph: WatchedGraph, listener: BaseCallbackHandler) -> RunnableConfig:
     """A checkpointer wants a thread. Each run has its own: the chat so far is in its input."""
-    config = RunnableConfig(callbacks=[listener])
+    limit = (graph.graph.config or {}).get("recursion_limit", _STEPS)
+    config = RunnableConfig(callbacks=[listener], recursion_limit=limit)
     if graph.graph.checkpointer is not None:
         config["configurable"] = {"thread_id": new_id()}
     return config

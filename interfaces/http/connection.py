@@ -12,6 +12,9 @@ from interfaces.http.services import StreamStats
 if TYPE_CHECKING:
     from uvicorn._types import ASGI3Application
 
+_LET_BY = 16 * 1024 * 1024
+"""Bytes of a body that may still come after its answer."""
+
 
 class Connection(HttpToolsProtocol):
     """Cuts a peer that is too slow to ask, or that stops reading; `patience` is in seconds.
@@ -29,6 +32,7 @@ class Connection(HttpToolsProtocol):
         self._asking: asyncio.TimerHandle | None = None
         self._unread: asyncio.TimerHandle | None = None
         self._lingers = False
+        self._let_by = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -41,8 +45,17 @@ class Connection(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
+        self._let_by = 0
         _stop(self._asking)
         self._asking = self._later(self.transport.abort)
+
+    def on_body(self, body: bytes) -> None:
+        """What still comes after the answer is let go by, so that its peer gets to read it."""
+        super().on_body(body)
+        if self.cycle.response_complete:
+            self._let_by += len(body)
+            if self._let_by > _LET_BY:
+                self.transport.abort()
 
     def on_message_complete(self) -> None:
         _stop(self._asking)

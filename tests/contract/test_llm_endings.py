@@ -57,6 +57,18 @@ async def llm(kind: str, model: OfflineModel) -> AsyncIterator[LLMClientPort]:
 
 
 @pytest.mark.parametrize("asking", ASKING)
+async def test_a_call_that_says_more_than_an_answer_may_hold_is_ended(
+    kind: str, model: OfflineModel, asking: str
+) -> None:
+    """Where it grows too large, not where it ends: this one never would."""
+    model.script(Reply(("가" * 4, "나" * 4), hold_after=2, gate=Gate()))
+    async with client(kind, model.base_url, max_answer=23) as llm, asyncio.timeout(5):
+        with pytest.raises(errors.AnswerTooLarge):
+            await ASKING[asking](llm)
+        await model.until_idle()
+
+
+@pytest.mark.parametrize("asking", ASKING)
 @pytest.mark.parametrize(
     "fault",
     [Fault.HANG_BEFORE_STATUS, Fault.HANG_AFTER_HEADERS, Fault.HANG_MID_STREAM],

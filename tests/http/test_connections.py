@@ -3,7 +3,7 @@
 import asyncio
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 
@@ -108,6 +108,25 @@ async def test_a_refused_peer_that_never_stops_sending_is_cut() -> None:
     async with serving(DONE, patience=0.3) as house:
         reader, writer = await house.raw(head)
         assert (await reader.read()).startswith(b"HTTP/1.1 413 ")  # and the end of our side
+        await until(lambda: not house.state.connections)
+        writer.close()
+
+
+async def test_a_refused_peer_that_sends_on_and_on_is_cut() -> None:
+    head = (
+        "POST /api/v1/chat HTTP/1.1\r\nHost: x\r\n"
+        "Content-Type: application/json\r\nContent-Length: 400000000\r\n\r\n"
+    )
+    async with serving(DONE) as house:
+        reader, writer = await house.raw(head)
+        assert (await reader.readline()).startswith(b"HTTP/1.1 413 ")
+        taken = 0
+        with suppress(ConnectionError):
+            while taken < 400_000_000:
+                writer.write(b"x" * 1_000_000)
+                await writer.drain()
+                taken += 1_000_000
+        assert 16_000_000 < taken < 40_000_000
         await until(lambda: not house.state.connections)
         writer.close()
 

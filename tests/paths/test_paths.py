@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import END, START, StateGraph
-from langgraph.types import RetryPolicy, Send
+from langgraph.types import Command, RetryPolicy, Send
 
 from domain.chat import Turn
 from domain.errors import ChatError, PipelineError, UpstreamTruncated
@@ -339,13 +339,59 @@ async def test_no_answer_is_a_pipeline_error(path: Path) -> None:
         await path.tell(lambda llm: graphs.chain(("mute", lambda s: {"notes": ["x"]}, {})))
 
 
-@pytest.mark.parametrize("error", [RuntimeError("secret"), TimeoutError(), KeyError("x")])
-async def test_a_node_that_raises_is_a_pipeline_error(path: Path, error: Exception) -> None:
+class Odd(BaseException):
+    """Of no family that anybody catches."""
+
+
+@pytest.mark.parametrize("threaded", [True, False])
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("secret"),
+        TimeoutError(),
+        KeyError("x"),
+        SystemExit(3),
+        KeyboardInterrupt(),
+        Odd(),
+    ],
+    ids=repr,
+)
+async def test_a_node_that_raises_is_a_pipeline_error(
+    path: Path, error: BaseException, threaded: bool
+) -> None:
+    """Even one that would have ended the process."""
+
     def broken(state: State) -> None:
         raise error
 
+    async def broken_in_line(state: State) -> None:
+        raise error
+
+    node = broken if threaded else broken_in_line
     with pytest.raises(PipelineError):
-        await path.tell(lambda llm: graphs.chain(("broken", broken, {})))
+        await path.tell(lambda llm: graphs.chain(("broken", node, {})))
+
+
+@pytest.mark.parametrize(("times", "limit"), [(40, None), (40, 30), (20, 30)])
+async def test_a_run_has_as_many_steps_as_langgraph_gives_it(
+    path: Path, times: int, limit: int | None
+) -> None:
+    """LangChain's events would end it after 25."""
+
+    def again(state: State) -> Command[str]:
+        said = [*state.get("notes", []), "x"]
+        more = len(said) < times
+        return Command(update={"notes": ["x"], "answer": "ab"}, goto="again" if more else END)
+
+    def build(llm: LLMClientPort) -> Any:
+        graph = graphs.chain(("again", again, {"stage": False})).compile()
+        return graph if limit is None else graph.with_config(recursion_limit=limit)
+
+    if limit and limit < times:
+        with pytest.raises(PipelineError):
+            await path.tell(build)
+    else:
+        assert (await path.tell(build)).done.answer == "ab"
 
 
 async def test_an_error_of_the_model_keeps_its_code_through_the_graph(path: Path) -> None:

@@ -152,3 +152,10 @@ def test_what_goes_together_is_taken(
     for name, value in given.items():
         monkeypatch.setenv(name, value)
     read_settings()
+
+
+def test_a_worker_is_reached_by_nobody_and_asks_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLUICE_HOST", "0.0.0.0")
+    with pytest.raises(WrongSetting, match="SLUICE_AUTH"):
+        read_settings()
+    read_settings(worker=True)
