@@ -8,6 +8,7 @@ import asyncio
 import hashlib
 import logging
 from collections.abc import Awaitable, Callable
+from contextvars import Context
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -175,7 +176,8 @@ class Publisher:
             raise Unavailable("the log is closed")
         self._dirty[attempt] = None
         if self._task is None:
-            self._task = asyncio.create_task(self._run(), name="log writer")
+            # Not in the context of the node that speaks: the writer would keep all of its run.
+            self._task = asyncio.create_task(self._run(), name="log writer", context=Context())
 
     async def open_anew(self, job: Job, attempt: int, first: Event) -> None:
         while not self._closed:

@@ -1,10 +1,13 @@
 """The Redis log while Redis is cut off, frozen, full, and emptied under it."""
 
 import asyncio
+import gc
 import os
 import signal
+import weakref
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
+from contextvars import ContextVar
 
 import pytest
 from redis import Redis
@@ -80,6 +83,25 @@ async def publish_until_refused(notifier: NotifierPort, event: Event) -> None:
         while True:
             notifier.publish(event)
             await asyncio.sleep(0.01)
+
+
+async def test_the_writer_keeps_nothing_of_the_run_that_spoke_first(worker: RedisEventLog) -> None:
+    class Run:
+        """Whatever a node's context holds."""
+
+    running = ContextVar[Run]("running")
+    _, notifier = await begun(worker)
+
+    async def speak() -> weakref.ref[Run]:
+        running.set(Run())
+        notifier.publish(Token("a", "answer"))
+        return weakref.ref(running.get())
+
+    run = await asyncio.create_task(speak())
+    await asyncio.sleep(0)  # asyncio itself lets go of a task's context a turn later
+    gc.collect()
+    assert "log writer" in {task.get_name() for task in asyncio.all_tasks()}
+    assert run() is None
 
 
 async def test_cut_connections_lose_and_repeat_nothing(
