@@ -2,7 +2,9 @@
 
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 
+from domain.errors import Unavailable
 from infrastructure.cluster import Cluster, joined, queue_of, readers_told
 from infrastructure.jobs.streaq import StreaqJobQueue
 from infrastructure.settings import Settings
@@ -30,6 +32,12 @@ class Gateway(Service):
         assert self._queue is not None  # noqa: S101 - it is open
         await self._queue.drain()
         self._container.log().hang_up()
+
+    async def _count(self) -> None:
+        """The jobs of all gateways; while Redis is down, what there were."""
+        assert self._queue is not None  # noqa: S101 - it is open
+        with suppress(Unavailable):
+            await self._queue.check()
 
     def _checks(self) -> Sequence[Check]:
         assert self._cluster is not None  # noqa: S101 - it is open

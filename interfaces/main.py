@@ -88,6 +88,9 @@ def run_model(host: str, port: int, pace: float, fault: str | None) -> int:
     from infrastructure.offline_model.server import OfflineModel
 
     async def serve() -> None:
+        names = [each.value for each in Fault]
+        if fault and fault not in names:
+            raise WrongSetting(f"--fault: {fault} is none of {', '.join(names)}")
         model = OfflineModel(pace=pace, fault=Fault(fault) if fault else None)
         try:
             base_url = await model.start(host, port)

@@ -122,8 +122,18 @@ class Service:
             delete_chat=container.delete_chat(),
             conversations=container.conversations(),
             ready=self._ready,
-            metrics=Metrics(container.tally(), self._gauges(), self._counters()).text,
+            metrics=self._told_of(Metrics(container.tally(), self._gauges(), self._counters())),
         )
+
+    def _told_of(self, metrics: Metrics) -> Callable[[], Awaitable[bytes]]:
+        async def text() -> bytes:
+            await self._count()
+            return metrics.text()
+
+        return text
+
+    async def _count(self) -> None:
+        """Before metrics are told; here everything is counted where it happens."""
 
     def _options(self) -> Options:
         settings = self._settings

@@ -27,7 +27,7 @@ class Services:
     delete_chat: DeleteChat
     conversations: ConversationPort
     ready: Callable[[], Awaitable[str | None]]
-    metrics: Callable[[], bytes]
+    metrics: Callable[[], Awaitable[bytes]]
 
 
 @dataclass(slots=True, eq=False)

@@ -39,6 +39,20 @@ async def test_a_worker_counts_what_it_ran(cluster: Cluster) -> None:
         assert (await worker.metrics())["sluice_jobs_running"] == 0
 
 
+async def test_every_gateway_tells_how_many_jobs_run_now(cluster: Cluster) -> None:
+    """Also when nobody asks it whether it is ready."""
+    gate = Gate()
+    cluster.says("long", Reply(WORDS, hold_after=3, gate=gate))
+    job = (await cluster.gateways[0].ask("long"))["job_id"]
+    await gate.reached()
+    for gateway in cluster.gateways:
+        assert (await gateway.metrics())["sluice_jobs_running"] == 1
+    gate.release()
+    assert_whole(await read(cluster.gateways[1], job))
+    for gateway in cluster.gateways:
+        await gateway.idle()
+
+
 async def _ended(cluster: Cluster) -> float:
     """Jobs that all workers together have completed."""
     name = 'sluice_jobs_ended_total{path="A2",status="completed"}'

@@ -138,6 +138,9 @@ async def serving(
     async def ready() -> str | None:
         return unready[0] if unready else None
 
+    async def metrics() -> bytes:
+        return b"sluice_open_streams 0.0\n"
+
     services = Services(
         submit=SubmitMessage(conversations, log, queue, flag, orphans),
         follow=FollowJob(log, orphans, tally, streams=streams),
@@ -147,7 +150,7 @@ async def serving(
         delete_chat=DeleteChat(conversations, log, queue),
         conversations=conversations,
         ready=ready,
-        metrics=lambda: b"sluice_open_streams 0.0\n",
+        metrics=metrics,
     )
     given = Options(identity=identity or Anonymous(), web=WEB, **options)
     state = ServerState()

@@ -36,4 +36,4 @@ async def readyz(services: ServicesDep, options: OptionsDep) -> Health:
 @routes.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
 async def metrics(services: ServicesDep) -> Response:
     """Prometheus text."""
-    return Response(services.metrics(), media_type="text/plain; version=0.0.4; charset=utf-8")
+    return Response(await services.metrics(), media_type="text/plain; version=0.0.4; charset=utf-8")
