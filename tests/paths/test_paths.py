@@ -423,6 +423,18 @@ async def test_closing_between_two_events_stops_the_graph(path: Path) -> None:
     await path.model.until_idle()
 
 
+@pytest.mark.parametrize("path", ["A1", "A2-messages"], indirect=True)  # the others read none
+async def test_a_reader_that_breaks_while_it_tells_leaves_no_generator(path: Path) -> None:
+    """Nobody's `tell` raises; if one did, LangGraph's generator would stand at a yield."""
+
+    def tell(event: Event) -> None:
+        raise RuntimeError
+
+    with pytest.raises(PipelineError):
+        await path.pipeline(graphs.answering).run(question(), tell)
+    await path.model.until_idle()
+
+
 async def test_a_cancelled_run_stops_the_model(path: Path) -> None:
     gate = Gate()
     path.model.script(Reply(pieces=["a"], hold_after=0, gate=gate))
