@@ -51,6 +51,7 @@ class Relay:
             raise self._error
         done = running.result()
         self._check(_bytes(done.answer))
+        _bytes(f"{done.intent}{done.finish_reason}")  # an end that cannot be told would be none
         return done
 
     def _tell(self, event: Event) -> None:
@@ -73,7 +74,8 @@ class Relay:
             else:
                 self.notifier.publish(event)
             return
-        match event:
+        self.notifier.publish(self._rising(event))
+        match event:  # a stage that could not be told is not open: its failure could not be, either
             case StageStarted(stage):
                 self.open_stages[stage] = None
             case StageCompleted(stage) | StageFailed(stage):
@@ -81,7 +83,6 @@ class Relay:
             case Reset():
                 self._pieces.clear()
                 self._size = 0
-        self.notifier.publish(self._rising(event))
 
     def _check(self, size: int) -> None:
         if size > self._max_answer:

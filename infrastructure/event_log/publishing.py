@@ -113,7 +113,7 @@ class RedisAttempt:
         self._drop()
 
     def _say(self, events: tuple[Event, ...]) -> None:
-        self._waiting += map(item, events)
+        self._waiting += [item(event) for event in events]  # all of them, or it has raised
         self._seq += len(events)
         self._idle.clear()
         self._publisher.carry(self)

@@ -313,6 +313,22 @@ async def test_a_lone_surrogate_is_an_error_of_the_pipeline(bench: Bench) -> Non
     assert end.code == "pipeline_error"
 
 
+@pytest.mark.parametrize(
+    "play",
+    [
+        Done("A2", "ab", intent="\ud800"),
+        Done("A2", "ab", finish_reason="\ud800"),
+        StageStarted("\ud800", 0),
+        StageStarted("answer", 0, "\ud800"),
+    ],
+    ids=["intent", "finish reason", "stage", "message"],
+)
+async def test_what_cannot_be_told_still_ends_in_an_error(bench: Bench, play: Event) -> None:
+    await bench.process(play, DONE)(bench.job)
+    (end,) = await bench.told()
+    assert isinstance(end, Failed)
+
+
 async def test_progress_never_falls(bench: Bench) -> None:
     await bench.process(StageStarted("a", 50), StageStarted("b", 10), DONE)(bench.job)
     assert (await bench.told())[:2] == [StageStarted("a", 50), StageStarted("b", 50)]
