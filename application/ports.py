@@ -53,11 +53,16 @@ class EventLogPort(Protocol):
         """Opens the log with `first` as 1-1. The same job again changes nothing."""
         ...
 
-    async def begin(self, job_id: JobId) -> NotifierPort:
+    async def attempts(self, job_id: JobId) -> int:
+        """How many have begun."""
+        ...
+
+    async def begin(self, job_id: JobId, *, after: int | None = None) -> NotifierPort:
         """Starts the next attempt; whatever wrote before is fenced off.
 
         The first attempt goes on behind the log's first event, a later one starts at
-        `<attempt>-1`. Raises Superseded if the log has ended.
+        `<attempt>-1`. Raises Finished if the log has ended, and Superseded if it is not `after`
+        attempts that have begun: who was right to begin one may have slept since.
         """
         ...
 

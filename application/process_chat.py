@@ -12,6 +12,7 @@ from domain.chat import Job, JobStatus, Message, Question, Turn
 from domain.errors import (
     ChatError,
     DeadlineExceeded,
+    Finished,
     Internal,
     NotFound,
     PipelineError,
@@ -57,15 +58,16 @@ class ProcessChat:
         self._tally = tally
         self._deadline, self._max_answer = deadline, max_answer
 
-    async def __call__(self, job: Job, stop: Stop = lambda: None) -> None:
+    async def __call__(self, job: Job, stop: Stop = lambda: None, after: int | None = None) -> None:
         """Returns when the log has ended, also after a cancellation that `stop` explains.
 
         When `stop` says None, a cancelled run writes no end and raises CancelledError: the
-        next attempt goes on. Raises Superseded when that has begun already.
+        next attempt goes on. Raises Superseded when that has begun already, or when it is not
+        `after` attempts that have.
         """
         try:
-            notifier, cancelled = await _to_its_end(self._begin(job))
-        except (Superseded, NotFound):
+            notifier, cancelled = await _to_its_end(self._begin(job, after))
+        except (Finished, NotFound):
             logger.info("job %s is over already", job.id)
             return
         if cancelled and stop() is None:
@@ -77,9 +79,9 @@ class ProcessChat:
         except NotFound:
             logger.info("job %s is no more", job.id)
 
-    async def _begin(self, job: Job) -> NotifierPort:
+    async def _begin(self, job: Job, after: int | None) -> NotifierPort:
         """Whatever an attempt goes on to say, also if it is only its end, begins with its reset."""
-        notifier = await self._log.begin(job.id)
+        notifier = await self._log.begin(job.id, after=after)
         if notifier.attempt > 1:
             notifier.publish(Reset("new_attempt"), QUEUED)
         return notifier

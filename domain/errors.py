@@ -118,7 +118,7 @@ class NotFound(Exception):
 
 
 class Finished(Exception):
-    """The cursor is the terminal event's: there is nothing left to follow."""
+    """The log has ended: there is nothing left to follow, or to write."""
 
 
 class Conflict(Exception):

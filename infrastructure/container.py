@@ -7,7 +7,6 @@ from collections.abc import Callable
 from contextvars import ContextVar, copy_context
 from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 from dependency_injector import containers, providers
 from dependency_injector.providers import Callable as Call
@@ -51,12 +50,12 @@ def path_of_current_job() -> str:
     return _path.get()
 
 
-def runner(process_chat: Callable[[], ProcessChat]) -> Callable[[Job, Stop], Any]:
+def runner(process_chat: Callable[[], ProcessChat]) -> Run:
     """Runs a job on its own path; called in a task, and so in a context, of the job's own."""
 
-    async def run(job: Job, stop: Stop) -> None:
+    async def run(job: Job, stop: Stop, after: int | None = None) -> None:
         _path.set(job.path)
-        await process_chat()(job, stop)
+        await process_chat()(job, stop, after)
 
     return run
 

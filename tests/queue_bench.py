@@ -20,7 +20,7 @@ class RecordingRuns:
         self.ends: dict[str, str] = {}
         self._gates: dict[str, asyncio.Event] = {}
 
-    async def __call__(self, job: Job, stop: Stop) -> None:
+    async def __call__(self, job: Job, stop: Stop, _: int | None = None) -> None:
         self.started.append(job.id)
         try:
             if stop() is None:

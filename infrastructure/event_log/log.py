@@ -6,7 +6,7 @@ from datetime import datetime
 from application.ports import JobLog
 from application.wire import record
 from domain.chat import Job, JobId
-from domain.errors import Superseded, Unavailable
+from domain.errors import Finished, Superseded, Unavailable
 from domain.events import Cursor, Event, Recorded
 from infrastructure.event_log.tail import Tail
 
@@ -28,6 +28,13 @@ class Log(Tail):
         super().__init__(records, runs or {})
         self.job, self.attempt, self.ended_at = job, attempt, ended_at
         self.ending = ended_at is not None
+
+    def require_open(self, after: int | None) -> None:
+        """As EventLogPort.begin has it."""
+        if self.ending:
+            raise Finished
+        if after not in (None, self.attempt):
+            raise Superseded
 
     def write(self, records: Sequence[Recorded]) -> None:
         """Shows the records to the readers."""
@@ -87,6 +94,9 @@ class LogReader:
 
     async def job(self, job_id: JobId) -> Job:
         return (await self._find(job_id)).job
+
+    async def attempts(self, job_id: JobId) -> int:
+        return (await self._find(job_id)).attempt
 
     async def read(self, job_id: JobId) -> JobLog:
         log = await self._find(job_id)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from application.wire import record
 from domain.chat import ChatId, Job, JobId, now
-from domain.errors import NotFound, Superseded
+from domain.errors import NotFound
 from domain.events import Cursor, Event, Recorded
 from infrastructure.event_log.log import Attempt, Log, LogReader
 
@@ -36,10 +36,9 @@ class MemoryEventLog(LogReader):
             first_record = record(Cursor(1, 1), first)
             self._logs[job.id] = _Log(job, first_record, lambda: self._forget_later(job.id))
 
-    async def begin(self, job_id: JobId) -> Attempt:
+    async def begin(self, job_id: JobId, *, after: int | None = None) -> Attempt:
         log = await self._find(job_id)
-        if log.ending:
-            raise Superseded
+        log.require_open(after)
         log.attempt += 1
         return Attempt(log)
 

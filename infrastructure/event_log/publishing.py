@@ -9,7 +9,7 @@ import hashlib
 import logging
 from collections.abc import Awaitable, Callable
 from contextvars import Context
-from typing import Any
+from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
 from redis.exceptions import NoScriptError
@@ -23,6 +23,7 @@ from infrastructure.event_log.scripts import APPEND, LOST, WRITTEN
 from infrastructure.redis.client import Server, command, packed
 
 logger = logging.getLogger(__name__)
+T = TypeVar("T")
 
 _TICK = 0.01
 """Seconds between two batches: the first token of a quiet moment leaves at once."""
@@ -180,13 +181,15 @@ class Publisher:
             self._task = asyncio.create_task(self._run(), name="log writer", context=Context())
 
     async def open_anew(self, job: Job, attempt: int, first: Event) -> None:
+        await self.persist(lambda: self._create(job, attempt, first))
+
+    async def persist(self, ask: Callable[[], Awaitable[T]]) -> T:
+        """Until Redis answers: what was asked without an answer may have been done all the same."""
         while not self._closed:
             try:
-                await self._create(job, attempt, first)
+                return await ask()
             except Unavailable:
                 await asyncio.sleep(_PAUSE)
-            else:
-                return
         raise Unavailable("the log is closed")
 
     async def aclose(self) -> None:

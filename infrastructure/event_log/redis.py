@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Sequence
 
 from application.ports import JobLog
 from domain.chat import ChatId, Job, JobId
-from domain.errors import NotFound, Superseded, Unavailable, trace
+from domain.errors import Finished, NotFound, Superseded, Unavailable, trace
 from domain.events import Cursor, Event, Recorded
 from infrastructure.event_log.bodies import body, item
 from infrastructure.event_log.feed import Feed
@@ -42,21 +42,28 @@ class RedisEventLog:
     async def create(self, job: Job, first: Event) -> None:
         await self._open(job, 0, first)
 
-    async def begin(self, job_id: JobId) -> RedisAttempt:
+    async def begin(self, job_id: JobId, *, after: int | None = None) -> RedisAttempt:
+        """Raises Unavailable only before anything has begun: once asked, it is asked again."""
         await self._publisher.flushed(job_id)
-        begun = await self._server.run(BEGIN, _keys(job_id), secrets.token_hex(8))
+        if after is None:
+            after = await self.attempts(job_id)
+        by = secrets.token_hex(8)
+        run = self._server.run
+        begun = await self._publisher.persist(lambda: run(BEGIN, _keys(job_id), by, after))
         if begun is None:
             raise NotFound(job_id)
         if begun == b"ended":
+            raise Finished
+        if begun == b"begun":
             raise Superseded
         attempt, last, job = begun
         return self._publisher.begun(load(job), attempt, _cursor(last))
 
+    async def attempts(self, job_id: JobId) -> int:
+        return int(await self._header(job_id, "attempt"))
+
     async def job(self, job_id: JobId) -> Job:
-        stored = await self._server.ask("HGET", header_key(job_id), "job")
-        if stored is None:
-            raise NotFound(job_id)
-        return load(stored)
+        return load(await self._header(job_id, "job"))
 
     async def read(self, job_id: JobId) -> JobLog:
         await self._publisher.flushed(job_id)
@@ -119,6 +126,13 @@ class RedisEventLog:
         """Keys of headers, some of which may not be there."""
         listed = await self._server.ask("ZRANGE", chat_key(chat_id), 0, -1)
         return [header_key(job_id.decode()) for job_id in listed]
+
+    async def _header(self, job_id: JobId, field: str) -> bytes:
+        job, value = await self._server.ask("HMGET", header_key(job_id), "job", field)
+        if job is None:
+            raise NotFound(job_id)
+        stored: bytes = value
+        return stored
 
     async def _headers(self) -> list[bytes]:
         found, cursor = list[bytes](), None

@@ -15,11 +15,13 @@ return 1
 """
 
 BEGIN = """
--- by: {attempt, last, job}; 'ended'; nothing for an unknown job. The same `by` counts once.
+-- by, attempts before: {attempt, last, job}; 'ended', or 'begun' by another; nothing for an
+-- unknown job. The same `by` counts once.
 local h = redis.call('HMGET', KEYS[1], 'job', 'ended', 'by', 'attempt', 'last')
 if not h[1] then return false end
 if h[2] then return 'ended' end
 if h[3] ~= ARGV[1] then
+  if h[4] ~= ARGV[2] then return 'begun' end
   h[4] = redis.call('HINCRBY', KEYS[1], 'attempt', 1)
   redis.call('HSET', KEYS[1], 'by', ARGV[1])
 end

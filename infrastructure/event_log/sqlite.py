@@ -10,7 +10,7 @@ from weakref import WeakValueDictionary
 
 from application.wire import record
 from domain.chat import ChatId, Job, JobId, now
-from domain.errors import NotFound, Superseded, Unavailable, trace
+from domain.errors import NotFound, Unavailable, trace
 from domain.events import Cursor, Event
 from infrastructure.event_log import rows
 from infrastructure.event_log.log import Attempt, LogReader
@@ -68,13 +68,11 @@ class SqliteEventLog(LogReader):
         if key is not None and job.id not in self._logs:
             self._keep(StoredLog(self._writer, rows.Stored(key, job, 0, None, [recorded])))
 
-    async def begin(self, job_id: JobId) -> Attempt:
+    async def begin(self, job_id: JobId, *, after: int | None = None) -> Attempt:
         log = await self._find(job_id)
-        if log.ending:
-            raise Superseded
+        log.require_open(after)
         attempt = await self._database.persist(lambda db: rows.next_attempt(db, log.key))
-        if log.ending:
-            raise Superseded
+        log.require_open(None)  # it may have ended meanwhile
         if attempt is None or log.deleted:
             raise NotFound(job_id)
         log.attempt = attempt

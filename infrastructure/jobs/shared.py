@@ -1,15 +1,19 @@
 """What the embedded and the distributed queue have in common."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 from application.ports import Stop
 from domain.chat import Job
 
-Run = Callable[[Job, Stop], Awaitable[None]]
 WhenBusy = Literal["enqueue", "reject", "interrupt"]
+
+
+class Run(Protocol):
+    """ProcessChat, on the job's own path."""
+
+    async def __call__(self, job: Job, stop: Stop, after: int | None = None, /) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -182,15 +182,20 @@ class JobWorker:
         await _persist(lambda: self._places.hand_back(given.job, run))
 
     async def _execute(self, running: _Running, lease: Lease) -> None:
-        """Raises Superseded, also for a lost lease: an attempt is begun only while it is held."""
+        """Raises Superseded, also for a lost lease: an attempt is begun only while it is held.
+
+        Whoever gets the lease after that may have begun one when this one's turn comes, if the
+        process was frozen: the attempts are counted before the lease is looked at.
+        """
         try:
             job = await _persist(lambda: self._log.job(running.job_id))
+            begun = await _persist(lambda: self._log.attempts(running.job_id))
         except NotFound:
             return
         if not await lease.held():
             raise Superseded
         try:
-            await self._run(job, lambda: running.why)
+            await self._run(job, lambda: running.why, begun)
         except Unavailable:
             await asyncio.sleep(_PAUSE)
             raise

@@ -5,8 +5,8 @@ import gc
 import os
 import signal
 import weakref
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
-from contextlib import aclosing, asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
+from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
 from contextvars import ContextVar
 
 import pytest
@@ -33,6 +33,15 @@ from tests.services import RedisServer
 
 FIRST = StageCompleted("queued", 0)
 DONE = Done("A2", "answer")
+
+
+@contextmanager
+def frozen(redis: RedisServer) -> Iterator[None]:
+    os.kill(redis.process.pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(redis.process.pid, signal.SIGCONT)
 
 
 @asynccontextmanager
@@ -128,8 +137,7 @@ async def test_a_frozen_redis_delays_and_loses_nothing(
     """Frozen for longer than anybody waits for an answer."""
     job, notifier = await begun(worker)
     reader = asyncio.create_task(rest(await gateway.follow(job.id, after=None)))
-    os.kill(own_redis.process.pid, signal.SIGSTOP)
-    try:
+    with frozen(own_redis):
         for number in range(20):
             notifier.publish(Token(f"{number}", "answer"))
             await asyncio.sleep(0)
@@ -137,11 +145,38 @@ async def test_a_frozen_redis_delays_and_loses_nothing(
             await gateway.create(a_job(), FIRST)
         for number in range(20, 40):
             notifier.publish(Token(f"{number}", "answer"))
-    finally:
-        os.kill(own_redis.process.pid, signal.SIGCONT)
     await notifier.end(DONE)
     texts = [each.event.content for each in await reader if isinstance(each.event, Token)]
     assert texts == [f"{number}" for number in range(40)]
+
+
+async def asked_of_the_frozen(log: RedisEventLog, job: Job) -> asyncio.Task[NotifierPort]:
+    """Redis has the question still when nobody waits for its answer any more."""
+    beginning = asyncio.create_task(log.begin(job.id, after=0))
+    _, still = await asyncio.wait([beginning], timeout=3.5)
+    assert still
+    return beginning
+
+
+async def test_an_attempt_whose_answer_is_lost_in_a_freeze_is_begun_once(
+    own_redis: RedisServer, worker: RedisEventLog, gateway: RedisEventLog
+) -> None:
+    await begun(worker)  # Redis knows the script
+    await worker.create(job := a_job(), FIRST)
+    with frozen(own_redis):
+        beginning = await asked_of_the_frozen(worker, job)
+    assert (await beginning).attempt == await gateway.attempts(job.id) == 1
+
+
+async def test_an_attempt_that_cannot_be_begun_keeps_no_worker_from_leaving(
+    own_redis: RedisServer, worker: RedisEventLog
+) -> None:
+    await worker.create(job := a_job(), FIRST)
+    with frozen(own_redis):
+        beginning = await asked_of_the_frozen(worker, job)
+        await worker.aclose()
+        with pytest.raises(Unavailable):
+            await beginning
 
 
 async def test_an_emptied_redis_ends_the_job_in_stream_lost(

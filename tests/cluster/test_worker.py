@@ -37,7 +37,7 @@ class Bench:
 
     url: str
     places: Places
-    begun: list[str] = field(default_factory=list)
+    begun: list[tuple[str, int | None]] = field(default_factory=list)
     error: Exception | None = None
 
     async def delivered(self, held: int) -> None:
@@ -53,8 +53,8 @@ class Bench:
         """The rounds in which it is given out now."""
         return [given.round for given in await self.places.give(BOUNDS)]
 
-    async def _run(self, job: Job, stop: Stop) -> None:
-        self.begun.append(job.id)
+    async def _run(self, job: Job, stop: Stop, after: int | None = None) -> None:
+        self.begun.append((job.id, after))
         if self.error is not None:
             raise self.error
 
@@ -68,6 +68,13 @@ async def test_what_another_worker_has_is_not_taken(bench: Bench) -> None:
     await bench.delivered(held=0)
     assert await bench.places.take(bench.given, "the other") == ""
     assert (bench.begun, await bench.due()) == ([], [])
+
+
+async def test_an_attempt_is_begun_after_those_that_had_begun_while_the_job_was_ones_own(
+    bench: Bench,
+) -> None:
+    await bench.delivered(held=2)
+    assert [after for _, after in bench.begun] == [0]
 
 
 async def test_what_was_lost_after_it_was_taken_is_not_begun(bench: Bench) -> None:

@@ -198,8 +198,15 @@ async def test_equal_creations_at_once_make_one_log(log: EventLogPort) -> None:
     assert [each.id for each in await followed(log, job)] == [(1, 1), (1, 2)]
 
 
+def of(log: EventLogPort) -> Sequence[Callable[[str], Awaitable[object]]]:
+    return log.job, log.read, log.attempts, log.begin
+
+
 async def test_an_unknown_job_is_not_found(log: EventLogPort) -> None:
-    for call in (log.job, log.read, log.begin, lambda job_id: log.follow(job_id, after=None)):
+    def follow(job_id: str) -> Awaitable[object]:
+        return log.follow(job_id, after=None)
+
+    for call in (*of(log), follow):
         with pytest.raises(NotFound):
             await call("nowhere")
 
@@ -331,16 +338,31 @@ async def test_nothing_comes_behind_the_end(store: Store) -> None:
     with pytest.raises(Superseded):
         notifier.publish(Token("a", "answer"))
     for log in (store.log, await store.fresh()):
-        with pytest.raises(Superseded):
+        with pytest.raises(Finished):
             await log.begin(job.id)
         assert [each.id for each in await followed(log, job)] == [(1, 1), (1, 2)]
+
+
+async def test_an_attempt_after_another_count_than_was_expected_is_not_begun(store: Store) -> None:
+    """Who was to begin the first slept until another one had."""
+    job = a_job()
+    await store.log.create(job, FIRST)
+    assert await store.log.attempts(job.id) == 0
+    notifier = await store.log.begin(job.id, after=0)
+    with pytest.raises(Superseded):
+        await store.log.begin(job.id, after=0)
+    assert await store.log.attempts(job.id) == 1
+    await notifier.end(DONE)
+    with pytest.raises(Finished):
+        await store.log.begin(job.id, after=1)
+    assert await (await store.fresh()).attempts(job.id) == 1
 
 
 async def test_of_many_ends_at_once_one_is_told(store: Store) -> None:
     job, notifier = await begun(store.log)
     ends = [notifier.end(DONE)] + [notifier.end(Cancelled("user")) for _ in range(5)]
     results = await asyncio.gather(*ends, store.log.begin(job.id), return_exceptions=True)
-    assert [isinstance(result, Superseded) for result in results] == [False] + [True] * 6
+    assert [type(result) for result in results] == [type(None)] + [Superseded] * 5 + [Finished]
     for log in (store.log, await store.fresh()):
         assert [each.event for each in await followed(log, job)] == [FIRST, DONE]
 
@@ -484,7 +506,7 @@ async def test_a_log_is_forgotten_after_its_retention_but_never_before_its_end(
         await notifier.end(DONE)
         for _ in range(3):
             await asyncio.sleep(0)
-        for call in (log.job, log.read, log.begin):
+        for call in of(log):
             with pytest.raises(NotFound):
                 await call(job.id)
 

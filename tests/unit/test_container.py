@@ -236,14 +236,14 @@ def test_where_everybody_is_one_user_bounds_per_user_do_not_apply() -> None:
     assert bounds_of(read_settings(auth="trusted-header")) == Bounds(64, 1000, 3, 10)
 
 
-async def test_a_jobs_stop_reaches_its_run() -> None:
+async def test_a_jobs_stop_and_the_attempts_before_it_reach_its_run() -> None:
     asked: list[object] = []
 
     def process_chat() -> Any:
-        async def process(job: Job, stop: Any) -> None:
-            asked.append(stop())
+        async def process(job: Job, stop: Any, after: int | None) -> None:
+            asked.append((stop(), after))
 
         return process
 
-    await runner(process_chat)(a_job(), lambda: "user")
-    assert asked == ["user"]
+    await runner(process_chat)(a_job(), lambda: "user", 1)
+    assert asked == [("user", 1)]

@@ -74,7 +74,7 @@ async def test_of_two_cancels_the_first_reason_stands(bench_of: Benches) -> None
 async def test_a_job_that_is_writing_its_end_is_let_alone_by_a_second_cancel() -> None:
     ending, go_on, ends = asyncio.Event(), asyncio.Event(), []
 
-    async def run(_: Job, stop: Stop) -> None:
+    async def run(_: Job, stop: Stop, __: int | None = None) -> None:
         try:
             await asyncio.Event().wait()
         except asyncio.CancelledError:
@@ -111,7 +111,7 @@ async def test_a_cancelled_jobs_place_goes_to_the_next_in_its_chat(bench_of: Ben
 async def test_a_run_whose_end_the_store_refuses_gives_its_place_back(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    async def run(job: Job, _: Stop) -> None:
+    async def run(_: Job, __: Stop, ___: int | None = None) -> None:
         raise Unavailable("secret")
 
     queue = InlineJobQueue(run, ONE_AT_A_TIME)

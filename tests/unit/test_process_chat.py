@@ -156,10 +156,10 @@ async def test_a_cancel_while_the_attempt_begins_still_ends_the_job(bench: Bench
     beginning, go_on = asyncio.Event(), asyncio.Event()
     begin = bench.log.begin
 
-    async def slow(job_id: str) -> Any:
+    async def slow(job_id: str, *, after: int | None = None) -> Any:
         beginning.set()
         await go_on.wait()
-        return await begin(job_id)
+        return await begin(job_id, after=after)
 
     bench.log.begin = slow  # type: ignore[method-assign]
     process = bench.process(DONE)
@@ -289,6 +289,13 @@ async def test_a_writer_that_was_superseded_says_so_and_writes_no_more(bench: Be
         await task
     await later.end(Cancelled("user"))
     assert await bench.told() == [STARTED, Cancelled("user")]
+
+
+async def test_an_attempt_that_another_one_has_come_before_says_nothing(bench: Bench) -> None:
+    await bench.log.begin(bench.job.id)
+    with pytest.raises(Superseded):
+        await bench.process(DONE)(bench.job, after=0)
+    assert len((await bench.log.read(bench.job.id)).events) == 1
 
 
 async def test_an_answer_too_large_is_an_error(bench: Bench) -> None:
