@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 
-from application.ports import EventLogPort, OrphansPort
+from application.ports import EventLogPort, OrphansPort, Push
 from application.tally import Tally
 from application.wire import coalesce
 from domain.chat import Job, JobId, UserId
@@ -31,14 +31,14 @@ class FollowJob:
         self.open: Counter[UserId] = Counter()
 
     async def __call__(
-        self, user: UserId, job_id: JobId, *, after: Cursor | None
+        self, user: UserId, job_id: JobId, *, after: Cursor | None, push: Push | None = None
     ) -> AsyncGenerator[Sequence[Recorded], None]:
         """Yields what waits, coalesced, until the terminal event.
 
         Raises NotFound, Finished for the terminal event's cursor, and Busy.
         """
         await owned(self._log, user, job_id)
-        batches = await self._log.follow(job_id, after=after)
+        batches = await self._log.follow(job_id, after=after, push=push)
         if self._streams is not None and self.open[user] >= self._streams:
             raise Busy("too many open streams", per_user=True)
         reading = self._read(user, job_id, batches)

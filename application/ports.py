@@ -33,6 +33,10 @@ class PipelinePort(Protocol):
     async def run(self, question: Question, tell: Tell, /) -> Done: ...
 
 
+Push = Callable[[Recorded], bool]
+"""Takes an event in line, from where it is published, or says False. Never raises."""
+
+
 @dataclass(frozen=True, slots=True)
 class JobLog:
     """A job with its log so far; `ended_at` is when its terminal event was written."""
@@ -71,12 +75,15 @@ class EventLogPort(Protocol):
     async def read(self, job_id: JobId) -> JobLog: ...
 
     async def follow(
-        self, job_id: JobId, *, after: Cursor | None
+        self, job_id: JobId, *, after: Cursor | None, push: Push | None = None
     ) -> AsyncGenerator[Sequence[Recorded], None]:
         """Awaiting checks job and cursor; iterating yields what is new, in batches.
 
         The iteration ends after the terminal event. Raises Finished for its cursor. A cursor
         the log does not hold gives `reset` (`cursor_unknown`) as 1-0, then everything.
+
+        `push` is offered tokens that come one by one while the iteration waits; what it takes
+        is not yielded.
         """
         ...
 

@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import Any
 from weakref import WeakValueDictionary
 
+from application.ports import Push
 from application.wire import record
 from domain.chat import JobId
 from domain.errors import NotFound, Unavailable, trace
@@ -71,7 +72,7 @@ class Feed:
         self._leaving: Unavailable | None = None
 
     async def follow(
-        self, job_id: JobId, after: Cursor | None
+        self, job_id: JobId, after: Cursor | None, push: Push | None = None
     ) -> AsyncGenerator[Sequence[Recorded], None]:
         """Raises NotFound, Finished and Unavailable."""
         if self._leaving is not None:
@@ -82,7 +83,7 @@ class Feed:
             tail = await self._followed(key, await self.read(job_id))
         elif after is not None and after > tail.last and not tail.ended:
             tail.take(await self._page(key, tail.last))
-        return tail.follow(after)
+        return tail.follow(after, push)
 
     async def read(self, job_id: JobId) -> list[Recorded]:
         """The whole log as it is now; NotFound if there is none."""

@@ -3,7 +3,7 @@
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from datetime import datetime
 
-from application.ports import JobLog
+from application.ports import JobLog, Push
 from application.wire import record
 from domain.chat import Job, JobId
 from domain.errors import Finished, Superseded, Unavailable
@@ -103,11 +103,11 @@ class LogReader:
         return JobLog(log.job, log.records, log.ended_at)
 
     async def follow(
-        self, job_id: JobId, *, after: Cursor | None
+        self, job_id: JobId, *, after: Cursor | None, push: Push | None = None
     ) -> AsyncGenerator[Sequence[Recorded], None]:
         if self._leaving:
             raise Unavailable("the service is shutting down")
-        return (await self._find(job_id)).follow(after)
+        return (await self._find(job_id)).follow(after, push)
 
     def hang_up(self) -> None:
         self._leaving = True

@@ -4,7 +4,7 @@ import logging
 import secrets
 from collections.abc import AsyncGenerator, Sequence
 
-from application.ports import JobLog
+from application.ports import JobLog, Push
 from domain.chat import ChatId, Job, JobId
 from domain.errors import Finished, NotFound, Superseded, Unavailable, trace
 from domain.events import Cursor, Event, Recorded
@@ -74,10 +74,10 @@ class RedisEventLog:
         return JobLog(load(job), await self._feed.read(job_id), ended_at)
 
     async def follow(
-        self, job_id: JobId, *, after: Cursor | None
+        self, job_id: JobId, *, after: Cursor | None, push: Push | None = None
     ) -> AsyncGenerator[Sequence[Recorded], None]:
         await self._publisher.flushed(job_id)
-        return await self._feed.follow(job_id, after)
+        return await self._feed.follow(job_id, after, push)
 
     async def unfinished(self, chat_id: ChatId | None = None) -> Sequence[Job]:
         keys = await (self._headers() if chat_id is None else self._listed(chat_id))

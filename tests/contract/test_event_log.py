@@ -302,6 +302,53 @@ async def test_a_cursor_of_the_future_does_not_wait_for_it(log: EventLogPort) ->
     assert [each.id for each in await rest(batches)] == [(1, 0), (1, 1), (1, 2), (1, 3)]
 
 
+@pytest.mark.parametrize("every", [1, 3, 100])
+async def test_what_a_waiting_reader_takes_in_line_is_neither_missed_nor_yielded(
+    log: EventLogPort, every: int
+) -> None:
+    """It takes one of so many tokens that it is offered."""
+    job = a_job()
+    await log.create(job, FIRST)
+    script = Script(log, job)
+    await script.begin()
+    got, offered, taken = list[Recorded](), list[Recorded](), list[Recorded]()
+
+    def push(recorded: Recorded) -> bool:
+        offered.append(recorded)
+        if len(offered) % every:
+            return False
+        taken.append(recorded)
+        got.append(recorded)
+        return True
+
+    async def read(batches: AsyncGenerator[Sequence[Recorded], None]) -> list[Recorded]:
+        yielded = list[Recorded]()
+        async with asyncio.timeout(5), aclosing(batches):
+            async for batch in batches:
+                yielded += batch
+                got.extend(batch)
+        return yielded
+
+    async def said(*events: Event) -> None:
+        """And seen by the reader, which waits again."""
+        await script.publish(*events)
+        while got[-1:] != script.records[-1:]:  # noqa: ASYNC110 - `got` knows of no event
+            await asyncio.sleep(0)
+        await asyncio.sleep(0)
+
+    reading = asyncio.create_task(read(await log.follow(job.id, after=None, push=push)))
+    await said(StageStarted("answer", 10))
+    tokens = [Token(f"{number}", "answer") for number in range(10)]
+    for token in tokens:
+        await said(token)
+    await script.publish(Token("a", "answer"), Token("b", "answer"), DONE)
+    yielded = await reading
+    assert_same(got, script.records)
+    assert [each.event for each in offered] == tokens
+    assert taken == offered[every - 1 :: every]
+    assert sorted(taken + yielded) == got
+
+
 async def test_the_first_attempt_goes_on_behind_the_first_event(store: Store) -> None:
     job = a_job()
     await store.log.create(job, FIRST)

@@ -17,6 +17,7 @@ from application.chats import DeleteChat, ShowChat
 from application.follow import FollowJob
 from application.jobs import CancelJob, ShowJob
 from application.orphans import Orphans
+from application.ports import Push
 from application.process_chat import QUEUED, ProcessChat
 from application.submit import SubmitMessage
 from application.tally import Tally
@@ -64,11 +65,11 @@ class FailingLog(MemoryEventLog):
         return await super().job(job_id)
 
     async def follow(
-        self, job_id: JobId, *, after: Cursor | None
+        self, job_id: JobId, *, after: Cursor | None, push: Push | None = None
     ) -> AsyncGenerator[Sequence[Recorded], None]:
         if self.breaking is not None:
             return _broken(self.breaking)
-        return await super().follow(job_id, after=after)
+        return await super().follow(job_id, after=after, push=push)
 
 
 async def _broken(error: Exception) -> AsyncGenerator[Sequence[Recorded], None]:
@@ -124,9 +125,10 @@ async def serving(
     bounds: Bounds | None = None,
     streams: int | None = None,
     patience: float = 30,
+    protocol: type[asyncio.Protocol] | None = None,
     **options: Any,
 ) -> AsyncIterator[House]:
-    """A house whose pipeline plays `plays` for every job."""
+    """A house whose pipeline plays `plays` for every job; `protocol`: another server's."""
     log, pipeline, flag, tally = FailingLog(), MockPipeline(*plays), FixedFlag(), Tally()
     database = Database(":memory:")
     await database.open()
@@ -154,7 +156,8 @@ async def serving(
     )
     given = Options(identity=identity or Anonymous(), web=WEB, **options)
     state = ServerState()
-    async with _listening(services, given, state, patience) as url:
+    protocol = protocol or connections(given.streams, patience=patience)
+    async with _listening(services, given, state, protocol) as url:
         # Without `verify=False` every client would load the system's certificates.
         async with httpx2.AsyncClient(
             base_url=url, trust_env=False, timeout=5, verify=False
@@ -170,13 +173,12 @@ async def serving(
 
 @asynccontextmanager
 async def _listening(
-    services: Services, options: Options, state: ServerState, patience: float
+    services: Services, options: Options, state: ServerState, protocol: type[asyncio.Protocol]
 ) -> AsyncIterator[str]:
     config = uvicorn.Config(
         create_app(services, options), log_config=None, access_log=False, proxy_headers=False
     )
     config.load()
-    protocol = connections(options.streams, patience=patience)
 
     def connection() -> asyncio.Protocol:
         made: asyncio.Protocol = protocol(config=config, server_state=state, app_state={})  # type: ignore[call-arg]

@@ -6,7 +6,9 @@ from fastapi import APIRouter, Header, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
+from application.ports import Push
 from domain.errors import Finished, Unavailable
+from interfaces.http.connection import PUSH
 from interfaces.http.problems import problems
 from interfaces.http.routes.parameters import JobIdPath
 from interfaces.http.services import OptionsDep, ServicesDep, UserDep
@@ -50,6 +52,7 @@ _RESPONSES: dict[int | str, dict[str, Any]] = {
 @routes.get(_PATH, response_class=Response, responses=_RESPONSES)
 async def events(
     job_id: JobIdPath,
+    request: Request,
     services: ServicesDep,
     options: OptionsDep,
     user: UserDep,
@@ -58,8 +61,9 @@ async def events(
 ) -> Response:
     """Everything after the cursor, or everything; the header wins over the query."""
     after = cursor_of(header, query)
+    push: Push | None = request.scope.get("extensions", {}).get(PUSH)
     try:
-        batches = await services.follow(user.id, job_id, after=after)
+        batches = await services.follow(user.id, job_id, after=after, push=push)
     except Finished:
         return Response(status_code=204)
     options.streams.resumes += after is not None

@@ -1,0 +1,143 @@
+"""Tokens that reach a waiting reader from where they are published, past its task."""
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from domain.events import Done, Event, Recorded, Token
+from interfaces.http.connection import Direct
+from tests.http.house import Frame, House, frames, path, serving, text, until
+from tests.http.test_connections import stalled_reader
+
+TOKENS = [Token(f"{number} 조각\r\n\r\n", "answer") for number in range(20)]
+ANSWER = "".join(token.content for token in TOKENS)
+_MOMENT = 0.003
+"""Seconds, more than what comes together is joined within."""
+
+
+class Gate(asyncio.Event):
+    """Opens by itself, a moment after a pipeline has come to it."""
+
+    async def wait(self) -> bool:  # type: ignore[override]
+        await asyncio.sleep(_MOMENT)
+        return True
+
+
+def one_by_one(tokens: Sequence[Token]) -> list[Event | asyncio.Event]:
+    return [play for token in tokens for play in (Gate(), token)]
+
+
+@pytest.fixture
+def taken(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Of each token that a connection was offered, whether it took it."""
+    answers: list[bool] = []
+    call = Direct.__call__
+
+    def watched(direct: Direct, recorded: Recorded) -> bool:
+        answers.append(call(direct, recorded))
+        return answers[-1]
+
+    monkeypatch.setattr(Direct, "__call__", watched)
+    return answers
+
+
+async def read(house: House, first: asyncio.Event) -> list[Frame]:
+    """A stream whose reader waits when the first token comes."""
+    job = (await house.ask())["job_id"]
+    reading = asyncio.create_task(house.read(job))
+    await until(lambda: house.streams.open)
+    await asyncio.sleep(0.02)
+    first.set()
+    return await reading
+
+
+def assert_whole(seen: Sequence[Frame]) -> None:
+    assert text(seen) == ANSWER
+    ids = [int((frame.id or "").split("-")[1]) for frame in seen]
+    assert ids == sorted(set(ids))
+    assert [frame.event for frame in seen][-1] == "done"
+
+
+async def ended(house: House, job: str) -> str:
+    shown = {"status": "running"}
+    while shown["status"] in ("queued", "running"):
+        shown = (await house.client.get(f"/api/v1/jobs/{job}")).json()
+    return shown["status"]
+
+
+async def test_tokens_that_come_one_by_one_are_written_in_line(taken: list[bool]) -> None:
+    first = asyncio.Event()
+    async with serving(first, *one_by_one(TOKENS), Done("A2", "")) as house:
+        seen = await read(house, first)
+    assert_whole(seen)
+    assert taken == [True] * len(TOKENS)
+    assert [frame.event for frame in seen].count("token") == len(TOKENS)
+
+
+async def test_tokens_that_come_together_are_joined(taken: list[bool]) -> None:
+    first = asyncio.Event()
+    async with serving(first, *TOKENS, Done("A2", "")) as house:
+        seen = await read(house, first)
+    assert_whole(seen)
+    assert taken == [True, False]
+    assert [frame.event for frame in seen].count("token") == 2
+
+
+async def test_on_another_server_they_go_by_the_readers_task(taken: list[bool]) -> None:
+    first = asyncio.Event()
+    async with serving(
+        first, *one_by_one(TOKENS), Done("A2", ""), protocol=HttpToolsProtocol
+    ) as house:
+        assert_whole(await read(house, first))
+    assert taken == []
+
+
+async def test_a_client_of_http_1_0_gets_no_chunks(taken: list[bool]) -> None:
+    first = asyncio.Event()
+    async with serving(first, *one_by_one(TOKENS), Done("A2", "")) as house:
+        job = (await house.ask())["job_id"]
+        reader, writer = await house.raw(f"GET {path(job)} HTTP/1.0\r\n\r\n")
+        await until(lambda: house.streams.open)
+        first.set()
+        _, _, body = (await reader.read()).partition(b"\r\n\r\n")
+        assert_whole(frames(body))
+        writer.close()
+    assert set(taken) == {False}
+
+
+async def test_a_reader_that_does_not_read_is_not_written_to(taken: list[bool]) -> None:
+    """What it does not take stays in the log, and not once more in its connection."""
+    large = [Token("x" * 16_000, "answer") for _ in range(60)]
+    first = asyncio.Event()
+    async with serving(first, *one_by_one(large), Done("A2", "")) as house:
+        job = (await house.ask())["job_id"]
+        request = f"GET {path(job)} HTTP/1.1\r\nHost: x\r\n\r\n"
+        async with stalled_reader(house, request):
+            await until(lambda: house.streams.open)
+            first.set()
+            await ended(house, job)
+            held = [each.transport.get_write_buffer_size() for each in house.state.connections]
+            assert 0 < max(held) < 200_000 < 16_000 * len(large)
+    assert taken.count(True) < 20
+
+
+@pytest.mark.parametrize("turns", range(6))
+async def test_a_reader_that_has_just_gone_harms_no_job(turns: int, taken: list[bool]) -> None:
+    """Its connection is closed, and its task does not know yet."""
+    first = asyncio.Event()
+    async with serving(first, *TOKENS, Done("A2", "")) as house:
+        job = (await house.ask())["job_id"]
+        before = set(house.state.connections)
+        _, writer = await house.raw(f"GET {path(job)} HTTP/1.1\r\nHost: x\r\n\r\n")
+        await until(lambda: house.streams.open)
+        await asyncio.sleep(0.01)
+        (gone,) = house.state.connections - before
+        gone.transport.abort()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        first.set()
+        assert await ended(house, job) == "completed"
+        writer.close()
+    assert True not in taken
