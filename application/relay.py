@@ -66,8 +66,9 @@ class Relay:
     def _publish(self, event: Event) -> None:
         if isinstance(event, Token):  # first, and without a pattern: nearly every event is one
             content = event.content
-            self._size += _bytes(content)
-            self._check(self._size)
+            self._size += len(content) if content.isascii() else _bytes(content)
+            if self._size > self._max_answer:
+                raise AnswerTooLarge
             self._pieces.append(content)
             if len(content) > _PIECE:
                 self.notifier.publish(*[Token(piece, event.node) for piece in _split(content)])

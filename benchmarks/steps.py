@@ -116,7 +116,7 @@ def _sdk() -> Work:
 def _graph_of(reader: str) -> Work:
     """A one-node graph whose model says its tokens from memory, read by one of A2's readers."""
     from collections.abc import AsyncGenerator
-    from typing import Any
+    from typing import Any, cast
 
     from langchain_core.language_models import BaseChatModel
     from langchain_core.messages import AIMessageChunk, BaseMessage
@@ -124,10 +124,12 @@ def _graph_of(reader: str) -> Work:
 
     from benchmarks.graph import build
     from domain.chat import Job, Question
+    from infrastructure.llm.decoding import Delta
     from infrastructure.llm.langchain_adapter import LangChainLLMAdapter
+    from infrastructure.llm.openai_client import OpenAILLMClient
+    from infrastructure.llm.upstream import ChatCompletions
     from infrastructure.pipeline.graph import WatchedGraph
     from infrastructure.pipeline.token_path import TokenPath
-    from tests.doubles import ScriptedLLM
 
     class Memory(BaseChatModel):
         tokens: int
@@ -146,18 +148,25 @@ def _graph_of(reader: str) -> Work:
                 await asyncio.sleep(0)
                 yield ChatGenerationChunk(message=AIMessageChunk(content="token "))
 
-    class Direct(ScriptedLLM):
+    class Completions:
+        """Whose only call says its tokens."""
+
+        usage, finish_reason = None, "stop"
+
         def __init__(self, tokens: int) -> None:
-            super().__init__()
             self._tokens = tokens
 
-        async def stream(self, *given: Any, **options: Any) -> AsyncGenerator[str, None]:
+        def call(self, *given: Any, **options: Any) -> "Completions":
+            return self
+
+        async def deltas(self) -> AsyncGenerator[Delta, None]:
             for _ in range(self._tokens):
                 await asyncio.sleep(0)
-                yield "token "
+                yield Delta("token ")
 
     async def work(tokens: int) -> None:
-        direct = Direct(tokens) if reader == "direct" else None
+        completions = cast("ChatCompletions", Completions(tokens))
+        direct = OpenAILLMClient(completions) if reader == "direct" else None
         llm = LangChainLLMAdapter(Memory(tokens=tokens), direct=direct)
         path = TokenPath(
             WatchedGraph(build(llm)), reader="messages" if reader == "messages" else "tap"
@@ -183,8 +192,7 @@ def _direct() -> Work:
     return _graph_of("direct")
 
 
-@step("log", "Sluice: publish to one reader, memory store")
-def _log() -> Work:
+def _published(*, pushed: bool) -> Work:
     from application.process_chat import QUEUED
     from domain.chat import Job, new_id
     from domain.events import Done, Token
@@ -197,10 +205,11 @@ def _log() -> Work:
         writer = await log.begin(job.id)
 
         async def read() -> None:
-            async for _ in await log.follow(job.id, after=None):
+            async for _ in await log.follow(job.id, after=None, push=lambda _: pushed):
                 pass
 
         reader = asyncio.create_task(read())
+        await asyncio.sleep(0)
         for _ in range(tokens):
             writer.publish(Token("token ", "answer"))
             await asyncio.sleep(0)
@@ -210,8 +219,18 @@ def _log() -> Work:
     return in_loop(work)
 
 
-@step("write", "Sluice: frames through the event stream response")
-def _write() -> Work:
+@step("log", "publish to one reader that is woken, memory store")
+def _woken() -> Work:
+    return _published(pushed=False)
+
+
+@step("log", "Sluice: publish to one reader in line, memory store")
+def _log() -> Work:
+    return _published(pushed=True)
+
+
+@step("write", "frames through the event stream response")
+def _response() -> Work:
     from collections.abc import AsyncGenerator, Sequence
     from typing import Any
 
@@ -237,6 +256,29 @@ def _write() -> Work:
         await stream({"type": "http", "method": "GET"}, receive, send)
 
     return in_loop(work)
+
+
+@step("write", "Sluice: frames past the response")
+def _past_response() -> Work:
+    from itertools import count
+    from types import SimpleNamespace
+    from typing import Any
+
+    from application.wire import record
+    from domain.events import Cursor, Token
+    from interfaces.http.connection import Direct
+
+    recorded = record(Cursor(1, 2), Token("token ", "answer"))
+    transport = SimpleNamespace(is_closing=lambda: False, write=lambda _: None)
+    flow = SimpleNamespace(write_paused=False)
+    cycle: Any = SimpleNamespace(flow=flow, transport=transport, chunked_encoding=True)
+
+    def work(tokens: int) -> None:
+        push = Direct(cycle, count(1).__next__)
+        for _ in range(tokens):
+            push(recorded)
+
+    return work
 
 
 @step("frame", "sse-starlette built per event")

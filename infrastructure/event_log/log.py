@@ -64,9 +64,11 @@ class Attempt:
         log = self._log
         if log.attempt != self.attempt or log.ending:
             raise Superseded
-        seq = self._seq + 1
-        records = [record(Cursor(self.attempt, seq + n), event) for n, event in enumerate(events)]
-        self._seq += len(records)
+        seq, records = self._seq, list[Recorded]()
+        for event in events:
+            seq += 1
+            records.append(record(Cursor(self.attempt, seq), event))
+        self._seq = seq  # all of them have a frame, or it has raised
         return records
 
 

@@ -50,6 +50,8 @@ class EventSplitter:
 
     def feed(self, read: bytes) -> list[bytes]:
         """Raises UpstreamBadResponse when an event has grown beyond all bounds."""
+        if read.endswith(b"\n\n") and b"\r" not in read and not self._within_event:
+            return _data_of(read[:-2])  # nearly every read is one event, and whole
         if b"\r" in read or self._after_cr:
             read = self._with_plain_line_ends(read)
         # The empty line that ends an event may have begun with the last read.
@@ -63,6 +65,10 @@ class EventSplitter:
             data = _data_of(events)
         self._keep(rest)
         return data
+
+    @property
+    def _within_event(self) -> bool:
+        return bool(self._line_end or self._partial or self._after_cr)
 
     def _with_plain_line_ends(self, read: bytes) -> bytes:
         if self._after_cr:
@@ -105,11 +111,14 @@ class DeltaDecoder:
         """A finish reason has been seen: the answer is complete."""
 
     def feed(self, read: bytes) -> Iterator[Delta]:
-        for data in self._splitter.feed(read):
-            if data != _DONE and (delta := _delta(data)):
-                if delta.finish_reason:
-                    self.finished = True
-                yield delta
+        """Decoded one by one as they are taken: what comes before a broken one is said."""
+        return filter(None, map(self._decoded, self._splitter.feed(read)))
+
+    def _decoded(self, data: bytes) -> Delta | None:
+        delta = None if data == _DONE else _delta(data)
+        if delta is not None and delta.finish_reason:
+            self.finished = True
+        return delta
 
 
 class _Function(msgspec.Struct, gc=False):
