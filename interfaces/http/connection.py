@@ -40,11 +40,11 @@ class Direct:
         cycle, now = self._cycle, self._now()
         if now - self._wrote < _APART or cycle.flow.write_paused or cycle.transport.is_closing():
             return False
-        if not cycle.chunked_encoding:
-            return False
         self._wrote = now
         frame = recorded.frame
-        cycle.transport.write(b"%x\r\n%b\r\n" % (len(frame), frame))
+        if cycle.chunked_encoding:  # not so for HTTP/1.0
+            frame = b"%x\r\n%b\r\n" % (len(frame), frame)
+        cycle.transport.write(frame)
         return True
 
 

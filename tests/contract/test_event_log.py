@@ -349,6 +349,30 @@ async def test_what_a_waiting_reader_takes_in_line_is_neither_missed_nor_yielded
     assert sorted(taken + yielded) == got
 
 
+async def test_a_reader_that_has_left_takes_nothing_more(log: EventLogPort) -> None:
+    """Its response may be over, and its connection at another one."""
+    job, notifier = await begun(log)
+    offered = list[Recorded]()
+
+    def push(recorded: Recorded) -> bool:
+        offered.append(recorded)
+        return True
+
+    batches = await log.follow(job.id, after=None, push=push)
+    await anext(batches)
+    waiting = asyncio.ensure_future(anext(batches))
+    await asyncio.sleep(0.02)
+    notifier.publish(Token("a", "answer"))
+    while not offered:  # noqa: ASYNC110 - `offered` knows of no event
+        await asyncio.sleep(0.001)
+    waiting.cancel()
+    for text in "bc":  # at once, and when it has gone
+        notifier.publish(Token(text, "answer"))
+        await log.read(job.id)
+        await asyncio.sleep(0.02)
+    assert len(offered) == 1
+
+
 async def test_the_first_attempt_goes_on_behind_the_first_event(store: Store) -> None:
     job = a_job()
     await store.log.create(job, FIRST)
