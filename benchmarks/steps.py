@@ -271,7 +271,8 @@ def _past_response() -> Work:
     recorded = record(Cursor(1, 2), Token("token ", "answer"))
     transport = SimpleNamespace(is_closing=lambda: False, write=lambda _: None)
     flow = SimpleNamespace(write_paused=False)
-    cycle: Any = SimpleNamespace(flow=flow, transport=transport, chunked_encoding=True)
+    scope = {"http_version": "1.1"}
+    cycle: Any = SimpleNamespace(flow=flow, transport=transport, scope=scope)
 
     def work(tokens: int) -> None:
         push = Direct(cycle, count(1).__next__)

@@ -130,7 +130,12 @@ class Tail:
             else:
                 reader.news = loop.create_future()
                 self._waiting.append(reader)
-                await reader.news
+                try:
+                    await reader.news
+                except asyncio.CancelledError:
+                    if reader in self._waiting:  # a log that says nothing more would keep it
+                        self._waiting.remove(reader)
+                    raise
 
     def _batch(self, position: int) -> Sequence[Recorded]:
         """What waits at `position`, at least one event and about MAX_TOKEN bytes at most."""

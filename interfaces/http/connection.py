@@ -31,20 +31,23 @@ class Direct:
     A wake-up, a dozen coroutines and three layers of `send` are most of what a reader costs.
     """
 
-    __slots__ = ("_cycle", "_now", "_wrote")
+    __slots__ = ("_chunked", "_flow", "_now", "_transport", "_wrote")
 
     def __init__(self, cycle: RequestResponseCycle, now: Callable[[], float]) -> None:
-        self._cycle, self._now, self._wrote = cycle, now, 0.0
+        """It does not keep the cycle, whose scope keeps it: such rings wait for the collector."""
+        self._flow, self._transport, self._now = cycle.flow, cycle.transport, now
+        self._chunked = cycle.scope["http_version"] != "1.0"
+        self._wrote = 0.0
 
     def __call__(self, recorded: Recorded) -> bool:
-        cycle, now = self._cycle, self._now()
-        if now - self._wrote < _APART or cycle.flow.write_paused or cycle.transport.is_closing():
+        now = self._now()
+        if now - self._wrote < _APART or self._flow.write_paused or self._transport.is_closing():
             return False
         self._wrote = now
         frame = recorded.frame
-        if cycle.chunked_encoding:  # not so for HTTP/1.0
+        if self._chunked:
             frame = b"%x\r\n%b\r\n" % (len(frame), frame)
-        cycle.transport.write(frame)
+        self._transport.write(frame)
         return True
 
 

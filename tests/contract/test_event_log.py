@@ -1,6 +1,8 @@
 """What every store of the log promises. A new store joins with one more fixture parameter."""
 
 import asyncio
+import gc
+import weakref
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
@@ -371,6 +373,30 @@ async def test_a_reader_that_has_left_takes_nothing_more(log: EventLogPort) -> N
         await log.read(job.id)
         await asyncio.sleep(0.02)
     assert len(offered) == 1
+
+
+async def test_a_log_that_says_nothing_more_keeps_no_reader_that_has_left(
+    log: EventLogPort,
+) -> None:
+    class Connection:
+        def push(self, _: Recorded) -> bool:
+            return True
+
+    job, _ = await begun(log)
+    connection = Connection()
+    kept = weakref.ref(connection)
+    batches = await log.follow(job.id, after=None, push=connection.push)
+    del connection
+    await anext(batches)
+    waiting = asyncio.ensure_future(anext(batches))
+    await asyncio.sleep(0.02)
+    waiting.cancel()
+    await asyncio.wait([waiting])
+    del waiting
+    await batches.aclose()
+    del batches
+    gc.collect()
+    assert kept() is None
 
 
 async def test_the_first_attempt_goes_on_behind_the_first_event(store: Store) -> None:

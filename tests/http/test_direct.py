@@ -1,10 +1,13 @@
 """Tokens that reach a waiting reader from where they are published, past its task."""
 
 import asyncio
+import gc
+import weakref
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from domain.events import Done, Event, Recorded, Token
 from interfaces.http.connection import Direct
@@ -143,3 +146,26 @@ async def test_a_reader_that_has_just_gone_harms_no_job(turns: int, taken: list[
         assert await ended(house, job) == "completed"
         writer.close()
     assert True not in taken
+
+
+async def test_a_request_leaves_nothing_for_the_collector(monkeypatch: pytest.MonkeyPatch) -> None:
+    cycles: list[weakref.ref[RequestResponseCycle]] = []
+    init = RequestResponseCycle.__init__
+
+    def remembered(cycle: RequestResponseCycle, **given: Any) -> None:
+        init(cycle, **given)
+        cycles.append(weakref.ref(cycle))
+
+    monkeypatch.setattr(RequestResponseCycle, "__init__", remembered)
+    async with serving(Done("A2", "")) as house:
+        gc.collect()
+        gc.disable()
+        try:
+            for _ in range(3):
+                reader, writer = await house.raw("GET /healthz HTTP/1.0\r\n\r\n")
+                await reader.read()
+                writer.close()
+            await until(lambda: not house.state.connections)
+            assert [cycle() for cycle in cycles] == [None] * 3
+        finally:
+            gc.enable()
