@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
 from application.ports import ConversationPort, EventLogPort, PipelinePort, Stop
@@ -66,7 +66,8 @@ class ProcessChat:
         `after` attempts that have.
         """
         try:
-            notifier, cancelled = await _to_its_end(self._begin(job, after))
+            beginning = self._begin(job, after)
+            notifier, cancelled = await _to_its_end(beginning, lambda: stop() is None)
         except (Finished, NotFound):
             logger.info("job %s is over already", job.id)
             return
@@ -163,8 +164,13 @@ def _failed(job: Job, error: ChatError, cause: BaseException) -> Failed:
     return Failed.of(error, job.request_id)
 
 
-async def _to_its_end(work: Coroutine[Any, Any, T]) -> tuple[T, asyncio.CancelledError | None]:
-    """Awaits `work` through any number of cancellations; gives its result and the last of them."""
+async def _to_its_end(
+    work: Coroutine[Any, Any, T], gives_up: Callable[[], bool] = lambda: False
+) -> tuple[T, asyncio.CancelledError | None]:
+    """Awaits `work` through any number of cancellations; gives its result and the last of them.
+
+    Where it `gives_up`, the work is cancelled too.
+    """
     task = asyncio.ensure_future(work)
     cancelled: asyncio.CancelledError | None = None
     while not task.done():
@@ -172,4 +178,6 @@ async def _to_its_end(work: Coroutine[Any, Any, T]) -> tuple[T, asyncio.Cancelle
             await asyncio.wait([task])
         except asyncio.CancelledError as error:
             cancelled = error
+            if gives_up():
+                task.cancel()
     return task.result(), cancelled

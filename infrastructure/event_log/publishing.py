@@ -155,6 +155,9 @@ class Publisher:
         self._closed = self._down = False
 
     def begun(self, job: Job, attempt: int, before: Cursor) -> RedisAttempt:
+        """Raises Superseded if this process has begun a later one since Redis answered."""
+        if (known := self._attempts.get(job.id)) is not None and known.attempt > attempt:
+            raise Superseded
         self.supersede(job.id)
         new = self._attempts[job.id] = RedisAttempt(self, job, attempt, before)
         return new
@@ -188,7 +191,8 @@ class Publisher:
         while not self._closed:
             try:
                 return await ask()
-            except Unavailable:
+            except Unavailable as error:
+                self._noticed(error)
                 await asyncio.sleep(_PAUSE)
         raise Unavailable("the log is closed")
 

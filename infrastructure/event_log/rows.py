@@ -55,14 +55,12 @@ def insert_job(db: sqlite3.Connection, job: Job, first: Recorded) -> int | None:
     return key
 
 
-def next_attempt(db: sqlite3.Connection, key: int) -> int | None:
-    """None if the job has ended or is gone."""
-    update = "UPDATE jobs SET attempt = attempt + 1 WHERE key = ? AND ended_at IS NULL"
-    if not db.execute(update, (key,)).rowcount:
-        return None
-    attempt: int
-    (attempt,) = db.execute("SELECT attempt FROM jobs WHERE key = ?", (key,)).fetchone()
-    return attempt
+def next_attempt(db: sqlite3.Connection, key: int, after: int) -> bool:
+    """False if the job has ended or is gone, or if it is not `after` attempts that have begun."""
+    update = (
+        "UPDATE jobs SET attempt = attempt + 1 WHERE key = ? AND attempt = ? AND ended_at IS NULL"
+    )
+    return bool(db.execute(update, (key, after)).rowcount)
 
 
 def insert(db: sqlite3.Connection, new: Iterable[Row]) -> None:

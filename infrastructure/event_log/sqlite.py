@@ -71,11 +71,12 @@ class SqliteEventLog(LogReader):
     async def begin(self, job_id: JobId, *, after: int | None = None) -> Attempt:
         log = await self._find(job_id)
         log.require_open(after)
-        attempt = await self._database.persist(lambda db: rows.next_attempt(db, log.key))
-        log.require_open(None)  # it may have ended meanwhile
-        if attempt is None or log.deleted:
+        before = log.attempt
+        begun = await self._database.persist(lambda db: rows.next_attempt(db, log.key, before))
+        log.require_open(before)  # it may have ended meanwhile, or another one has begun
+        if not begun or log.deleted:
             raise NotFound(job_id)
-        log.attempt = attempt
+        log.attempt = before + 1
         return Attempt(log)
 
     async def unfinished(self, chat_id: ChatId | None = None) -> Sequence[Job]:

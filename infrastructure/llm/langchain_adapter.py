@@ -13,10 +13,9 @@ from pydantic import ValidationError
 
 from application.model_calls import current_node
 from domain.errors import UpstreamBadResponse
-from domain.ports import Prompt, S, Tool, ToolCall
+from domain.ports import LLMClientPort, Prompt, S, Tool, ToolCall
 
 from .answers import SILENT, messages_of, tool_call
-from .openai_client import OpenAILLMClient
 from .openai_errors import UPSTREAM_FAILURES, of_failure
 
 _SILENTLY: RunnableConfig = {"tags": [SILENT]}
@@ -29,16 +28,19 @@ class LangChainLLMAdapter:
     to stream where the run alone would have listened and takes the text at once.
     """
 
-    def __init__(self, model: BaseChatModel, *, direct: OpenAILLMClient | None = None) -> None:
+    def __init__(self, model: BaseChatModel, *, direct: LLMClientPort | None = None) -> None:
         self._model, self._direct = model, direct
 
-    def stream(self, prompt: Prompt, *, system: str | None = None) -> AsyncGenerator[str, None]:
+    async def stream(
+        self, prompt: Prompt, *, system: str | None = None
+    ) -> AsyncGenerator[str, None]:
         node = current_node.get()
         if self._direct is not None and node is not None and (say := node.voice()):
-            return self._direct.stream(prompt, system=system, say=say)
-        return self._stream(prompt, system)
-
-    async def _stream(self, prompt: Prompt, system: str | None) -> AsyncGenerator[str, None]:
+            async with aclosing(self._direct.stream(prompt, system=system)) as texts:
+                async for text in texts:
+                    say(text)
+                    yield text
+            return
         chunks = cast(
             "AsyncGenerator[AIMessageChunk, None]",
             self._model.astream(messages_of(prompt, system)),

@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
-from application.model_calls import Say, current_node
+from application.model_calls import current_node
 from domain.ports import Prompt, S, Tool, ToolCall
 
 from .answers import Answer, messages_of, response_format
@@ -19,15 +19,12 @@ class OpenAILLMClient:
         self._completions = completions
 
     async def stream(
-        self, prompt: Prompt, *, system: str | None = None, say: Say | None = None
+        self, prompt: Prompt, *, system: str | None = None
     ) -> AsyncGenerator[str, None]:
-        """`say` is told each piece before it is yielded."""
         async with self._call(prompt, system, spoken=True) as deltas:
             async for delta in deltas:
-                if text := delta.text:
-                    if say is not None:
-                        say(text)
-                    yield text
+                if delta.text:
+                    yield delta.text
 
     async def complete(self, prompt: Prompt, *, system: str | None = None) -> str:
         return (await self._answer(prompt, system)).text

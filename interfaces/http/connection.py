@@ -165,6 +165,8 @@ def _unchunked(cycle: RequestResponseCycle, app: ASGI3Application) -> ASGI3Appli
     async def run(scope: Any, receive: Any, send: Any) -> None:
         async def plain(message: Any) -> None:
             if message["type"] == "http.response.body":
+                while cycle.flow.write_paused and not cycle.disconnected:
+                    await cycle.flow.drain()  # or another part would set its length meanwhile
                 cycle.expected_content_length = len(message.get("body", b""))
             await send(message)
 

@@ -17,9 +17,9 @@ from sse_starlette.sse import AppStatus
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
-from application.wire import BEGINNING, MAX_TOKEN
+from application.wire import BEGINNING, KEEPALIVE, MAX_TOKEN
 from domain.errors import NotFound, Unavailable
-from domain.events import Cursor, Recorded
+from domain.events import TERMINAL, Cursor, Recorded
 from interfaces.http.services import StreamStats
 
 Batches = AsyncGenerator[Sequence[Recorded], None]
@@ -63,9 +63,9 @@ class EventStream(EventSourceResponse):
     def __init__(
         self, batches: Batches, stats: StreamStats, *, ping: float, expires: float | None
     ) -> None:
-        self._batches = batches
+        self._batches, self._ended = batches, False
         super().__init__(
-            _frames(batches, stats, expires),
+            self._frames(batches, stats, expires),
             headers=HEADERS,
             ping=ping,
             ping_message_factory=_keepalive,
@@ -80,10 +80,12 @@ class EventStream(EventSourceResponse):
         peer does not read holds one of them.
         """
         body = message.get("body", b"")
-        if len(body) <= _WRITE:
+        if self._ended and body == KEEPALIVE:
+            return  # its reader is slow, and would find it behind the end
+        if len(body) <= _WRITE and not self._ended:
             await send(message)
             return
-        async with self._send_lock:  # no keepalive comes between two parts of a frame
+        async with self._send_lock:  # no keepalive comes between two parts, nor behind the last
             for start in range(0, len(body), _WRITE):
                 await send({**message, "body": body[start : start + _WRITE]})
 
@@ -92,27 +94,28 @@ class EventStream(EventSourceResponse):
         async with aclosing(self._batches):
             await super().__call__(scope, receive, send)
 
-
-async def _frames(
-    batches: Batches, stats: StreamStats, expires: float | None
-) -> AsyncGenerator[bytes, None]:
-    stats.open += 1
-    try:
-        yield _SOON
-        deadline = expires and asyncio.get_running_loop().time() + expires - time.time()
-        while batch := await (_by(deadline, batches) if deadline else anext(batches, None)):
-            if batch[0].id == BEGINNING:
-                stats.resets += 1
-            if len(batch) == 1:
-                yield batch[0].frame
-            else:
-                yield b"".join([recorded.frame for recorded in batch])
-    except TimeoutError:
-        stats.expired += 1
-    except (Unavailable, NotFound):
-        yield _later()
-    finally:
-        stats.open -= 1
+    async def _frames(
+        self, batches: Batches, stats: StreamStats, expires: float | None
+    ) -> AsyncGenerator[bytes, None]:
+        stats.open += 1
+        try:
+            yield _SOON
+            deadline = expires and asyncio.get_running_loop().time() + expires - time.time()
+            while batch := await (_by(deadline, batches) if deadline else anext(batches, None)):
+                if batch[0].id == BEGINNING:
+                    stats.resets += 1
+                if isinstance(batch[-1].event, TERMINAL):
+                    self._ended = True
+                if len(batch) == 1:
+                    yield batch[0].frame
+                else:
+                    yield b"".join([recorded.frame for recorded in batch])
+        except TimeoutError:
+            stats.expired += 1
+        except (Unavailable, NotFound):
+            yield _later()
+        finally:
+            stats.open -= 1
 
 
 async def _by(deadline: float, batches: Batches) -> Sequence[Recorded] | None:

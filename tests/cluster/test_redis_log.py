@@ -8,6 +8,7 @@ import weakref
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
 from contextvars import ContextVar
+from typing import Any
 
 import pytest
 from redis import Redis
@@ -27,6 +28,7 @@ from domain.events import (
 )
 from domain.ports import NotifierPort
 from infrastructure.event_log.redis import RedisEventLog
+from infrastructure.event_log.scripts import BEGIN
 from infrastructure.redis.client import Server
 from tests.doubles import a_job
 from tests.services import RedisServer
@@ -166,6 +168,42 @@ async def test_an_attempt_whose_answer_is_lost_in_a_freeze_is_begun_once(
     with frozen(own_redis):
         beginning = await asked_of_the_frozen(worker, job)
     assert (await beginning).attempt == await gateway.attempts(job.id) == 1
+
+
+async def test_an_answer_that_comes_late_does_not_end_the_attempt_begun_since(
+    worker: RedisEventLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await worker.create(job := a_job(), FIRST)
+    answered, go_on, run = asyncio.Event(), asyncio.Event(), Server.run
+
+    async def slow(server: Server, script: str, *given: Any) -> Any:
+        answer = await run(server, script, *given)
+        if script is BEGIN and not answered.is_set():
+            answered.set()
+            await go_on.wait()
+        return answer
+
+    monkeypatch.setattr(Server, "run", slow)
+    late = asyncio.create_task(worker.begin(job.id, after=0))
+    await answered.wait()
+    notifier = await worker.begin(job.id, after=1)
+    go_on.set()
+    with pytest.raises(Superseded):
+        await late
+    await notifier.end(DONE)
+
+
+async def test_what_keeps_an_attempt_from_beginning_is_told(
+    own_redis: RedisServer, worker: RedisEventLog, caplog: pytest.LogCaptureFixture
+) -> None:
+    await worker.create(job := a_job(), FIRST)
+    with Redis.from_url(own_redis.url) as admin:
+        admin.config_set("maxmemory", 1)
+        beginning = asyncio.create_task(worker.begin(job.id))
+        await asyncio.wait([beginning], timeout=0.5)
+        admin.config_set("maxmemory", 0)
+    assert (await beginning).attempt == 1
+    assert caplog.text.count("the log cannot be written") == 1
 
 
 async def test_an_attempt_that_cannot_be_begun_keeps_no_worker_from_leaving(

@@ -455,6 +455,15 @@ async def test_an_attempt_after_another_count_than_was_expected_is_not_begun(sto
     assert await (await store.fresh()).attempts(job.id) == 1
 
 
+async def test_of_many_who_begin_after_the_same_count_one_does(store: Store) -> None:
+    job = a_job()
+    await store.log.create(job, FIRST)
+    beginnings = [store.log.begin(job.id, after=0) for _ in range(5)]
+    results = await asyncio.gather(*beginnings, return_exceptions=True)
+    assert [type(result) for result in results].count(Superseded) == 4
+    assert await (await store.fresh()).attempts(job.id) == 1
+
+
 async def test_of_many_ends_at_once_one_is_told(store: Store) -> None:
     job, notifier = await begun(store.log)
     ends = [notifier.end(DONE)] + [notifier.end(Cancelled("user")) for _ in range(5)]

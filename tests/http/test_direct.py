@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import random
 import weakref
 from collections.abc import Sequence
 from typing import Any
@@ -169,3 +170,39 @@ async def test_a_request_leaves_nothing_for_the_collector(monkeypatch: pytest.Mo
             assert [cycle() for cycle in cycles] == [None] * 3
         finally:
             gc.enable()
+
+
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+@pytest.mark.parametrize("ping", [0.002, 10])
+async def test_a_slow_reader_gets_every_part_and_nothing_behind_the_end(
+    version: str, ping: float
+) -> None:
+    """Its parts and the keepalives wait for the same room."""
+    sizes = random.Random(5)
+    tokens = [Token("z" * sizes.choice([10, 3000, 15_000]), "answer") for _ in range(200)]
+    answer = "".join(token.content for token in tokens)
+    first = asyncio.Event()
+    async with serving(first, *one_by_one(tokens), Done("A2", answer), ping=ping) as house:
+        job = (await house.ask())["job_id"]
+        head = f"GET {path(job)} HTTP/{version}\r\nHost: x\r\nConnection: close\r\n\r\n"
+        async with stalled_reader(house, head) as stalled:
+            await until(lambda: house.streams.open)
+            first.set()
+            loop, got = asyncio.get_running_loop(), bytearray()
+            while piece := await loop.sock_recv(stalled, sizes.choice([1000, 65_536, 300_000])):
+                got += piece
+                await asyncio.sleep(sizes.choice([0, 0, 0, 0.01]))
+    _, _, body = bytes(got).partition(b"\r\n\r\n")
+    seen = frames(unchunked(body) if version == "1.1" else body)
+    assert text(seen) == answer == seen[-1].data["answer"]
+
+
+def unchunked(body: bytes) -> bytes:
+    assert body.endswith(b"\r\n0\r\n\r\n")
+    parts = []
+    while body:
+        size, _, rest = body.partition(b"\r\n")
+        parts.append(rest[: int(size, 16)])
+        assert rest[len(parts[-1]) :].startswith(b"\r\n")
+        body = rest[len(parts[-1]) + 2 :]
+    return b"".join(parts)

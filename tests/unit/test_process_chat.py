@@ -172,6 +172,25 @@ async def test_a_cancel_while_the_attempt_begins_still_ends_the_job(bench: Bench
     assert await bench.told() == [Cancelled("user")]
 
 
+async def test_a_run_handed_back_while_its_attempt_cannot_begin_asks_no_more(bench: Bench) -> None:
+    beginning = asyncio.Event()
+
+    async def never(job_id: str, *, after: int | None = None) -> Any:
+        beginning.set()
+        await asyncio.Event().wait()
+
+    begin, bench.log.begin = bench.log.begin, never  # type: ignore[method-assign]
+    task = asyncio.create_task(bench.process(DONE)(bench.job))
+    await beginning.wait()
+    task.cancel()
+    async with asyncio.timeout(1):
+        await asyncio.wait([task])
+    assert task.cancelled()
+    bench.log.begin = begin  # type: ignore[method-assign]
+    await bench.process(DONE)(bench.job, after=0)
+    assert await bench.told() == [DONE]
+
+
 async def test_a_cancelled_run_closes_its_pipeline(bench: Bench) -> None:
     pipeline = MockPipeline(STARTED, asyncio.Event())
     process = ProcessChat(pipeline, bench.log, bench.conversations, Tally())
