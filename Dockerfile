@@ -1,5 +1,3 @@
-# syntax=docker/dockerfile:1
-
 FROM python:3.11-slim AS build
 WORKDIR /build
 COPY requirements.lock .

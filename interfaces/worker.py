@@ -1,6 +1,7 @@
 """The worker process: runs jobs until it is told to leave."""
 
 import asyncio
+import logging
 import os
 import signal
 from collections.abc import Callable, Mapping
@@ -12,6 +13,8 @@ from infrastructure.container import Container, build_every_path
 from infrastructure.settings import Settings, WrongSetting
 from infrastructure.telemetry.loop_watch import LoopWatch
 from infrastructure.telemetry.metrics import BLOCKED, RUNNING, TASKS, Metrics, Name, Reading
+
+logger = logging.getLogger(__name__)
 
 
 class Worker:
@@ -53,6 +56,7 @@ class Worker:
         await asyncio.wait([running, leaving], return_when=asyncio.FIRST_COMPLETED)
         leaving.cancel()
         if not running.done():
+            logger.info("leaving: no new jobs, %d are running", self._worker.running)
             await self._worker.drain(self._settings.shutdown_grace)
             await asyncio.wait([running])
         if not running.cancelled() and (crash := running.exception()) is not None:
