@@ -1,7 +1,6 @@
 """Gateways and workers are killed, frozen, told to leave; their stores go and come back."""
 
 import asyncio
-import os
 import signal
 
 import pytest
@@ -170,13 +169,10 @@ async def test_a_frozen_redis_is_told_and_waited_for(cluster: Cluster) -> None:
     job = (await one.ask("through"))["job_id"]
     async with other.stream(job) as stream:
         await stream.until("token", count=5)
-        os.kill(cluster.redis.process.pid, signal.SIGSTOP)
-        try:
+        with cluster.redis.frozen():
             refused = await one.client.post(f"{one.url}/api/v1/chat", json={"message": "now?"})
             assert (refused.status_code, "Retry-After" in refused.headers) == (503, True)
             await cluster.ready(other, "Redis cannot be reached")
-        finally:
-            os.kill(cluster.redis.process.pid, signal.SIGCONT)
         await stream.all()
     assert_whole(stream.seen, attempts=ids(stream.seen)[-1][0])
     await cluster.ready(one)

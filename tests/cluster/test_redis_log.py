@@ -2,11 +2,9 @@
 
 import asyncio
 import gc
-import os
-import signal
 import weakref
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
-from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import aclosing, asynccontextmanager, suppress
 from contextvars import ContextVar
 from typing import Any
 
@@ -35,15 +33,6 @@ from tests.services import RedisServer
 
 FIRST = StageCompleted("queued", 0)
 DONE = Done("A2", "answer")
-
-
-@contextmanager
-def frozen(redis: RedisServer) -> Iterator[None]:
-    os.kill(redis.process.pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(redis.process.pid, signal.SIGCONT)
 
 
 @asynccontextmanager
@@ -139,7 +128,7 @@ async def test_a_frozen_redis_delays_and_loses_nothing(
     """Frozen for longer than anybody waits for an answer."""
     job, notifier = await begun(worker)
     reader = asyncio.create_task(rest(await gateway.follow(job.id, after=None)))
-    with frozen(own_redis):
+    with own_redis.frozen():
         for number in range(20):
             notifier.publish(Token(f"{number}", "answer"))
             await asyncio.sleep(0)
@@ -165,7 +154,7 @@ async def test_an_attempt_whose_answer_is_lost_in_a_freeze_is_begun_once(
 ) -> None:
     await begun(worker)  # Redis knows the script
     await worker.create(job := a_job(), FIRST)
-    with frozen(own_redis):
+    with own_redis.frozen():
         beginning = await asked_of_the_frozen(worker, job)
     assert (await beginning).attempt == await gateway.attempts(job.id) == 1
 
@@ -210,7 +199,7 @@ async def test_an_attempt_that_cannot_be_begun_keeps_no_worker_from_leaving(
     own_redis: RedisServer, worker: RedisEventLog
 ) -> None:
     await worker.create(job := a_job(), FIRST)
-    with frozen(own_redis):
+    with own_redis.frozen():
         beginning = await asked_of_the_frozen(worker, job)
         await worker.aclose()
         with pytest.raises(Unavailable):
