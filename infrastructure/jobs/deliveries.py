@@ -58,10 +58,13 @@ redis.call('SREM', KEYS[4], ARGV[4])
 
 
 class Lease:
-    """What makes a delivery this worker's, until `lost` says that it is another one's."""
+    """What makes a delivery this worker's, until `lost` says that it is another one's.
 
-    def __init__(self, renew: Callable[[], Awaitable[None]]) -> None:
-        self._loop = asyncio.get_running_loop()
+    `beginning` bounds the time until its run begins.
+    """
+
+    def __init__(self, renew: Callable[[], Awaitable[None]], beginning: asyncio.Timeout) -> None:
+        self._loop, self.beginning = asyncio.get_running_loop(), beginning
         self._renew, self._asked = renew, self._loop.time()
         self.lost = asyncio.Event()
 
@@ -120,14 +123,17 @@ class Deliveries(Worker[None]):
     async def _deliver(self, job: str, number: int) -> None:
         task_id = f"{job}-{number}"
         lease = next(lease for message, lease in self._held.items() if message.task_id == task_id)
+        lease.beginning.reschedule(None)
         await self._run(Given(job, number), lease)
 
     async def run_task(self, msg: StreamMessage) -> None:
         if msg in self._held:
             return  # its lease had lapsed, and this worker itself was the one to claim it
-        self._held[msg] = Lease(self._renew)
         try:
-            await super().run_task(msg)
+            # What hangs before it begins would be renewed, and run by nobody.
+            async with asyncio.timeout(LEASE) as beginning:
+                self._held[msg] = Lease(self._renew, beginning)
+                await super().run_task(msg)
         except _OUTAGES as error:
             logger.warning("a delivery is left to be repeated: %s", trace(error))
         finally:

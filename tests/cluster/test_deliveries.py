@@ -6,7 +6,9 @@ from contextlib import asynccontextmanager
 
 import pytest
 from redis.asyncio import Redis
+from streaq import Worker
 from streaq.constants import REDIS_GROUP
+from streaq.types import StreamMessage
 
 from infrastructure.jobs import deliveries
 from infrastructure.jobs.deliveries import Deliveries, Lease
@@ -79,3 +81,39 @@ async def test_a_worker_that_wakes_up_asks_before_it_goes_on(
             await other.took.wait()
             assert await other.lease.held()
             assert not await frozen.lease.held()
+
+
+async def test_a_delivery_that_hangs_before_it_begins_is_left_to_another_worker(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deliveries, "LEASE", 0.5)
+    monkeypatch.setattr(deliveries, "_BEAT", 0.05)
+    hangs, run = asyncio.Event(), Worker.run_task
+
+    async def hang(worker: Worker[None], message: StreamMessage) -> None:
+        if hangs.is_set():
+            await run(worker, message)
+            return
+        hangs.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(Worker, "run_task", hang)
+    async with taking(redis_url) as hanging:
+        await hanging.deliveries.put(GIVEN)
+        await hangs.wait()
+        async with taking(redis_url) as other, asyncio.timeout(10):
+            taken = [asyncio.create_task(each.took.wait()) for each in (hanging, other)]
+            await asyncio.wait(taken, return_when=asyncio.FIRST_COMPLETED)
+
+
+async def test_a_run_may_last_longer_than_its_beginning(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deliveries, "LEASE", 0.5)
+    monkeypatch.setattr(deliveries, "_BEAT", 0.05)
+    async with taking(redis_url) as worker:
+        await worker.deliveries.put(GIVEN)
+        await worker.took.wait()
+        await asyncio.sleep(1)
+        assert worker.deliveries._held
+        assert await worker.lease.held()

@@ -1,5 +1,6 @@
 """What a worker makes of a delivery that another one has by now, or a zombie's hand in its job."""
 
+import asyncio
 from dataclasses import dataclass, field
 
 import pytest
@@ -20,7 +21,7 @@ class LeaseHeld(Lease):
     """As often as it is told."""
 
     def __init__(self, times: int) -> None:
-        super().__init__(self._never)
+        super().__init__(self._never, asyncio.Timeout(None))
         self._times = times
 
     async def held(self) -> bool:
