@@ -114,15 +114,24 @@ Stop = Callable[[], CancelReason | None]
 """Why a run is being cancelled; None hands the job back, to be run again elsewhere."""
 
 
+Record = Callable[[], Awaitable[None]]
+"""A step of writing down what a job is."""
+
+
+async def nothing() -> None:
+    """There is nothing to write, or to undo."""
+
+
 class JobQueuePort(Protocol):
     """Runs jobs in tasks of their own, within bounds."""
 
-    async def submit(self, job: Job, record: Callable[[], Awaitable[None]]) -> None:
+    async def submit(self, job: Job, record: Record, undo: Record = nothing) -> None:
         """Takes a place, awaits `record`, then lets the job run.
 
         Raises Busy when there is no place, Conflict when the chat's policy refuses the job,
-        Unavailable when draining; a failing `record` gives the place back. A job that has a
-        place already shares it.
+        Unavailable when draining. A failing `record` gives the place back: `undo` is awaited
+        and the error raised, unless it is not known whether the job will run: Undecided. A job
+        that has a place already shares it, and its steps may be repeated.
         """
         ...
 

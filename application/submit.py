@@ -14,11 +14,12 @@ from application.ports import (
     FlagPort,
     JobQueuePort,
     OrphansPort,
+    nothing,
 )
 from application.process_chat import QUEUED
 from application.wire import compact
 from domain.chat import Chat, ChatId, Job, JobId, UserId, new_id, now
-from domain.errors import NotFound
+from domain.errors import NotFound, Undecided
 from domain.events import Json
 
 
@@ -102,7 +103,11 @@ class SubmitMessage:
         if new.idempotency_key is not None and await self._exists(job):
             return
         try:
-            await self._queue.submit(job, lambda: self._record(job, new))
+            await self._queue.submit(
+                job, lambda: self._record(job, new), lambda: self._conversations.unasked(job)
+            )
+        except Undecided:
+            raise  # the key stays the job's: whoever asks again takes up that one, not another
         except Exception:
             # Not for a client that merely left: its job is being written, and the key is its.
             if new.idempotency_key is not None:
@@ -115,11 +120,7 @@ class SubmitMessage:
             title = " ".join(job.message.split())[:80]
             await self._conversations.open(Chat(job.chat_id, job.user, title, now()))
         await self._conversations.asked(job)
-        try:
-            await self._log.create(job, QUEUED)
-        except Exception:
-            await self._conversations.unasked(job)
-            raise
+        await self._log.create(job, QUEUED)
 
     async def _again(self, new: NewMessage, job_id: JobId) -> NewMessage:
         """The earlier job's question, with its model and metadata unless others are given."""
@@ -140,7 +141,7 @@ class SubmitMessage:
         except NotFound:
             return await self._answered(job)
         if log.ended_at is None:
-            await self._queue.submit(job, _recorded)
+            await self._queue.submit(job, nothing)
         return True
 
     async def _answered(self, job: Job) -> bool:
@@ -150,7 +151,3 @@ class SubmitMessage:
         except NotFound:
             return False
         return any(kept.role == "assistant" and kept.job_id == job.id for kept in messages)
-
-
-async def _recorded() -> None:
-    """There is nothing left to record."""

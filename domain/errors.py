@@ -137,6 +137,13 @@ class Unavailable(Exception):
     """A store cannot be reached, or the service is draining: it will pass."""
 
 
+class Undecided(Unavailable):
+    """A store went away at the very moment: there is a job, or there is none, or there will be.
+
+    Asking again, with the same key, settles it.
+    """
+
+
 class Superseded(Exception):
     """The log has ended or belongs to a later attempt: this writer must stop, silently."""
 

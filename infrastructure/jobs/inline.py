@@ -3,10 +3,10 @@
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+from application.ports import Record, nothing
 from domain.chat import Job, JobId
 from domain.errors import Busy, Conflict, Superseded, Unavailable, trace
 from domain.events import CancelReason
@@ -59,12 +59,12 @@ class InlineJobQueue:
     def queued(self) -> int:
         return len(self._places) - self.running
 
-    async def submit(self, job: Job, record: Callable[[], Awaitable[None]]) -> None:
+    async def submit(self, job: Job, record: Record, undo: Record = nothing) -> None:
         if place := self._places.get(job.id):
             await asyncio.shield(place.recording)
             return
         self._admit(job)
-        place = self._places[job.id] = _Place(job, asyncio.ensure_future(record()))
+        place = self._places[job.id] = _Place(job, asyncio.ensure_future(_done(record, undo)))
         if self._may_run(job):
             self._count(place)
         try:
@@ -193,6 +193,14 @@ class InlineJobQueue:
             _take(self._chats, place.job.chat_id)
         place.over.set()
         self._next()
+
+
+async def _done(record: Record, undo: Record) -> None:
+    try:
+        await record()
+    except Exception:
+        await undo()
+        raise
 
 
 def _take(counter: Counter[str], key: str) -> None:

@@ -113,20 +113,14 @@ function DO.ready(job)
   return 1
 end
 
--- Its log was not opened.
-function DO.drop(job)
-  if not call('ZSCORE', key('recording'), job) then return end
-  leave(job)
-  wake()
-end
-
 -- Nobody knows whether its log was opened, and nobody was told of the job: if there is a log,
--- a worker ends it.
+-- a worker ends it. 0 if it is not so: somebody was told, or it has no place.
 function DO.abandon(job)
   if call('ZSCORE', key('recording'), job) then
     call('HSETNX', key('reasons'), job, 'orphaned')
-    DO.ready(job)
+    return DO.ready(job)
   end
+  return call('HGET', key('reasons'), job) == 'orphaned' and 1 or 0
 end
 
 -- Whoever has the fewest running comes first, then who has waited longest.

@@ -54,16 +54,13 @@ class Places:
         """The job may run; False if it has no place."""
         return bool(await self._do("ready", job_id))
 
-    async def drop(self, job_id: JobId) -> None:
-        """The job was not recorded."""
-        await self._do("drop", job_id)
-
-    async def abandon(self, job_id: JobId) -> None:
+    async def abandon(self, job_id: JobId) -> bool:
         """The job may be recorded or not: it ends as orphaned, if there is anything to end.
 
-        The same happens to what is neither ready nor dropped in half a minute.
+        False if it was ready before, or has no place. The same happens to what is not ready in
+        half a minute.
         """
-        await self._do("abandon", job_id)
+        return bool(await self._do("abandon", job_id))
 
     async def cancel(self, job_id: JobId, reason: CancelReason) -> None:
         await self._do("cancel", job_id, reason)

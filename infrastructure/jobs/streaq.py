@@ -1,10 +1,11 @@
 """The queue of a gateway: it takes jobs, workers run them."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
+from application.ports import Record, nothing
 from domain.chat import Job, JobId
-from domain.errors import Busy, Conflict, Unavailable
+from domain.errors import Busy, Conflict, Unavailable, Undecided
 from domain.events import CancelReason
 from infrastructure.jobs.places import Places
 from infrastructure.jobs.shared import Bounds, WhenBusy
@@ -19,11 +20,11 @@ class StreaqJobQueue:
         self._draining = False
         self.running = self.queued = 0
 
-    async def submit(self, job: Job, record: Callable[[], Awaitable[None]]) -> None:
+    async def submit(self, job: Job, record: Record, undo: Record = nothing) -> None:
         if self._draining:
             raise Unavailable("the service is shutting down")
         # A client that leaves while its job is being written does not stop that.
-        recording = asyncio.create_task(self._take(job, record))
+        recording = asyncio.create_task(self._take(job, record, undo))
         self._recording.add(recording)
         recording.add_done_callback(self._recording.discard)
         await asyncio.shield(recording)
@@ -43,20 +44,42 @@ class StreaqJobQueue:
         if self._recording:
             await asyncio.wait(self._recording)
 
-    async def _take(self, job: Job, record: Callable[[], Awaitable[None]]) -> None:
+    async def _take(self, job: Job, record: Record, undo: Record) -> None:
         """Every step may be repeated, by whoever submits the same job at the same time."""
         admitted = False
         while not admitted:
-            await self._admit(job)
             try:
+                await self._admit(job)
                 await record()
-            except Unavailable:
-                await self._places.abandon(job.id)
+            except (Busy, Conflict):
                 raise
-            except BaseException:
-                await self._places.drop(job.id)
+            except Exception as error:
+                if not await self._abandon(job.id):
+                    raise Undecided from error
+                await undo()
                 raise
-            admitted = await self._places.ready(job.id)
+            admitted = await self._ready(job.id)
+
+    async def _abandon(self, job_id: JobId) -> bool:
+        """False if it is not known to have come to nothing: a step that failed may be done.
+
+        Asked only of a Redis that answers: one that hangs would obey when nobody knows of it,
+        and end what has been taken up again.
+        """
+        try:
+            await self._places.count()
+            return await self._places.abandon(job_id)
+        except Unavailable:
+            return False
+
+    async def _ready(self, job_id: JobId) -> bool:
+        """Asked twice: a Redis that froze may have obeyed, and says so when it is back."""
+        with suppress(Unavailable):
+            return await self._places.ready(job_id)
+        try:
+            return await self._places.ready(job_id)
+        except Unavailable as error:
+            raise Undecided from error
 
     async def _admit(self, job: Job) -> None:
         match await self._places.admit(job, self._bounds, self._when_busy):

@@ -8,7 +8,7 @@ redis-py's, many commands at once.
 import asyncio
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Self
 
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
@@ -45,7 +45,7 @@ class Server:
         self._scripts: dict[str, AsyncScript] = {}
 
     @classmethod
-    def at(cls, url: str) -> "Server":
+    def at(cls, url: str) -> Self:
         """Without I/O. Raises ValueError for what is no address."""
         retry = Retry(
             ExponentialBackoff(cap=0.2, base=0.02), retries=3, supported_errors=(Disconnected,)

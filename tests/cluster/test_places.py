@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from application.process_chat import QUEUED
-from domain.errors import Unavailable
+from domain.errors import Unavailable, Undecided
 from infrastructure.event_log.memory import MemoryEventLog
 from infrastructure.jobs.places import Places
 from infrastructure.jobs.streaq import StreaqJobQueue
@@ -16,16 +16,40 @@ from tests.doubles import a_job
 
 async def test_a_job_that_may_have_been_recorded_is_ended_not_run(places: Places) -> None:
     """Its client was told that it was not taken."""
-    log, job = MemoryEventLog(), a_job()
+    log, job, undone = MemoryEventLog(), a_job(), asyncio.Event()
 
     async def record() -> None:
         await log.create(job, QUEUED)
         raise Unavailable
 
-    with pytest.raises(Unavailable):
-        await StreaqJobQueue(places, BOUNDS).submit(job, record)
+    async def undo() -> None:
+        undone.set()
+
+    with pytest.raises(Unavailable) as failed:
+        await StreaqJobQueue(places, BOUNDS).submit(job, record, undo)
+    assert undone.is_set()
+    assert not isinstance(failed.value, Undecided)
     (given,) = await places.give(BOUNDS)
     assert await taken(places, given) == "orphaned"
+
+
+async def test_a_gateway_that_fails_late_undoes_nothing_of_what_another_one_took(
+    places: Places,
+) -> None:
+    """It was frozen, and its client asked elsewhere."""
+    job = a_job()
+
+    async def record() -> None:
+        await submitted(places, job)
+        raise Unavailable
+
+    async def undo() -> None:
+        raise AssertionError
+
+    with pytest.raises(Undecided):
+        await StreaqJobQueue(places, BOUNDS).submit(job, record, undo)
+    (given,) = await places.give(BOUNDS)
+    assert await taken(places, given) == ""
 
 
 async def test_what_is_given_out_is_given_out_once(places: Places) -> None:

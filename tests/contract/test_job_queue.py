@@ -223,15 +223,20 @@ async def test_cancelling_what_is_not_there_is_no_error(bench_of: BenchOf) -> No
     await bench.queue.cancel("nowhere", "user")
 
 
-async def test_a_record_that_fails_gives_the_place_back(bench_of: BenchOf) -> None:
+async def test_a_record_that_fails_is_undone_and_gives_the_place_back(bench_of: BenchOf) -> None:
     bench = await bench_of(Bounds(running=1, queued=1, user_running=1, user_queued=1))
+    undone = []
 
     async def fails() -> None:
         raise NotFound
 
+    async def undo() -> None:
+        undone.append("it")
+
     for _ in range(3):
         with pytest.raises(NotFound):
-            await bench.queue.submit(a_job(), fails)
+            await bench.queue.submit(a_job(), fails, undo)
+    assert undone == ["it"] * 3
     await bench.submit(job := a_job())
     await bench.active(job)
 

@@ -1,11 +1,12 @@
 """One key is one job: raced, refused, left or repeated."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
 
+from application.ports import Record
 from domain.chat import Job
 from domain.errors import Busy, Conflict, Unavailable
 from domain.events import Done, Token
@@ -15,7 +16,7 @@ from tests.use_cases import ONE_AND_ONE, use_cases, waiting
 pytestmark = pytest.mark.usefixtures("no_task_left")
 
 DONE = Done("A2", "")
-Submit = Callable[[Job, Callable[[], Awaitable[None]]], Coroutine[Any, Any, None]]
+Submit = Callable[[Job, Record, Record], Coroutine[Any, Any, None]]
 
 
 async def test_ten_equal_submits_with_one_key_make_one_job() -> None:
@@ -93,11 +94,11 @@ def first_refused(submit: Submit) -> Submit:
     """Room is found between the first and the second who ask for it."""
     calls: list[Job] = []
 
-    async def submit_or_refuse(job: Job, record: Callable[[], Awaitable[None]]) -> None:
+    async def submit_or_refuse(job: Job, record: Record, undo: Record) -> None:
         calls.append(job)
         if len(calls) == 1:
             raise Busy("the service is busy", per_user=False)
-        await submit(job, record)
+        await submit(job, record, undo)
 
     return submit_or_refuse
 
@@ -141,7 +142,7 @@ async def test_a_job_whose_taker_died_before_it_could_run_is_run_for_the_next_eq
     async with use_cases(DONE) as house:
         submit = house.queue.submit
 
-        async def records_and_dies(_: Job, record: Callable[[], Awaitable[None]]) -> None:
+        async def records_and_dies(_: Job, record: Record, __: Record) -> None:
             await record()
             raise asyncio.CancelledError
 

@@ -1,9 +1,9 @@
 """A job that nobody reads is cancelled after a while, or not, as the operator chose."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
 
 from application.orphans import Orphans
+from application.ports import Record, nothing
 from application.process_chat import QUEUED
 from domain.chat import Job, JobId
 from domain.events import CancelReason, StageStarted
@@ -16,7 +16,7 @@ class RecordingQueue:
         self.cancelled: list[tuple[JobId, CancelReason]] = []
         self.told = asyncio.Event()
 
-    async def submit(self, job: Job, record: Callable[[], Awaitable[None]]) -> None:
+    async def submit(self, job: Job, record: Record, _: Record = nothing) -> None:
         await record()
 
     async def cancel(self, job_id: JobId, reason: CancelReason) -> None:
