@@ -43,8 +43,8 @@ def free_port() -> int:
 class RedisServer:
     """A Redis of the tests' own: it may be frozen, killed and started again, empty."""
 
-    def __init__(self) -> None:
-        self._port = free_port()
+    def __init__(self, *options: str) -> None:
+        self._options, self._port = options, free_port()
         self._folder = tempfile.TemporaryDirectory()
         self.url = f"redis://127.0.0.1:{self._port}/0"
         self.start()
@@ -56,6 +56,7 @@ class RedisServer:
             [
                 *(program, "--bind", "127.0.0.1", "--port", str(self._port)),
                 *("--save", "", "--appendonly", "no", "--dir", self._folder.name),
+                *self._options,
             ],
             stdout=subprocess.DEVNULL,
         )

@@ -85,8 +85,11 @@ class Server:
         async with outages():
             try:
                 memory = await self._client.info("memory")
+                cluster = await self._client.info("cluster")
             except ResponseError:  # some providers do not tell
                 return
+        if cluster.get("cluster_enabled"):
+            raise Unavailable("Redis is a cluster, where no command may read many streams at once")
         policy = memory.get("maxmemory_policy", "noeviction")
         if policy != "noeviction":
             raise Unavailable(f"Redis may evict running jobs: maxmemory-policy is {policy}")

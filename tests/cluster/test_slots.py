@@ -1,0 +1,69 @@
+"""The scheme of the keys, held to by a Redis that refuses commands whose keys may lie apart.
+
+It is one node of a cluster, with all slots: what it refuses, several nodes cannot do.
+"""
+
+import time
+from collections.abc import Iterator
+
+import pytest
+from redis import Redis
+
+from domain.errors import NotFound, Unavailable
+from domain.events import Token
+from infrastructure.jobs.places import Places
+from infrastructure.redis.client import Server
+from tests.cluster.conftest import BOUNDS, submitted, taken
+from tests.cluster.test_redis_log import DONE, FIRST, begun, process
+from tests.doubles import a_job
+from tests.services import RedisServer, found, free_port, missing
+
+
+@pytest.fixture(scope="module")
+def node() -> Iterator[str]:
+    if found("redis-server") is None:
+        missing("redis-server")
+    server = RedisServer("--cluster-enabled", "yes", "--cluster-port", str(free_port()))
+    with Redis.from_url(server.url) as admin:
+        admin.execute_command("CLUSTER ADDSLOTS", *range(16384))
+        while admin.execute_command("CLUSTER INFO")["cluster_state"] != "ok":
+            time.sleep(0.05)
+    yield server.url
+    server.close()
+
+
+async def test_a_jobs_log_lies_together(node: str) -> None:
+    async with process(node) as log:
+        first, told = await begun(log)
+        other, _ = await begun(log)
+        told.publish(Token("a", "answer"))
+        await told.end(DONE)
+        events = [each.event for each in (await log.read(first.id)).events]
+        assert events == [FIRST, Token("a", "answer"), DONE]
+        assert [job.id for job in await log.unfinished(first.chat_id)] == [other.id]
+        assert [job.id for job in await log.unfinished()] == [other.id]
+        await log.delete(first.chat_id)
+        with pytest.raises(NotFound):
+            await log.read(other.id)
+
+
+async def test_the_places_of_all_jobs_lie_together(node: str) -> None:
+    server = Server.at(node)
+    places = Places(server)
+    await places.beat("worker", 1, 60, [])
+    running, waiting = a_job(chat_id="one"), a_job(chat_id="two")
+    await submitted(places, running, waiting)
+    (given,) = await places.give(BOUNDS)
+    assert await taken(places, given) == ""
+    await places.cancel(waiting.id, "user")
+    await places.finish(running.id, "run")
+    (given,) = await places.give(BOUNDS)
+    assert (given.job, await taken(places, given)) == (waiting.id, "user")
+    await server.aclose()
+
+
+async def test_a_cluster_is_refused_with_its_reason(node: str) -> None:
+    """Its gateways would read nothing: they read all their jobs with one command."""
+    async with process(node) as log:
+        with pytest.raises(Unavailable, match="Redis is a cluster"):
+            await log.check()
