@@ -129,9 +129,9 @@ class JobQueuePort(Protocol):
         """Takes a place, awaits `record`, then lets the job run.
 
         Raises Busy when there is no place, Conflict when the chat's policy refuses the job,
-        Unavailable when draining. A failing `record` gives the place back: `undo` is awaited
-        and the error raised, unless it is not known whether the job will run: Undecided. A job
-        that has a place already shares it, and its steps may be repeated.
+        Unavailable when draining. A failing `record` gives the place back; `undo` is awaited if
+        it is known that the job will never run. Whoever else submits that job is told Abandoned.
+        A job that has a place already shares it, and its steps may be repeated.
         """
         ...
 
@@ -211,7 +211,9 @@ class ConversationPort(Protocol):
         """
         ...
 
-    async def unclaim(self, user: UserId, key: str) -> None: ...
+    async def unclaim(self, user: UserId, key: str, job_id: JobId) -> None:
+        """Frees the key of that job; one that is another's by now stays bound."""
+        ...
 
 
 class FlagPort(Protocol):

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from weakref import WeakValueDictionary
@@ -19,8 +20,8 @@ from application.ports import (
 from application.process_chat import QUEUED
 from application.wire import compact
 from domain.chat import Chat, ChatId, Job, JobId, UserId, new_id, now
-from domain.errors import NotFound, Undecided
-from domain.events import Json
+from domain.errors import Abandoned, Finished, NotFound, Superseded
+from domain.events import Cancelled, Json
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +64,13 @@ class SubmitMessage:
     async def __call__(self, new: NewMessage) -> Accepted:
         """The job's first event is in the log when this returns.
 
-        Raises NotFound, Conflict, Busy and Unavailable; then there is no job.
+        Raises NotFound, Conflict, Busy and Unavailable; then there is no job, but for a store
+        that went away at the last step. A key is bound to its job, whoever asks for it and as
+        often as it is refused, until that job is given up.
         """
         if new.idempotency_key is None:
             return await self._submit(new)
-        # One after the other: a refusal gives the key back, and not from under an equal request.
+        # One after the other, since what one does an equal one need only find.
         key = self._keys.setdefault((new.user, new.idempotency_key), asyncio.Lock())
         async with key:
             return await self._submit(new)
@@ -75,44 +78,35 @@ class SubmitMessage:
     async def _submit(self, new: NewMessage) -> Accepted:
         if new.chat_id is not None and not new.session:
             await self._conversations.chat(new.user, new.chat_id)
-        if new.retry_of is not None:
-            new = await self._again(new, new.retry_of)
+        while True:
+            accepted = await self._bound(new)
+            try:
+                if new.idempotency_key is None or not await self._exists(new.user, accepted):
+                    await self._take(accepted, new)
+            except Abandoned:
+                await self._bury(_job(accepted, new), new)
+            else:
+                return accepted
+
+    async def _bound(self, new: NewMessage) -> Accepted:
+        """What the request's key is bound to, or something new."""
         chat_id = new.chat_id or new_id()
         path = await self._flag.path(new.sticky or chat_id)
         accepted = Accepted(new_id(), chat_id, path)
-        if new.idempotency_key is not None:
-            accepted = await self._conversations.claim(
-                new.user, new.idempotency_key, new.fingerprint(), accepted
-            )
-        job = Job(
-            id=accepted.job_id,
-            chat_id=accepted.chat_id,
-            user=new.user,
-            path=accepted.path,
-            message=new.message or "",
-            request_id=new.request_id,
-            model=new.model,
-            metadata=new.metadata,
-            retry_of=new.retry_of,
+        if new.idempotency_key is None:
+            return accepted
+        return await self._conversations.claim(
+            new.user, new.idempotency_key, new.fingerprint(), accepted
         )
-        await self._take(job, new)
-        return accepted
 
-    async def _take(self, job: Job, new: NewMessage) -> None:
+    async def _take(self, accepted: Accepted, new: NewMessage) -> None:
         """Every step may be repeated: equal requests that race take the same job."""
-        if new.idempotency_key is not None and await self._exists(job):
-            return
-        try:
-            await self._queue.submit(
-                job, lambda: self._record(job, new), lambda: self._conversations.unasked(job)
-            )
-        except Undecided:
-            raise  # the key stays the job's: whoever asks again takes up that one, not another
-        except Exception:
-            # Not for a client that merely left: its job is being written, and the key is its.
-            if new.idempotency_key is not None:
-                await self._conversations.unclaim(new.user, new.idempotency_key)
-            raise
+        if new.retry_of is not None:
+            new = await self._again(new, new.retry_of)
+        job = _job(accepted, new)
+        await self._queue.submit(
+            job, lambda: self._record(job, new), lambda: self._conversations.unasked(job)
+        )
         self._orphans.submitted(job.id)
 
     async def _record(self, job: Job, new: NewMessage) -> None:
@@ -121,6 +115,14 @@ class SubmitMessage:
             await self._conversations.open(Chat(job.chat_id, job.user, title, now()))
         await self._conversations.asked(job)
         await self._log.create(job, QUEUED)
+
+    async def _bury(self, job: Job, new: NewMessage) -> None:
+        """Nobody was told of the job: what was recorded of it is taken back, and its key freed."""
+        with suppress(NotFound, Finished, Superseded):
+            await (await self._log.begin(job.id)).end(Cancelled("orphaned"))
+        await self._conversations.unasked(job)
+        if new.idempotency_key is not None:
+            await self._conversations.unclaim(new.user, new.idempotency_key, job.id)
 
     async def _again(self, new: NewMessage, job_id: JobId) -> NewMessage:
         """The earlier job's question, with its model and metadata unless others are given."""
@@ -134,20 +136,37 @@ class SubmitMessage:
             metadata=new.metadata or job.metadata,
         )
 
-    async def _exists(self, job: Job) -> bool:
-        """Lets it run if it is not over: whoever recorded it may have died before that."""
+    async def _exists(self, user: UserId, accepted: Accepted) -> bool:
+        """Lets it run if it is not over: whoever recorded it may have died before that.
+
+        Raises Abandoned if it was given up; it may have come to its end as that.
+        """
         try:
-            log = await self._log.read(job.id)
+            log = await self._log.read(accepted.job_id)
         except NotFound:
-            return await self._answered(job)
-        if log.ended_at is None:
-            await self._queue.submit(job, nothing)
+            return await self._answered(user, accepted)
+        if log.ended_at is None or log.events[-1].event == Cancelled("orphaned"):
+            await self._queue.submit(log.job, nothing)
         return True
 
-    async def _answered(self, job: Job) -> bool:
+    async def _answered(self, user: UserId, accepted: Accepted) -> bool:
         """A key outlives its job's log: then the chat has the answer."""
         try:
-            messages = await self._conversations.messages(job.user, job.chat_id)
+            messages = await self._conversations.messages(user, accepted.chat_id)
         except NotFound:
             return False
-        return any(kept.role == "assistant" and kept.job_id == job.id for kept in messages)
+        return any(kept.role == "assistant" and kept.job_id == accepted.job_id for kept in messages)
+
+
+def _job(accepted: Accepted, new: NewMessage) -> Job:
+    return Job(
+        id=accepted.job_id,
+        chat_id=accepted.chat_id,
+        user=new.user,
+        path=accepted.path,
+        message=new.message or "",
+        request_id=new.request_id,
+        model=new.model,
+        metadata=new.metadata,
+        retry_of=new.retry_of,
+    )

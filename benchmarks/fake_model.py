@@ -73,8 +73,8 @@ class Wheel:
 class Model:
     """What the answers to come look like, and the count of those under way.
 
-    `pace` in seconds: 0 as fast as the reader takes it, negative none until it is set anew.
-    `tokens` 0: until `/finish`.
+    `pace` in seconds: 0 as fast as the reader takes it, negative none until it is set anew. A new
+    pace is that of the paced answers under way, too. `tokens` 0: until `/finish`.
     """
 
     def __init__(self, pace: float, tokens: int, text: bytes) -> None:
@@ -87,7 +87,7 @@ class Model:
         self.pace, self.tokens = pace, tokens
         self.wheel = Wheel(pace) if pace > 0 else None
         for answer in tuple(self.open):
-            answer.release()
+            answer.keep_pace()
 
     def finish(self) -> None:
         """Ends what is open, and lets what is asked for later end after a token."""
@@ -114,11 +114,16 @@ class Answer:
         self._unpaced = self._pumping = self._paused = False
         model.open.add(self)
         transport.write(STREAM_HEAD + ROLE)
-        self.release()
+        self.keep_pace()
 
-    def release(self) -> None:
-        """Begins at the model's pace, unless it has begun."""
-        if self._wheel or self._unpaced or self._model.pace < 0:
+    def keep_pace(self) -> None:
+        if self._unpaced or self._model.pace < 0:
+            return
+        if self._wheel:
+            if self._model.wheel:
+                self._wheel.leave(self)
+                self._wheel = self._model.wheel
+                self._wheel.join(self)
             return
         self._wheel, self._unpaced = self._model.wheel, self._model.pace == 0
         self._limit = self._model.tokens

@@ -1,6 +1,7 @@
 """Half of what the service can do, five times of it, and the way back."""
 
 import time
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 from benchmarks.harness import Bench, Cell
@@ -13,6 +14,7 @@ from benchmarks.stamp import now_us
 A2 = SERVERS["a2-memory"]
 NORMAL_LAG_MS = 10
 STREAMS = 1000
+EASED_S = 4
 
 
 def half(bench: Bench, results: Results) -> list[Step]:
@@ -31,9 +33,9 @@ def half(bench: Bench, results: Results) -> list[Step]:
 
 
 def overload(bench: Bench, results: Results) -> list[Step]:
-    """Five times what was delivered at most, then drained to the last token, then half load.
+    """Five times what was delivered at most, then half of it in the same streams.
 
-    The streams are open before their first token: what is judged is the load, not its arrival.
+    They are open before their first token: what is judged is the load, not its arrival.
     """
 
     def measure() -> None:
@@ -41,16 +43,18 @@ def overload(bench: Bench, results: Results) -> list[Step]:
             return
         peak = _peak(bench, results, running)
         cell = Cell(streams=STREAMS, pace=-1, ramp_s=12, window_s=3, drain_s=30)
+        half_load = STREAMS / (peak / 2)
         before = call(bench.upstream.port, "/stats")["sent"]
         load = bench.load(running, cell)
         time.sleep((load.window[0] - now_us()) / 1e6)
         results.add("overload_open", call(bench.upstream.port, "/stats")["open"])
         bench.control(STREAMS / (5 * peak), 0)
         load.sample()
+        bench.control(half_load, 0)
+        eased_s = (now_us() - load.window[1]) / 1e6
+        time.sleep(EASED_S)
         bench.finish()
-        ended = now_us()
         came = load.came()
-        drained = now_us()
         row = load.row(came)
         sent = call(bench.upstream.port, "/stats")["sent"] - before
         results.add("overload_times", row.sent_s / peak)
@@ -63,8 +67,7 @@ def overload(bench: Bench, results: Results) -> list[Step]:
             results.add(f"overload: {outcome}", count)
         results.add("overload_broken", STREAMS - came["outcomes"].get("ended", 0))
         results.add("overload_fairness", row.fairness)
-        results.add("overload_drain_s", (drained - ended) / 1e6)
-        results.add("overload_recovery_s", _recovery(bench, running, peak, drained))
+        results.add("overload_recovery_s", _recovery(came["timeline"], cell.window_s + eased_s))
 
     return [Step("overload and recovery", measure)]
 
@@ -78,20 +81,14 @@ def _peak(bench: Bench, results: Results, running: Running) -> float:
     return peak
 
 
-def _recovery(bench: Bench, running: Running, peak: float, since_us: int) -> float:
-    """Seconds from `since_us` until half load is served as usual for half a second.
+def _recovery(timeline: Sequence[Mapping[str, float]], since_s: float) -> float:
+    """Seconds until what the overload left is delivered, and half load as usual for half a second.
 
     If that was not seen, the seconds it was looked for.
     """
-    cell = Cell(streams=round(peak * PACE_S / 2), window_s=2.5, ramp_s=0.1)
-    load = bench.load(running, cell)
-    load.sample()
-    bench.finish()
-    timeline = load.came()["timeline"]
-    bench.settle(running)
     normal = (
-        float(first["s"])
+        first["s"] - since_s
         for first, second in pairwise(timeline)
-        if max(first["lag_p99_ms"], second["lag_p99_ms"]) <= NORMAL_LAG_MS
+        if first["s"] >= since_s and max(first["lag_p99_ms"], second["lag_p99_ms"]) <= NORMAL_LAG_MS
     )
-    return (load.window[0] - since_us) / 1e6 + next(normal, cell.window_s)
+    return next(normal, EASED_S)

@@ -137,11 +137,8 @@ class Unavailable(Exception):
     """A store cannot be reached, or the service is draining: it will pass."""
 
 
-class Undecided(Unavailable):
-    """A store went away at the very moment: there is a job, or there is none, or there will be.
-
-    Asking again, with the same key, settles it.
-    """
+class Abandoned(Exception):
+    """The job was given up before anybody was told of it, for good: there can only be another."""
 
 
 class Superseded(Exception):

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from application.ports import Accepted
-from domain.chat import Chat, ChatId, Job, JobStatus, Message, UserId, new_id, now
+from domain.chat import Chat, ChatId, Job, JobId, JobStatus, Message, UserId, new_id, now
 from domain.errors import Conflict, NotFound
 from infrastructure.postgres.database import Connection, Database
 
@@ -136,9 +136,9 @@ class PostgresConversations:
             raise Conflict("the idempotency key was used for another request")
         return Accepted(job_id, chat_id.decode(), path)
 
-    async def unclaim(self, user: UserId, key: str) -> None:
-        delete = "DELETE FROM claims WHERE user_id = %s AND key = %s"
-        whose = user.encode(), key.encode()
+    async def unclaim(self, user: UserId, key: str, job_id: JobId) -> None:
+        delete = "DELETE FROM claims WHERE user_id = %s AND key = %s AND job_id = %s"
+        whose = user.encode(), key.encode(), job_id
         await self._database.run(lambda db: db.execute(delete, whose))
 
 

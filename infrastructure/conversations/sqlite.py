@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from application.ports import Accepted
-from domain.chat import Chat, ChatId, Job, JobStatus, Message, UserId, new_id, now
+from domain.chat import Chat, ChatId, Job, JobId, JobStatus, Message, UserId, new_id, now
 from domain.errors import Conflict, NotFound
 from infrastructure.sqlite.database import Database
 from infrastructure.sqlite.schema import micros, moment
@@ -134,9 +134,10 @@ class SqliteConversations:
             raise Conflict("the idempotency key was used for another request")
         return Accepted(*to)
 
-    async def unclaim(self, user: UserId, key: str) -> None:
+    async def unclaim(self, user: UserId, key: str, job_id: JobId) -> None:
         def work(db: sqlite3.Connection) -> None:
-            db.execute("DELETE FROM claims WHERE user = ? AND key = ?", (user, key))
+            whose = user, key, job_id
+            db.execute("DELETE FROM claims WHERE user = ? AND key = ? AND job_id = ?", whose)
 
         await self._database.write(work, durable=False)
 

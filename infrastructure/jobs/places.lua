@@ -10,6 +10,8 @@
 --   recording          jobs whose log is being opened, by when that must be over
 --   due, given, owners jobs to be given to a worker, given to one by when, and to which run
 --   rounds, reasons    job -> how often it was given out; why it is cancelled
+--   abandoned          jobs that were given up before anybody was told of them, and until when
+--                      somebody may still ask for one of them
 --   read, lived        job -> when it was last read, or began; and the clock for that
 --   user_waiting, user_running, busy, chat:<id>   what the bounds ask, by user and by chat
 --   workers, slots     worker -> until when it is alive; how many jobs it runs at once
@@ -19,7 +21,7 @@ local function key(name) return KEYS[1] .. name end
 
 local clock = call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
-local RECORDING, GIVEN, BEAT = 30000, 5000, 1000
+local RECORDING, GIVEN, BEAT, ASKED_FOR = 30000, 5000, 1000, 25 * 3600 * 1000
 
 local function bump(name, who, by)
   if call('HINCRBY', key(name), who, by) == 0 then call('HDEL', key(name), who) end
@@ -73,8 +75,9 @@ function DO.cancel(job, reason)
   call('PUBLISH', key('news'), job .. ' ' .. reason)
 end
 
--- 'taken', or why not: 'conflict', 'busy', 'user'. An empty bound is none.
+-- 'taken', or why not: 'abandoned', 'conflict', 'busy', 'user'. An empty bound is none.
 function DO.admit(job, user, chat, when_busy, queued, user_queued, user_running)
+  if call('ZSCORE', key('abandoned'), job) then return 'abandoned' end
   if call('HEXISTS', key('users'), job) == 1 then return 'taken' end
   local others = call('SMEMBERS', key('chat:' .. chat))
   if #others > 0 and when_busy == 'reject' then return 'conflict' end
@@ -103,8 +106,7 @@ function DO.admit(job, user, chat, when_busy, queued, user_queued, user_running)
   return 'taken'
 end
 
--- The job's log is open. 0 if it has no place any more.
-function DO.ready(job)
+local function release(job)
   if call('HEXISTS', key('users'), job) == 0 then return 0 end
   if call('ZREM', key('recording'), job) == 0 then return 1 end
   if call('HEXISTS', key('reasons'), job) == 1 then promise(job) end
@@ -113,14 +115,21 @@ function DO.ready(job)
   return 1
 end
 
--- Nobody knows whether its log was opened, and nobody was told of the job: if there is a log,
--- a worker ends it. 0 if it is not so: somebody was told, or it has no place.
+-- The job's log is open. 0 if it has no place any more; 'abandoned', whoever abandoned it.
+function DO.ready(job)
+  return call('ZSCORE', key('abandoned'), job) and 'abandoned' or release(job)
+end
+
+-- Nobody knows whether its log was opened, and nobody was told of the job, or will be: if there
+-- is a log, a worker ends it. 0 if it is not so: somebody was told, or it has no place.
 function DO.abandon(job)
   if call('ZSCORE', key('recording'), job) then
+    call('ZADD', key('abandoned'), now + ASKED_FOR, job)
+    call('PEXPIRE', key('abandoned'), ASKED_FOR)
     call('HSETNX', key('reasons'), job, 'orphaned')
-    return DO.ready(job)
+    release(job)
   end
-  return call('HGET', key('reasons'), job) == 'orphaned' and 1 or 0
+  return call('ZSCORE', key('abandoned'), job) and 1 or 0
 end
 
 -- Whoever has the fewest running comes first, then who has waited longest.
@@ -231,6 +240,7 @@ function DO.beat(worker, slots, milliseconds, patience, ...)
   end
   for _, dead in ipairs(call('ZRANGEBYSCORE', key('workers'), '-inf', now)) do DO.gone(dead) end
   for _, job in ipairs(call('ZRANGEBYSCORE', key('recording'), '-inf', now)) do DO.abandon(job) end
+  call('ZREMRANGEBYSCORE', key('abandoned'), '-inf', now)
   if patience ~= '' then cancel_unread(patience) end
   return {stale, #jobs > 0 and call('HMGET', key('reasons'), unpack(jobs)) or {}}
 end

@@ -6,6 +6,7 @@ from importlib.resources import files
 from typing import Any, Literal, NamedTuple, cast
 
 from domain.chat import Job, JobId
+from domain.errors import Abandoned
 from domain.events import CancelReason
 from infrastructure.jobs.shared import Bounds, WhenBusy
 from infrastructure.redis.client import Server, Word
@@ -15,7 +16,7 @@ _PREFIX = "sluice:{jobs}:"
 _PAGE = 1000
 """Jobs told of at once: Redis does nothing else meanwhile, and Lua takes 8000 words at most."""
 
-Admission = Literal["taken", "conflict", "busy", "user"]
+Admission = Literal["taken", "abandoned", "conflict", "busy", "user"]
 
 
 class Given(NamedTuple):
@@ -51,14 +52,17 @@ class Places:
         return admission
 
     async def ready(self, job_id: JobId) -> bool:
-        """The job may run; False if it has no place."""
-        return bool(await self._do("ready", job_id))
+        """The job may run; False if it has no place. Raises Abandoned."""
+        found = await self._do("ready", job_id)
+        if found == b"abandoned":
+            raise Abandoned
+        return bool(found)
 
     async def abandon(self, job_id: JobId) -> bool:
         """The job may be recorded or not: it ends as orphaned, if there is anything to end.
 
-        False if it was ready before, or has no place. The same happens to what is not ready in
-        half a minute.
+        This is for good: it is never admitted again. False if it was ready before, or has no
+        place. The same happens to what is not ready in half a minute.
         """
         return bool(await self._do("abandon", job_id))
 

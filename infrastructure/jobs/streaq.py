@@ -5,10 +5,13 @@ from contextlib import suppress
 
 from application.ports import Record, nothing
 from domain.chat import Job, JobId
-from domain.errors import Busy, Conflict, Unavailable, Undecided
+from domain.errors import Abandoned, Busy, Conflict, Unavailable
 from domain.events import CancelReason
 from infrastructure.jobs.places import Places
 from infrastructure.jobs.shared import Bounds, WhenBusy
+
+_PATIENCE = 4
+"""Seconds for what is being taken while a gateway leaves: it has five in all."""
 
 
 class StreaqJobQueue:
@@ -26,8 +29,13 @@ class StreaqJobQueue:
         # A client that leaves while its job is being written does not stop that.
         recording = asyncio.create_task(self._take(job, record, undo))
         self._recording.add(recording)
-        recording.add_done_callback(self._recording.discard)
+        recording.add_done_callback(self._recorded)
         await asyncio.shield(recording)
+
+    def _recorded(self, recording: asyncio.Task[None]) -> None:
+        self._recording.discard(recording)
+        if not recording.cancelled():
+            recording.exception()  # seen, also when its client has left
 
     async def cancel(self, job_id: JobId, reason: CancelReason) -> None:
         await self._places.cancel(job_id, reason)
@@ -39,10 +47,10 @@ class StreaqJobQueue:
             raise Unavailable("no worker is alive")
 
     async def drain(self) -> None:
-        """Takes nothing new; what is being taken is taken."""
+        """Takes nothing new; what is being taken is taken, if Redis is there."""
         self._draining = True
         if self._recording:
-            await asyncio.wait(self._recording)
+            await asyncio.wait(self._recording, timeout=_PATIENCE)
 
     async def _take(self, job: Job, record: Record, undo: Record) -> None:
         """Every step may be repeated, by whoever submits the same job at the same time."""
@@ -51,23 +59,17 @@ class StreaqJobQueue:
             try:
                 await self._admit(job)
                 await record()
-            except (Busy, Conflict):
+            except (Busy, Conflict, Abandoned):
                 raise
-            except Exception as error:
-                if not await self._abandon(job.id):
-                    raise Undecided from error
-                await undo()
+            except Exception:
+                if await self._abandon(job.id):
+                    await undo()
                 raise
             admitted = await self._ready(job.id)
 
     async def _abandon(self, job_id: JobId) -> bool:
-        """False if it is not known to have come to nothing: a step that failed may be done.
-
-        Asked only of a Redis that answers: one that hangs would obey when nobody knows of it,
-        and end what has been taken up again.
-        """
+        """False if it is not known to have come to nothing."""
         try:
-            await self._places.count()
             return await self._places.abandon(job_id)
         except Unavailable:
             return False
@@ -76,13 +78,12 @@ class StreaqJobQueue:
         """Asked twice: a Redis that froze may have obeyed, and says so when it is back."""
         with suppress(Unavailable):
             return await self._places.ready(job_id)
-        try:
-            return await self._places.ready(job_id)
-        except Unavailable as error:
-            raise Undecided from error
+        return await self._places.ready(job_id)
 
     async def _admit(self, job: Job) -> None:
         match await self._places.admit(job, self._bounds, self._when_busy):
+            case "abandoned":
+                raise Abandoned
             case "conflict":
                 raise Conflict("the chat's last question is still being answered")
             case "busy":

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from application.process_chat import QUEUED
-from domain.errors import Unavailable, Undecided
+from domain.errors import Abandoned, Unavailable
 from infrastructure.event_log.memory import MemoryEventLog
 from infrastructure.jobs.places import Places
 from infrastructure.jobs.streaq import StreaqJobQueue
@@ -25,10 +25,11 @@ async def test_a_job_that_may_have_been_recorded_is_ended_not_run(places: Places
     async def undo() -> None:
         undone.set()
 
-    with pytest.raises(Unavailable) as failed:
+    with pytest.raises(Unavailable):
         await StreaqJobQueue(places, BOUNDS).submit(job, record, undo)
     assert undone.is_set()
-    assert not isinstance(failed.value, Undecided)
+    with pytest.raises(Abandoned):
+        await StreaqJobQueue(places, BOUNDS).submit(job, record, undo)
     (given,) = await places.give(BOUNDS)
     assert await taken(places, given) == "orphaned"
 
@@ -46,7 +47,7 @@ async def test_a_gateway_that_fails_late_undoes_nothing_of_what_another_one_took
     async def undo() -> None:
         raise AssertionError
 
-    with pytest.raises(Undecided):
+    with pytest.raises(Unavailable):
         await StreaqJobQueue(places, BOUNDS).submit(job, record, undo)
     (given,) = await places.give(BOUNDS)
     assert await taken(places, given) == ""

@@ -320,8 +320,10 @@ async def test_a_key_belongs_to_its_user_and_can_be_freed(conversations: Convers
     mine, theirs, next_one = accepted(), accepted(), accepted()
     assert await conversations.claim("u", "k", "f", mine) == mine
     assert await conversations.claim("v", "k", "g", theirs) == theirs
-    await conversations.unclaim("u", "k")
+    await conversations.unclaim("u", "k", mine.job_id)
     assert await conversations.claim("u", "k", "g", next_one) == next_one
+    await conversations.unclaim("u", "k", mine.job_id)  # late: it is another job's by now
+    assert await conversations.claim("u", "k", "g", mine) == next_one
     assert await conversations.claim("v", "k", "g", mine) == theirs
 
 

@@ -67,14 +67,16 @@ async def test_a_key_belongs_to_its_user() -> None:
         assert ann.job_id != bob.job_id
 
 
-async def test_a_refused_question_gives_its_key_back() -> None:
+async def test_a_refused_question_is_taken_later_with_its_key() -> None:
     async with use_cases(waiting(), bounds=ONE_AND_ONE) as house:
         taken = [await house.ask() for _ in range(2)]
         with pytest.raises(Busy):
             await house.ask("Why?", idempotency_key="key")
         await house.cancel("ann", taken[1].job_id)
         await house.read(taken[1].job_id)
-        assert await house.ask("Another", idempotency_key="key") not in taken
+        accepted = await house.ask("Why?", idempotency_key="key")
+        assert accepted not in taken
+        assert await house.ask("Why?", idempotency_key="key") == accepted
 
 
 async def test_of_equal_submits_of_which_one_finds_no_room_the_key_stays_with_the_job() -> None:
@@ -103,7 +105,7 @@ def first_refused(submit: Submit) -> Submit:
     return submit_or_refuse
 
 
-async def test_a_store_that_fails_leaves_no_job_and_gives_the_key_back() -> None:
+async def test_a_store_that_fails_leaves_no_job_and_its_question_is_taken_later() -> None:
     async with use_cases(waiting()) as house:
         create = house.log.create
 
@@ -116,7 +118,7 @@ async def test_a_store_that_fails_leaves_no_job_and_gives_the_key_back() -> None
         house.log.create = create  # type: ignore[method-assign]
         assert await house.said("session") == []
         assert (house.queue.running, house.queue.queued) == (0, 0)
-        accepted = await house.ask("How?", idempotency_key="key")
+        accepted = await house.ask("Why?", chat_id="session", session=True, idempotency_key="key")
         assert await house.unfinished() == [accepted.job_id]
 
 
