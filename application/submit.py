@@ -23,6 +23,9 @@ from domain.chat import Chat, ChatId, Job, JobId, UserId, new_id, now
 from domain.errors import Abandoned, Finished, NotFound, Superseded
 from domain.events import Cancelled, Json
 
+_GIVEN_UP = Cancelled("orphaned")
+"""How a job ends that was given up before it ran; that of one that nobody reads looks alike."""
+
 
 @dataclass(frozen=True, slots=True)
 class NewMessage:
@@ -79,34 +82,41 @@ class SubmitMessage:
         if new.chat_id is not None and not new.session:
             await self._conversations.chat(new.user, new.chat_id)
         while True:
-            accepted = await self._bound(new)
+            job = await self._bound(new)
             try:
-                if new.idempotency_key is None or not await self._exists(new.user, accepted):
-                    await self._take(accepted, new)
+                if new.idempotency_key is None or not await self._exists(job):
+                    await self._take(job, new)
             except Abandoned:
-                await self._bury(_job(accepted, new), new)
+                await self._bury(job, new)
             else:
-                return accepted
+                return Accepted(job.id, job.chat_id, job.path)
 
-    async def _bound(self, new: NewMessage) -> Accepted:
-        """What the request's key is bound to, or something new."""
+    async def _bound(self, new: NewMessage) -> Job:
+        """The job that the request's key is bound to, or a new one."""
         chat_id = new.chat_id or new_id()
         path = await self._flag.path(new.sticky or chat_id)
         accepted = Accepted(new_id(), chat_id, path)
-        if new.idempotency_key is None:
-            return accepted
-        return await self._conversations.claim(
-            new.user, new.idempotency_key, new.fingerprint(), accepted
+        if new.idempotency_key is not None:
+            accepted = await self._conversations.claim(
+                new.user, new.idempotency_key, new.fingerprint(), accepted
+            )
+        return Job(
+            id=accepted.job_id,
+            chat_id=accepted.chat_id,
+            user=new.user,
+            path=accepted.path,
+            message=new.message or "",
+            request_id=new.request_id,
+            model=new.model,
+            metadata=new.metadata,
+            retry_of=new.retry_of,
         )
 
-    async def _take(self, accepted: Accepted, new: NewMessage) -> None:
+    async def _take(self, job: Job, new: NewMessage) -> None:
         """Every step may be repeated: equal requests that race take the same job."""
-        if new.retry_of is not None:
-            new = await self._again(new, new.retry_of)
-        job = _job(accepted, new)
-        await self._queue.submit(
-            job, lambda: self._record(job, new), lambda: self._conversations.unasked(job)
-        )
+        if job.retry_of is not None:
+            job = await self._again(job, job.retry_of)
+        await self._queue.submit(job, lambda: self._record(job, new), lambda: self._undo(job))
         self._orphans.submitted(job.id)
 
     async def _record(self, job: Job, new: NewMessage) -> None:
@@ -116,57 +126,56 @@ class SubmitMessage:
         await self._conversations.asked(job)
         await self._log.create(job, QUEUED)
 
+    async def _undo(self, job: Job) -> None:
+        """Not for who comes late: an equal request may have had its answer before."""
+        if not await self._over(job):
+            await self._conversations.unasked(job)
+
     async def _bury(self, job: Job, new: NewMessage) -> None:
-        """Nobody was told of the job: what was recorded of it is taken back, and its key freed."""
+        """What was recorded of a job that nobody was told of is taken back, and its key freed."""
+        if await self._over(job):
+            return
         with suppress(NotFound, Finished, Superseded):
-            await (await self._log.begin(job.id)).end(Cancelled("orphaned"))
+            await (await self._log.begin(job.id)).end(_GIVEN_UP)
         await self._conversations.unasked(job)
         if new.idempotency_key is not None:
             await self._conversations.unclaim(new.user, new.idempotency_key, job.id)
 
-    async def _again(self, new: NewMessage, job_id: JobId) -> NewMessage:
-        """The earlier job's question, with its model and metadata unless others are given."""
-        job = await owned(self._log, new.user, job_id)
-        if job.chat_id != new.chat_id:
+    async def _again(self, job: Job, job_id: JobId) -> Job:
+        """With the earlier job's question; its model and metadata unless others are given."""
+        earlier = await owned(self._log, job.user, job_id)
+        if earlier.chat_id != job.chat_id:
             raise NotFound(job_id)
         return replace(
-            new,
-            message=job.message,
-            model=new.model or job.model,
-            metadata=new.metadata or job.metadata,
+            job,
+            message=earlier.message,
+            model=job.model or earlier.model,
+            metadata=job.metadata or earlier.metadata,
         )
 
-    async def _exists(self, user: UserId, accepted: Accepted) -> bool:
-        """Lets it run if it is not over: whoever recorded it may have died before that.
-
-        Raises Abandoned if it was given up; it may have come to its end as that.
-        """
+    async def _exists(self, job: Job) -> bool:
+        """Lets it run if it is not over: whoever recorded it may have died before that."""
+        if await self._over(job):
+            return True
         try:
-            log = await self._log.read(accepted.job_id)
-        except NotFound:
-            return await self._answered(user, accepted)
-        if log.ended_at is None or log.events[-1].event == Cancelled("orphaned"):
-            await self._queue.submit(log.job, nothing)
-        return True
-
-    async def _answered(self, user: UserId, accepted: Accepted) -> bool:
-        """A key outlives its job's log: then the chat has the answer."""
-        try:
-            messages = await self._conversations.messages(user, accepted.chat_id)
+            recorded = await self._log.job(job.id)
         except NotFound:
             return False
-        return any(kept.role == "assistant" and kept.job_id == accepted.job_id for kept in messages)
+        await self._queue.submit(recorded, nothing)
+        return True
 
+    async def _over(self, job: Job) -> bool:
+        """It has an end that somebody may have been told of."""
+        try:
+            log = await self._log.read(job.id)
+        except NotFound:
+            return await self._answered(job)
+        return log.ended_at is not None and log.events[-1].event != _GIVEN_UP
 
-def _job(accepted: Accepted, new: NewMessage) -> Job:
-    return Job(
-        id=accepted.job_id,
-        chat_id=accepted.chat_id,
-        user=new.user,
-        path=accepted.path,
-        message=new.message or "",
-        request_id=new.request_id,
-        model=new.model,
-        metadata=new.metadata,
-        retry_of=new.retry_of,
-    )
+    async def _answered(self, job: Job) -> bool:
+        """A key outlives its job's log: then the chat has the answer."""
+        try:
+            messages = await self._conversations.messages(job.user, job.chat_id)
+        except NotFound:
+            return False
+        return any(kept.role == "assistant" and kept.job_id == job.id for kept in messages)

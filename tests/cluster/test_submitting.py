@@ -1,11 +1,14 @@
-"""A question whose gateway loses its Redis half way, and that is asked again with its key.
+"""One key is one question and one answer, whatever becomes of the gateways that take it.
 
-Every command of a submission is lost in turn: on its way, or obeyed and its answer lost.
+Every step of a submission fails in turn, on its way or obeyed with its answer lost, and stands
+still in turn while an equal request goes on at another gateway.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Container
 from contextlib import AsyncExitStack
+from contextvars import ContextVar
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -16,7 +19,7 @@ from application.process_chat import ProcessChat
 from application.submit import NewMessage, SubmitMessage
 from application.tally import Tally
 from domain.errors import Unavailable
-from domain.events import Done, Event, Token
+from domain.events import Done, Token
 from infrastructure.conversations.sqlite import SqliteConversations
 from infrastructure.event_log.redis import RedisEventLog
 from infrastructure.jobs.places import Places
@@ -27,68 +30,115 @@ from infrastructure.redis.client import Server, Word
 from infrastructure.sqlite.database import Database
 from tests.doubles import FixedFlag, MockPipeline
 
-COMMANDS = ["is it there", "admit", "is it made", "list", "make", "ready"]
+STEPS = [
+    *("claim", "is it over", "is it answered", "is it there", "admit"),
+    *("open the chat", "ask", "is it made", "list", "make", "ready"),
+]
+LOST = [{0}, {0, 1}, {0, 1, 2}, {0, 2}, {0, 3}]
+"""What fails, counted from the first step that does."""
+DONE = Done("A2", "a")
 
 
-class LossyServer(Server):
-    """Loses some of what it is asked, counted from nought; if it is obeyed, only the answer."""
+@dataclass
+class Steps:
+    """What a gateway asks of its stores, counted from nought."""
 
-    lost = range(0)
-    obeyed = False
-    asked = 0
+    lost: Container[int] = ()
+    obeyed: bool = False
+    halt: int = -1
+    halted: asyncio.Event = field(default_factory=asyncio.Event)
+    go_on: asyncio.Event = field(default_factory=asyncio.Event)
+    taken: int = 0
 
-    async def ask(self, *command: Word) -> Any:
-        return await self._lossy(super().ask(*command))
-
-    async def run(self, script: str, keys: Any, *arguments: Word) -> Any:
-        return await self._lossy(super().run(script, keys, *arguments))
-
-    async def _lossy(self, asking: Coroutine[Any, Any, Any]) -> Any:
-        self.asked += 1
-        if self.asked - 1 not in self.lost:
-            return await asking
+    async def take(self, step: Callable[[], Awaitable[Any]]) -> Any:
+        number = self.taken
+        self.taken += 1
+        if number == self.halt:
+            self.halted.set()
+            await self.go_on.wait()
+        if number not in self.lost:
+            return await step()
         if self.obeyed:
-            await asking
-        else:
-            asking.close()
+            await step()
         raise Unavailable
 
 
-class House:
-    """A gateway that loses commands, and a sound worker."""
+_steps: ContextVar[Steps] = ContextVar("_steps")
+"""Of the request that is being served."""
 
-    def __init__(self, url: str, database: Database) -> None:
-        self.server, sound = LossyServer.at(url), Server.at(url)
-        self.servers = [self.server, sound]
-        self.conversations = SqliteConversations(database)
-        self.log, self._gateways = RedisEventLog(sound), RedisEventLog(self.server)
-        self.queue = StreaqJobQueue(Places(self.server), Bounds())
-        orphans = Orphans(self.queue, self._gateways)
+
+class SteppedServer(Server):
+    async def ask(self, *command: Word) -> Any:
+        ask = super().ask
+        return await _steps.get().take(lambda: ask(*command))
+
+    async def run(self, script: str, keys: Any, *arguments: Word) -> Any:
+        run = super().run
+        return await _steps.get().take(lambda: run(script, keys, *arguments))
+
+
+class SteppedConversations:
+    def __init__(self, inner: SqliteConversations) -> None:
+        self._inner = inner
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda *given: _steps.get().take(lambda: getattr(self._inner, name)(*given))
+
+
+class Gateway:
+    def __init__(self, url: str, conversations: SqliteConversations) -> None:
+        self.server = SteppedServer.at(url)
+        self.log = RedisEventLog(self.server)
+        queue = StreaqJobQueue(Places(self.server), Bounds())
+        stepped: Any = SteppedConversations(conversations)
         self._submit = SubmitMessage(
-            *(self.conversations, self._gateways, self.queue, FixedFlag(), orphans)
+            *(stepped, self.log, queue, FixedFlag(), Orphans(queue, self.log))
         )
-        pipeline = MockPipeline(Token("a", "x"), Done("A2", "a"))
-        process = ProcessChat(pipeline, self.log, self.conversations, Tally())
-        self.places = Places(sound)
-        self.worker = JobWorker(url, self.places, self.log, process, Bounds())
 
-    async def ask(self, key: str | None = None) -> Accepted:
-        new = NewMessage("ann", "request", message="Why?", idempotency_key=key)
-        return await self._submit(new)
+    async def ask(self, key: str | None, steps: Steps) -> Accepted:
+        _steps.set(steps)
+        chat = f"chat of {key}"
+        return await self._submit(
+            NewMessage("ann", "request", chat, session=True, message="Why?", idempotency_key=key)
+        )
 
-    async def insist(self) -> Accepted:
-        """As a client does: with one key, until it is told that there is a job."""
+    async def insist(self, key: str, steps: Steps | None = None) -> Accepted:
+        """As a client does: until it is told that there is a job."""
+        steps = steps or Steps()
         async with asyncio.timeout(10):
             while True:
                 try:
-                    return await self.ask("key")
+                    return await self.ask(key, steps)
                 except Unavailable:
-                    await asyncio.sleep(0.05)
+                    await asyncio.sleep(0.02)
 
-    async def told(self, job_id: str) -> list[Event]:
+
+class House:
+    """Two gateways and a worker."""
+
+    def __init__(self, url: str, database: Database) -> None:
+        self.conversations = SqliteConversations(database)
+        self.one, self.other = (Gateway(url, self.conversations) for _ in range(2))
+        self.server = Server.at(url)
+        self.log, self.places = RedisEventLog(self.server), Places(self.server)
+        process = ProcessChat(
+            MockPipeline(Token("a", "x"), DONE), self.log, self.conversations, Tally()
+        )
+        self.worker = JobWorker(url, self.places, self.log, process, Bounds())
+
+    async def judge(self, key: str, *told: Accepted) -> None:
+        """What was `told` is the key's job; it is answered, once, and nothing else is left."""
+        accepted = await self.other.insist(key)
+        assert set(told) <= {accepted}
         async with asyncio.timeout(10):
-            batches = await self.log.follow(job_id, after=None)
-            return [one.event async for batch in batches for one in batch]
+            batches = await self.log.follow(accepted.job_id, after=None)
+            assert [one.event async for batch in batches for one in batch][-1] == DONE
+            while (await self.places.count()).running or await self.log.unfinished():  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        said = await self.conversations.messages("ann", accepted.chat_id)
+        assert [(one.role, one.job_id) for one in said] == [
+            ("user", accepted.job_id), ("assistant", accepted.job_id),
+        ]  # fmt: skip
 
 
 @pytest.fixture
@@ -98,8 +148,10 @@ async def house(redis_url: str) -> AsyncIterator[House]:
     async with AsyncExitStack() as stack:
         stack.push_async_callback(database.aclose)
         house = House(redis_url, database)
-        for server in house.servers:
-            stack.push_async_callback(server.aclose)
+        for gateway in (house.one, house.other):
+            stack.push_async_callback(gateway.server.aclose)
+            stack.push_async_callback(gateway.log.aclose)
+        stack.push_async_callback(house.server.aclose)
         stack.push_async_callback(house.log.aclose)
         running = asyncio.create_task(house.worker.run())
         stack.push_async_callback(asyncio.wait, [running])
@@ -110,25 +162,65 @@ async def house(redis_url: str) -> AsyncIterator[House]:
         yield house
 
 
-@pytest.mark.parametrize("obeyed", [False, True], ids=["lost", "obeyed"])
-@pytest.mark.parametrize("times", [1, 2, 3])
-@pytest.mark.parametrize("first", range(len(COMMANDS)), ids=COMMANDS)
-async def test_one_key_is_one_question_and_one_answer(
-    house: House, first: int, times: int, obeyed: bool
-) -> None:
-    house.server.lost, house.server.obeyed = range(first, first + times), obeyed
-    accepted = await house.insist()
-    assert (await house.told(accepted.job_id))[-1] == Done("A2", "a")
-    assert house.server.asked > first + times
-    said = await house.conversations.messages("ann", accepted.chat_id)
-    assert [(one.role, one.job_id) for one in said] == [
-        ("user", accepted.job_id), ("assistant", accepted.job_id),
-    ]  # fmt: skip
+each_step = pytest.mark.parametrize("step", range(len(STEPS)), ids=STEPS)
+
+
+def failing(first: int, key: str = "") -> list[tuple[str, Steps]]:
+    """Ways to fail from that step on, each with a key of its own."""
+    ways = [(lost, obeyed) for lost in LOST for obeyed in (False, True)]
+    return [
+        (f"{key}{first}/{number}", Steps({first + n for n in lost}, obeyed))
+        for number, (lost, obeyed) in enumerate(ways)
+    ]
+
+
+@each_step
+async def test_a_gateway_whose_stores_go_away(house: House, step: int) -> None:
+    for key, steps in failing(step):
+        accepted = await house.one.insist(key, steps)
+        assert steps.taken > step
+        await house.judge(key, accepted)
+
+
+@each_step
+async def test_a_gateway_that_wakes_up_when_all_is_over(house: House, step: int) -> None:
+    for key, steps in [("well", Steps()), *failing(step)]:
+        steps.halt = step
+        late = asyncio.create_task(house.one.ask(key, steps))
+        await steps.halted.wait()
+        accepted = await house.other.insist(key)
+        await house.judge(key, accepted)
+        steps.go_on.set()
+        await asyncio.wait([late])
+        await house.judge(key, accepted, *told(late))
+
+
+@each_step
+async def test_a_gateway_that_wakes_up_when_another_one_has_failed(house: House, step: int) -> None:
+    for other_step in range(len(STEPS)):
+        for key, failure in failing(other_step, f"{step} "):
+            steps = Steps(halt=step)
+            late = asyncio.create_task(house.other.ask(key, steps))
+            await steps.halted.wait()
+            failed = asyncio.create_task(house.one.ask(key, failure))
+            await asyncio.wait([failed])
+            steps.go_on.set()
+            await asyncio.wait([late])
+            await house.judge(key, *told(failed), *told(late))
+
+
+def told(asked: asyncio.Task[Accepted]) -> list[Accepted]:
+    """A refusal says nothing of the job."""
+    error = asked.exception()
+    assert isinstance(error, Unavailable | None)
+    return [] if error else [asked.result()]
 
 
 async def test_a_last_step_that_may_be_done_is_asked_for_again(house: House) -> None:
     """Without a key a refusal would be asked again as another question."""
-    house.server.lost, house.server.obeyed = range(4, 5), True
-    accepted = await house.ask()
-    assert house.server.asked == len(COMMANDS)
-    assert (await house.told(accepted.job_id))[-1] == Done("A2", "a")
+    keyless = len(STEPS) - 4
+    steps = Steps({keyless - 1}, obeyed=True)
+    accepted = await house.one.ask(None, steps)
+    assert steps.taken == keyless + 1
+    batches = await house.log.follow(accepted.job_id, after=None)
+    assert [one.event async for batch in batches for one in batch][-1] == DONE
