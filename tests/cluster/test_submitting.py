@@ -114,17 +114,22 @@ class Gateway:
 
 
 class House:
-    """Two gateways and a worker."""
+    """Gateways and a worker."""
 
     def __init__(self, url: str, database: Database) -> None:
         self.conversations = SqliteConversations(database)
-        self.one, self.other = (Gateway(url, self.conversations) for _ in range(2))
+        gateways = [Gateway(url, self.conversations) for _ in range(3)]
+        self.one, self.other, self.third = self.gateways = gateways
         self.server = Server.at(url)
         self.log, self.places = RedisEventLog(self.server), Places(self.server)
         process = ProcessChat(
             MockPipeline(Token("a", "x"), DONE), self.log, self.conversations, Tally()
         )
         self.worker = JobWorker(url, self.places, self.log, process, Bounds())
+
+    async def idle(self) -> None:
+        while (await self.places.count()).running:  # noqa: ASYNC110 - tells nobody
+            await asyncio.sleep(0.01)
 
     async def judge(self, key: str, *told: Accepted) -> None:
         """What was `told` is the key's job; it is answered, once, and nothing else is left."""
@@ -133,8 +138,8 @@ class House:
         async with asyncio.timeout(10):
             batches = await self.log.follow(accepted.job_id, after=None)
             assert [one.event async for batch in batches for one in batch][-1] == DONE
-            while (await self.places.count()).running or await self.log.unfinished():  # noqa: ASYNC110
-                await asyncio.sleep(0.01)
+            await self.idle()
+            assert await self.log.unfinished() == []
         said = await self.conversations.messages("ann", accepted.chat_id)
         assert [(one.role, one.job_id) for one in said] == [
             ("user", accepted.job_id), ("assistant", accepted.job_id),
@@ -148,7 +153,7 @@ async def house(redis_url: str) -> AsyncIterator[House]:
     async with AsyncExitStack() as stack:
         stack.push_async_callback(database.aclose)
         house = House(redis_url, database)
-        for gateway in (house.one, house.other):
+        for gateway in house.gateways:
             stack.push_async_callback(gateway.server.aclose)
             stack.push_async_callback(gateway.log.aclose)
         stack.push_async_callback(house.server.aclose)
@@ -207,6 +212,33 @@ async def test_a_gateway_that_wakes_up_when_another_one_has_failed(house: House,
             steps.go_on.set()
             await asyncio.wait([late])
             await house.judge(key, *told(failed), *told(late))
+
+
+async def test_a_log_that_is_made_when_its_job_was_given_up_is_ended(house: House) -> None:
+    late = Steps(halt=STEPS.index("make"))
+    making = asyncio.create_task(house.other.ask("key", late))
+    await late.halted.wait()
+    with pytest.raises(Unavailable):
+        await house.one.ask("key", Steps({STEPS.index("ask")}))
+    await house.idle()  # a worker has looked for the log, and found none
+    late.go_on.set()
+    await house.judge("key", await making)
+
+
+async def test_a_job_that_was_given_up_after_its_end_stays_the_keys(house: House) -> None:
+    admit = STEPS.index("admit")
+    failing, patient = Steps({admit}, obeyed=True, halt=admit), Steps(halt=admit)
+    late = asyncio.create_task(house.one.ask("key", failing))
+    later = asyncio.create_task(house.third.ask("key", patient))
+    await failing.halted.wait()
+    await patient.halted.wait()
+    accepted = await house.other.insist("key")
+    await house.judge("key", accepted)
+    failing.go_on.set()
+    with pytest.raises(Unavailable):
+        await late
+    patient.go_on.set()
+    await house.judge("key", accepted, await later)
 
 
 def told(asked: asyncio.Task[Accepted]) -> list[Accepted]:
