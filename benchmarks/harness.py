@@ -34,7 +34,7 @@ class Cell:
     pace: float = 0.02
     tokens: int = 0
     window_s: float = 2.0
-    drain_s: float = 2.5
+    drain_s: float = 1.5
     rounds: int = 0
     urls: tuple[str, ...] = ()
     timed: bool = True

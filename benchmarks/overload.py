@@ -42,7 +42,7 @@ def overload(bench: Bench, results: Results) -> list[Step]:
         if not (running := bench.server(A2)):
             return
         peak = _peak(bench, results, running)
-        cell = Cell(streams=STREAMS, pace=-1, ramp_s=12, window_s=3, drain_s=30)
+        cell = Cell(streams=STREAMS, pace=-1, ramp_s=8, window_s=3, drain_s=30)
         half_load = STREAMS / (peak / 2)
         before = call(bench.upstream.port, "/stats")["sent"]
         load = bench.load(running, cell)
