@@ -1,11 +1,9 @@
 """Taking a question: the path is decided here, once, and nothing is half-accepted."""
 
-import asyncio
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
-from weakref import WeakValueDictionary
 
 from application.follow import owned
 from application.ports import (
@@ -62,7 +60,6 @@ class SubmitMessage:
     ) -> None:
         self._conversations, self._log, self._queue = conversations, log, queue
         self._flag, self._orphans = flag, orphans
-        self._keys: WeakValueDictionary[tuple[UserId, str], asyncio.Lock] = WeakValueDictionary()
 
     async def __call__(self, new: NewMessage) -> Accepted:
         """The job's first event is in the log when this returns.
@@ -71,14 +68,6 @@ class SubmitMessage:
         that went away at the last step. A key is bound to its job, whoever asks for it and as
         often as it is refused, until that job is given up.
         """
-        if new.idempotency_key is None:
-            return await self._submit(new)
-        # One after the other, since what one does an equal one need only find.
-        key = self._keys.setdefault((new.user, new.idempotency_key), asyncio.Lock())
-        async with key:
-            return await self._submit(new)
-
-    async def _submit(self, new: NewMessage) -> Accepted:
         if new.chat_id is not None and not new.session:
             await self._conversations.chat(new.user, new.chat_id)
         while True:
