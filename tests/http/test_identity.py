@@ -95,7 +95,7 @@ async def test_lists_sessions_and_keys_belong_to_their_user() -> None:
 async def test_a_stream_ends_when_its_readers_identity_does() -> None:
     async with serving(StageStarted("answer", 0), asyncio.Event(), identity=by_secret()) as house:
         asked = await house.client.post("/api/v1/chat", json={"message": "a"}, headers=bearer())
-        # Its leeway is over in one to two seconds: whole seconds are all that a token can name.
+        # Its leeway is over in one to two seconds.
         headers = bearer(exp=int(time.time()) - 3)
         answer = await house.client.get(asked.json()["stream_url"], headers=headers)
         assert answer.status_code == 200
