@@ -71,6 +71,11 @@ class FailingLog(MemoryEventLog):
             return _broken(self.breaking)
         return await super().follow(job_id, after=after, push=push)
 
+    @property
+    def awaited(self) -> bool:
+        """Whether a reader has all there is, and waits."""
+        return any(log._waiting for log in self._logs.values())
+
 
 async def _broken(error: Exception) -> AsyncGenerator[Sequence[Recorded], None]:
     yield (record(Cursor(1, 1), QUEUED),)

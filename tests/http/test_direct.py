@@ -11,6 +11,7 @@ import pytest
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from domain.events import Done, Event, Recorded, Token
+from interfaces.http import connection
 from interfaces.http.connection import Direct
 from tests.http.house import Frame, House, frames, path, serving, text, until
 from tests.http.test_connections import stalled_reader
@@ -51,8 +52,7 @@ async def read(house: House, first: asyncio.Event) -> list[Frame]:
     """A stream whose reader waits when the first token comes."""
     job = (await house.ask())["job_id"]
     reading = asyncio.create_task(house.read(job))
-    await until(lambda: house.streams.open)
-    await asyncio.sleep(0.02)
+    await until(lambda: house.log.awaited)
     first.set()
     return await reading
 
@@ -80,7 +80,10 @@ async def test_tokens_that_come_one_by_one_are_written_in_line(taken: list[bool]
     assert [frame.event for frame in seen].count("token") == len(TOKENS)
 
 
-async def test_tokens_that_come_together_are_joined(taken: list[bool]) -> None:
+async def test_tokens_that_come_together_are_joined(
+    taken: list[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "_APART", 10)  # however slow the machine, they are together
     first = asyncio.Event()
     async with serving(first, *TOKENS, Done("A2", "")) as house:
         seen = await read(house, first)
@@ -104,8 +107,7 @@ async def test_a_client_of_http_1_0_gets_them_without_chunks(taken: list[bool]) 
     async with serving(first, *one_by_one(TOKENS), Done("A2", "")) as house:
         job = (await house.ask())["job_id"]
         reader, writer = await house.raw(f"GET {path(job)} HTTP/1.0\r\n\r\n")
-        await until(lambda: house.streams.open)
-        await asyncio.sleep(0.02)
+        await until(lambda: house.log.awaited)
         first.set()
         _, _, body = (await reader.read()).partition(b"\r\n\r\n")
         assert_whole(frames(body))
@@ -137,8 +139,7 @@ async def test_a_reader_that_has_just_gone_harms_no_job(turns: int, taken: list[
         job = (await house.ask())["job_id"]
         before = set(house.state.connections)
         _, writer = await house.raw(f"GET {path(job)} HTTP/1.1\r\nHost: x\r\n\r\n")
-        await until(lambda: house.streams.open)
-        await asyncio.sleep(0.01)
+        await until(lambda: house.log.awaited)
         (gone,) = house.state.connections - before
         gone.transport.abort()
         for _ in range(turns):
