@@ -50,8 +50,11 @@ class EventSplitter:
 
     def feed(self, read: bytes) -> list[bytes]:
         """Raises UpstreamBadResponse when an event has grown beyond all bounds."""
-        if read.endswith(b"\n\n") and b"\r" not in read and not self._within_event:
-            return _data_of(read[:-2])  # nearly every read is one event, and whole
+        within_event = self._line_end or self._partial or self._after_cr
+        if read.endswith(b"\n\n") and b"\r" not in read and not within_event:
+            if read.startswith(b"data: ") and read.find(b"\n") == len(read) - 2:
+                return [read[6:-2]]  # nearly every read is one event, and whole
+            return _data_of(read[:-2])
         if b"\r" in read or self._after_cr:
             read = self._with_plain_line_ends(read)
         # The empty line that ends an event may have begun with the last read.
@@ -65,10 +68,6 @@ class EventSplitter:
             data = _data_of(events)
         self._keep(rest)
         return data
-
-    @property
-    def _within_event(self) -> bool:
-        return bool(self._line_end or self._partial or self._after_cr)
 
     def _with_plain_line_ends(self, read: bytes) -> bytes:
         if self._after_cr:
@@ -112,13 +111,30 @@ class DeltaDecoder:
 
     def feed(self, read: bytes) -> Iterator[Delta]:
         """Decoded one by one as they are taken: what comes before a broken one is said."""
-        return filter(None, map(self._decoded, self._splitter.feed(read)))
+        return filter(None, map(self._delta, self._splitter.feed(read)))
 
-    def _decoded(self, data: bytes) -> Delta | None:
-        delta = None if data == _DONE else _delta(data)
-        if delta is not None and delta.finish_reason:
+    def _delta(self, data: bytes) -> Delta | None:
+        if data == _DONE:
+            return None
+        try:
+            chunk = _chunk(data)
+        except NO_JSON as error:
+            raise UpstreamBadResponse("broken JSON, or a chunk of another shape") from error
+        if chunk.error:
+            raise UpstreamError("an error object in the stream")
+        usage = chunk.usage and _usage(chunk.usage)
+        if not chunk.choices:
+            return Delta(usage=usage) if usage else None
+        choice = chunk.choices[0]
+        finish_reason = choice.finish_reason or None
+        if finish_reason:
             self.finished = True
-        return delta
+        said = choice.delta or _SILENCE
+        # A refusal is what the model said: its user must see it, as any other answer.
+        text, calls = said.content or said.refusal or "", said.tool_calls
+        if not (text or finish_reason or calls or usage):
+            return None
+        return Delta(text, finish_reason, usage, tuple(map(_part, calls)) if calls else ())
 
 
 class _Function(msgspec.Struct, gc=False):
@@ -154,26 +170,7 @@ class _Chunk(msgspec.Struct, gc=False):
 _chunk = msgspec.json.Decoder(_Chunk).decode
 
 
-def _delta(data: bytes) -> Delta | None:
-    try:
-        chunk = _chunk(data)
-    except NO_JSON as error:
-        raise UpstreamBadResponse("broken JSON, or a chunk of another shape") from error
-    if chunk.error:
-        raise UpstreamError("an error object in the stream")
-    usage = chunk.usage and _usage(chunk.usage)
-    if not chunk.choices:
-        return Delta(usage=usage) if usage else None
-    choice = chunk.choices[0]
-    finish_reason = choice.finish_reason or None
-    said = choice.delta
-    if said is None:
-        return Delta("", finish_reason, usage) if finish_reason or usage else None
-    # A refusal is what the model said: its user must see it, as any other answer.
-    text, calls = said.content or said.refusal or "", said.tool_calls
-    if not (text or finish_reason or calls or usage):
-        return None
-    return Delta(text, finish_reason, usage, tuple(map(_part, calls)) if calls else ())
+_SILENCE = _Said()
 
 
 def _usage(usage: object) -> Usage | None:

@@ -110,6 +110,8 @@ class LangChainOpenAIRunnable(BaseChatModel):
 
 
 def _message(delta: Delta) -> AIMessageChunk:
+    if not delta.tool_calls:
+        return AIMessageChunk(content=delta.text)
     calls = [
         tool_call_chunk(name=part.name, args=part.arguments, id=part.id, index=part.number)
         for part in delta.tool_calls
