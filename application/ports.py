@@ -204,6 +204,13 @@ class ConversationPort(Protocol):
         """
         ...
 
+    async def session(self, user: UserId, name: str, chat_id: ChatId) -> ChatId:
+        """The chat that the user's session of that name is: `chat_id` from now on if there is none.
+
+        It need not have been opened yet. Once it is deleted the name is free again.
+        """
+        ...
+
     async def claim(self, user: UserId, key: str, fingerprint: str, accepted: Accepted) -> Accepted:
         """Binds an idempotency key for 24 h; returns what it is bound to.
 

@@ -29,14 +29,14 @@ _GIVEN_UP = Cancelled("orphaned")
 class NewMessage:
     """Either `message` or `retry_of`; without `chat_id` a chat is made.
 
-    `session`: the chat may be made under the id that was given. `sticky` is what a share of
-    the rollout is drawn by; None draws it per chat.
+    `session` instead names the chat that was made when it was first used. `sticky` is what a
+    share of the rollout is drawn by; None draws it per chat.
     """
 
     user: UserId
     request_id: str
     chat_id: ChatId | None = None
-    session: bool = False
+    session: str | None = None
     message: str | None = None
     retry_of: JobId | None = None
     model: str | None = None
@@ -68,7 +68,7 @@ class SubmitMessage:
         that went away at the last step. A key is bound to its job, whoever asks for it and as
         often as it is refused, until that job is given up.
         """
-        if new.chat_id is not None and not new.session:
+        if new.chat_id is not None:
             await self._conversations.chat(new.user, new.chat_id)
         while True:
             job = await self._bound(new)
@@ -83,6 +83,8 @@ class SubmitMessage:
     async def _bound(self, new: NewMessage) -> Job:
         """The job that the request's key is bound to, or a new one."""
         chat_id = new.chat_id or new_id()
+        if new.session is not None:
+            chat_id = await self._conversations.session(new.user, new.session, chat_id)
         path = await self._flag.path(new.sticky or chat_id)
         accepted = Accepted(new_id(), chat_id, path)
         if new.idempotency_key is not None:
@@ -109,7 +111,7 @@ class SubmitMessage:
         self._orphans.submitted(job.id)
 
     async def _record(self, job: Job, new: NewMessage) -> None:
-        if new.chat_id is None or new.session:
+        if new.chat_id is None:
             title = " ".join(job.message.split())[:80]
             await self._conversations.open(Chat(job.chat_id, job.user, title, now()))
         await self._conversations.asked(job)

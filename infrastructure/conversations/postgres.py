@@ -66,6 +66,7 @@ class PostgresConversations:
             whose = user.encode(), chat_id.encode()
             # What it is bound to is gone, and its fingerprint is a hash of the text.
             await db.execute("DELETE FROM claims WHERE user_id = %s AND chat_id = %s", whose)
+            await db.execute("DELETE FROM sessions WHERE user_id = %s AND chat_id = %s", whose)
             gone = await db.execute("DELETE FROM chats WHERE user_id = %s AND id = %s", whose)
             return gone.rowcount
 
@@ -111,6 +112,20 @@ class PostgresConversations:
                     await db.execute(unsay, [job.id])
 
         await self._database.persist(work)
+
+    async def session(self, user: UserId, name: str, chat_id: ChatId) -> ChatId:
+        named = user.encode(), name.encode()
+
+        async def work(db: Connection) -> tuple[Any, ...] | None:
+            insert = "INSERT INTO sessions VALUES (%s, %s, %s) ON CONFLICT DO NOTHING"
+            await db.execute(insert, (*named, chat_id.encode()))
+            query = "SELECT chat_id FROM sessions WHERE user_id = %s AND name = %s"
+            return await (await db.execute(query, named)).fetchone()
+
+        while (row := await self._database.run(work)) is None:
+            continue  # its chat was deleted in between
+        found: bytes = row[0]
+        return found.decode()
 
     async def claim(self, user: UserId, key: str, fingerprint: str, accepted: Accepted) -> Accepted:
         whose = user.encode(), key.encode()

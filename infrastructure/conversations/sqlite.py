@@ -63,6 +63,7 @@ class SqliteConversations:
         def work(db: sqlite3.Connection) -> int:
             # What it is bound to is gone, and its fingerprint is a hash of the text.
             db.execute("DELETE FROM claims WHERE user = ? AND chat_id = ?", (user, chat_id))
+            db.execute("DELETE FROM sessions WHERE user = ? AND chat_id = ?", (user, chat_id))
             delete = "DELETE FROM chats WHERE user = ? AND id = ?"
             return db.execute(delete, (user, chat_id)).rowcount
 
@@ -108,6 +109,18 @@ class SqliteConversations:
                     db.execute(unsay, (job.id,))
 
         await self._database.persist(work, durable=False)
+
+    async def session(self, user: UserId, name: str, chat_id: ChatId) -> ChatId:
+        """Durable with the job's log, which is created next."""
+
+        def work(db: sqlite3.Connection) -> Any:
+            named = "INSERT INTO sessions VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
+            db.execute(named, (user, name, chat_id))
+            query = "SELECT chat_id FROM sessions WHERE user = ? AND name = ?"
+            return db.execute(query, (user, name)).fetchone()[0]
+
+        found: ChatId = await self._database.write(work, durable=False)
+        return found
 
     async def claim(self, user: UserId, key: str, fingerprint: str, accepted: Accepted) -> Accepted:
         """Durable with the job's log, which is created next."""

@@ -51,4 +51,12 @@ STEPS: tuple[str, ...] = (
     -- The attempt that answered last, also when it said nothing: an earlier one is too late.
     ALTER TABLE turns ADD COLUMN attempt integer NOT NULL DEFAULT 1;
     """,
+    """
+    CREATE TABLE sessions (
+        user_id bytea NOT NULL,
+        name bytea NOT NULL,
+        chat_id bytea NOT NULL,
+        PRIMARY KEY (user_id, name));
+    CREATE INDEX sessions_of_chat ON sessions (chat_id);
+    """,
 )

@@ -76,6 +76,14 @@ STEPS: tuple[tuple[str, ...], ...] = (
     ),
     # The attempt that answered last, also when it said nothing: an earlier one is too late.
     ("ALTER TABLE turns ADD COLUMN attempt INTEGER NOT NULL DEFAULT 1",),
+    (
+        """CREATE TABLE sessions (
+            user TEXT NOT NULL,
+            name TEXT NOT NULL,
+            chat_id TEXT NOT NULL,
+            PRIMARY KEY (user, name)) WITHOUT ROWID""",
+        "CREATE INDEX sessions_of_chat ON sessions (chat_id)",
+    ),
 )
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

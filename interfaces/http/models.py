@@ -44,7 +44,7 @@ class Question(_Asked):
 
 
 class FirstQuestion(Question):
-    """Opens the chat on its first use. A `session_id` names a chat of its user for good."""
+    """Opens its chat; a `session_id` names that for its user, until it is deleted."""
 
     session_id: Annotated[str, Field(max_length=128)] | None = None
 

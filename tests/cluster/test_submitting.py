@@ -97,10 +97,7 @@ class Gateway:
 
     async def ask(self, key: str | None, steps: Steps) -> Accepted:
         _steps.set(steps)
-        chat = f"chat of {key}"
-        return await self._submit(
-            NewMessage("ann", "request", chat, session=True, message="Why?", idempotency_key=key)
-        )
+        return await self._submit(NewMessage("ann", "request", message="Why?", idempotency_key=key))
 
     async def insist(self, key: str, steps: Steps | None = None) -> Accepted:
         """As a client does: until it is told that there is a job."""

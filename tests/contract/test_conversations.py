@@ -301,6 +301,27 @@ def accepted(chat_id: str = "c") -> Accepted:
     return Accepted(new_id(), chat_id, "A1")
 
 
+async def test_ten_who_name_a_session_at_once_get_the_same_chat(
+    conversations: ConversationPort,
+) -> None:
+    ten = [conversations.session("u", "세션\r\n", f"c{number}") for number in range(10)]
+    (named,) = set(await asyncio.gather(*ten))
+    assert await conversations.session("u", "세션\r\n", "other") == named
+    assert await conversations.session("u", "세션", "mine") == "mine"
+    assert await conversations.session("v", "세션\r\n", "theirs") == "theirs"
+
+
+async def test_a_session_is_free_again_once_its_chat_is_deleted(
+    conversations: ConversationPort,
+) -> None:
+    for user in ("u", "v"):
+        assert await conversations.session(user, "s", "c") == "c"
+        await conversations.open(chat(user=user))
+    await conversations.delete("u", "c")
+    assert await conversations.session("u", "s", "d") == "d"
+    assert await conversations.session("v", "s", "d") == "c"
+
+
 async def test_ten_equal_claims_at_once_get_the_same_job(conversations: ConversationPort) -> None:
     offers = [accepted() for _ in range(10)]
     got = await asyncio.gather(*(conversations.claim("u", "k", "f", each) for each in offers))

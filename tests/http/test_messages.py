@@ -1,6 +1,7 @@
 """Asking: what a client is told, and that nothing is half-accepted."""
 
 import asyncio
+import re
 from typing import Any
 
 import pytest
@@ -93,9 +94,12 @@ async def test_a_session_is_one_chat_for_as_long_as_it_is_named(session: str) ->
         await house.read(second["job_id"])
         other = await house.ask("Three", session_id=session[:127] + "!")
         assert first["chat_id"] == second["chat_id"] != other["chat_id"]
-        assert first["chat_id"].replace("-", "").replace("_", "").isalnum()
+        assert re.fullmatch(r"[\w-]{22,}", first["chat_id"], re.ASCII)
         chat = (await house.client.get(f"/api/v1/chat/{first['chat_id']}")).json()
         assert [i["content"] for i in chat["items"] if i["role"] == "user"] == ["One", "Two"]
+        await house.client.delete(f"/api/v1/chat/{first['chat_id']}")
+        anew = await house.ask("Four", session_id=session)
+        assert anew["chat_id"] != first["chat_id"]
 
 
 async def test_a_retry_asks_the_same_again_without_doubling_it() -> None:

@@ -53,7 +53,7 @@ async def test_a_key_used_for_another_question_is_a_conflict() -> None:
             {"model": "m"},
             {"metadata": {"a": 1}},
             {"chat_id": first.chat_id},
-            {"chat_id": "s", "session": True},
+            {"session": "s"},
         ]
         for other in others:
             with pytest.raises(Conflict):
@@ -114,11 +114,11 @@ async def test_a_store_that_fails_leaves_no_job_and_its_question_is_taken_later(
 
         house.log.create = fails  # type: ignore[method-assign, assignment]
         with pytest.raises(Unavailable):
-            await house.ask("Why?", chat_id="session", session=True, idempotency_key="key")
+            await house.ask("Why?", session="s", idempotency_key="key")
         house.log.create = create  # type: ignore[method-assign]
-        assert await house.said("session") == []
+        assert await house.said(await house.conversations.session("ann", "s", "")) == []
         assert (house.queue.running, house.queue.queued) == (0, 0)
-        accepted = await house.ask("Why?", chat_id="session", session=True, idempotency_key="key")
+        accepted = await house.ask("Why?", session="s", idempotency_key="key")
         assert await house.unfinished() == [accepted.job_id]
 
 

@@ -70,10 +70,12 @@ async def test_a_chat_that_is_not_there_or_anothers_takes_no_question() -> None:
 async def test_a_session_makes_its_chat_at_the_first_question_and_keeps_it() -> None:
     async with use_cases(DONE) as house:
         for question in ("one", "two"):
-            accepted = await house.ask(question, chat_id="session", session=True)
+            accepted = await house.ask(question, session="s")
             await house.read(accepted.job_id)
-        assert [content for _, content, _ in await house.said("session")] == ["one", "two"]
-        assert (await house.conversations.chat("ann", "session")).title == "one"
+        said = await house.said(accepted.chat_id)
+        assert [content for _, content, _ in said] == ["one", "two"]
+        assert (await house.conversations.chat("ann", accepted.chat_id)).title == "one"
+        assert house.flag.keys == [accepted.chat_id] * 2
 
 
 async def test_a_retry_asks_the_same_question_and_does_not_double_it() -> None:
@@ -108,11 +110,11 @@ async def test_a_question_refused_for_want_of_room_leaves_nothing_behind() -> No
         for _ in range(2):
             await house.ask()
         before = await house.unfinished()
+        chats = await house.conversations.chats("ann", limit=9, before=None)
         with pytest.raises(Busy):
-            await house.ask(chat_id="session", session=True, idempotency_key="key")
+            await house.ask(session="s", idempotency_key="key")
         assert await house.unfinished() == before
-        with pytest.raises(NotFound):
-            await house.conversations.chat("ann", "session")
+        assert await house.conversations.chats("ann", limit=9, before=None) == chats
 
 
 async def test_a_leaving_service_takes_nothing() -> None:

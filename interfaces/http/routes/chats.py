@@ -2,13 +2,12 @@
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from datetime import datetime
-from hashlib import sha256
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
 
 from application.submit import NewMessage
-from domain.chat import Chat, ChatId, UserId, new_id, now
+from domain.chat import Chat, ChatId, new_id, now
 from interfaces.http.models import (
     AcceptedBody,
     ChatBody,
@@ -52,12 +51,10 @@ async def open_chat(
         response.headers["Location"] = f"/api/v1/chat/{chat.id}"
         return ChatBody.of(await services.conversations.open(chat))
     check_question(body, options)
-    session = body.session_id
     new = NewMessage(
         user=user.id,
         request_id=request_id,
-        chat_id=None if session is None else chat_of(user.id, session),
-        session=session is not None,
+        session=body.session_id,
         idempotency_key=key,
         sticky=user.sticky,
         **body.model_dump(exclude={"session_id"}),
@@ -105,12 +102,6 @@ async def rename_chat(
 async def delete_chat(chat_id: ChatIdPath, services: ServicesDep, user: UserDep) -> None:
     """Cancel the chat's jobs, and forget every text of it."""
     await services.delete_chat(user.id, chat_id)
-
-
-def chat_of(user: UserId, session: str) -> ChatId:
-    """The same for every use of a session, another for another user's session of that name."""
-    named = f"{len(user)}:{user}{session}"
-    return urlsafe_b64encode(sha256(named.encode()).digest()[:16]).decode().rstrip("=")
 
 
 def _cursor(chat: Chat) -> str:
