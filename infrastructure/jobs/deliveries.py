@@ -200,8 +200,10 @@ class Deliveries(Worker[None]):
 
     async def _prepare(self) -> None:
         """A Redis that was started again knows neither streaq's functions nor its group."""
+        # One that is initialized again forgets its functions first, and Redis may still be away.
+        fresh = Streaq(self._redis, code=self._lib.code)
         with suppress(*_OUTAGES):
-            await self._lib.initialize(replace=True)
+            self._lib = await fresh.initialize(replace=True)
             await self._lib.create_groups(self.stream_key, REDIS_GROUP, *self.priorities)
 
     async def run_consumers(

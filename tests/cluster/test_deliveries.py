@@ -1,8 +1,9 @@
 """A delivery whose worker was frozen goes to another one, and stays there."""
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 from redis.asyncio import Redis
@@ -14,6 +15,7 @@ from infrastructure.jobs import deliveries
 from infrastructure.jobs.deliveries import Deliveries, Lease
 from infrastructure.jobs.places import Given
 from tests.live.cluster import until
+from tests.services import RedisServer
 
 STREAM = b"streaq:{sluice}:queues:normal"
 GIVEN = Given("job", 1)
@@ -81,6 +83,30 @@ async def test_a_worker_that_wakes_up_asks_before_it_goes_on(
             await other.took.wait()
             assert await other.lease.held()
             assert not await frozen.lease.held()
+
+
+@pytest.mark.filterwarnings("ignore:Unclosed <MemoryObject:ResourceWarning")
+async def test_a_redis_that_stays_away_for_several_tries_is_waited_for(
+    own_redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deliveries, "_PAUSE", 0.05)
+    tries, prepare = 0, Deliveries._prepare
+
+    async def counted(worker: Deliveries) -> None:
+        nonlocal tries
+        tries += 1
+        await prepare(worker)
+
+    monkeypatch.setattr(Deliveries, "_prepare", counted)
+    async with taking(own_redis.url) as worker, asyncio.timeout(20):
+        own_redis.stop()
+        await until(lambda: tries >= 3)
+        own_redis.start()  # empty: it knows neither functions nor groups
+        while not worker.took.is_set():
+            with suppress(OSError):
+                await worker.deliveries.put(GIVEN)
+            await asyncio.sleep(0.1)
+    gc.collect()  # the client's failed connections leave their streams open
 
 
 async def test_a_delivery_that_hangs_before_it_begins_is_left_to_another_worker(
