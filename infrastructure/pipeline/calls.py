@@ -10,7 +10,8 @@ from langchain_core.outputs import ChatGeneration, LLMResult
 
 from application.model_calls import ModelCalls
 from domain.events import Usage
-from infrastructure.pipeline.graph import Declared, path_of
+from infrastructure.pipeline.graph import Declared
+from infrastructure.pipeline.nodes import path_of
 
 SPOKEN = "sluice_spoken"
 """Marks the metadata of a call that speaks: its value is the node's path."""

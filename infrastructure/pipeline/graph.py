@@ -102,8 +102,3 @@ class WatchedGraph:
 
 def _fields(schema: type) -> list[str]:
     return list(getattr(schema, "model_fields", None) or get_type_hints(schema))
-
-
-def path_of(namespace: str) -> str:
-    """`outer:task-id|inner:task-id` as `outer/inner`."""
-    return "/".join(part.split(":", 1)[0] for part in namespace.split("|") if part)

@@ -17,6 +17,7 @@ from langchain_core.callbacks import BaseCallbackManager
 from langchain_core.messages import AIMessage, convert_to_messages
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.config import var_child_runnable_config
+from langgraph.errors import ParentCommand
 from langgraph.types import Command
 
 from application.model_calls import ModelCalls, NodeRun, Say, current_node
@@ -45,12 +46,18 @@ Tell = Callable[[str, str, str], None]
 
 @dataclass(slots=True, eq=False)
 class GraphRun:
-    """One run of the graph. Without `tell`, written tokens go the way of LangGraph's stream."""
+    """One run of the graph. Without `tell`, written tokens go the way of LangGraph's stream.
+
+    `failed` and `left` name node runs by their namespaces: those of which an error came, unless
+    they were tried again since, and those that handed over to a node of the graph above.
+    """
 
     calls: ModelCalls
     given: frozenset[str]
     tell: Tell | None = None
     added: dict[str, AIMessage] = field(default_factory=dict)
+    failed: set[str] = field(default_factory=set)
+    left: set[str] = field(default_factory=set)
 
     def remember(self, output: object) -> None:
         """Keeps the AI messages in a speaking node's output that the run was not given."""
@@ -83,15 +90,20 @@ class WatchedNode(Runnable[Any, Any]):
             return await self._bound.ainvoke(input, config, **kwargs)
         metadata = config.get("metadata") or {}
         namespace = str(metadata.get("langgraph_checkpoint_ns", ""))
-        path = "/".join(part.split(":", 1)[0] for part in namespace.split("|"))
+        path = path_of(namespace)
         speaks = self._declared(path, metadata).speaks
         say = _say(run, config, namespace, path) if speaks else None
         config = _with_writer(config, say)
         node = current_node.set(_node_run(run, namespace, path, say))
         child = var_child_runnable_config.set(config)
+        run.failed.discard(namespace)
         try:
             output = await self._bound.ainvoke(input, config, **kwargs)
+        except ParentCommand:
+            run.left.add(namespace)
+            raise
         except (Exception, asyncio.CancelledError, GeneratorExit):
+            run.failed.add(namespace)
             raise
         except BaseException as error:
             # SystemExit would end the process, and with it everybody's jobs.
@@ -102,6 +114,14 @@ class WatchedNode(Runnable[Any, Any]):
         if speaks:
             run.remember(output)
         return output
+
+
+def path_of(namespace: str) -> str:
+    """`outer:task-id|inner:task-id` as `outer/inner`.
+
+    A subgraph that its task runs once more is `outer:task-id|1|inner:task-id`: the same nodes.
+    """
+    return "/".join(part.split(":", 1)[0] for part in namespace.split("|") if ":" in part)
 
 
 def _say(run: GraphRun, config: RunnableConfig, namespace: str, path: str) -> Say:

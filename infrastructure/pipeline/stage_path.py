@@ -10,12 +10,14 @@ from typing import Any
 
 from application.ports import Tell
 from domain.chat import Question
-from domain.events import Done, StageCompleted, StageStarted
+from domain.events import Done, Event
 from infrastructure.pipeline.answers import done
 from infrastructure.pipeline.calls import CallListener
-from infrastructure.pipeline.graph import WatchedGraph, path_of
+from infrastructure.pipeline.graph import WatchedGraph
+from infrastructure.pipeline.nodes import GraphRun, path_of
 from infrastructure.pipeline.runs import config_of, start, translated
 from infrastructure.pipeline.stages import Stages
+from infrastructure.pipeline.turns import Turns
 
 
 class StagePath:
@@ -28,7 +30,7 @@ class StagePath:
 
     async def _read(self, question: Question, tell: Tell) -> Done:
         state, run = start(self._graph, question)
-        reader = _Reader(self._graph)
+        reader = _Reader(self._graph, run)
         final: object = None
         events = self._graph.graph.astream_events(
             state,
@@ -40,30 +42,32 @@ class StagePath:
             async for event in events:
                 if event["event"] == "on_chain_end" and not event["parent_ids"]:
                     final = event["data"].get("output")
-                elif stage := reader.stage(event):
+                for stage in reader.stages(event):
                     tell(stage)
         return done("A1", final, run, offline=self._offline)
 
 
 class _Reader:
-    def __init__(self, graph: WatchedGraph) -> None:
+    def __init__(self, graph: WatchedGraph, run: GraphRun) -> None:
         self._graph = graph
-        self._stages = Stages(graph.stages)
+        self._stages = Stages(graph.stages, run, Turns())
         self._open: dict[str, int] = {}
         """Depth of the outermost run, by namespace."""
 
-    def stage(self, event: Any) -> StageStarted | StageCompleted | None:
+    def stages(self, event: Any) -> list[Event]:
+        return [*self._of(event), *self._stages.left()]
+
+    def _of(self, event: Any) -> list[Event]:
         metadata = event["metadata"]
         node = metadata.get("langgraph_node")
         if node is None or event["name"] != node:
-            return None
+            return []
         namespace, depth = metadata["langgraph_checkpoint_ns"], len(event["parent_ids"])
-        path = path_of(namespace)
         if event["event"] == "on_chain_start" and namespace not in self._open:
             self._open[namespace] = depth
-            if self._graph.declared(path, metadata).stage:
-                return self._stages.started(path)
-        elif event["event"] == "on_chain_end" and self._open.get(namespace) == depth:
+            shown = self._graph.declared(path_of(namespace), metadata).stage
+            return self._stages.started(namespace, shown=shown)
+        if event["event"] == "on_chain_end" and self._open.get(namespace) == depth:
             del self._open[namespace]
-            return self._stages.ended(path)
-        return None
+            return self._stages.ended(namespace)
+        return []

@@ -7,7 +7,7 @@ for them is private, so `TAPPABLE` says whether it still does.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from threading import get_ident
 from typing import Any
 from uuid import UUID
@@ -15,12 +15,13 @@ from uuid import UUID
 from langchain_core.language_models import chat_models
 from langchain_core.messages import AIMessageChunk
 from langchain_core.outputs import ChatGenerationChunk
+from langgraph.errors import ParentCommand
 
 from application.ports import Tell
-from domain.events import Token
+from domain.events import Event, Token
 from infrastructure.pipeline.calls import SPOKEN, CallListener
-from infrastructure.pipeline.graph import WatchedGraph, path_of
-from infrastructure.pipeline.nodes import GraphRun
+from infrastructure.pipeline.graph import WatchedGraph
+from infrastructure.pipeline.nodes import GraphRun, path_of
 from infrastructure.pipeline.stages import Stages
 from infrastructure.pipeline.turns import Turns
 
@@ -34,8 +35,8 @@ class Tap(CallListener):
 
     def __init__(self, graph: WatchedGraph, run: GraphRun, tell: Tell, turns: Turns) -> None:
         super().__init__(run.calls, graph.declared)
-        self._tell, self._turns = tell, turns
-        self._stages = Stages(graph.stages)
+        self._run, self._tell, self._turns = run, tell, turns
+        self._stages = Stages(graph.stages, run, turns)
         self._loop, self._thread = asyncio.get_running_loop(), get_ident()
         self._speakers: dict[UUID, tuple[str, str]] = {}
         self._open: dict[str, UUID] = {}
@@ -97,22 +98,24 @@ class Tap(CallListener):
                 self._open[namespace] = run_id
             return
         self._open[namespace] = run_id
-        path = path_of(namespace)
-        if self._declared(path, metadata).stage and (started := self._stages.started(path)):
-            self._tell(started)
+        shown = self._declared(path_of(namespace), metadata).stage
+        self._tell_all(self._stages.started(namespace, shown=shown))
 
     def on_chain_end(self, outputs: Any, *, run_id: UUID, **kwargs: Any) -> None:
-        if (namespace := self._namespace(run_id)) is None:
-            return
-        del self._open[namespace]
-        for token in self._turns.end(namespace):
-            self._tell(token)
-        if ended := self._stages.ended(path_of(namespace)):
-            self._tell(ended)
+        if (namespace := self._namespace(run_id)) is not None:
+            del self._open[namespace]
+            self._tell_all(self._stages.ended(namespace))
 
     def on_chain_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
-        if self._namespace(run_id) is not None:
+        if isinstance(error, ParentCommand):
+            self.on_chain_end(None, run_id=run_id)
+        elif (namespace := self._namespace(run_id)) is not None:
             self._failed.add(run_id)
+            self._run.failed.add(namespace)
+
+    def _tell_all(self, events: Iterable[Event]) -> None:
+        for event in events:
+            self._tell(event)
 
     def _namespace(self, run_id: UUID) -> str | None:
         return next((ns for ns, outermost in self._open.items() if outermost == run_id), None)

@@ -16,8 +16,8 @@ from domain.chat import Question
 from domain.events import Done, Event, Token
 from infrastructure.pipeline.answers import done, rest
 from infrastructure.pipeline.calls import SPOKEN, CallListener
-from infrastructure.pipeline.graph import WatchedGraph, path_of
-from infrastructure.pipeline.nodes import GraphRun, Written
+from infrastructure.pipeline.graph import WatchedGraph
+from infrastructure.pipeline.nodes import GraphRun, Written, path_of
 from infrastructure.pipeline.runs import config_of, start, translated
 from infrastructure.pipeline.stages import Stages
 from infrastructure.pipeline.tap import TAPPABLE, Tap
@@ -60,7 +60,8 @@ class TokenPath:
 
     async def _streamed(self, question: Question, tell: Tell) -> Done:
         state, run = start(self._graph, question)
-        turns, stages = Turns(), Stages(self._graph.stages)
+        turns = Turns()
+        stages = Stages(self._graph.stages, run, turns)
         final: object = None
         parts = self._graph.graph.astream(
             state,
@@ -82,10 +83,12 @@ class TokenPath:
                         if turns.say(data.namespace, token):
                             tell(token)
                     case "tasks":
-                        for event in self._task(part["ns"], data, stages, turns):
+                        for event in self._task(part["ns"], data, run, stages, turns):
                             tell(event)
                     case "values" if not part["ns"]:
                         final = data
+        for event in stages.left():
+            tell(event)
         return self._ending(final, run, turns, tell)
 
     def _ending(self, final: object, run: GraphRun, turns: Turns, tell: Tell) -> Done:
@@ -97,18 +100,23 @@ class TokenPath:
         return end
 
     def _task(
-        self, ns: tuple[str, ...], task: dict[str, Any], stages: Stages, turns: Turns
+        self,
+        ns: tuple[str, ...],
+        task: dict[str, Any],
+        run: GraphRun,
+        stages: Stages,
+        turns: Turns,
     ) -> Iterator[Event]:
+        yield from stages.left()
         namespace = "|".join((*ns, f"{task['name']}:{task['id']}"))
-        path = path_of(namespace)
         if "triggers" in task:
-            shown = self._graph.declared(path, task.get("metadata") or {}).stage
-            if shown and (started := stages.started(path)):
-                yield started
-            return
-        yield from turns.end(namespace)
-        if task["error"] is None and (ended := stages.ended(path)):
-            yield ended
+            declared = self._graph.declared(path_of(namespace), task.get("metadata") or {})
+            yield from stages.started(namespace, shown=declared.stage)
+        elif task["error"] is None:
+            yield from stages.ended(namespace)
+        else:
+            run.failed.add(namespace)
+            yield from turns.end(namespace)
 
 
 def _spoken(message: object, metadata: dict[str, Any]) -> Token | None:

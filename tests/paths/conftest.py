@@ -9,7 +9,7 @@ import pytest
 
 from application.ports import PipelinePort
 from domain.chat import Job, Question, Turn
-from domain.events import Done, Event, Reset, StageCompleted, StageStarted, Token
+from domain.events import Done, Event, Reset, StageCompleted, StageFailed, StageStarted, Token
 from domain.ports import LLMClientPort
 from infrastructure.llm.langchain_adapter import LangChainLLMAdapter
 from infrastructure.llm.langchain_runnable_wrapper import LangChainOpenAIRunnable
@@ -55,12 +55,17 @@ class Told:
 
     @property
     def stages(self) -> list[str]:
-        """`+name` for a start, `-name` for an end."""
-        marks = {StageStarted: "+", StageCompleted: "-"}
+        """`+name` for a start, `-name` for an end, `!name` for a failure."""
+        return [mark for mark in self.marks if mark[0] != "."]
+
+    @property
+    def marks(self) -> list[str]:
+        """As `stages`, and `.name` for a token."""
+        signs = {StageStarted: "+", StageCompleted: "-", StageFailed: "!"}
         return [
-            marks[type(event)] + event.stage
+            f".{event.node}" if isinstance(event, Token) else signs[type(event)] + event.stage
             for event in self.events
-            if isinstance(event, StageStarted | StageCompleted)
+            if isinstance(event, Token | StageStarted | StageCompleted | StageFailed)
         ]
 
 

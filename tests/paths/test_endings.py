@@ -1,0 +1,110 @@
+"""When a node's run is over that does not simply return: who speaks next need not wait."""
+
+from typing import Any
+
+from langgraph.graph import START, StateGraph
+from langgraph.types import Command, RetryPolicy
+
+from domain.ports import LLMClientPort
+from infrastructure.offline_model.replies import Reply
+from tests.paths import graphs
+from tests.paths.conftest import Path, Told
+from tests.paths.graphs import SPEAKS, Node, State
+
+TWICE = RetryPolicy(max_attempts=2, initial_interval=0.01)
+
+
+def going_on(llm: LLMClientPort) -> Node:
+    """Says on what was said."""
+
+    async def go_on(state: State) -> dict[str, str]:
+        return {"answer": state.get("answer", "") + await graphs.joined(llm.stream("more"))}
+
+    return go_on
+
+
+def heard(path: Path, told: Told) -> list[str]:
+    """What a path tells that has no tokens is the same without them."""
+    if not path.speaks:
+        assert told.marks == told.stages
+    return told.marks
+
+
+def expected(path: Path, *marks: str) -> list[str]:
+    return [mark for mark in marks if path.speaks or mark[0] != "."]
+
+
+async def test_a_node_that_hands_over_to_the_graph_above_is_over(path: Path) -> None:
+    def build(llm: LLMClientPort) -> Any:
+        async def hand_over(state: State) -> Command[str]:
+            said = await graphs.joined(llm.stream("first"))
+            return Command(goto="z", graph=Command.PARENT, update={"answer": said})
+
+        inner = graphs.chain(("s", hand_over, SPEAKS)).compile()
+        graph = StateGraph(State).add_node("outer", inner, destinations=("z",))
+        graph.add_node("z", going_on(llm), metadata=SPEAKS)
+        return graph.add_edge(START, "outer")
+
+    path.model.script(Reply(pieces=["one"]), Reply(pieces=[" two"]))
+    told = await path.tell(build)
+    assert told.done.answer == "one two"
+    assert heard(path, told) == expected(
+        path, "+outer", "+outer/s", ".outer/s", "-outer/s", "-outer", "+z", ".z", "-z"
+    )
+
+
+async def test_a_subgraph_that_is_tried_again_has_the_same_nodes_with_the_same_voices(
+    path: Path,
+) -> None:
+    """Its silent node stays silent, and the first try holds nobody's tokens back."""
+    tries = 0
+
+    def build(llm: LLMClientPort) -> Any:
+        async def flaky(state: State) -> dict[str, str]:
+            nonlocal tries
+            tries += 1
+            said = await graphs.joined(llm.stream("say"))
+            if tries == 1:
+                raise ConnectionError
+            return {"answer": f"one{said}"}
+
+        inner = graphs.chain(("q", graphs.noting(llm, "hidden"), {}), ("s", flaky, SPEAKS))
+        graph = StateGraph(State)
+        graph.add_node("outer", inner.compile(), metadata=SPEAKS, retry_policy=TWICE)
+        graph.add_node("z", going_on(llm), metadata=SPEAKS)
+        return graph.add_edge(START, "outer").add_edge("outer", "z")
+
+    says = ["hidden", "one", "hidden", " two", " three"]
+    path.model.script(*[Reply(pieces=[text]) for text in says])
+    told = await path.tell(build)
+    assert told.done.answer == "one two three"
+    assert told.done.finish_reason == "stop"
+    first, second = ("+outer/q", "-outer/q", "+outer/s", ".outer/s"), ("-outer/s", "-outer")
+    assert heard(path, told) == expected(
+        path, "+outer", *first, "!outer/s", *first, *second, "+z", ".z", "-z"
+    )
+
+
+async def test_what_failed_inside_a_node_that_went_on_is_over_with_it(path: Path) -> None:
+    def build(llm: LLMClientPort) -> Any:
+        async def fail(state: State) -> None:
+            await graphs.joined(llm.stream("half"))
+            raise ConnectionError
+
+        alone = graphs.chain(("s", fail, SPEAKS)).compile()
+
+        async def careful(state: State) -> dict[str, str]:
+            try:
+                await alone.ainvoke({"message": "x"})
+            except ConnectionError:
+                return {"answer": "half"}
+            return {}
+
+        return graphs.chain(("outer", careful, {}), ("z", going_on(llm), SPEAKS))
+
+    path.model.script(Reply(pieces=["half"]), Reply(pieces=[" whole"]))
+    told = await path.tell(build)
+    assert told.done.answer == "half whole"
+    assert heard(path, told) == expected(
+        path, "+outer", "+outer/s", ".outer/s", "!outer/s", "-outer", "+z", ".z", "-z"
+    )
