@@ -1,6 +1,7 @@
 """From a pipeline to the log: every event is published where it happens, in line."""
 
 import asyncio
+import logging
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -12,6 +13,13 @@ from domain.ports import NotifierPort
 
 _PIECE = 16 * 1024
 """Characters of one token: at most 64 KiB of UTF-8, whatever they are."""
+
+
+_CANCELS = 3
+_PATIENCE = 1.0
+"""Seconds for each of them."""
+
+logger = logging.getLogger(__name__)
 
 
 class Relay:
@@ -43,13 +51,10 @@ class Relay:
             await asyncio.wait([running])
         finally:
             self._running = None  # whatever is said from now on is said to nobody
-            running.cancel()
-            await asyncio.wait([running])
-            if not running.cancelled():
-                running.exception()  # seen, or asyncio would print it with its text
+            await _stop(running)
         if self._error is not None:
             raise self._error
-        done = running.result()
+        done = _result(running)
         self._check(_bytes(done.answer))
         _bytes(f"{done.intent}{done.finish_reason}")  # an end that cannot be told would be none
         return done
@@ -96,6 +101,33 @@ class Relay:
                 return replace(event, progress=self.progress)
             self.progress = event.progress
         return event
+
+
+async def _stop(running: asyncio.Task[Done]) -> None:
+    """One that goes on though it is cancelled is left alone: its job must have an end."""
+    running.add_done_callback(_seen)
+    for _ in range(_CANCELS):
+        running.cancel()
+        await asyncio.wait([running], timeout=_PATIENCE)
+        if running.done():
+            return
+    logger.error("a node goes on though it was cancelled")
+
+
+def _seen(running: asyncio.Task[Done]) -> None:
+    """An error that nobody asks for would be printed with its text."""
+    if not running.cancelled():
+        running.exception()
+
+
+def _result(running: asyncio.Task[Done]) -> Done:
+    """Raises what the pipeline raised; what nobody would catch is a PipelineError."""
+    try:
+        return running.result()
+    except (Exception, asyncio.CancelledError):
+        raise
+    except BaseException as error:
+        raise PipelineError("a node raised what is no error") from error
 
 
 def _split(content: str) -> Iterator[str]:

@@ -97,23 +97,33 @@ class WatchedNode(Runnable[Any, Any]):
         node = current_node.set(_node_run(run, namespace, path, say))
         child = var_child_runnable_config.set(config)
         run.failed.discard(namespace)
+        task = asyncio.current_task()
         try:
             output = await self._bound.ainvoke(input, config, **kwargs)
         except ParentCommand:
             run.left.add(namespace)
             raise
-        except (Exception, asyncio.CancelledError, GeneratorExit):
-            run.failed.add(namespace)
-            raise
         except BaseException as error:
-            # SystemExit would end the process, and with it everybody's jobs.
-            raise PipelineError("a node wanted to end the process") from error
+            run.failed.add(namespace)
+            if isinstance(error, Exception | asyncio.CancelledError) or _closed(task):
+                raise
+            # SystemExit would end the process, and with it everybody's jobs; GeneratorExit
+            # would be taken for a generator's end.
+            raise PipelineError("a node raised what is no error") from error
         finally:
             var_child_runnable_config.reset(child)
             current_node.reset(node)
         if speaks:
             run.remember(output)
         return output
+
+
+def _closed(task: asyncio.Task[Any] | None) -> bool:
+    """Whether the node did not raise by itself, but was thrown away by another."""
+    try:
+        return asyncio.current_task() is not task
+    except RuntimeError:  # there is no loop any more
+        return True
 
 
 def path_of(namespace: str) -> str:

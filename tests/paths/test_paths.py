@@ -372,6 +372,16 @@ async def test_a_node_that_raises_is_a_pipeline_error(
         await path.tell(lambda llm: graphs.chain(("broken", node, {})))
 
 
+async def test_a_node_that_ends_like_a_generator_is_a_pipeline_error(path: Path) -> None:
+    """asyncio takes its GeneratorExit for an end like any other, and nothing would catch it."""
+
+    async def leave(state: State) -> None:
+        raise GeneratorExit
+
+    with pytest.raises(PipelineError):
+        await path.tell(lambda llm: graphs.chain(("leave", leave, {})))
+
+
 @pytest.mark.parametrize(("times", "limit"), [(40, None), (40, 30), (20, 30)])
 async def test_a_run_has_as_many_steps_as_langgraph_gives_it(
     path: Path, times: int, limit: int | None

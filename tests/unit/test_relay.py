@@ -1,14 +1,16 @@
 """What is told from inside a graph is published there, and what goes wrong there stops it."""
 
 import asyncio
+import gc
 from collections.abc import Awaitable, Callable
 
 import pytest
 
+from application import relay
 from application.ports import Tell
 from application.relay import Relay
 from domain.chat import Question
-from domain.errors import Superseded
+from domain.errors import PipelineError, Superseded
 from domain.events import Done, Event, StageStarted, Token
 from tests.doubles import RecordingNotifier, a_job
 
@@ -85,6 +87,42 @@ async def test_a_node_that_will_not_be_stopped_ends_in_the_error_too() -> None:
     with pytest.raises(Superseded):
         await relayed(notifier, node)
     assert notifier.events == WORDS[:1]
+
+
+async def test_a_node_that_goes_on_for_good_does_not_keep_its_job_from_ending(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(relay, "_PATIENCE", 0.01)
+    over, cancelled = asyncio.Event(), 0
+
+    async def node(tell: Tell) -> Done:
+        nonlocal cancelled
+        while not over.is_set():
+            try:
+                await over.wait()
+            except asyncio.CancelledError:
+                cancelled += 1
+        raise RuntimeError("secret")
+
+    running = asyncio.create_task(relayed(RecordingNotifier(), node))
+    await asyncio.sleep(0.01)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert cancelled == 3
+    assert "a node goes on" in caplog.text
+    over.set()
+    await asyncio.sleep(0.01)
+    gc.collect()
+    assert "secret" not in caplog.text
+
+
+async def test_what_nobody_would_catch_is_a_pipeline_error() -> None:
+    async def node(tell: Tell) -> Done:
+        raise GeneratorExit
+
+    with pytest.raises(PipelineError):
+        await relayed(RecordingNotifier(), node)
 
 
 async def test_what_outlives_its_run_is_not_heard() -> None:
