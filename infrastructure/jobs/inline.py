@@ -14,6 +14,9 @@ from infrastructure.jobs.shared import Bounds, Run, WhenBusy, stop
 
 logger = logging.getLogger(__name__)
 
+_STOPS_WITHIN = 1.0
+"""Seconds that who cancels a job waits for its end."""
+
 
 @dataclass(slots=True, eq=False)
 class _Place:
@@ -86,7 +89,13 @@ class InlineJobQueue:
         self._next()
 
     async def cancel(self, job_id: JobId, reason: CancelReason) -> None:
+        """Its end is in the store when this returns, but for a node that will not be stopped."""
+        place = self._places.get(job_id)
         self._cancel(job_id, reason)
+        if place is not None:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_STOPS_WITHIN):
+                    await place.over.wait()
 
     async def drain(self, grace: float) -> None:
         """Takes nothing new, gives what runs `grace` seconds, then ends it."""

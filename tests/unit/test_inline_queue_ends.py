@@ -25,6 +25,15 @@ async def test_a_running_job_is_cancelled(bench_of: Benches) -> None:
     await until(lambda: bench.runs.ends == {job.id: "user"})
 
 
+async def test_who_has_cancelled_a_job_finds_it_ended(bench_of: Benches) -> None:
+    """Its end is as durable as the store then, whatever becomes of the process."""
+    bench = bench_of()
+    job = a_job()
+    await bench.submit(job)
+    await bench.queue.cancel(job.id, "user")
+    assert bench.runs.ends[job.id] == "user"
+
+
 async def test_a_job_cancelled_before_its_first_step_still_writes_its_end(
     bench_of: Benches,
 ) -> None:

@@ -39,6 +39,7 @@ class Play:
     runs: RecordingRuns = field(default_factory=RecordingRuns)
     asked: list[Asked] = field(default_factory=list)
     cancelled: set[str] = field(default_factory=set)
+    cancelling: list["asyncio.Task[None]"] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.queue = InlineJobQueue(self.runs, BOUNDS)
@@ -54,7 +55,8 @@ class Play:
         elif verb == "cancel" and self.asked:
             job = self.asked[which % len(self.asked)].job
             self.cancelled.add(job.id)
-            await self.queue.cancel(job.id, "user")
+            self.cancelling.append(asyncio.create_task(self.queue.cancel(job.id, "user")))
+            await asyncio.sleep(0)
 
     def submit(self, which: int) -> None:
         user = f"user-{which % 3}"
@@ -93,6 +95,7 @@ class Play:
         for _ in range(50 * len(self.asked)):
             await asyncio.sleep(0)
         assert (self.queue.running, self.queue.queued) == (0, 0)
+        await asyncio.gather(*self.cancelling)
         await asyncio.gather(*(one.client for one in self.asked), return_exceptions=True)
         for one in self.asked:
             refused = one.client.cancelled() or one.client.exception()
