@@ -6,7 +6,7 @@ A gateway is the same service over other stores, without a job of its own.
 import asyncio
 import logging
 import socket
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Self
@@ -189,21 +189,21 @@ def identity_of(settings: Settings) -> Identity:
         return TrustedHeader(settings.trusted_proxies)
     if settings.auth == "jwt":
         return TokenIdentity(
-            keys_of(settings), audience=settings.jwt_audience, issuer=settings.jwt_issuer
+            *keys_of(settings), audience=settings.jwt_audience, issuer=settings.jwt_issuer
         )
     return Anonymous()
 
 
-def keys_of(settings: Settings) -> Keys:
+def keys_of(settings: Settings) -> Iterator[Keys]:
     """Raises WrongSetting for a key set in a file that cannot be used; a URL may come up later."""
-    if settings.jwt_secret:
-        if len(settings.jwt_secret.encode()) < _LONG_ENOUGH:
+    if secret := settings.jwt_secret:
+        if len(secret.encode()) < _LONG_ENOUGH:
             logger.warning("SLUICE_JWT_SECRET is short: who has a token can guess it")
-        return SharedSecret(settings.jwt_secret)
-    source = str(settings.jwt_jwks)
-    if "://" not in source:
-        try:
-            read_keys(source)
-        except Unavailable as error:
-            raise WrongSetting(f"SLUICE_JWT_JWKS: {error}") from error
-    return KeySet(source)
+        yield SharedSecret(secret)
+    if source := settings.jwt_jwks:
+        if "://" not in source:
+            try:
+                read_keys(source)
+            except Unavailable as error:
+                raise WrongSetting(f"SLUICE_JWT_JWKS: {error}") from error
+        yield KeySet(source)

@@ -107,18 +107,19 @@ def read_keys(source: str) -> Sequence[jwt.PyJWK]:
 
 
 class TokenIdentity:
-    def __init__(
-        self, keys: Keys, *, audience: str | None = None, issuer: str | None = None
-    ) -> None:
+    """A token's algorithm says which of the keys may check it: each knows its own ones only."""
+
+    def __init__(self, *keys: Keys, audience: str | None = None, issuer: str | None = None) -> None:
         self._keys, self._audience, self._issuer = keys, audience, issuer
 
     async def __call__(self, request: HTTPConnection, /) -> User:
         token, shown_by = _token(request)
         try:
+            keys = self._of(jwt.get_unverified_header(token).get("alg"))
             claims = jwt.decode(
                 token,
-                await self._keys.of(token),
-                algorithms=self._keys.algorithms,
+                await keys.of(token),
+                algorithms=keys.algorithms,
                 audience=self._audience,
                 issuer=self._issuer,
                 leeway=_LEEWAY,
@@ -131,6 +132,12 @@ class TokenIdentity:
             raise unauthorized()
         expires = float(claims["exp"]) + _LEEWAY if "exp" in claims else None
         return User(user, sticky=user, expires=expires, shown_by=shown_by)
+
+    def _of(self, algorithm: object) -> Keys:
+        for keys in self._keys:
+            if algorithm in keys.algorithms:
+                return keys
+        raise jwt.InvalidAlgorithmError("no key is for that")
 
 
 def _token(request: HTTPConnection) -> tuple[str, Literal["bearer", "cookie"]]:

@@ -13,7 +13,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from interfaces.http.tokens import KeySet, TokenIdentity
+from interfaces.http.tokens import KeySet, SharedSecret, TokenIdentity
 from tests.http.house import DONE, House, serving, until
 from tests.http.who import SECRET, bearer, by_secret, status, token
 
@@ -124,6 +124,15 @@ async def test_a_key_set_checks_what_its_keys_have_signed(
         assert await status(house, bearer(key, algorithm, "unknown")) == 401
         assert await status(house, bearer(key, algorithm)) == 401
         assert await status(house, bearer(exp=1)) == 401
+
+
+async def test_a_secret_and_a_key_set_are_used_side_by_side(tmp_path: Path) -> None:
+    keys = key_file(tmp_path, public_jwk(RSA, kid="r"))
+    async with serving(identity=TokenIdentity(SharedSecret(SECRET), keys)) as house:
+        assert await status(house, bearer()) == 200
+        assert await status(house, bearer(RSA, "RS256", "r")) == 200
+        assert await status(house, bearer("another secret of 32 bytes or more")) == 401
+        assert await status(house, bearer(RSA, "RS512", "r")) == 401
 
 
 async def test_the_only_key_of_a_set_needs_no_name(tmp_path: Path) -> None:
