@@ -154,6 +154,9 @@ class Settings(BaseSettings):
     @classmethod
     def _store(cls, value: str) -> str:
         if value.startswith(_REDIS):
+            _, _, number = value.partition("://")[2].partition("?")[0].partition("/")
+            if number and not number.isdecimal():
+                raise ValueError("names no database by its number: redis://host:port/0")
             return address(value, "redis://host:port/0")
         if value != "memory://" and not value.startswith("sqlite:///"):
             raise ValueError("is memory://, sqlite:///path.db or redis://host")

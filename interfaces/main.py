@@ -1,7 +1,9 @@
 """Settings -> container -> app -> server: where everything is put together, and taken apart."""
 
 import asyncio
+import errno
 import gc
+import inspect
 import os
 import signal
 import socket
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 _WRONG = 2
 """Exit status for what an operator has to mend."""
 
-_CUT = 5
+_CUT = 2
 """Seconds a connection may take to notice that its stream has ended."""
 
 
@@ -79,6 +81,9 @@ def _run(settings: Settings, work: Coroutine[Any, Any, None]) -> int:
             runner.run(work)
         except WrongSetting as error:
             return _refused(error)
+        finally:
+            if inspect.getcoroutinestate(work) == inspect.CORO_CREATED:
+                work.close()  # the signal came before it had begun
     return 0
 
 
@@ -184,7 +189,8 @@ def _listen(host: str, port: int) -> socket.socket:
     except UnicodeError as error:
         raise WrongSetting(f"SLUICE_HOST: {host} is no name of a host") from error
     except OSError as error:
-        name = "SLUICE_HOST" if isinstance(error, socket.gaierror) else "SLUICE_PORT"
+        not_ours = isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL
+        name = "SLUICE_HOST" if not_ours else "SLUICE_PORT"
         raise WrongSetting(f"{name}: {host}:{port}: {error.strerror}") from error
     listener.listen(2048)
     return listener

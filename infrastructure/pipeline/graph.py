@@ -32,9 +32,12 @@ class WatchedGraph:
     """
 
     def __init__(self, graph: object, speaking: frozenset[str] = frozenset()) -> None:
-        """Raises TypeError for anything but a StateGraph, ValueError for an unknown node."""
+        """Raises TypeError for anything but a sound StateGraph, ValueError for an unknown node."""
         if isinstance(graph, StateGraph):
-            graph = graph.compile()
+            try:
+                graph = graph.compile()
+            except ValueError as error:
+                raise TypeError(str(error)) from error
         if not isinstance(graph, CompiledStateGraph):
             raise TypeError(f"a StateGraph is wanted, not {type(graph).__name__}")
         self._speaking = speaking

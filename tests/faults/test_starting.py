@@ -12,7 +12,8 @@ from tests.live.worker import Worker
 
 
 @pytest.mark.parametrize(
-    "what", ["setting", "host", "port", "folder", "documents", "keys", "two of them"]
+    "what",
+    ["setting", "host", "not our host", "port", "folder", "documents", "keys", "two of them"],
 )
 async def test_what_cannot_start_says_so_in_one_line(tmp_path: Path, what: str) -> None:
     taken = socket.create_server(("127.0.0.1", 0))
@@ -21,6 +22,10 @@ async def test_what_cannot_start_says_so_in_one_line(tmp_path: Path, what: str) 
     settings, named = {
         "setting": ({"SLUICE_MAX_RUNNING": "many"}, "SLUICE_MAX_RUNNING"),
         "host": ({"SLUICE_HOST": "a..b", "SLUICE_ALLOW_ANONYMOUS": "true"}, "SLUICE_HOST"),
+        "not our host": (
+            {"SLUICE_HOST": "192.0.2.1", "SLUICE_ALLOW_ANONYMOUS": "true"},
+            "SLUICE_HOST",
+        ),
         "port": ({"SLUICE_PORT": str(taken.getsockname()[1])}, "SLUICE_PORT"),
         "folder": ({"SLUICE_STORE": f"sqlite:///{folder}/sluice.db"}, "SLUICE_STORE"),
         "documents": ({"SLUICE_DOCUMENTS": str(folder)}, "SLUICE_DOCUMENTS"),

@@ -179,12 +179,14 @@ def needs_more(_: LLMClientPort, __: object) -> object:
         ("graph_of_this_test:broken", "ValueError: of several lines"),
         ("graph_of_this_test:needs_more", "TypeError"),
         ("graph_of_this_test:nothing", "TypeError"),
+        ("graph_of_this_test:no_entry", "entrypoint"),
     ],
 )
 def test_a_pipeline_that_cannot_be_used_is_told_in_one_line(
     own: ModuleType, value: str, said: str
 ) -> None:
     own.__dict__.update(no_graph=no_graph, broken=broken, needs_more=needs_more, nothing=None)
+    own.__dict__.update(no_entry=lambda _: StateGraph(State))
     with pytest.raises(WrongSetting) as refused:
         build_every_path(container(pipeline=value))
     assert str(refused.value).startswith("SLUICE_PIPELINE: ")

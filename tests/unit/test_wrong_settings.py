@@ -36,6 +36,8 @@ WRONG = {
     "SLUICE_STORE": [
         "redis://",
         "redis://h:x",
+        "redis://h/zero",
+        "redis://h:1/0/1?a=b",
         "redis://u:p@:1\n/",
         "postgres://x",
         "sqlite://a.db",
