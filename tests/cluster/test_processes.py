@@ -200,6 +200,7 @@ async def test_an_emptied_redis_is_used_again_without_a_restart(cluster: Cluster
         await stream.until("token", count=5)
         cluster.redis.stop()
         await cluster.ready(one, "Redis cannot be reached")
+        await asyncio.sleep(3)  # workers try again in vain, several times
         cluster.redis.start()
         await stream.all()
     for gateway in cluster.gateways:
