@@ -43,4 +43,13 @@ def translated() -> Iterator[None]:
     except ChatError:
         raise
     except Exception as error:
-        raise PipelineError from error
+        raise next(_ours(error), PipelineError()) from error
+
+
+def _ours(error: BaseException) -> Iterator[ChatError]:
+    """What a node's TaskGroup has wrapped."""
+    if isinstance(error, ChatError):
+        yield error
+    elif isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            yield from _ours(inner)

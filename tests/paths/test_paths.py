@@ -404,6 +404,20 @@ async def test_a_run_has_as_many_steps_as_langgraph_gives_it(
         assert (await path.tell(build)).done.answer == "ab"
 
 
+async def test_an_error_of_the_model_keeps_its_code_through_a_task_group(path: Path) -> None:
+    def build(llm: LLMClientPort) -> Any:
+        async def answer(state: State) -> dict[str, str]:
+            async with asyncio.TaskGroup() as group:
+                saying = group.create_task(graphs.joined(llm.stream("say")))
+            return {"answer": saying.result()}
+
+        return graphs.chain(("answer", answer, SPEAKS))
+
+    path.model.script(Reply(pieces=["half"], fault=Fault.PROPER_END_HALF_WAY))
+    with pytest.raises(UpstreamTruncated):
+        await path.tell(build)
+
+
 async def test_an_error_of_the_model_keeps_its_code_through_the_graph(path: Path) -> None:
     path.model.script(Reply(pieces=["half"], fault=Fault.PROPER_END_HALF_WAY))
     with pytest.raises(UpstreamTruncated):
