@@ -26,13 +26,12 @@ class Turns:
         return True
 
     def end(self, namespace: str) -> list[Token]:
-        """The run is over, and what is inside it: what the next in turn said meanwhile."""
-        inside = f"{namespace}|"
-        self._ended.update(run for run in self._held if run == namespace or run.startswith(inside))
-        over = [run == namespace or run.startswith(inside) for run in self._speaking]
-        if True not in over:
+        """The run is over: what the next in turn said meanwhile."""
+        if namespace in self._held:
+            self._ended.add(namespace)
+        if namespace not in self._speaking:
             return []
-        del self._speaking[over.index(True) :]
+        del self._speaking[self._speaking.index(namespace) :]
         return self._release()
 
     def finish(self) -> list[Token]:
