@@ -40,7 +40,8 @@ for five seconds loses nothing, since a lease is renewed twice a second."""
 _BEAT = 0.5
 _PAUSE = 0.5
 """Seconds between two tries while Redis is down."""
-_QUEUE = "{sluice}"
+_QUEUE = "{jobs}"
+"""On the places' node: to take a place, and to see whose the delivery is, is one step."""
 _TASK = "run"
 _OUTAGES = (RedisError, OSError)
 
@@ -60,11 +61,18 @@ redis.call('SREM', KEYS[4], ARGV[4])
 class Lease:
     """What makes a delivery this worker's, until `lost` says that it is another one's.
 
-    `beginning` bounds the time until its run begins.
+    `delivery` is its stream, group, consumer and id; `beginning` bounds the time until its run
+    begins.
     """
 
-    def __init__(self, renew: Callable[[], Awaitable[None]], beginning: asyncio.Timeout) -> None:
-        self._loop, self.beginning = asyncio.get_running_loop(), beginning
+    def __init__(
+        self,
+        renew: Callable[[], Awaitable[None]],
+        beginning: asyncio.Timeout,
+        delivery: Sequence[str] = (),
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self.beginning, self.delivery = beginning, delivery
         self._renew, self._asked = renew, self._loop.time()
         self.lost = asyncio.Event()
 
@@ -132,7 +140,9 @@ class Deliveries(Worker[None]):
         try:
             # What hangs before it begins would be renewed, and run by nobody.
             async with asyncio.timeout(LEASE) as beginning:
-                self._held[msg] = Lease(self._renew, beginning)
+                stream = self.stream_key + msg.priority
+                delivery = (stream, REDIS_GROUP, self.id, msg.message_id)
+                self._held[msg] = Lease(self._renew, beginning, delivery)
                 await super().run_task(msg)
         except _OUTAGES as error:
             logger.warning("a delivery is left to be repeated: %s", trace(error))

@@ -173,9 +173,14 @@ function DO.give(user_running)
   return given
 end
 
--- A run begins: why it is cancelled, or ''; nothing if the job is over or given out anew.
-function DO.take(job, round, run)
+-- A run begins: why it is cancelled, or ''; nothing if the job is over or given out anew, or its
+-- delivery is another worker's by now: who slept since he looked must not take it from him.
+function DO.take(job, round, run, stream, group, consumer, delivery)
   if call('HGET', key('rounds'), job) ~= round then return false end
+  if stream then
+    local held = redis.pcall('XPENDING', stream, group, delivery, delivery, 1, consumer)
+    if #held == 0 then return false end
+  end
   call('ZREM', key('given'), job)
   call('HSET', key('owners'), job, run)
   call('ZADD', key('read'), 'NX', lived(), job) -- if it never was, it counts from its start

@@ -72,9 +72,14 @@ class Places:
     async def give(self, bounds: Bounds) -> Sequence[Given]:
         return _given(await self._do("give", _bound(bounds.user_running)))
 
-    async def take(self, given: Given, run: str) -> CancelReason | Literal[""] | None:
-        """Why the job is cancelled, if it is; None if this is no round of it any more."""
-        found = await self._do("take", given.job, given.round, run)
+    async def take(
+        self, given: Given, run: str, delivery: Sequence[str] = ()
+    ) -> CancelReason | Literal[""] | None:
+        """Why the job is cancelled, if it is; None if this is no round of it any more.
+
+        Nor is it if the `delivery` (its stream, group, consumer and id) is not the consumer's.
+        """
+        found = await self._do("take", given.job, given.round, run, *delivery)
         return None if found is None else found.decode()
 
     async def finish(self, job_id: JobId, run: str) -> None:

@@ -160,7 +160,7 @@ class JobWorker:
         run = secrets.token_hex(8)
         if not await lease.held():
             return
-        reason = await _persist(lambda: self._places.take(given, run))
+        reason = await _persist(lambda: self._places.take(given, run, lease.delivery))
         if reason is None:
             return
         running = _Running(given.job, reason or None)

@@ -20,7 +20,7 @@ from tests.services import PostgresServer, RedisServer
 _PAUSES = (4, 16)
 _STANDING = {
     *(f"sluice:{{jobs}}:{name}" for name in ("arrivals", "lived", "slots", "workers")),
-    "streaq:{sluice}:queues:normal",
+    "streaq:{jobs}:queues:normal",
 }
 _BEYOND_THE_LEASE = (LEASE + 1, LEASE + 4)
 
@@ -63,7 +63,7 @@ def _of(who: str, left: dict[str, float]) -> dict[str, float]:
 def _jobs(admin: Redis) -> int:
     """With a place, or with a delivery."""
     places = sum(admin.zcard(f"sluice:{{jobs}}:{name}") for name in ("running", "waiting"))
-    return places + admin.xlen("streaq:{sluice}:queues:normal")
+    return places + admin.xlen("streaq:{jobs}:queues:normal")
 
 
 def _endless(admin: Redis) -> list[str]:

@@ -17,7 +17,7 @@ from infrastructure.jobs.places import Given
 from tests.live.cluster import until
 from tests.services import RedisServer
 
-STREAM = b"streaq:{sluice}:queues:normal"
+STREAM = b"streaq:{jobs}:queues:normal"
 GIVEN = Given("job", 1)
 
 

@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from redis.asyncio import Redis
 
 from application.process_chat import QUEUED
 from domain.errors import Abandoned, Unavailable
@@ -84,6 +85,26 @@ async def test_an_earlier_round_is_over(places: Places) -> None:
     (second,) = await places.give(BOUNDS)
     assert await places.take(first, "stray") is None
     assert await taken(places, second) == ""
+
+
+async def test_who_slept_takes_nothing_from_the_worker_who_has_the_delivery_now(
+    places: Places, redis_url: str
+) -> None:
+    """A worker may be frozen between its look at the lease and the taking."""
+    job, group = a_job(), ("queue of {jobs}", "workers")
+    await submitted(places, job)
+    (given,) = await places.give(BOUNDS)
+    async with Redis.from_url(redis_url, decode_responses=True) as redis:
+        await redis.xgroup_create(*group, mkstream=True)
+        delivery = str(await redis.xadd(group[0], {"job": job.id}))
+        await redis.xreadgroup(group[1], "slept", {group[0]: ">"})
+        await redis.xclaim(*group, "has it", 0, [delivery])
+    assert await places.take(given, "one", (*group, "has it", delivery)) == ""
+    assert await places.take(given, "other", (*group, "slept", delivery)) is None
+    assert await places.take(given, "other", ("nothing of {jobs}", *group[1:], "a", "1-1")) is None
+    await places.hand_back(job.id, "other")
+    await places.finish(job.id, "one")
+    assert await places.count() == (1, 0, 0)
 
 
 async def test_a_dead_workers_slots_are_gone_with_it(places: Places) -> None:
