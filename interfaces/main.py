@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 _WRONG = 2
 """Exit status for what an operator has to mend."""
 
-_CUT = 2
-"""Seconds a connection may take to notice that its stream has ended."""
+_CUT = 5
+"""Seconds a connection may take to notice that its stream has ended, and a request that waits for
+a frozen Redis to be told so: cut before that, it would be a 500."""
 
 
 def run_server(**given: Any) -> int:
