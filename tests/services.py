@@ -41,7 +41,10 @@ def free_port() -> int:
 
 
 class RedisServer:
-    """A Redis of the tests' own: it may be frozen, killed and started again, empty."""
+    """A Redis of the tests' own: it may be frozen, killed and started again.
+
+    Empty, if `options` say nothing else.
+    """
 
     def __init__(self, *options: str) -> None:
         self._options, self._port = options, free_port()
@@ -78,6 +81,11 @@ class RedisServer:
     def close(self) -> None:
         self.stop()
         self._folder.cleanup()
+
+
+def durable_redis() -> RedisServer:
+    """One that has everything again which it had when it was killed."""
+    return RedisServer("--appendonly", "yes")
 
 
 def wait_for_redis(url: str) -> None:

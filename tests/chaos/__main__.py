@@ -14,7 +14,7 @@ from tests.chaos.cluster import distributed
 from tests.chaos.embedded import embedded
 from tests.chaos.judge import judge
 from tests.chaos.run import Opened, run
-from tests.services import PostgresServer, RedisServer, found
+from tests.services import PostgresServer, durable_redis, found
 
 
 def main() -> int:
@@ -42,7 +42,7 @@ def _recorded(given: argparse.Namespace) -> Path:
     with ExitStack() as stores:
         opened: Opened = embedded
         if given.cluster:
-            redis = stores.enter_context(closing(RedisServer()))
+            redis = stores.enter_context(closing(durable_redis()))
             opened = distributed(redis, stores.enter_context(closing(PostgresServer())))
         recorded = asyncio.run(run(folder, given.seed, given.seconds, _progress, opened))
     print(f"\nseed {given.seed}, {given.seconds:g} s, recorded in {recorded}")

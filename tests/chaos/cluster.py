@@ -8,7 +8,7 @@ from random import Random
 from redis import Redis
 
 from infrastructure.jobs.deliveries import LEASE
-from tests.chaos.lanes import Lane, cut, dismiss, freeze, kill
+from tests.chaos.lanes import Lane, cut, dismiss, freeze, kill, restart
 from tests.chaos.leftovers import against_fresh
 from tests.chaos.run import SETTINGS, Opened
 from tests.chaos.upstream import ChaosModel
@@ -23,6 +23,7 @@ _STANDING = {
     "streaq:{jobs}:queues:normal",
 }
 _BEYOND_THE_LEASE = (LEASE + 1, LEASE + 4)
+_AWAY = (1, 3)
 
 
 class Distributed:
@@ -32,7 +33,8 @@ class Distributed:
         self.lanes: Sequence[Lane] = [
             *[_gateways(f"gateway-{n}", gateway) for n, gateway in enumerate(cluster.gateways)],
             *[_workers(f"worker-{n}", worker) for n, worker in enumerate(cluster.workers)],
-            _stores(cluster.redis),
+            _redis(cluster.redis),
+            Lane("postgres", [restart(cluster.postgres, _AWAY)], _PAUSES),
         ]
 
     def port(self) -> int:
@@ -82,13 +84,13 @@ def _workers(who: str, worker: Worker) -> Lane:
     return Lane(who, faults, _PAUSES, lambda: {"jobs": worker.jobs()})
 
 
-def _stores(redis: RedisServer) -> Lane:
-    faults = [cut(redis), freeze(lambda: redis.process.pid, (3, 3))]
+def _redis(redis: RedisServer) -> Lane:
+    faults = [cut(redis), freeze(lambda: redis.process.pid, (3, 3)), restart(redis, _AWAY)]
     return Lane("redis", faults, _PAUSES)
 
 
 def distributed(redis: RedisServer, postgres: PostgresServer) -> Opened:
-    """Over stores that are empty, and nobody else's."""
+    """Over stores that are empty, nobody else's, and keep what they have when they are killed."""
 
     @asynccontextmanager
     async def opened(folder: Path, model: ChaosModel) -> AsyncIterator[Distributed]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.chaos.reading import Reading
-from tests.chaos.story import Run, Story, ends, place, read, silences
+from tests.chaos.story import Disturbance, Run, Story, ends, place, read, silences
 from tests.chaos.upstream import question
 from tests.chaos.verdict import Verdict
 
@@ -27,6 +27,10 @@ CODES = {
 RETRIED = ("server_error", "rate_limited_briefly", "reset_before_answer")
 """The waits between the tries may also use up the time for the first token."""
 MAX_ATTEMPTS = 2
+SILENCE = 15
+"""Seconds, for each fault that a reader met meanwhile."""
+HUNG = 5
+"""Seconds more, for each call that failed: the longest of the run's deadlines."""
 STATUS = {"done": "completed", "error": "failed", "cancelled": "cancelled"}
 
 
@@ -58,6 +62,7 @@ def _of(story: Story, run: Run, verdict: Verdict) -> Iterator[str]:
     yield from _attempts(story, end, run)
     yield from _ids(story)
     texts = set()
+    hung = HUNG * sum(call["fault"] is not None for call in story.calls)
     for reader, visits in story.readers.items():
         reading = Reading(run.disturbances)
         for visit in visits:
@@ -65,8 +70,13 @@ def _of(story: Story, run: Run, verdict: Verdict) -> Iterator[str]:
         verdict.counts["subscriptions"] += len(visits)
         verdict.counts["cuts"] += sum(visit["cut"] is not None for visit in visits)
         verdict.counts["unknown"] += reading.unknown
-        for disturbance, seconds in silences(story, visits, run.disturbances).items():
-            verdict.silences[disturbance.kind].append(seconds)
+        longest: dict[Disturbance, float] = {}
+        for seconds, cause, met in silences(story, visits, run.disturbances):
+            longest[cause] = max(longest.get(cause, 0), seconds)
+            if seconds > met * SILENCE + hung:
+                yield f"reader {reader}: silent for {seconds:.1f} s, with {met} faults"
+        for cause, seconds in longest.items():
+            verdict.silences[cause.kind].append(seconds)
         if not ends(visits[-1]["frames"]) and visits[-1]["status"] != 204:
             yield f"reader {reader} never saw the end"
         texts.add("".join(reading.pieces))

@@ -15,7 +15,7 @@ from redis.asyncio import Redis
 
 from tests.chaos.record import Recording
 from tests.live.process import Process
-from tests.services import RedisServer
+from tests.services import PostgresServer, RedisServer
 
 Span = tuple[float, float]
 """Seconds, at least and at most."""
@@ -69,6 +69,18 @@ def cut(redis: RedisServer) -> Fault:
                 await admin.client_kill_filter(_type=kind, skipme=True)
 
     return Fault("CLIENT KILL", strike, lambda _: asyncio.sleep(0))
+
+
+def restart(store: RedisServer | PostgresServer, seconds: Span) -> Fault:
+    """It dies without a word, is away for a while, and comes back with what it has on disk."""
+
+    async def mend(rng: Random) -> None:
+        try:
+            await asyncio.sleep(rng.uniform(*seconds))
+        finally:
+            await asyncio.to_thread(store.start)
+
+    return Fault("RESTART", lambda: asyncio.to_thread(store.stop), mend)
 
 
 class Lane:

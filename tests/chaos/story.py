@@ -1,18 +1,18 @@
 """A recording as the judge reads it: what happened to whom, and what became of each job."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tests.chaos.record import Line, lines
 
 TERMINAL = ("done", "error", "cancelled")
 _SEEN_WITHIN = 1.0
 """Seconds until a reader has seen that its peer is gone."""
-_WORST = ("worker", "gateway", "service", "redis")
+_WORST = ("worker", "gateway", "service", "redis", "postgres")
 _BEFORE, _AFTER = 1.0, 2.0
 """Seconds around a disturbance in which the silence that is due to it begins."""
 
@@ -77,27 +77,30 @@ class Disturbance:
                 visit["port"] == self.port and visit["begun"] <= self.at <= visit["over"]
                 for visit in visits
             )
-        return self.what == "redis" or self.costs(story)
+        return self.what in ("redis", "postgres") or self.costs(story)
+
+
+class Silence(NamedTuple):
+    """Of a reader of tokens; `met` faults were done to what served him meanwhile."""
+
+    seconds: float
+    cause: Disturbance
+    met: int
 
 
 def silences(
     story: Story, visits: Sequence[Line], disturbances: Sequence[Disturbance]
-) -> Mapping[Disturbance, float]:
-    """The longest that a reader of tokens heard nothing after each.
-
-    Of several during one silence it is due to the worst.
-    """
+) -> Iterator[Silence]:
+    """Those that began with a fault. Of several during one it is due to the worst."""
     heard = sorted(time for visit in visits for time in visit["arrived"])
     times = [visits[0]["begun"], *heard]
     met = [each for each in disturbances if times[0] <= each.at < times[-1]]
     met = [each for each in met if each.concerns(story, visits)]
-    longest: dict[Disturbance, float] = {}
     for begin, end in pairwise(times if met and story.path == "A2" else ()):
         during = [each for each in met if begin - _AFTER <= each.at < end]
         if any(each.at <= begin + _BEFORE for each in during):
             cause = min(during, key=lambda each: (_WORST.index(each.what), each.at))
-            longest[cause] = max(longest.get(cause, 0.0), end - max(begin, cause.at))
-    return longest
+            yield Silence(end - max(begin, cause.at), cause, len(during))
 
 
 @dataclass(slots=True)

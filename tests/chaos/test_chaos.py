@@ -4,11 +4,11 @@ import copy
 import json
 import os
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
-from redis import Redis
 
 from tests.chaos.cluster import distributed
 from tests.chaos.embedded import embedded
@@ -17,7 +17,7 @@ from tests.chaos.record import Line, lines
 from tests.chaos.run import run
 from tests.chaos.story import read
 from tests.chaos.verdict import Verdict
-from tests.services import PostgresServer, RedisServer
+from tests.services import PostgresServer, durable_redis, found, missing
 
 SECONDS = 60 if os.environ.get("CI") == "true" else 15
 IN_TIME = pytest.mark.timeout(SECONDS + 300)
@@ -31,12 +31,13 @@ async def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 async def of_a_cluster(
-    own_redis: RedisServer, own_postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory
+    own_postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
-    with Redis.from_url(own_redis.url) as admin:
-        admin.flushall()
-    cluster = distributed(own_redis, own_postgres)
-    return await run(tmp_path_factory.mktemp("chaos-cluster"), 1, SECONDS, print, cluster)
+    if found("redis-server") is None:
+        missing("redis-server")
+    with closing(durable_redis()) as redis:
+        cluster = distributed(redis, own_postgres)
+        return await run(tmp_path_factory.mktemp("chaos-cluster"), 1, SECONDS, print, cluster)
 
 
 @IN_TIME
@@ -54,7 +55,7 @@ async def test_every_job_is_exact_whatever_happens_to_its_cluster(of_a_cluster: 
     assert verdict.faults == [], verdict.text()
     assert verdict.counts["jobs"] > SECONDS / 2
     disturbed = {kind.split()[-1] for kind in verdict.disturbed}
-    assert disturbed == {"gateway", "worker", "redis"}
+    assert disturbed == {"gateway", "worker", "redis", "postgres"}
 
 
 def _swapped(visit: Line) -> None:

@@ -246,3 +246,14 @@ def test_a_job_is_given_up_only_when_two_workers_were_lost(judged: Judged) -> No
 def test_a_job_that_two_workers_lost_is_given_up(judged: Judged) -> None:
     faults = judged(AGAIN, change=third_time("done", DONE)).faults
     assert "job job (number 1): it was tried too often" in faults
+
+
+def test_a_silence_longer_than_its_faults_explain_is_one(judged: Judged) -> None:
+    def after(seconds: float) -> Change:
+        heard = [9.5, 9.75, 10.0 + seconds]
+        return of("subscription", lambda visit: visit.update(arrived=heard))
+
+    assert judged(change=after(14.9)).faults == []
+    (fault,) = judged(change=after(15.1)).faults
+    assert "reader 1/0: silent for 15.1 s, with 1 faults" in fault
+    assert judged(FROZEN | {"at": 12.0}, change=after(29.9)).faults == []
