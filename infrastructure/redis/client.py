@@ -6,7 +6,7 @@ redis-py's, many commands at once.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Self
 
@@ -14,8 +14,16 @@ from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
 from redis.commands.core import AsyncScript
+from redis.exceptions import (
+    AuthenticationError,
+    BusyLoadingError,
+    NoPermissionError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+)
 from redis.exceptions import ConnectionError as Disconnected
-from redis.exceptions import RedisError, ResponseError
 
 from domain.errors import Unavailable
 
@@ -24,7 +32,22 @@ _PATIENCE = 3
 _CONNECTIONS = 32
 """Of one process; who finds them all in use waits."""
 
+_REFUSALS: Mapping[type[Exception], str] = {
+    AuthenticationError: "Redis refuses the password",
+    NoPermissionError: "Redis refuses the user a command",
+    OutOfMemoryError: "Redis is full",
+    ReadOnlyError: "Redis takes no writes, as a replica does",
+    BusyLoadingError: "Redis is still loading",
+    ResponseError: "Redis refuses a command",
+}
+
 Word = bytes | str | int | float
+
+
+def _unavailable(error: Exception) -> Unavailable:
+    """Says what to mend, in words of our own: an exception's text may hold anything."""
+    told = (told for kind, told in _REFUSALS.items() if isinstance(error, kind))
+    return Unavailable(next(told, "Redis cannot be reached"))
 
 
 @asynccontextmanager
@@ -34,7 +57,7 @@ async def outages(patience: float = _PATIENCE) -> AsyncGenerator[None, None]:
         async with asyncio.timeout(patience):
             yield
     except (RedisError, OSError) as error:
-        raise Unavailable("Redis cannot be reached") from error
+        raise _unavailable(error) from error
 
 
 class Server:
@@ -103,7 +126,7 @@ class Server:
                 async for message in pubsub.listen():
                     yield message["data"]
         except (RedisError, OSError) as error:
-            raise Unavailable("Redis cannot be reached") from error
+            raise _unavailable(error) from error
 
     def line(self) -> "Line":
         return Line(self._client)

@@ -45,7 +45,8 @@ def leave_ending_to_the_log() -> None:
 
 def cursor_of(header: str | None, query: str | None) -> Cursor | None:
     """The header wins: EventSource repeats the query at every reconnect."""
-    text = query if header is None else header
+    # Of the space around a header's value the server strips only what stands before it.
+    text = query if header is None else header.rstrip(" \t")
     if not text:
         return None
     match = _CURSOR.fullmatch(text)

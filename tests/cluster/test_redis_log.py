@@ -286,6 +286,28 @@ async def test_an_evicting_redis_is_refused_with_its_reason(
             admin.config_set("maxmemory-policy", "noeviction")
 
 
+@pytest.mark.parametrize(
+    ("setting", "refusing", "told"),
+    [
+        ("maxmemory", 1, "is full"),
+        ("requirepass", "secret", "refuses the password"),
+        ("min-replicas-to-write", 1, "refuses a command"),
+    ],
+)
+async def test_a_redis_that_refuses_is_not_called_away(
+    own_redis: RedisServer, setting: str, refusing: Any, told: str
+) -> None:
+    with Redis.from_url(own_redis.url) as admin:
+        was = admin.config_get(setting)[setting]
+        admin.config_set(setting, refusing)
+        try:
+            async with process(own_redis.url) as log:
+                with pytest.raises(Unavailable, match=f"^Redis {told}$"):
+                    await log.check()
+        finally:
+            admin.config_set(setting, was)
+
+
 @pytest.mark.parametrize("last", [Token("zombie", "answer"), Cancelled("user")])
 async def test_a_worker_that_wakes_up_after_a_takeover_is_fenced_off(
     worker: RedisEventLog, gateway: RedisEventLog, last: Event

@@ -121,6 +121,17 @@ async def test_a_cursor_that_the_log_does_not_hold_gives_a_reset_and_everything(
         assert house.streams.resets == 1
 
 
+async def test_space_around_a_header_is_none_of_its_value() -> None:
+    async with serving(*TOLD) as house:
+        job = await house.asked()
+        end = f"1-{len(TOLD) + 1}"
+        reader, writer = await house.raw(
+            f"GET {path(job)} HTTP/1.1\r\nHost: x\r\nLast-Event-ID: \t {end} \t\r\n\r\n"
+        )
+        assert (await reader.readline()).startswith(b"HTTP/1.1 204 ")
+        writer.close()
+
+
 async def test_the_header_wins_over_the_query() -> None:
     async with serving(*TOLD) as house:
         job = await house.asked()
