@@ -2,18 +2,14 @@
 
 import asyncio
 import logging
-from collections.abc import Iterator
 from dataclasses import replace
 
 from application.ports import PipelinePort
+from application.wire import LONGEST, split
 from domain.chat import Question
 from domain.errors import AnswerTooLarge, PipelineError
 from domain.events import Done, Event, Reset, StageCompleted, StageFailed, StageStarted, Token
 from domain.ports import NotifierPort
-
-_PIECE = 16 * 1024
-"""Characters of one token: at most 64 KiB of UTF-8, whatever they are."""
-
 
 _CANCELS = 3
 _PATIENCE = 1.0
@@ -37,8 +33,8 @@ class Relay:
         self._max_answer = max_answer
         self._pieces: list[str] = []
         self._size = 0
-        self._running: asyncio.Task[Done] | None = None
-        self._error: Exception | None = None
+        self._failed: asyncio.Future[Exception] | None = None
+        """None while there is nobody to tell."""
 
     @property
     def text(self) -> str:
@@ -46,27 +42,28 @@ class Relay:
 
     async def run(self, pipeline: PipelinePort, question: Question) -> Done:
         """Returns or raises when the pipeline has come to its end, also when cancelled."""
-        running = self._running = asyncio.create_task(pipeline.run(question, self._tell))
+        running = asyncio.create_task(pipeline.run(question, self._tell))
+        failed = self._failed = asyncio.get_running_loop().create_future()
         try:
-            await asyncio.wait([running])
+            await asyncio.wait([running, failed], return_when=asyncio.FIRST_COMPLETED)
         finally:
-            self._running = None  # whatever is said from now on is said to nobody
+            self._failed = None  # whatever is said from now on is said to nobody
             await _stop(running)
-        if self._error is not None:
-            raise self._error
+        if failed.done():
+            raise failed.result()
         done = _result(running)
         self._check(_bytes(done.answer))
         _bytes(f"{done.intent}{done.finish_reason}")  # an end that cannot be told would be none
         return done
 
     def _tell(self, event: Event) -> None:
-        if self._running is None or self._error is not None:
+        if (failed := self._failed) is None:
             return
         try:
             self._publish(event)
         except Exception as error:  # noqa: BLE001 - raised by `run`
-            self._error = error
-            self._running.cancel()
+            self._failed = None
+            failed.set_result(error)
 
     def _publish(self, event: Event) -> None:
         if isinstance(event, Token):  # first, and without a pattern: nearly every event is one
@@ -75,8 +72,8 @@ class Relay:
             if self._size > self._max_answer:
                 raise AnswerTooLarge
             self._pieces.append(content)
-            if len(content) > _PIECE:
-                self.notifier.publish(*[Token(piece, event.node) for piece in _split(content)])
+            if len(content) > LONGEST:
+                self.notifier.publish(*split(event))
             else:
                 self.notifier.publish(event)
             return
@@ -128,10 +125,6 @@ def _result(running: asyncio.Task[Done]) -> Done:
         raise
     except BaseException as error:
         raise PipelineError("a node raised what is no error") from error
-
-
-def _split(content: str) -> Iterator[str]:
-    return (content[start : start + _PIECE] for start in range(0, len(content), _PIECE))
 
 
 def _bytes(text: str) -> int:

@@ -29,6 +29,8 @@ BEGINNING = Cursor(1, 0)
 KEEPALIVE = b"event: keepalive\ndata: {}\n\n"
 MAX_TOKEN = 64 * 1024
 """Bytes of content in one token frame, coalesced or not."""
+LONGEST = MAX_TOKEN // 4
+"""Characters of a token that is as short as that, whatever they are."""
 
 _STATUS: dict[type, str] = {
     StageStarted: "started",
@@ -36,6 +38,12 @@ _STATUS: dict[type, str] = {
     StageFailed: "failed",
 }
 _STAGES: dict[str, Callable[..., Event]] = {name: kind for kind, name in _STATUS.items()}
+
+
+def split(token: Token) -> list[Token]:
+    content = token.content
+    starts = range(0, len(content), LONGEST)
+    return [Token(content[start : start + LONGEST], token.node) for start in starts]
 
 
 def compact(data: object) -> str:
@@ -91,7 +99,7 @@ def decode(name: str, data: str | bytes) -> Event:
                 answer=fields["answer"],
                 intent=fields.get("intent"),
                 finish_reason=fields["finish_reason"],
-                usage=usage and usage_of(usage),
+                usage=usage and _usage_of(usage),
                 offline_model=fields.get("offline_model", False),
             )
         case "error":
@@ -104,7 +112,7 @@ def decode(name: str, data: str | bytes) -> Event:
             raise ValueError(f"no such event: {name}")
 
 
-def usage_data(usage: Usage) -> dict[str, int]:
+def _usage_data(usage: Usage) -> dict[str, int]:
     return {
         "input_tokens": usage.input_tokens,
         "output_tokens": usage.output_tokens,
@@ -112,7 +120,7 @@ def usage_data(usage: Usage) -> dict[str, int]:
     }
 
 
-def usage_of(data: dict[str, int]) -> Usage:
+def _usage_of(data: dict[str, int]) -> Usage:
     return Usage(data["input_tokens"], data["output_tokens"], data["total_tokens"])
 
 
@@ -162,7 +170,7 @@ def _done(event: Done) -> dict[str, Any]:
     data["finish_reason"] = event.finish_reason  # type: ignore[assignment]
     return _with(
         data,
-        usage=event.usage and usage_data(event.usage),
+        usage=event.usage and _usage_data(event.usage),
         length=len(event.answer),
         sha256=sha256(answer).hexdigest(),
         offline_model=event.offline_model or None,

@@ -51,12 +51,16 @@ class FollowedTail(Tail):
 
 
 def records(entries: Iterable[Entry]) -> list[Recorded]:
+    """Raises Unavailable for what this version cannot read: a newer one may have written it."""
     found = []
     for entry_id, (name, stored) in entries:
         if name != b"e":
             continue
         attempt, seq = map(int, entry_id.split(b"-"))
-        said = events(stored)
+        try:
+            said = events(stored)
+        except (ValueError, TypeError, LookupError) as error:
+            raise Unavailable("a log holds what cannot be read") from error
         before = seq - len(said)
         found += [record(Cursor(attempt, before + n), event) for n, event in enumerate(said, 1)]
     return found
@@ -81,22 +85,21 @@ class Feed:
         tail = self._tails.get(key)
         if tail is None or tail.broken is not None:
             tail = await self._followed(key, await self.read(job_id))
-        elif after is not None and after > tail.last and not tail.ended:
-            tail.take(await self._page(key, tail.last))
+        elif after is not None:
+            await self._catch_up(tail, after)
         return tail.follow(after, push)
 
     async def read(self, job_id: JobId) -> list[Recorded]:
         """The whole log as it is now; NotFound if there is none."""
         key, found = log_key(job_id), list[Recorded]()
-        last = Cursor(0, 0)
-        while page := await self._page(key, last):
+        more = True
+        while more:
+            page = await self._page(key, found[-1].id if found else Cursor(0, 0))
             found += records(page)
-            if not found or page[-1][1][0] != b"e":
-                break
-            last = found[-1].id
-            if len(page) < _PAGE:
-                return found
-        raise NotFound(job_id)
+            if not found or (page and page[-1][1][0] != b"e"):
+                raise NotFound(job_id)
+            more = len(page) == _PAGE
+        return found
 
     def forget(self, job_id: JobId) -> None:
         if (tail := self._tails.get(log_key(job_id))) is not None:
@@ -125,6 +128,14 @@ class Feed:
             else:
                 await self._interrupt()
         return tail
+
+    async def _catch_up(self, tail: FollowedTail, after: Cursor) -> None:
+        """With a reader that has read on at another gateway."""
+        more = True
+        while more and after > tail.last and not tail.ended:
+            page = await self._page(tail.key, tail.last)
+            tail.take(page)
+            more = len(page) == _PAGE
 
     async def _interrupt(self) -> None:
         """Ends the read that waits without the new tail."""
@@ -173,7 +184,11 @@ class Feed:
             if key == self._wake:
                 self._woken = entries[-1][0]
             elif (tail := self._tails.get(key)) is not None:
-                tail.take(entries)
+                try:
+                    tail.take(entries)
+                except Unavailable as error:
+                    logger.error("a log cannot be read: %s", trace(error))
+                    tail.breaks(error)
                 if entries[-1][1][0] != b"e":
                     tail.breaks(NotFound(key))
 

@@ -14,6 +14,7 @@ from weakref import WeakValueDictionary
 
 from redis.exceptions import NoScriptError
 
+from application.wire import split
 from domain.chat import Job, JobId, now
 from domain.errors import StreamLost, Superseded, Unavailable, trace
 from domain.events import Cursor, Done, Event, Reset, Token
@@ -125,8 +126,8 @@ class RedisAttempt:
         self.attempt += 1
         self._before, self._seq = Cursor(self.attempt, 1), 1
         await self._publisher.open_anew(self._job, self.attempt, Reset("new_attempt"))
-        spoken = isinstance(end, Done) and end.path == "A2" and end.answer
-        self._say((Token(spoken, ""), end) if spoken else (end,))
+        spoken = end.answer if isinstance(end, Done) and end.path == "A2" else ""
+        self._say((*split(Token(spoken, "")), end))
         await self.told()
 
     def _drop(self) -> None:
@@ -199,8 +200,7 @@ class Publisher:
     async def aclose(self) -> None:
         """What was said is in Redis by now, or in a moment, or its publishers are told."""
         self._closed = True
-        if self._task is not None:
-            task = self._task
+        if (task := self._task) is not None:
             await asyncio.wait([task], timeout=3)
             task.cancel()
             await asyncio.wait([task])

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from redis import Redis
 
+from application.wire import MAX_TOKEN
 from domain.chat import Job
 from domain.errors import NotFound, StreamLost, Superseded, Unavailable
 from domain.events import (
@@ -25,6 +26,7 @@ from domain.events import (
     Token,
 )
 from domain.ports import NotifierPort
+from infrastructure.event_log import feed
 from infrastructure.event_log.redis import RedisEventLog
 from infrastructure.event_log.scripts import BEGIN
 from infrastructure.redis.client import Server
@@ -102,6 +104,58 @@ async def test_the_writer_keeps_nothing_of_the_run_that_spoke_first(worker: Redi
     gc.collect()
     assert "log writer" in {task.get_name() for task in asyncio.all_tasks()}
     assert run() is None
+
+
+@pytest.mark.parametrize("entries", [2, 3, 4, 5])
+async def test_a_log_of_any_length_is_read_page_by_page(
+    worker: RedisEventLog, gateway: RedisEventLog, monkeypatch: pytest.MonkeyPatch, entries: int
+) -> None:
+    monkeypatch.setattr(feed, "_PAGE", 2)
+    job, notifier = await begun(worker)
+    tokens = [Token(str(number), "answer") for number in range(entries - 2)]
+    for token in tokens:
+        notifier.publish(token)
+        await worker.read(job.id)  # waits until it is in Redis: an entry of its own
+    await notifier.end(DONE)
+    whole = [FIRST, *tokens, DONE]
+    assert [each.event for each in (await gateway.read(job.id)).events] == whole
+    assert [each.event for each in await rest(await gateway.follow(job.id, after=None))] == whole
+
+
+async def test_a_reader_may_have_read_far_ahead_at_another_gateway(
+    worker: RedisEventLog, gateway: RedisEventLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feed, "_PAGE", 2)
+    monkeypatch.setattr(feed, "_TICK", 60)  # what this gateway has is old
+    job, notifier = await begun(worker)
+    early = await gateway.follow(job.id, after=None)
+    await anext(early)
+    for number in range(5):
+        notifier.publish(Token(str(number), "answer"))
+        ahead = (await worker.read(job.id)).events[-1].id
+    async with aclosing(early), aclosing(await gateway.follow(job.id, after=ahead)) as late:
+        with pytest.raises(TimeoutError):  # its cursor is known, and there is no more yet
+            async with asyncio.timeout(0.1):
+                await anext(late)
+
+
+async def test_what_a_newer_version_wrote_stops_its_own_readers_only(
+    own_redis: RedisServer, worker: RedisEventLog, gateway: RedisEventLog
+) -> None:
+    job, notifier = await begun(worker)
+    newer, _ = await begun(worker)
+    reader = asyncio.create_task(rest(await gateway.follow(job.id, after=None)))
+    behind = asyncio.create_task(rest(await gateway.follow(newer.id, after=None)))
+    with Redis.from_url(own_redis.url) as admin:
+        admin.xadd(f"sluice:{{{newer.id}}}:log", {"e": '[[null,"later","{}"]]'}, id="1-2")
+    with pytest.raises(Unavailable):
+        await behind
+    with pytest.raises(Unavailable):
+        await gateway.follow(newer.id, after=None)
+    with pytest.raises(Unavailable):
+        await gateway.read(newer.id)
+    await notifier.end(DONE)
+    assert [each.event for each in await reader] == [FIRST, DONE]
 
 
 async def test_cut_connections_lose_and_repeat_nothing(
@@ -237,6 +291,20 @@ async def test_an_answer_that_was_complete_outlives_its_log(
     await notifier.end(Token("wer", "answer"), DONE)
     got = await rest(await gateway.follow(job.id, after=None))
     assert [each.event for each in got] == [Reset("new_attempt"), Token("answer", ""), DONE]
+
+
+async def test_an_answer_that_is_told_anew_has_no_longer_tokens_than_others(
+    own_redis: RedisServer, worker: RedisEventLog, gateway: RedisEventLog
+) -> None:
+    job, notifier = await begun(worker)
+    with Redis.from_url(own_redis.url) as admin:
+        admin.flushall()
+    answer = "무" * 100_000
+    await notifier.end(Done("A2", answer))
+    got = await rest(await gateway.follow(job.id, after=None))
+    tokens = [each.event.content for each in got if isinstance(each.event, Token)]
+    assert "".join(tokens) == answer
+    assert max(len(token.encode()) for token in tokens) <= MAX_TOKEN
 
 
 async def test_a_log_that_lost_its_end_is_not_continued(

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 import pytest
 
@@ -10,7 +11,7 @@ from application import relay
 from application.ports import Tell
 from application.relay import Relay
 from domain.chat import Question
-from domain.errors import PipelineError, Superseded
+from domain.errors import AnswerTooLarge, PipelineError, Superseded
 from domain.events import Done, Event, StageStarted, Token
 from tests.doubles import RecordingNotifier, a_job
 
@@ -115,6 +116,24 @@ async def test_a_node_that_goes_on_for_good_does_not_keep_its_job_from_ending(
     await asyncio.sleep(0.01)
     gc.collect()
     assert "secret" not in caplog.text
+
+
+async def test_nor_does_one_that_is_stopped_by_an_error_of_ours(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(relay, "_PATIENCE", 0.01)
+    over = asyncio.Event()
+
+    async def node(tell: Tell) -> Done:
+        tell(Token("x" * 101, "answer"))
+        while not over.is_set():
+            with suppress(asyncio.CancelledError):
+                await over.wait()
+        return DONE
+
+    with pytest.raises(AnswerTooLarge):
+        await relayed(RecordingNotifier(), node)
+    over.set()
 
 
 async def test_what_nobody_would_catch_is_a_pipeline_error() -> None:
