@@ -6,6 +6,7 @@ A double that a contract suite runs against cannot drift.
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Sequence
+from threading import get_ident
 from typing import Any
 
 from application.ports import PipelinePort, Tell
@@ -135,11 +136,20 @@ async def publish(notifier: NotifierPort, *events: Event) -> None:
 async def happening(pipeline: PipelinePort, asked: Question) -> AsyncGenerator[Event, None]:
     """What the pipeline tells, as it does; leaving stops it."""
     told: asyncio.Queue[Event | None] = asyncio.Queue()
-    running = asyncio.create_task(pipeline.run(asked, told.put_nowait))
+
+    here, elsewhere = get_ident(), list[Event]()
+
+    def tell(event: Event) -> None:
+        told.put_nowait(event)
+        if get_ident() != here:
+            elsewhere.append(event)
+
+    running = asyncio.create_task(pipeline.run(asked, tell))
     running.add_done_callback(lambda _: told.put_nowait(None))
     try:
         while event := await told.get():
             yield event
+        assert elsewhere == [], "told from another thread"
         yield running.result()
     finally:
         running.cancel()

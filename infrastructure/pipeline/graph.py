@@ -12,8 +12,6 @@ from langgraph.pregel import Pregel
 from domain.chat import Question
 from infrastructure.pipeline.nodes import WatchedNode
 
-Graph = StateGraph[Any, Any, Any, Any] | CompiledStateGraph[Any, Any, Any, Any]
-
 
 @dataclass(frozen=True, slots=True)
 class Declared:

@@ -7,7 +7,7 @@ for them is private, so `TAPPABLE` says whether it still does.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from threading import get_ident
 from typing import Any
 from uuid import UUID
@@ -88,8 +88,24 @@ class Tap(CallListener):
         name: str | None = None,
         **kwargs: Any,
     ) -> None:
-        if metadata is None or name is None or name != metadata.get("langgraph_node"):
-            return
+        if metadata is not None and name is not None and name == metadata.get("langgraph_node"):
+            self._here(self._started, run_id, metadata)
+
+    def on_chain_end(self, outputs: Any, *, run_id: UUID, **kwargs: Any) -> None:
+        self._here(self._ended, run_id)
+
+    def on_chain_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
+        over = self._ended if isinstance(error, ParentCommand) else self._erred
+        self._here(over, run_id)
+
+    def _here(self, learn: Callable[..., None], *given: Any) -> None:
+        """On the loop's thread: a graph that a synchronous node invokes runs in another."""
+        if get_ident() == self._thread:
+            learn(*given)
+        else:
+            self._loop.call_soon_threadsafe(learn, *given)
+
+    def _started(self, run_id: UUID, metadata: dict[str, Any]) -> None:
         namespace = metadata["langgraph_checkpoint_ns"]
         outermost = self._open.get(namespace)
         if outermost is not None:
@@ -101,15 +117,13 @@ class Tap(CallListener):
         shown = self._declared(path_of(namespace), metadata).stage
         self._tell_all(self._stages.started(namespace, shown=shown))
 
-    def on_chain_end(self, outputs: Any, *, run_id: UUID, **kwargs: Any) -> None:
+    def _ended(self, run_id: UUID) -> None:
         if (namespace := self._namespace(run_id)) is not None:
             del self._open[namespace]
             self._tell_all(self._stages.ended(namespace))
 
-    def on_chain_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
-        if isinstance(error, ParentCommand):
-            self.on_chain_end(None, run_id=run_id)
-        elif (namespace := self._namespace(run_id)) is not None:
+    def _erred(self, run_id: UUID) -> None:
+        if (namespace := self._namespace(run_id)) is not None:
             self._failed.add(run_id)
             self._run.failed.add(namespace)
 

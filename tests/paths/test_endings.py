@@ -34,6 +34,28 @@ def expected(path: Path, *marks: str) -> list[str]:
     return [mark for mark in marks if path.speaks or mark[0] != "."]
 
 
+async def test_a_graph_that_a_synchronous_node_runs_is_told_of_where_all_the_rest_is(
+    path: Path,
+) -> None:
+    """The node is in another thread, and so is all that it runs."""
+
+    def build(llm: LLMClientPort) -> Any:
+        def deep(state: State) -> dict[str, str]:
+            return {"answer": "deep"}
+
+        inner = graphs.chain(("deep", deep, {})).compile()
+
+        def outer(state: State) -> dict[str, str]:
+            return {"answer": inner.invoke({"message": "x"})["answer"]}
+
+        return graphs.chain(("outer", outer, SPEAKS))
+
+    told = await path.tell(build)
+    assert told.done.answer == "deep"
+    assert told.stages[0] == "+outer"
+    assert told.stages[-1] == "-outer"
+
+
 async def test_a_node_that_hands_over_to_the_graph_above_is_over(path: Path) -> None:
     def build(llm: LLMClientPort) -> Any:
         async def hand_over(state: State) -> Command[str]:
