@@ -45,8 +45,7 @@ class DeleteChat:
     async def __call__(self, user: UserId, chat_id: ChatId) -> None:
         await self._conversations.chat(user, chat_id)
         running = await self._log.unfinished(chat_id)
-        for job in running:
-            await self._queue.cancel(job.id, "user")
+        await asyncio.gather(*(self._queue.cancel(job.id, "user") for job in running))
         await asyncio.gather(*(self._over(job) for job in running))
         await self._log.delete(chat_id)
         await self._conversations.delete(user, chat_id)

@@ -2,12 +2,12 @@
 
 import asyncio
 from collections import Counter
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 
 from application.ports import EventLogPort, JobQueuePort
 from domain.chat import JobId
 from domain.errors import NotFound, Unavailable
-from domain.events import StageStarted
+from domain.events import Recorded, StageStarted
 
 
 class Orphans:
@@ -52,17 +52,25 @@ class Orphans:
             del self._waits[job_id]
 
     async def _abandon(self, job_id: JobId, after: float, *, started: bool) -> None:
-        try:
-            if started or await self._starts(job_id):
-                await asyncio.sleep(after)
+        # Gone already, or out of reach: whoever brings it back counts anew.
+        with suppress(NotFound, Unavailable):
+            if not await self._ends(job_id, after, started=started):
                 await self._queue.cancel(job_id, "orphaned")
-        except (NotFound, Unavailable):
-            return  # gone already, or out of reach: whoever brings it back counts anew
 
-    async def _starts(self, job_id: JobId) -> bool:
-        """Waits for the job's first stage; False if it ended before."""
-        async with aclosing(await self._log.follow(job_id, after=None)) as batches:
-            async for batch in batches:
-                if any(isinstance(recorded.event, StageStarted) for recorded in batch):
-                    return True
-        return False
+    async def _ends(self, job_id: JobId, within: float, *, started: bool) -> bool:
+        """Within so many seconds from now, or from its first stage if it has not started."""
+        try:
+            async with (
+                asyncio.timeout(within if started else None) as left,
+                aclosing(await self._log.follow(job_id, after=None)) as batches,
+            ):
+                async for batch in batches:
+                    if left.when() is None and any(map(_is_start, batch)):
+                        left.reschedule(asyncio.get_running_loop().time() + within)
+        except TimeoutError:
+            return False
+        return True
+
+
+def _is_start(recorded: Recorded) -> bool:
+    return isinstance(recorded.event, StageStarted)

@@ -136,7 +136,10 @@ class JobQueuePort(Protocol):
         ...
 
     async def cancel(self, job_id: JobId, reason: CancelReason) -> None:
-        """Stops a queued or running job; returns at once. Others are no error."""
+        """Stops a queued or running job, and waits at most a second for its end to be stored.
+
+        Others are no error. Workers elsewhere are only told.
+        """
         ...
 
 

@@ -204,7 +204,8 @@ def read_settings(*, worker: bool = False, **given: Any) -> Settings:
 def _variable(field: str) -> str:
     if field.isupper():
         return field
-    alias = Settings.model_fields[field].validation_alias if field in Settings.model_fields else 0
+    known = Settings.model_fields.get(field)
+    alias = known and known.validation_alias
     return alias if isinstance(alias, str) else f"SLUICE_{field.upper()}"
 
 

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 
 from domain.errors import Unavailable
 from infrastructure.cluster import Cluster, joined, queue_of, readers_told
@@ -19,11 +19,11 @@ class Gateway(Service):
         self._cluster: Cluster | None = None
         self._queue: StreaqJobQueue | None = None
 
-    async def _open(self) -> None:
-        self._cluster = await self._stack.enter_async_context(joined(self._container))
+    async def _open(self, stack: AsyncExitStack) -> None:
+        self._cluster = await stack.enter_async_context(joined(self._container))
         self._queue = queue_of(self._container, self._cluster)
-        await self._stack.enter_async_context(readers_told(self._container, self._cluster))
-        for trouble in filter(None, [await self._ready()]):
+        await stack.enter_async_context(readers_told(self._container, self._cluster))
+        if trouble := await self._ready():
             logger.warning("not ready yet: %s", trouble)
 
     async def _drain(self) -> None:

@@ -51,12 +51,18 @@ def _settings(*, worker: bool = False, **given: Any) -> Settings:
     settings = read_settings(worker=worker, **given)
     if worker and not settings.distributed:
         raise WrongSetting("SLUICE_STORE: workers and gateways share a Redis: redis://host")
-    libraries = ("redis", "streaq") if settings.distributed else ()
-    for name in (*libraries, *(("psycopg",) if settings.database else ())):
-        if find_spec(name) is None:
-            raise WrongSetting(f"SLUICE_STORE: the extra `cluster` is not installed ({name})")
+    if settings.distributed:
+        _require("SLUICE_STORE", "redis", "streaq")
+    if settings.database:
+        _require("SLUICE_DATABASE", "psycopg", "psycopg_pool")
     _check_paths(settings)
     return settings
+
+
+def _require(setting: str, *libraries: str) -> None:
+    for name in libraries:
+        if find_spec(name) is None:
+            raise WrongSetting(f"{setting}: the extra `cluster` is not installed ({name})")
 
 
 def _check_paths(settings: Settings) -> None:

@@ -47,15 +47,17 @@ class Service:
 
     async def __aenter__(self) -> Self:
         """Raises WrongSetting for a graph, a folder or a store that cannot be used."""
-        await self._open()
-        self._watch.start()
-        self._stack.callback(self._watch.stop)
+        async with AsyncExitStack() as stack:
+            await self._open(stack)
+            self._watch.start()
+            stack.callback(self._watch.stop)
+            self._stack = stack.pop_all()
         return self
 
     async def __aexit__(self, *error: object) -> None:
         await self._stack.aclose()
 
-    async def _open(self) -> None:
+    async def _open(self, stack: AsyncExitStack) -> None:
         container = self._container
         build_every_path(container)
         database = container.database()
@@ -63,16 +65,20 @@ class Service:
             await database.open()
         except ValueError as error:
             raise WrongSetting(f"SLUICE_STORE: {error}") from error
-        self._stack.push_async_callback(database.aclose)
+        stack.push_async_callback(database.aclose)
         if url := self._settings.database:
             from infrastructure.cluster import chats_in_postgres
 
-            await self._stack.enter_async_context(chats_in_postgres(container, url))
+            await stack.enter_async_context(chats_in_postgres(container, url))
         log = container.log()
         await log.open()
-        self._stack.push_async_callback(log.aclose)
-        self._stack.push_async_callback(container.completions().aclose)
-        for job in await log.unfinished():
+        stack.push_async_callback(log.aclose)
+        stack.push_async_callback(container.completions().aclose)
+        try:
+            unfinished = await log.unfinished()
+        except Unavailable as error:
+            raise WrongSetting(f"SLUICE_STORE: {error}") from error
+        for job in unfinished:
             logger.info("job %s goes on where it was left", job.id)
             container.queue().resume(job)
             container.orphans().submitted(job.id)
@@ -143,7 +149,6 @@ class Service:
             models=models_of(settings),
             max_message_bytes=settings.max_message_bytes,
             cors_origins=settings.cors_origins,
-            shutting_down=self._leaving,
             streams=self._streams,
         )
 

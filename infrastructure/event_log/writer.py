@@ -41,9 +41,9 @@ class StoredLog(Log):
 
     def write(self, records: Sequence[Recorded]) -> None:
         """Readers see tokens before they are durable, but the end only afterwards."""
+        self._writer.later(self)  # first: what it refuses nobody has seen
         self.pending.extend(records)
         self.append(records)
-        self._writer.later(self)
 
     async def end(self, records: Sequence[Recorded]) -> None:
         self.pending.extend(records)
@@ -94,15 +94,20 @@ class Writer:
         self._stopping = False
 
     def later(self, log: StoredLog) -> None:
-        self._dirty[log] = None
+        """Raises Unavailable once it was stopped."""
+        self._take(log)
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(_TICK, self._due.set)
 
     def at_once(self, log: StoredLog) -> None:
+        """Raises Unavailable once it was stopped."""
+        self._take(log)
+        self._due.set()
+
+    def _take(self, log: StoredLog) -> None:
         if self._stopping:
             raise Unavailable("the log is closed")
         self._dirty[log] = None
-        self._due.set()
 
     def stop(self) -> None:
         """`run` ends after one more try."""

@@ -43,7 +43,7 @@ class Share:
 
 
 class OpenFeatureFlag:
-    """FlagPort over OpenFeature: another provider can take the place of the environment."""
+    """FlagPort over OpenFeature, whose provider is the environment's share."""
 
     def __init__(self, share: Share) -> None:
         domain = f"sluice-{uuid4()}"

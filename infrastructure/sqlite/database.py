@@ -219,8 +219,11 @@ def _commit(db: sqlite3.Connection, group: list[_Write[Any]]) -> BaseException |
             write.result = write.work(db)
         db.execute("COMMIT")
     except BaseException as error:  # noqa: BLE001 - each caller gets its own, in its own task
-        if db.in_transaction:
-            db.execute("ROLLBACK")
+        try:
+            if db.in_transaction:
+                db.execute("ROLLBACK")
+        except sqlite3.Error as worse:
+            return worse
         return error
     return None
 

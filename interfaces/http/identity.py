@@ -82,6 +82,13 @@ def check_origin(request: HTTPConnection, user: User, allowed: Collection[str]) 
     if origin is None:
         elsewhere = user.shown_by == "cookie" or site in {"cross-site", "same-site"}
     else:
-        elsewhere = urlsplit(origin).netloc != request.headers.get("host")
+        elsewhere = _netloc(origin) != request.headers.get("host")
     if elsewhere:
         raise Problem(403, "forbidden", "The request comes from a page of another origin.")
+
+
+def _netloc(origin: str) -> str:
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:  # a bracket that is not closed, for one
+        return ""

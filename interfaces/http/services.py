@@ -55,7 +55,6 @@ class Options:
     models: frozenset[str] | None = frozenset()
     max_message_bytes: int = 65536
     cors_origins: Collection[str] = ()
-    shutting_down: Callable[[], bool] = lambda: False
     ping: float = 10
     streams: StreamStats = field(default_factory=StreamStats)
 

@@ -16,10 +16,8 @@ from interfaces.http.identity import User, unauthorized, valid_id
 
 logger = logging.getLogger(__name__)
 
-_LEEWAY = 5
-_LIFESPAN = 300
-_COOLDOWN = 10
-_TIMEOUT = 5
+_LEEWAY, _LIFESPAN, _COOLDOWN, _TIMEOUT = 5, 300, 10, 5
+"""Seconds: of clocks that differ; of keys; between two fetches; of a fetch's every step."""
 
 
 class Keys(Protocol):
@@ -60,7 +58,7 @@ class KeySet:
     async def of(self, token: str, /) -> jwt.PyJWK:
         kid = jwt.get_unverified_header(token).get("kid")
         key = self._find(kid)
-        if self._older_than(_COOLDOWN if key is None else _LIFESPAN):
+        if self._older_than(_COOLDOWN if key is None else _LIFESPAN) and not self._fetching:
             self._asked = time.monotonic()
             self._fetch = asyncio.create_task(self._refresh())
         if key is None and self._fetch is not None:
@@ -77,6 +75,10 @@ class KeySet:
         if kid is None and len(self._keys) == 1:
             return self._keys[0]
         return next((key for key in self._keys if key.key_id == kid), None)
+
+    @property
+    def _fetching(self) -> bool:
+        return self._fetch is not None and not self._fetch.done()
 
     def _older_than(self, seconds: float) -> bool:
         return self._asked is None or time.monotonic() - self._asked > seconds

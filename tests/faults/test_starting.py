@@ -2,18 +2,39 @@
 
 import re
 import socket
+import sqlite3
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from infrastructure.sqlite.database import Database
 from tests.live.service import Service
 from tests.live.worker import Worker
 
 
+async def damage(path: Path) -> None:
+    """Where the jobs are found that were not over."""
+    database = Database(path)
+    await database.open()
+    await database.aclose()
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        (size,) = db.execute("PRAGMA page_size").fetchone()
+        query = "SELECT rootpage FROM sqlite_master WHERE name = 'unfinished_jobs'"
+        (page,) = db.execute(query).fetchone()
+    with path.open("r+b") as file:
+        file.seek((page - 1) * size)
+        file.write(b"\xff" * size)
+
+
 @pytest.mark.parametrize(
     "what",
-    ["setting", "host", "not our host", "port", "folder", "documents", "keys", "two of them"],
+    [
+        *("setting", "host", "not our host", "port", "folder", "documents", "keys"),
+        *("two of them", "damaged"),
+    ],
 )
 async def test_what_cannot_start_says_so_in_one_line(tmp_path: Path, what: str) -> None:
     taken = socket.create_server(("127.0.0.1", 0))
@@ -31,6 +52,7 @@ async def test_what_cannot_start_says_so_in_one_line(tmp_path: Path, what: str) 
         "documents": ({"SLUICE_DOCUMENTS": str(folder)}, "SLUICE_DOCUMENTS"),
         "keys": ({"SLUICE_AUTH": "jwt", "SLUICE_JWT_JWKS": "none.json"}, "SLUICE_JWT_JWKS"),
         "two of them": ({}, "SLUICE_STORE"),
+        "damaged": ({}, "SLUICE_STORE"),
     }[what]
     first = Service(tmp_path / "first.log", {"SLUICE_STORE": f"sqlite:///{tmp_path}/one.db"})
     second = Service(
@@ -39,6 +61,8 @@ async def test_what_cannot_start_says_so_in_one_line(tmp_path: Path, what: str) 
     try:
         if what == "two of them":
             await first.start()
+        if what == "damaged":
+            await damage(tmp_path / "one.db")
         begun = time.monotonic()
         with pytest.raises(AssertionError):
             await second.start()

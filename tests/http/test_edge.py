@@ -165,11 +165,6 @@ async def test_live_and_ready_are_two_questions() -> None:
         assert (await house.client.head("/readyz")).status_code == 503
 
 
-async def test_a_service_that_is_leaving_is_not_ready() -> None:
-    async with serving(shutting_down=lambda: True) as house:
-        assert (await house.client.get("/readyz")).status_code == 503
-
-
 async def test_metrics_are_prometheus_text() -> None:
     async with serving() as house:
         answer = await house.client.get("/metrics")

@@ -24,6 +24,7 @@ CHANGES = [("POST", "/api/v1/chat"), ("DELETE", "/api/v1/jobs/any"), ("PATCH", "
         ({"Origin": "{self}.evil.example"}, True),
         ({"Origin": "null"}, True),
         ({"Origin": ""}, True),
+        ({"Origin": "http://["}, True),
         ({"Sec-Fetch-Site": "cross-site"}, True),
         ({"Sec-Fetch-Site": "same-site"}, True),
         ({"Sec-Fetch-Site": "none"}, True),

@@ -227,6 +227,24 @@ async def test_what_fails_undoes_itself_and_nothing_else(database: Database) -> 
     assert sorted(titles) == [("1",), ("3",), ("6",)]
 
 
+async def test_what_cannot_even_be_undone_is_told_to_all(database: Database) -> None:
+    denied = iter([sqlite3.SQLITE_DENY])
+
+    def authorize(action: int, what: str | None, *_: object) -> int:
+        undoing = action == sqlite3.SQLITE_TRANSACTION and what == "ROLLBACK"
+        return next(denied, sqlite3.SQLITE_OK) if undoing else sqlite3.SQLITE_OK
+
+    def fail(db: sqlite3.Connection) -> None:
+        db.set_authorizer(authorize)
+        raise Conflict("no")
+
+    good = "CREATE TABLE t (a)"
+    writes = [database.write(lambda db: db.execute(good)), database.write(fail)]
+    results = await asyncio.gather(*writes, return_exceptions=True)
+    assert [type(result) for result in results] == [Unavailable, Unavailable]
+    await database.persist(lambda db: db.execute(good))
+
+
 async def test_a_cancelled_write_is_whole_or_absent(database: Database) -> None:
     conversations = SqliteConversations(database)
     opening = asyncio.ensure_future(conversations.open(Chat("c", "u", "t", now())))

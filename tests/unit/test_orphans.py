@@ -6,7 +6,7 @@ from application.orphans import Orphans
 from application.ports import Record, nothing
 from application.process_chat import QUEUED
 from domain.chat import Job, JobId
-from domain.events import CancelReason, StageStarted
+from domain.events import CancelReason, Done, StageStarted
 from infrastructure.event_log.memory import MemoryEventLog
 from tests.doubles import a_job
 
@@ -65,6 +65,19 @@ async def test_a_reader_that_comes_back_in_time_saves_it(no_task_left: None) -> 
     orphans.left(job.id)
     await turns()
     orphans.joined(job.id)
+    await turns()
+    assert queue.cancelled == []
+
+
+async def test_a_job_that_is_over_is_waited_for_no_longer(no_task_left: None) -> None:
+    orphans, queue, log, job = await house(after=3600)
+    orphans.joined(job.id)
+    orphans.left(job.id)  # while it runs, and now it ends
+    await turns()
+    await (await log.begin(job.id)).end(Done("A2", "answer"))
+    await turns()
+    orphans.joined(job.id)
+    orphans.left(job.id)
     await turns()
     assert queue.cancelled == []
 

@@ -150,6 +150,9 @@ async def test_closing_writes_what_was_said(database: Database) -> None:
     await log.aclose()
     assert await stored(database) == 2
     with pytest.raises(Unavailable):
+        notifier.publish(Token("b", "answer"))
+    assert len((await log.read(job.id)).events) == 2  # nobody saw what would not be kept
+    with pytest.raises(Unavailable):
         await notifier.end(DONE)
 
 

@@ -7,7 +7,7 @@ from pydantic import BaseModel
 from starlette.responses import Response
 
 from interfaces.http.problems import Problem, problems
-from interfaces.http.services import OptionsDep, ServicesDep
+from interfaces.http.services import ServicesDep
 
 routes = APIRouter(tags=["operation"])
 
@@ -25,10 +25,9 @@ async def healthz() -> Health:
 
 @routes.head("/readyz", include_in_schema=False)
 @routes.get("/readyz", responses=problems(503))
-async def readyz(services: ServicesDep, options: OptionsDep) -> Health:
+async def readyz(services: ServicesDep) -> Health:
     """Able to take questions."""
-    draining = "The service is shutting down." if options.shutting_down() else None
-    if reason := draining or await services.ready():
+    if reason := await services.ready():
         raise Problem(503, "not_ready", reason, {"Retry-After": "2"})
     return Health(status="ready")
 
