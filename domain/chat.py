@@ -3,7 +3,7 @@
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 from domain.events import Json
@@ -16,6 +16,9 @@ ExecutionPath = Literal["A1", "A2"]
 JobStatus = Literal["queued", "running", "waiting", "completed", "failed", "cancelled"]
 Role = Literal["user", "assistant"]
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
 
 def new_id() -> str:
     """128 random bits, URL-safe."""
@@ -24,6 +27,15 @@ def new_id() -> str:
 
 def now() -> datetime:
     return datetime.now(UTC)
+
+
+def micros(moment: datetime) -> int:
+    """Since the epoch: how stores keep a time."""
+    return (moment - _EPOCH) // _MICROSECOND
+
+
+def moment(micros: int) -> datetime:
+    return _EPOCH + micros * _MICROSECOND
 
 
 @dataclass(frozen=True, slots=True)

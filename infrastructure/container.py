@@ -155,9 +155,9 @@ class Container(containers.DeclarativeContainer):
     )
     offline: Provider[bool] = Call(lambda url: url is not None, offline_url)
 
-    graph = Singleton(factory_of, settings)
-    raw_graph = Singleton(graph_of, settings, graph, raw_client)
-    wrapped_graph = Singleton(graph_of, settings, graph, wrapped_client)
+    factory = Singleton(factory_of, settings)
+    raw_graph = Singleton(graph_of, settings, factory, raw_client)
+    wrapped_graph = Singleton(graph_of, settings, factory, wrapped_client)
 
     pipeline: Provider[PipelinePort] = Selector(
         path_of_current_job,

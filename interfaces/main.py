@@ -173,14 +173,14 @@ async def _work(settings: Settings) -> None:
 
 
 def _start_offline_model(stack: AsyncExitStack) -> str:
-    from infrastructure.offline_model.thread import OfflineModelThread
+    from infrastructure.offline_model import MODEL_ID, OfflineModelThread
 
     thread = OfflineModelThread()
     url = thread.start()
     stack.callback(thread.stop)
     # A graph that calls the SDK by itself shall find the same model.
     os.environ |= {"OPENAI_BASE_URL": url, "OPENAI_API_KEY": "offline"}
-    os.environ.setdefault("OPENAI_MODEL", "sluice-offline")
+    os.environ.setdefault("OPENAI_MODEL", MODEL_ID)
     return url
 
 

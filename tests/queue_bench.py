@@ -7,6 +7,7 @@ from application.ports import Stop
 from domain.chat import Job
 from infrastructure.jobs.inline import InlineJobQueue
 from infrastructure.jobs.shared import Bounds
+from tests.waiting import until
 
 
 class RecordingRuns:
@@ -76,9 +77,3 @@ Benches = Callable[..., Bench]
 async def recorded() -> None:
     """A store that takes its time."""
     await asyncio.sleep(0)
-
-
-async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(5):
-        while not condition():  # noqa: ASYNC110 -- what is waited for has no event of its own
-            await asyncio.sleep(0)

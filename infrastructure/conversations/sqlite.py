@@ -10,10 +10,21 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from application.ports import Accepted
-from domain.chat import Chat, ChatId, Job, JobId, JobStatus, Message, UserId, new_id, now
+from domain.chat import (
+    Chat,
+    ChatId,
+    Job,
+    JobId,
+    JobStatus,
+    Message,
+    UserId,
+    micros,
+    moment,
+    new_id,
+    now,
+)
 from domain.errors import Conflict, NotFound
 from infrastructure.sqlite.database import Database
-from infrastructure.sqlite.schema import micros, moment
 
 _CLAIM_LASTS = timedelta(hours=24)
 

@@ -1,12 +1,16 @@
-"""A run of consecutive events as Redis keeps it: a JSON list of `[node, content]` for a token
-and `[null, name, data]` for any other event in its wire form. Ids are not stored but counted.
+"""A job, and a run of consecutive events, as Redis keeps them.
+
+A run is a JSON list of `[node, content]` for a token and `[null, name, data]` for any other
+event in its wire form. Ids are not stored but counted.
 """
 
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 
 import msgspec
 
 from application.wire import decode, encode
+from domain.chat import Job
 from domain.events import Event, Token
 
 
@@ -26,3 +30,12 @@ def events(stored: bytes) -> Sequence[Event]:
         Token(item[1], item[0]) if len(item) == 2 else decode(item[1], item[2])
         for item in msgspec.json.decode(stored)
     ]
+
+
+def dump(job: Job) -> bytes:
+    return msgspec.json.encode(job)
+
+
+def load(stored: bytes) -> Job:
+    fields = msgspec.json.decode(stored)
+    return Job(**fields | {"created_at": datetime.fromisoformat(fields["created_at"])})

@@ -1,15 +1,9 @@
-"""The names and numbers of the Redis log.
+"""The names of the Redis log's keys.
 
 The braces make a cluster keep all of a job's keys in one place, and the index of a chat.
 """
 
-from datetime import UTC, datetime, timedelta
-
-import msgspec
-
-from domain.chat import ChatId, Job, JobId
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+from domain.chat import ChatId, JobId
 
 
 def header_key(job_id: JobId) -> bytes:
@@ -23,20 +17,3 @@ def log_key(job_id: JobId) -> bytes:
 def chat_key(chat_id: ChatId) -> bytes:
     """Job ids by when the index may forget them."""
     return b"sluice:{%b}:jobs" % chat_id.encode()
-
-
-def micros(moment: datetime) -> int:
-    return (moment - _EPOCH) // timedelta(microseconds=1)
-
-
-def moment(micros: int) -> datetime:
-    return _EPOCH + timedelta(microseconds=micros)
-
-
-def dump(job: Job) -> bytes:
-    return msgspec.json.encode(job)
-
-
-def load(stored: bytes) -> Job:
-    fields = msgspec.json.decode(stored)
-    return Job(**fields | {"created_at": datetime.fromisoformat(fields["created_at"])})

@@ -15,11 +15,11 @@ from weakref import WeakValueDictionary
 from redis.exceptions import NoScriptError
 
 from application.wire import split
-from domain.chat import Job, JobId, now
+from domain.chat import Job, JobId, micros, now
 from domain.errors import StreamLost, Superseded, Unavailable, trace
 from domain.events import Cursor, Done, Event, Reset, Token
 from infrastructure.event_log.bodies import body, item
-from infrastructure.event_log.keys import header_key, log_key, micros
+from infrastructure.event_log.keys import header_key, log_key
 from infrastructure.event_log.scripts import APPEND, LOST, WRITTEN
 from infrastructure.redis.client import Server, command, packed
 

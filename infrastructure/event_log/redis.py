@@ -5,19 +5,12 @@ import secrets
 from collections.abc import AsyncGenerator, Sequence
 
 from application.ports import JobLog, Push
-from domain.chat import ChatId, Job, JobId
+from domain.chat import ChatId, Job, JobId, moment
 from domain.errors import Finished, NotFound, Superseded, Unavailable, trace
 from domain.events import Cursor, Event, Recorded
-from infrastructure.event_log.bodies import body, item
+from infrastructure.event_log.bodies import body, dump, item, load
 from infrastructure.event_log.feed import Feed
-from infrastructure.event_log.keys import (
-    chat_key,
-    dump,
-    header_key,
-    load,
-    log_key,
-    moment,
-)
+from infrastructure.event_log.keys import chat_key, header_key, log_key
 from infrastructure.event_log.publishing import Publisher, RedisAttempt
 from infrastructure.event_log.scripts import BEGIN, CREATE, DELETE, LIST
 from infrastructure.redis.client import Server

@@ -14,10 +14,9 @@ from typing import Any
 import msgspec
 
 from application.wire import MAX_TOKEN, decode, encode, record
-from domain.chat import ChatId, Job, JobId
+from domain.chat import ChatId, Job, JobId, micros, moment
 from domain.errors import StreamLost
 from domain.events import TERMINAL, Cursor, Failed, Recorded, Token
-from infrastructure.sqlite.schema import micros, moment
 
 Row = tuple[int, int, int, bytes]
 """The job's key, the attempt, the first event's seq, the body."""

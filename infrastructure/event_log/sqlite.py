@@ -9,14 +9,13 @@ from datetime import timedelta
 from weakref import WeakValueDictionary
 
 from application.wire import record
-from domain.chat import ChatId, Job, JobId, now
+from domain.chat import ChatId, Job, JobId, micros, now
 from domain.errors import NotFound, Unavailable, trace
 from domain.events import Cursor, Event
 from infrastructure.event_log import rows
 from infrastructure.event_log.log import Attempt, LogReader
 from infrastructure.event_log.writer import StoredLog, Writer
 from infrastructure.sqlite.database import Database
-from infrastructure.sqlite.schema import micros
 
 logger = logging.getLogger(__name__)
 

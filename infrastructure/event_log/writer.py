@@ -4,13 +4,12 @@ import asyncio
 import sqlite3
 from collections.abc import Callable, Sequence
 
-from domain.chat import now
+from domain.chat import micros, moment, now
 from domain.errors import NotFound, Superseded, Unavailable
 from domain.events import Recorded
 from infrastructure.event_log import rows
 from infrastructure.event_log.log import Log
 from infrastructure.sqlite.database import Database, Work
-from infrastructure.sqlite.schema import micros, moment
 
 _TICK = 0.1
 """Seconds that tokens may wait for their commit: what a crash can take from a log. The attempt

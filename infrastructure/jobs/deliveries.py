@@ -88,7 +88,7 @@ class Lease:
             self.lost.set()
 
 
-Run = Callable[[Given, Lease], Awaitable[None]]
+Deliver = Callable[[Given, Lease], Awaitable[None]]
 """Runs a job until its end, or until its lease is lost."""
 
 
@@ -99,7 +99,7 @@ def _dumped(data: Any) -> bytes:
 class Deliveries(Worker[None]):
     """`slots` is how many deliveries are accepted at once."""
 
-    def __init__(self, url: str, slots: int, run: Run) -> None:
+    def __init__(self, url: str, slots: int, run: Deliver) -> None:
         retries = ConstantRetryPolicy((Disconnected,), retries=3, delay=0.1)
         super().__init__(
             redis_url=url,

@@ -3,7 +3,6 @@
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from functools import partial
-from operator import itemgetter
 from typing import Any
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
@@ -18,14 +17,14 @@ from langchain_core.messages import (
 from langchain_core.messages.ai import UsageMetadata
 from langchain_core.messages.tool import tool_call_chunk
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
-from langchain_core.runnables import Runnable, RunnableLambda, RunnableMap, RunnablePassthrough
+from langchain_core.runnables import Runnable, RunnableLambda
 from langchain_core.tools import BaseTool
-from langchain_core.utils.function_calling import convert_to_json_schema, convert_to_openai_tool
+from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import BaseModel, Field
 
 from domain.events import Usage
 
-from .answers import SILENT, json_object, response_format, validated
+from .answers import SILENT, response_format, validated
 from .decoding import Delta
 from .upstream import ChatCompletions
 
@@ -85,28 +84,26 @@ class LangChainOpenAIRunnable(BaseChatModel):
         self,
         tools: Sequence[dict[str, Any] | type | Callable[..., Any] | BaseTool],
         *,
-        tool_choice: str | bool | dict[str, Any] | None = None,
-        strict: bool | None = None,
+        tool_choice: str | None = None,
         **kwargs: Any,
     ) -> Runnable[LanguageModelInput, AIMessage]:
-        functions = [convert_to_openai_tool(tool, strict=strict) for tool in tools]
-        return self.bind(tools=functions, tool_choice=_tool_choice(tool_choice), **kwargs)
+        """`tool_choice` in the API's words."""
+        functions = [convert_to_openai_tool(tool) for tool in tools]
+        return self.bind(tools=functions, tool_choice=tool_choice, **kwargs)
 
     def with_structured_output(
         self, schema: dict[str, Any] | type, *, include_raw: bool = False, **kwargs: Any
     ) -> Runnable[LanguageModelInput, dict[str, Any] | BaseModel]:
-        """By the API's JSON schema, strictly; that JSON is never text for the user."""
-        llm = self.bind(response_format=_format(schema), **kwargs).with_config(tags=[SILENT])
-        parse = RunnableLambda(partial(_parsed, schema))
-        if not include_raw:
-            return llm | parse
-        parsed = RunnablePassthrough.assign(
-            parsed=itemgetter("raw") | parse, parsing_error=lambda _: None
-        )
-        unparsed = RunnablePassthrough.assign(parsed=lambda _: None)
-        return RunnableMap(raw=llm) | parsed.with_fallbacks(
-            [unparsed], exception_key="parsing_error"
-        )
+        """By the API's JSON schema, strictly; that JSON is never text for the user.
+
+        Raises NotImplementedError for other schemas than Pydantic models, and all options.
+        """
+        if not (isinstance(schema, type) and issubclass(schema, BaseModel)):
+            raise NotImplementedError("with_structured_output takes a Pydantic model")
+        if include_raw or kwargs:
+            raise NotImplementedError("with_structured_output takes no options")
+        llm = self.bind(response_format=response_format(schema)).with_config(tags=[SILENT])
+        return llm | RunnableLambda(partial(_parsed, schema))
 
 
 def _message(delta: Delta) -> AIMessageChunk:
@@ -131,29 +128,5 @@ def _last(usage: Usage | None, finish_reason: str | None) -> ChatGenerationChunk
     )
 
 
-def _tool_choice(choice: str | bool | dict[str, Any] | None) -> str | dict[str, Any] | None:
-    """LangChain's ways of choosing in OpenAI's words."""
-    match choice:
-        case True | "any":
-            return "required"
-        case False | None:
-            return None
-        case "auto" | "none" | "required" | dict():
-            return choice
-        case name:
-            return {"type": "function", "function": {"name": name}}
-
-
-def _format(schema: dict[str, Any] | type) -> dict[str, Any]:
-    if isinstance(schema, type) and issubclass(schema, BaseModel):
-        return response_format(schema)
-    shape = convert_to_json_schema(schema)
-    named = {"name": shape.get("title", "answer"), "schema": shape}
-    return {"type": "json_schema", "json_schema": named}
-
-
-def _parsed(schema: dict[str, Any] | type, message: AIMessage) -> dict[str, Any] | BaseModel:
-    finish_reason = message.response_metadata.get("finish_reason")
-    if isinstance(schema, type) and issubclass(schema, BaseModel):
-        return validated(schema, message.text, finish_reason)
-    return json_object(message.text, finish_reason)
+def _parsed(schema: type[BaseModel], message: AIMessage) -> BaseModel:
+    return validated(schema, message.text, message.response_metadata.get("finish_reason"))

@@ -3,7 +3,7 @@
 from .completion import MODEL_ID
 from .faults import CANARY, Fault
 from .replies import Break, Gate, RawAnswer, Reply, Usage, tool_call_deltas
-from .server import OfflineModel, Received, serve
+from .server import OfflineModel, Received
 from .thread import OfflineModelThread
 
 __all__ = [
@@ -18,6 +18,5 @@ __all__ = [
     "Received",
     "Reply",
     "Usage",
-    "serve",
     "tool_call_deltas",
 ]

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from .completion import encoded, error
+from .completion import MODEL_ID, encoded, error
 from .faults import CANARY, Fault
 from .replies import Break, Piece, RawAnswer, Reply, tool_call_deltas
 
@@ -36,7 +36,7 @@ def _whole_completion() -> bytes:
             "id": "chatcmpl-offline-whole",
             "object": "chat.completion",
             "created": 1_700_000_000,
-            "model": "sluice-offline",
+            "model": MODEL_ID,
             "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
             "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2},
         }
@@ -104,7 +104,7 @@ def _slowly(reply: Reply) -> Reply:
 def _chunk(delta: str) -> bytes:
     """A chunk around a delta that need not be JSON."""
     shell = '{"id":"chatcmpl-offline","object":"chat.completion.chunk","created":1700000000,'
-    return f'{shell}"model":"sluice-offline","choices":[{delta}]}}'.encode()
+    return f'{shell}"model":"{MODEL_ID}","choices":[{delta}]}}'.encode()
 
 
 _MALFORMED = _chunk('{"index":0,"delta":{"content":"' + CANARY)

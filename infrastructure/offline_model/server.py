@@ -213,13 +213,3 @@ def by_rules(reply: Reply, body: Mapping[str, Any]) -> Reply:
     if len(steps) > limit and finish is not None:
         finish = "length"
     return replace(reply, pieces=steps[:limit], finish_reason=finish)
-
-
-async def serve(host: str, port: int, pace: float, fault: Fault | None = None) -> None:
-    """Until cancelled."""
-    model = OfflineModel(pace=pace, fault=fault)
-    await model.start(host, port)
-    try:
-        await asyncio.Event().wait()
-    finally:
-        await model.aclose()

@@ -34,7 +34,7 @@ class Passage(Protocol):
     def text(self) -> str: ...
 
 
-class DocumentsPort(Protocol):
+class Searched(Protocol):
     def search(self, query: str, *, limit: int) -> Sequence[Passage]:
         """Passages, best first. Called from worker threads, side by side."""
 
@@ -82,7 +82,7 @@ _PLACES_UP = 2
 _PASSAGES_PER_INTENT = 4
 
 
-def build(llm: LLMClientPort, documents: DocumentsPort) -> StateGraph[State]:
+def build(llm: LLMClientPort, documents: Searched) -> StateGraph[State]:
     nodes = _Nodes(llm, documents)
     graph = StateGraph(State)
     graph.add_node("intent", nodes.intent)
@@ -98,7 +98,7 @@ def build(llm: LLMClientPort, documents: DocumentsPort) -> StateGraph[State]:
 @dataclass(frozen=True, slots=True)
 class _Nodes:
     llm: LLMClientPort
-    documents: DocumentsPort
+    documents: Searched
 
     async def intent(self, state: State) -> State:
         found = await self.llm.structured(state["message"], Intents, system=_CLASSIFY)

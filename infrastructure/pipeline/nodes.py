@@ -40,7 +40,7 @@ class Written:
     text: str
 
 
-Tell = Callable[[str, str, str], None]
+TellToken = Callable[[str, str, str], None]
 """Takes a token at once: the namespace of its node run, the node's path, the text."""
 
 
@@ -54,7 +54,7 @@ class GraphRun:
 
     calls: ModelCalls
     given: frozenset[str]
-    tell: Tell | None = None
+    tell: TellToken | None = None
     added: dict[str, AIMessage] = field(default_factory=dict)
     failed: set[str] = field(default_factory=set)
     left: set[str] = field(default_factory=set)

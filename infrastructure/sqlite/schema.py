@@ -4,8 +4,6 @@ Times are microseconds since 1970, UTC. A chat's id belongs to its user: two use
 same one.
 """
 
-from datetime import UTC, datetime, timedelta
-
 APPLICATION_ID = 0x534C4943
 """Marks the file as Sluice's."""
 
@@ -85,14 +83,3 @@ STEPS: tuple[tuple[str, ...], ...] = (
         "CREATE INDEX sessions_of_chat ON sessions (chat_id)",
     ),
 )
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
-
-
-def micros(moment: datetime) -> int:
-    return (moment - _EPOCH) // _MICROSECOND
-
-
-def moment(micros: int) -> datetime:
-    return _EPOCH + micros * _MICROSECOND

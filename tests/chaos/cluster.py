@@ -12,10 +12,11 @@ from tests.chaos.lanes import Lane, cut, dismiss, freeze, kill, restart
 from tests.chaos.leftovers import against_fresh
 from tests.chaos.run import SETTINGS, Opened
 from tests.chaos.upstream import ChaosModel
-from tests.live.cluster import Cluster, clustered, until
+from tests.live.cluster import Cluster, clustered
 from tests.live.service import Service
 from tests.live.worker import Worker
 from tests.services import PostgresServer, RedisServer
+from tests.waiting import until
 
 _PAUSES = (4, 16)
 _STANDING = {

@@ -14,8 +14,8 @@ from streaq.types import StreamMessage
 from infrastructure.jobs import deliveries
 from infrastructure.jobs.deliveries import Deliveries, Lease
 from infrastructure.jobs.places import Given
-from tests.live.cluster import until
 from tests.services import RedisServer
+from tests.waiting import until
 
 STREAM = b"streaq:{jobs}:queues:normal"
 GIVEN = Given("job", 1)

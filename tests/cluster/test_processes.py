@@ -9,7 +9,8 @@ from redis import Redis
 
 from infrastructure.offline_model import Break, Gate, Reply
 from tests.cluster.conftest import ANSWER, WORDS, assert_whole, ids, read
-from tests.live.cluster import Cluster, until
+from tests.live.cluster import Cluster
+from tests.waiting import until
 
 pytestmark = pytest.mark.timeout(120)
 

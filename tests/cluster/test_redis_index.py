@@ -12,8 +12,8 @@ from infrastructure.event_log.scripts import CREATE
 from infrastructure.redis.client import Server
 from tests.cluster.test_redis_log import DONE, FIRST, begun
 from tests.doubles import a_job
-from tests.live.cluster import until
 from tests.services import RedisServer
+from tests.waiting import until
 
 
 async def test_indexes_forget_a_job_with_its_log(own_redis: RedisServer) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import gc
 import weakref
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
 from contextvars import ContextVar
 from typing import Any
@@ -32,6 +32,7 @@ from infrastructure.event_log.scripts import BEGIN
 from infrastructure.redis.client import Server
 from tests.doubles import a_job
 from tests.services import RedisServer
+from tests.waiting import until
 
 FIRST = StageCompleted("queued", 0)
 DONE = Done("A2", "answer")
@@ -71,12 +72,6 @@ async def begun(log: RedisEventLog) -> tuple[Job, NotifierPort]:
 async def rest(batches: AsyncGenerator[Sequence[Recorded], None]) -> list[Recorded]:
     async with asyncio.timeout(20), aclosing(batches):
         return [recorded async for batch in batches for recorded in batch]
-
-
-async def until(holds: Callable[[], object]) -> None:
-    async with asyncio.timeout(5):
-        while not holds():  # noqa: ASYNC110 - what is waited for knows nothing of events
-            await asyncio.sleep(0.01)
 
 
 async def publish_until_refused(notifier: NotifierPort, event: Event) -> None:

@@ -11,9 +11,10 @@ from infrastructure.offline_model import Gate, Reply
 from infrastructure.offline_model.replies import Piece
 from tests.cluster.conftest import WORDS, assert_whole, read
 from tests.http.house import Frame
-from tests.live.cluster import Cluster, until
+from tests.live.cluster import Cluster
 from tests.live.service import Service
 from tests.live.stream import Stream
+from tests.waiting import until
 
 pytestmark = pytest.mark.timeout(240)
 

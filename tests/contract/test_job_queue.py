@@ -19,6 +19,7 @@ from infrastructure.jobs.worker import JobWorker
 from infrastructure.redis.client import Server
 from tests.doubles import a_job
 from tests.queue_bench import RecordingRuns
+from tests.waiting import until
 
 
 class Bench:
@@ -40,12 +41,6 @@ class Bench:
 
 
 BenchOf = Callable[..., Awaitable[Bench]]
-
-
-async def until(holds: Callable[[], object]) -> None:
-    async with asyncio.timeout(5):
-        while not holds():  # noqa: ASYNC110 - what is waited for has no event of its own
-            await asyncio.sleep(0.005)
 
 
 @pytest.fixture(params=["inline", "streaq"])

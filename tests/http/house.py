@@ -3,7 +3,7 @@
 import asyncio
 import json
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,6 +34,7 @@ from interfaces.http.connection import connections
 from interfaces.http.identity import Anonymous, Identity
 from interfaces.http.services import Options, Services, StreamStats
 from tests.doubles import FixedFlag, MockPipeline
+from tests.waiting import until
 
 WEB = Path(__file__).parents[2] / "interfaces" / "web"
 DONE = Done("A2", "")
@@ -228,9 +229,3 @@ def text(events: Sequence[Frame]) -> str:
 
 def path(job: str) -> str:
     return f"/api/v1/chat/{job}/events"
-
-
-async def until(condition: Callable[[], Any], within: float = 5) -> None:
-    async with asyncio.timeout(within):
-        while not condition():  # noqa: ASYNC110 - plain counts tell nobody when they change
-            await asyncio.sleep(0.001)

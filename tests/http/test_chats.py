@@ -9,7 +9,8 @@ import pytest
 from domain.errors import Unavailable
 from domain.events import Done, StageStarted, Token, Usage
 from infrastructure.jobs.shared import Bounds
-from tests.http.house import DONE, House, frames, serving, until
+from tests.http.house import DONE, House, frames, serving
+from tests.waiting import until
 
 
 async def opened(house: House, title: str | None = None) -> dict[str, Any]:

@@ -8,7 +8,8 @@ from contextlib import asynccontextmanager, suppress
 import pytest
 
 from domain.events import Done, Token
-from tests.http.house import DONE, House, path, serving, text, until
+from tests.http.house import DONE, House, path, serving, text
+from tests.waiting import until
 
 
 async def test_a_reader_that_stops_reading_is_cut_and_resumes_without_a_gap() -> None:

@@ -13,8 +13,9 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from domain.events import Done, Event, Recorded, Token
 from interfaces.http import connection
 from interfaces.http.connection import Direct
-from tests.http.house import Frame, House, frames, path, serving, text, until
+from tests.http.house import Frame, House, frames, path, serving, text
 from tests.http.test_connections import stalled_reader
+from tests.waiting import until
 
 TOKENS = [Token(f"{number} 조각\r\n\r\n", "answer") for number in range(20)]
 ANSWER = "".join(token.content for token in TOKENS)

@@ -18,8 +18,8 @@ from tests.http.house import (
     path,
     serving,
     text,
-    until,
 )
+from tests.waiting import until
 
 
 async def test_headers_and_the_first_byte_leave_before_the_model_says_anything() -> None:

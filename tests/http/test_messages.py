@@ -8,7 +8,8 @@ import pytest
 
 from domain.events import Done, Token
 from infrastructure.jobs.shared import Bounds
-from tests.http.house import DONE, House, serving, text, until
+from tests.http.house import DONE, House, serving, text
+from tests.waiting import until
 
 ODD = (
     "가나 \u1112\u1161\u11ab 👩\u200d👩\u200d👧 \u202e\u200b\u2028"

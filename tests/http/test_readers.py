@@ -21,8 +21,8 @@ from tests.http.house import (
     path,
     serving,
     text,
-    until,
 )
+from tests.waiting import until
 
 
 async def test_head_answers_without_a_body_and_without_a_reader() -> None:

@@ -14,8 +14,9 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from interfaces.http.tokens import KeySet, SharedSecret, TokenIdentity
-from tests.http.house import DONE, House, serving, until
+from tests.http.house import DONE, House, serving
 from tests.http.who import SECRET, bearer, by_secret, status, token
+from tests.waiting import until
 
 RSA = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 

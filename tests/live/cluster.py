@@ -1,7 +1,7 @@
 """The distributed service: two gateways, workers, Redis, PostgreSQL, an upstream."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +12,7 @@ from tests.live.process import STARTED_WITHIN
 from tests.live.service import Service
 from tests.live.worker import Worker
 from tests.services import PostgresServer, RedisServer
+from tests.waiting import until
 
 
 @dataclass
@@ -51,12 +52,6 @@ class Cluster:
                 if reason in answer.get("detail", "") if reason else "detail" not in answer:
                     return
                 await asyncio.sleep(0.1)
-
-
-async def until(holds: Callable[[], object], within: float = 5) -> None:
-    async with asyncio.timeout(within):
-        while not holds():
-            await asyncio.sleep(0.02)
 
 
 @asynccontextmanager

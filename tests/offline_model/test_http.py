@@ -8,11 +8,9 @@ import pytest
 from openai import AsyncOpenAI, BadRequestError
 
 from infrastructure.offline_model import (
-    Fault,
     OfflineModel,
     OfflineModelThread,
     Reply,
-    serve,
     wire,
 )
 
@@ -132,18 +130,3 @@ async def test_a_thread_whose_port_is_taken_says_so_and_ends(model: OfflineModel
     thread = OfflineModelThread()
     with pytest.raises(OSError, match="in use"):
         await asyncio.to_thread(thread.start, "127.0.0.1", port)
-
-
-async def test_serving_goes_on_until_it_is_cancelled(free_tcp_port: int) -> None:
-    task = asyncio.create_task(serve("127.0.0.1", free_tcp_port, 0, Fault.SERVER_ERROR))
-    async with asyncio.timeout(5):
-        while True:
-            try:
-                seen = await ask(f"http://127.0.0.1:{free_tcp_port}/v1")
-                break
-            except ConnectionRefusedError:
-                await asyncio.sleep(0)
-    assert seen.status == 500
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task

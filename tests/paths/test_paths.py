@@ -83,6 +83,14 @@ async def test_structured_output_of_a_model_in_a_speaking_node_is_silent(path: P
     assert (await path.tell(build)).done.answer == "shown"
 
 
+async def test_structured_output_that_would_not_be_strict_is_refused(path: Path) -> None:
+    model = path.chat_model()
+    with pytest.raises(NotImplementedError, match="a Pydantic model"):
+        model.with_structured_output({"title": "verdict", "type": "object"})
+    with pytest.raises(NotImplementedError, match="no options"):
+        model.with_structured_output(graphs.Verdict, include_raw=True)
+
+
 async def test_a_call_tagged_nostream_is_silent(path: Path) -> None:
     path.model.script(Reply(pieces=["hidden"]), Reply(pieces=["shown"]))
     model = path.chat_model().with_config(tags=["nostream"])

@@ -8,7 +8,8 @@ from domain.chat import Job
 from domain.errors import Busy, Conflict
 from infrastructure.jobs.shared import Bounds
 from tests.doubles import a_job
-from tests.queue_bench import Benches, until
+from tests.queue_bench import Benches
+from tests.waiting import until
 
 pytestmark = pytest.mark.usefixtures("no_task_left")
 

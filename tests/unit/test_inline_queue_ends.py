@@ -10,7 +10,8 @@ from domain.errors import Unavailable
 from infrastructure.jobs.inline import InlineJobQueue
 from infrastructure.jobs.shared import Bounds
 from tests.doubles import a_job
-from tests.queue_bench import Benches, recorded, until
+from tests.queue_bench import Benches, recorded
+from tests.waiting import until
 
 pytestmark = pytest.mark.usefixtures("no_task_left")
 
