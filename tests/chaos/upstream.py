@@ -25,6 +25,8 @@ FAULTS = [
     Fault.HTML_WITH_200,
 ]
 FAULTY = 0.15
+LONG = 0.03
+"""So many have more entries in Redis than are read at once."""
 
 
 def question(number: int) -> str:
@@ -58,10 +60,12 @@ class ChaosModel(OfflineModel):
         self._calls[number] += 1
         call = self._calls[number]
         rng = Random(f"{self.seed} {number} {call}")
-        pieces = [f"[{number}.{call}] ", *rng.choices(WORDS, k=rng.randint(3, 150))]
+        long = rng.random() < LONG
+        count = 700 if long else rng.randint(3, 150)
+        pieces = [f"[{number}.{call}] ", *rng.choices(WORDS, k=count)]
         sent = self._sent[number, call] = _Sent()
         steps = [step for piece in pieces for step in (piece, sent)]
-        reply = Reply(steps, pace=rng.choice([0, 0.005, 0.02]))
+        reply = Reply(steps, pace=0.01 if long else rng.choice([0, 0.005, 0.02]))
         fault = rng.choice(FAULTS) if rng.random() < FAULTY else None
         self._told(
             "said",
