@@ -129,6 +129,10 @@ class ProcessChat:
         self._tally.ended[job.path, status_of(end)] += 1
         if isinstance(end, Failed):
             self._tally.errors[end.code] += 1
+        else:  # a failure was told with its cause
+            why = f": {end.reason}" if isinstance(end, Cancelled) else ""
+            told = (job.id, status_of(end), why, job.path, job.request_id)
+            logger.info("job %s is %s%s, %s, request %s", *told)
 
     async def _history(self, job: Job) -> list[Turn]:
         return history(await self._conversations.messages(job.user, job.chat_id), job)

@@ -13,7 +13,9 @@ from infrastructure.pipeline.turns import Turns
 
 
 def done(path: ExecutionPath, state: object, run: GraphRun, *, offline: bool) -> Done:
-    """Raises PipelineError when the graph ended without an answer."""
+    """Raises PipelineError when the graph ended without an answer, or has not ended."""
+    if run.waits:
+        raise PipelineError("a node waits for a human, whom nobody asks yet")
     values = state if isinstance(state, Mapping) else getattr(state, "__dict__", {})
     intent = values.get("intent")
     return Done(

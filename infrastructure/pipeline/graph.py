@@ -41,7 +41,7 @@ class WatchedGraph:
         self._speaking = speaking
         self._nodes: dict[str, Declared] = {}
         self.graph: CompiledStateGraph[Any, Any, Any, Any] = self._watched(graph, "")
-        if unknown := sorted(s for s in speaking if s.split("/")[0] not in self._nodes):
+        if unknown := sorted(path for path in speaking if not self._may_be(path)):
             raise ValueError(f"the graph has no node {', '.join(unknown)}")
         self.stages = sum(declared.stage for declared in self._nodes.values())
         builder = graph.builder
@@ -57,6 +57,14 @@ class WatchedGraph:
             bool(metadata.get("speaks")) or path in self._speaking,
             metadata.get("stage") is not False and not path.split("/")[-1].startswith("__"),
         )
+
+    def _may_be(self, path: str) -> bool:
+        """There is such a node, or it is in a graph that a node of ours may run by itself."""
+        outer = path.rpartition("/")[0]
+        if path in self._nodes or not outer:
+            return path in self._nodes
+        inside = any(known.startswith(f"{outer}/") for known in self._nodes)
+        return not inside and self._may_be(outer)
 
     def input(self, question: Question) -> dict[str, Any]:
         """The state a run starts with: only the keys that the graph's schema has.

@@ -17,7 +17,7 @@ from langchain_core.callbacks import BaseCallbackManager
 from langchain_core.messages import AIMessage, convert_to_messages
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.config import var_child_runnable_config
-from langgraph.errors import ParentCommand
+from langgraph.errors import GraphInterrupt, ParentCommand
 from langgraph.types import Command
 
 from application.model_calls import ModelCalls, NodeRun, Say, current_node
@@ -49,7 +49,8 @@ class GraphRun:
     """One run of the graph. Without `tell`, written tokens go the way of LangGraph's stream.
 
     `failed` and `left` name node runs by their namespaces: those of which an error came, unless
-    they were tried again since, and those that handed over to a node of the graph above.
+    they were tried again since, and those that handed over to a node of the graph above. It
+    `waits` if a node has asked a human.
     """
 
     calls: ModelCalls
@@ -58,6 +59,7 @@ class GraphRun:
     added: dict[str, AIMessage] = field(default_factory=dict)
     failed: set[str] = field(default_factory=set)
     left: set[str] = field(default_factory=set)
+    waits: bool = False
 
     def remember(self, output: object) -> None:
         """Keeps the AI messages in a speaking node's output that the run was not given."""
@@ -102,6 +104,10 @@ class WatchedNode(Runnable[Any, Any]):
             output = await self._bound.ainvoke(input, config, **kwargs)
         except ParentCommand:
             run.left.add(namespace)
+            raise
+        except GraphInterrupt:
+            run.failed.add(namespace)
+            run.waits = True
             raise
         except BaseException as error:
             run.failed.add(namespace)

@@ -112,7 +112,7 @@ class TokenPath:
         if "triggers" in task:
             declared = self._graph.declared(path_of(namespace), task.get("metadata") or {})
             yield from stages.started(namespace, shown=declared.stage)
-        elif task["error"] is None:
+        elif task["error"] is None and not task["interrupts"]:
             yield from stages.ended(namespace)
         else:
             run.failed.add(namespace)

@@ -2,9 +2,12 @@
 
 from typing import Any
 
+import pytest
+from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, StateGraph
-from langgraph.types import Command, RetryPolicy
+from langgraph.types import Command, RetryPolicy, interrupt
 
+from domain.errors import PipelineError
 from domain.ports import LLMClientPort
 from infrastructure.offline_model.replies import Reply
 from tests.paths import graphs
@@ -54,6 +57,34 @@ async def test_a_graph_that_a_synchronous_node_runs_is_told_of_where_all_the_res
     assert told.done.answer == "deep"
     assert told.stages[0] == "+outer"
     assert told.stages[-1] == "-outer"
+
+
+@pytest.mark.parametrize("checkpointer", [None, InMemorySaver()])
+async def test_a_node_that_waits_for_a_human_has_given_no_answer(
+    path: Path, checkpointer: InMemorySaver | None
+) -> None:
+    """Whatever the state holds by then: a half is not the whole."""
+
+    def build(llm: LLMClientPort) -> Any:
+        async def half(state: State) -> dict[str, str]:
+            return {"answer": "half"}
+
+        async def ask(state: State) -> dict[str, str]:
+            return {"answer": str(interrupt("may I?"))}
+
+        chain = graphs.chain(("half", half, SPEAKS), ("ask", ask, SPEAKS))
+        return chain.compile(checkpointer=checkpointer)
+
+    told = Told()
+
+    async def run() -> None:
+        async with path.running(build) as events:
+            async for event in events:
+                told.events.append(event)
+
+    with pytest.raises(PipelineError, match="waits for a human"):
+        await run()
+    assert told.stages == ["+half", "-half", "+ask"]
 
 
 async def test_a_node_that_hands_over_to_the_graph_above_is_over(path: Path) -> None:

@@ -530,5 +530,16 @@ async def test_an_unknown_speaking_node_is_refused(path: Path) -> None:
         path.pipeline(lambda llm: None)
 
 
+async def test_of_a_subgraph_that_is_known_all_nodes_are(path: Path) -> None:
+    def build(llm: LLMClientPort) -> Any:
+        inner = graphs.chain(("draft", graphs.streaming(llm), {})).compile()
+        return graphs.chain(("writer", inner, {}), ("answer", graphs.streaming(llm), {}))
+
+    path.pipeline(build, speaking=frozenset({"writer/draft", "answer/of/its/own"}))
+    for unknown in ("writer/nobody", "writer/nobody/either", "nobody/draft"):
+        with pytest.raises(ValueError, match=unknown):
+            path.pipeline(build, speaking=frozenset({"writer/draft", unknown}))
+
+
 def test_every_error_has_a_public_text() -> None:
     assert all(error.public for error in ChatError.__subclasses__())

@@ -122,12 +122,12 @@ async def test_a_run_whose_end_the_store_refuses_gives_its_place_back(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async def run(_: Job, __: Stop, ___: int | None = None) -> None:
-        raise Unavailable("secret")
+        raise Unavailable("the log is closed") from RuntimeError("secret")
 
     queue = InlineJobQueue(run, ONE_AT_A_TIME)
     await queue.submit(a_job(), recorded)
     await until(lambda: not queue.running)
-    assert "could not be written" in caplog.text
+    assert "could not be written: Unavailable: the log is closed" in caplog.text
     assert "secret" not in caplog.text
 
 

@@ -85,6 +85,15 @@ async def test_what_the_pipeline_says_is_told_and_its_answer_kept(bench: Bench) 
     assert await bench.kept() == [("user", "Why?", "completed"), ("assistant", "ab", "completed")]
 
 
+async def test_an_end_is_logged_by_its_request_without_its_text(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    await bench.process(Token("secret", "x"), Done("A2", "secret"))(bench.job)
+    assert f"job {bench.job.id} is completed, A2, request request" in caplog.text
+    assert "secret" not in caplog.text
+
+
 async def test_a_crash_ends_the_answer_without_telling_why(
     bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:

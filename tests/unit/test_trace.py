@@ -1,8 +1,11 @@
 """What the log tells of an error: where it came from, and nothing of what it said."""
 
+import json
+import re
+
 import pytest
 
-from domain.errors import trace
+from domain.errors import PipelineError, Unavailable, trace
 
 
 def look_up(known: dict[str, str], name: str) -> str:
@@ -19,6 +22,18 @@ def test_it_names_the_causes_and_not_their_texts() -> None:
     assert told.startswith("ValueError (test_trace.py:")
     assert " from KeyError (test_trace.py:" in told
     assert "secret" not in told
+
+
+def test_our_own_errors_say_why() -> None:
+    assert trace(Unavailable("Redis is full")) == "Unavailable: Redis is full ()"
+    assert trace(PipelineError()) == "PipelineError ()"
+
+
+def test_it_names_the_last_place_that_is_in_no_library() -> None:
+    with pytest.raises(ValueError, match="Expecting value") as raised:
+        json.loads("secret")
+    steps = r"test_trace.py:\d+ > __init__.py:\d+ > decoder.py:\d+ > decoder.py:\d+"
+    assert re.fullmatch(rf"JSONDecodeError \({steps}\)", trace(raised.value))
 
 
 def test_a_ring_of_causes_has_an_end() -> None:
