@@ -1,14 +1,13 @@
 """A gateway: it serves any job, and leaves running them to the workers."""
 
 import logging
-from collections.abc import Sequence
 from contextlib import AsyncExitStack, suppress
 
 from domain.errors import Unavailable
-from infrastructure.cluster import Cluster, joined, queue_of, readers_told
+from infrastructure.cluster import joined, queue_of, readers_told
 from infrastructure.jobs.streaq import StreaqJobQueue
 from infrastructure.settings import Settings
-from interfaces.service import Check, Service
+from interfaces.service import Service
 
 logger = logging.getLogger(__name__)
 
@@ -16,13 +15,13 @@ logger = logging.getLogger(__name__)
 class Gateway(Service):
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings, None)
-        self._cluster: Cluster | None = None
         self._queue: StreaqJobQueue | None = None
 
     async def _open(self, stack: AsyncExitStack) -> None:
-        self._cluster = await stack.enter_async_context(joined(self._container))
-        self._queue = queue_of(self._container, self._cluster)
-        await stack.enter_async_context(readers_told(self._container, self._cluster))
+        cluster = await stack.enter_async_context(joined(self._container))
+        self._queue = queue_of(self._container, cluster)
+        await stack.enter_async_context(readers_told(self._container, cluster))
+        self._checks = [self._container.log().check, cluster.chats.check, self._queue.check]
         if trouble := await self._ready():
             logger.warning("not ready yet: %s", trouble)
 
@@ -38,8 +37,3 @@ class Gateway(Service):
         assert self._queue is not None  # noqa: S101 - it is open
         with suppress(Unavailable):
             await self._queue.check()
-
-    def _checks(self) -> Sequence[Check]:
-        assert self._cluster is not None  # noqa: S101 - it is open
-        assert self._queue is not None  # noqa: S101
-        return [*super()._checks(), self._cluster.chats.check, self._queue.check]

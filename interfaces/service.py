@@ -6,7 +6,7 @@ A gateway is the same service over other stores, without a job of its own.
 import asyncio
 import logging
 import socket
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Self
@@ -44,6 +44,8 @@ class Service:
         self._watch = LoopWatch()
         self._streams = StreamStats()
         self._stack = AsyncExitStack()
+        self._checks: list[Check] = []
+        """Each says why the service cannot take questions, if it cannot."""
 
     async def __aenter__(self) -> Self:
         """Raises WrongSetting for a graph, a folder or a store that cannot be used."""
@@ -66,11 +68,13 @@ class Service:
         except ValueError as error:
             raise WrongSetting(f"SLUICE_STORE: {error}") from error
         stack.push_async_callback(database.aclose)
+        log = container.log()
+        self._checks = [log.check]
         if url := self._settings.database:
             from infrastructure.cluster import chats_in_postgres
 
-            await stack.enter_async_context(chats_in_postgres(container, url))
-        log = container.log()
+            chats = await stack.enter_async_context(chats_in_postgres(container, url))
+            self._checks.append(chats.check)
         await log.open()
         stack.push_async_callback(log.aclose)
         stack.push_async_callback(container.completions().aclose)
@@ -111,11 +115,8 @@ class Service:
     async def _ready(self) -> str | None:
         if self._leaving():
             return "the service is shutting down"
-        told = await asyncio.gather(*(_trouble(check) for check in self._checks()))
+        told = await asyncio.gather(*(_trouble(check) for check in self._checks))
         return "; ".join(dict.fromkeys(filter(None, told))) or None
-
-    def _checks(self) -> Sequence[Check]:
-        return [self._container.log().check]
 
     def _services(self) -> Services:
         container = self._container

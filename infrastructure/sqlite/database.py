@@ -18,7 +18,14 @@ from typing import Any, Generic, Self, TypeVar, cast
 import aiosqlite
 
 from domain.errors import Unavailable
-from infrastructure.sqlite.file import connect, connect_reader, reserve, touch, truncate_wal
+from infrastructure.sqlite.file import (
+    PATIENCE,
+    connect,
+    connect_reader,
+    reserve,
+    touch,
+    truncate_wal,
+)
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -89,6 +96,7 @@ class Database:
         self._lock: int | None = None
         self._pending: deque[_Write[Any]] = deque()
         self._outage: BaseException | None = None
+        self._patience = PATIENCE
         self.unscrubbed = False
 
     async def open(self) -> None:
@@ -191,14 +199,16 @@ class Database:
             group.append(self._pending.popleft())
         if not group:
             return
-        error = _commit(db, group)
+        error = _commit(db, group, self._patience)
+        # While a lock lasts only the first waits for it: the others would wait behind each other.
+        self._patience = 0 if error is not None and _is_outage(error) else PATIENCE
         if error is None:
             return
         for write in group:
             if len(group) == 1 or _is_outage(error):
                 write.error = error
             else:
-                write.error = _commit(db, [write])
+                write.error = _commit(db, [write], self._patience)
 
     def _connect(self) -> sqlite3.Connection:
         if not self._memory:
@@ -209,10 +219,13 @@ class Database:
         return connect_reader(self._path)
 
 
-def _commit(db: sqlite3.Connection, group: list[_Write[Any]]) -> BaseException | None:
+def _commit(
+    db: sqlite3.Connection, group: list[_Write[Any]], patience: int
+) -> BaseException | None:
     """All or nothing; the error is what ended it."""
     durable = any(write.durable for write in group)
     try:
+        db.execute(f"PRAGMA busy_timeout = {1000 * patience}")
         db.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
         db.execute("BEGIN IMMEDIATE")
         for write in group:

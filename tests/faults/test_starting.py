@@ -88,6 +88,21 @@ async def test_a_signal_that_comes_before_it_serves_is_obeyed(tmp_path: Path) ->
     assert service.log.read_text() == ""
 
 
+async def test_one_process_whose_chats_are_elsewhere_is_ready_when_they_are(
+    tmp_path: Path,
+) -> None:
+    chats = "postgresql://sluice@127.0.0.1:1/sluice"
+    settings = {"SLUICE_STORE": "memory://", "SLUICE_DATABASE": chats}
+    service = Service(tmp_path / "service.log", settings)
+    await service.start()
+    try:
+        answer = await service.client.get(f"{service.url}/readyz")
+        assert answer.status_code == 503
+        assert answer.json()["detail"] == "PostgreSQL cannot be reached"
+    finally:
+        await service.aclose()
+
+
 async def test_a_worker_whose_metrics_have_no_port_says_so_and_ends(tmp_path: Path) -> None:
     """What it has opened by then is closed: neither store need be there."""
     with socket.create_server(("127.0.0.1", 0)) as taken:

@@ -6,6 +6,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
@@ -20,6 +21,7 @@ from domain.events import Done, Token
 from infrastructure.conversations.sqlite import SqliteConversations
 from infrastructure.event_log.sqlite import SqliteEventLog
 from infrastructure.sqlite.database import Database
+from infrastructure.sqlite.file import PATIENCE
 from infrastructure.sqlite.schema import STEPS
 
 
@@ -259,6 +261,22 @@ async def test_a_closed_database_is_unavailable(database: Database) -> None:
     for call in (database.read, database.write, database.persist):
         with pytest.raises(Unavailable):
             await call(lambda db: None)
+
+
+async def test_one_waits_for_a_lock_and_the_others_are_told_at_once(
+    tmp_path: Path, database: Database
+) -> None:
+    with closing(sqlite3.connect(tmp_path / "sluice.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        begun = time.monotonic()
+        for _ in range(20):
+            with pytest.raises(Unavailable):
+                await database.check()
+        waited = time.monotonic() - begun
+        assert PATIENCE <= waited < 3 * PATIENCE
+        other.execute("COMMIT")
+    await database.check()
+    assert database._patience == PATIENCE
 
 
 async def fill(database: Database) -> None:

@@ -55,6 +55,7 @@ def test_a_line_for_people_is_no_json(written: Written) -> None:
     line = written()
     assert "job ended" in line
     assert not line.startswith("{")
+    assert "\x1b" not in line  # no colours where it is no terminal
 
 
 @pytest.mark.parametrize(("stream", "machine"), [(io.StringIO(), True), (Terminal(), False)])
