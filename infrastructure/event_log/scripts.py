@@ -36,6 +36,10 @@ if h[1] ~= ARGV[1] then return 0 end
 if h[2] == ARGV[3] then return 1 end
 if h[3] then return 0 end
 if h[2] ~= ARGV[2] then return -1 end
+if redis.call('EXISTS', KEYS[2]) == 0 then
+  redis.call('DEL', KEYS[1])
+  return -1
+end
 redis.call('XADD', KEYS[2], ARGV[3], 'e', ARGV[4])
 redis.call('HSET', KEYS[1], 'last', ARGV[3])
 if ARGV[5] then

@@ -167,7 +167,7 @@ class JobWorker:
         logger.info("job %s is taken", given.job)
         running.task = asyncio.create_task(self._execute(running, lease), name=f"job {given.job}")
         self._running.add(running)
-        losing = asyncio.create_task(_told(lease.lost, running))
+        losing = asyncio.create_task(self._stop_when_lost(running, lease.lost))
         await asyncio.wait([running.task])
         losing.cancel()
         self._running.discard(running)
@@ -180,6 +180,13 @@ class JobWorker:
             logger.info("job %s is handed back", given.job)
         # Also one that is lost: whoever has it may have been told that it was ours.
         await _persist(lambda: self._places.hand_back(given.job, run))
+
+    async def _stop_when_lost(self, running: _Running, lost: asyncio.Event) -> None:
+        """An emptied Redis has lost the job itself: nobody else has it, and its log must end."""
+        await lost.wait()
+        with suppress(NotFound):
+            await _persist(lambda: self._log.job(running.job_id))
+            running.stop()
 
     async def _execute(self, running: _Running, lease: Lease) -> None:
         """Raises Superseded, also for a lost lease: an attempt is begun only while it is held.
@@ -199,11 +206,6 @@ class JobWorker:
         except Unavailable:
             await asyncio.sleep(_PAUSE)
             raise
-
-
-async def _told(lost: asyncio.Event, running: _Running) -> None:
-    await lost.wait()
-    running.stop()
 
 
 def _over(task: asyncio.Task[None], job_id: JobId) -> bool:

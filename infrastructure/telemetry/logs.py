@@ -13,9 +13,11 @@ logger = logging.getLogger(__name__)
 
 _TALKATIVE = (
     *("sse_starlette", "httpx2", "httpcore2", "openai", "langsmith", "aiosqlite", "asyncio"),
-    *("coredis", "streaq", "psycopg"),
+    *("coredis", "streaq", "psycopg", "langgraph"),
 )
-"""Loggers that print bodies, chunks or rows when they are asked to be verbose."""
+"""Loggers that print bodies, chunks, rows or errors' texts when they are asked to be verbose."""
+_INDISCREET = ("langchain_core.callbacks",)
+"""Print errors' texts as warnings."""
 
 
 def configure_logs(level: str, log_format: Literal["console", "json"] | None) -> None:
@@ -44,6 +46,8 @@ def configure_logs(level: str, log_format: Literal["console", "json"] | None) ->
     root.setLevel(level)
     for name in _TALKATIVE:
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
+    for name in _INDISCREET:
+        logging.getLogger(name).setLevel(logging.ERROR)
 
 
 def tell_loop_errors(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

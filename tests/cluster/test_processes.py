@@ -196,7 +196,11 @@ async def test_cut_connections_cost_no_job_an_attempt(cluster: Cluster) -> None:
         assert_whole(reader.result())
 
 
-async def test_an_emptied_redis_is_used_again_without_a_restart(cluster: Cluster) -> None:
+@pytest.mark.parametrize("seconds", [0.7, 1, 3])
+async def test_an_emptied_redis_is_used_again_without_a_restart(
+    cluster: Cluster, seconds: float
+) -> None:
+    """Leases are looked at twice a second; workers try again in vain, several times."""
     one, other = cluster.gateways
     cluster.says("lost", Reply(WORDS, pace=0.02))
     job = (await one.ask("lost"))["job_id"]
@@ -204,9 +208,13 @@ async def test_an_emptied_redis_is_used_again_without_a_restart(cluster: Cluster
         await stream.until("token", count=5)
         cluster.redis.stop()
         await cluster.ready(one, "Redis cannot be reached")
-        await asyncio.sleep(3)  # workers try again in vain, several times
+        await asyncio.sleep(seconds)
         cluster.redis.start()
-        await stream.all()
+    async with asyncio.timeout(15):  # until its worker has told of it, nobody knows of the job
+        while (await one.client.get(f"{one.url}/api/v1/jobs/{job}")).status_code != 200:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+    end = (await read(one, job))[-1]
+    assert (end.event, end.data["code"]) == ("error", "stream_lost")
     for gateway in cluster.gateways:
         await cluster.ready(gateway)
     cluster.says("again", Reply(WORDS))

@@ -317,6 +317,20 @@ async def test_a_log_that_lost_its_end_is_not_continued(
         notifier.publish(Token("b", "answer"))
 
 
+async def test_a_log_that_was_evicted_under_its_job_is_lost_and_told_anew(
+    own_redis: RedisServer, worker: RedisEventLog, gateway: RedisEventLog
+) -> None:
+    """Its header may be there still: eviction takes one key at a time."""
+    job, notifier = await begun(worker)
+    notifier.publish(Token("an", "answer"))
+    await worker.read(job.id)
+    with Redis.from_url(own_redis.url) as admin:
+        admin.delete(f"sluice:{{{job.id}}}:log")
+    await notifier.end(Token("swer", "answer"), DONE)
+    got = await rest(await gateway.follow(job.id, after=None))
+    assert [each.event for each in got] == [Reset("new_attempt"), Token("answer", ""), DONE]
+
+
 async def test_a_full_redis_refuses_new_jobs_and_loses_nothing_of_the_old(
     own_redis: RedisServer, worker: RedisEventLog, gateway: RedisEventLog
 ) -> None:

@@ -15,6 +15,7 @@ from infrastructure.jobs.places import Places
 from infrastructure.jobs.worker import JobWorker
 from tests.cluster.conftest import BOUNDS, submitted
 from tests.doubles import a_job
+from tests.waiting import until
 
 
 class LeaseHeld(Lease):
@@ -40,15 +41,17 @@ class Bench:
     places: Places
     begun: list[tuple[str, int | None]] = field(default_factory=list)
     error: Exception | None = None
+    gate: asyncio.Event | None = None
+    log: MemoryEventLog = field(default_factory=MemoryEventLog)
 
     async def delivered(self, held: int) -> None:
         """The worker gets the job, and is told so often that it is its own."""
-        log, job = MemoryEventLog(), a_job()
-        await log.create(job, QUEUED)
-        await submitted(self.places, job)
+        self.lease, self.job = LeaseHeld(held), a_job()
+        await self.log.create(self.job, QUEUED)
+        await submitted(self.places, self.job)
         (self.given,) = await self.places.give(BOUNDS)
-        worker = JobWorker(self.url, self.places, log, self._run, BOUNDS)
-        await worker._deliver(self.given, LeaseHeld(held))
+        worker = JobWorker(self.url, self.places, self.log, self._run, BOUNDS)
+        await worker._deliver(self.given, self.lease)
 
     async def due(self) -> list[int]:
         """The rounds in which it is given out now."""
@@ -56,6 +59,8 @@ class Bench:
 
     async def _run(self, job: Job, stop: Stop, after: int | None = None) -> None:
         self.begun.append((job.id, after))
+        if self.gate is not None:
+            await self.gate.wait()
         if self.error is not None:
             raise self.error
 
@@ -94,3 +99,20 @@ async def test_a_job_that_is_over_is_given_out_no_more(bench: Bench) -> None:
     await bench.delivered(held=2)
     assert (len(bench.begun), await bench.due()) == (1, [])
     assert await bench.places.take(bench.given, "again") is None
+
+
+@pytest.mark.parametrize("emptied", [False, True])
+async def test_a_run_whose_lease_is_lost_goes_on_if_the_job_is_lost_too(
+    bench: Bench, emptied: bool
+) -> None:
+    """Nobody else has it then, and nobody else would write its end."""
+    bench.gate = asyncio.Event()
+    delivery = asyncio.create_task(bench.delivered(held=2))
+    await until(lambda: bench.begun)
+    if emptied:
+        await bench.log.delete(bench.job.chat_id)
+    bench.lease.lost.set()
+    await asyncio.wait([delivery], timeout=0.2)
+    assert delivery.done() is not emptied
+    bench.gate.set()
+    await delivery

@@ -13,7 +13,10 @@ from infrastructure.telemetry.logs import configure_logs
 Written = Callable[[], str]
 
 SECRET = "sk-canary"
-TALKATIVE = ["sse_starlette", "httpx2", "httpcore2", "openai", "langsmith", "aiosqlite", "asyncio"]
+TALKATIVE = [
+    *("sse_starlette", "httpx2", "httpcore2", "openai", "langsmith", "aiosqlite", "asyncio"),
+    *("coredis", "streaq", "psycopg", "langgraph", "langchain_core.callbacks"),
+]
 
 
 class Terminal(io.StringIO):
