@@ -26,6 +26,7 @@ Batches = AsyncGenerator[Sequence[Recorded], None]
 
 HEADERS: Mapping[str, str] = {
     "Cache-Control": "no-store, no-transform",
+    "Connection": "close",
     "X-Accel-Buffering": "no",
 }
 _SOON = b"retry: 1000\n\n"

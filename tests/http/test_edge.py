@@ -187,6 +187,16 @@ async def test_the_page_and_its_files_come_from_here_and_nowhere_else() -> None:
         assert (await house.client.get("/assets/%2e%2e/http/app.py")).status_code == 404
 
 
+@pytest.mark.parametrize("offline", [False, True])
+async def test_the_page_tells_of_the_offline_model_before_any_script_runs(offline: bool) -> None:
+    async with serving(offline=offline) as house:
+        page = await house.client.get("/")
+        badge = re.search(r'<p [^>]*id="offline"[^>]*>', page.text)
+        assert badge is not None
+        assert ("hidden" not in badge[0]) is offline
+        assert "<script>" not in page.text
+
+
 async def test_the_documentation_is_a_page_without_scripts_that_names_every_endpoint() -> None:
     async with serving() as house:
         page = await house.client.get("/docs")

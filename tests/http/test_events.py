@@ -121,6 +121,20 @@ async def test_a_cursor_that_the_log_does_not_hold_gives_a_reset_and_everything(
         assert house.streams.resets == 1
 
 
+async def test_behind_the_end_the_connection_is_closed() -> None:
+    gate = asyncio.Event()
+    async with serving(Token("a", "answer"), gate, Token("b", "answer"), DONE) as house:
+        job = (await house.ask())["job_id"]
+        reader, writer = await house.raw(f"GET {path(job)} HTTP/1.1\r\nHost: x\r\n\r\n")
+        got = await reader.readuntil(b'"a"')
+        gate.set()
+        async with asyncio.timeout(5):
+            got += await reader.read()
+        assert got.endswith(b"\r\n0\r\n\r\n")
+        assert got.count(b"event: done") == 1
+        writer.close()
+
+
 async def test_space_around_a_header_is_none_of_its_value() -> None:
     async with serving(*TOLD) as house:
         job = await house.asked()
