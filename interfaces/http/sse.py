@@ -26,7 +26,6 @@ Batches = AsyncGenerator[Sequence[Recorded], None]
 
 HEADERS: Mapping[str, str] = {
     "Cache-Control": "no-store, no-transform",
-    "Connection": "close",
     "X-Accel-Buffering": "no",
 }
 _SOON = b"retry: 1000\n\n"
@@ -56,7 +55,8 @@ def cursor_of(header: str | None, query: str | None) -> Cursor | None:
 
 def come_back() -> Response:
     """What a reader is told while the log cannot be read: EventSource gives up on any 5xx."""
-    return Response(_later(), headers=HEADERS, media_type="text/event-stream")
+    headers = {**HEADERS, "Connection": "close"}
+    return Response(_later(), headers=headers, media_type="text/event-stream")
 
 
 class EventStream(EventSourceResponse):
@@ -72,8 +72,7 @@ class EventStream(EventSourceResponse):
             ping=ping,
             ping_message_factory=_keepalive,
         )
-        # For HTTP/1.0 it would be untrue, and for later versions it says nothing.
-        del self.headers["connection"]
+        self.headers["Connection"] = "close"  # the library would keep it alive
 
     async def _send_with_timeout(self, send: Send, message: Message) -> None:
         """Without a timer for each write, a tenth of a token's cost: `Connection` cuts stalls.
