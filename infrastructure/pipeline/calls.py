@@ -8,7 +8,7 @@ from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import AIMessage
 from langchain_core.outputs import ChatGeneration, LLMResult
 
-from application.model_calls import ModelCalls
+from application.model_calls import ModelCalls, current_node
 from domain.events import Usage
 from infrastructure.pipeline.graph import Declared
 from infrastructure.pipeline.nodes import path_of
@@ -21,7 +21,8 @@ class CallListener(BaseCallbackHandler):
     """Sums up what calls cost, and marks those whose chunks are for the user.
 
     A call speaks when its node does, unless it is tagged `nostream` or its text is structured
-    output. LangGraph's `messages` items carry the very metadata that is marked here.
+    output; a conditional edge has its node's metadata, and is silent. LangGraph's `messages`
+    items carry the very metadata that is marked here.
     """
 
     run_inline = True
@@ -45,7 +46,8 @@ class CallListener(BaseCallbackHandler):
         if metadata is None or "nostream" in (tags or ()) or _structured(kwargs):
             return
         path = path_of(metadata.get("langgraph_checkpoint_ns", ""))
-        if path and self._declared(path, metadata).speaks:
+        node = current_node.get()
+        if path and node is not None and node.path and self._declared(path, metadata).speaks:
             metadata[SPOKEN] = path
             self._spoken.add(run_id)
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, get_type_hints
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
-from langgraph.graph import StateGraph
+from langgraph.graph import START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.pregel import Pregel
 
@@ -55,7 +55,7 @@ class WatchedGraph:
             return known
         return Declared(
             bool(metadata.get("speaks")) or path in self._speaking,
-            metadata.get("stage") is not False and not path.split("/")[-1].startswith("__"),
+            metadata.get("stage") is not False,
         )
 
     def _may_be(self, path: str) -> bool:
@@ -94,13 +94,14 @@ class WatchedGraph:
         nodes = {}
         for name, node in graph.nodes.items():
             path = above + name
-            if name.startswith("__"):
+            if name == START:
                 nodes[name] = node
                 continue
             own = node.metadata or {}
-            self._nodes[path] = Declared(
-                bool(own.get("speaks")) or path in self._speaking, own.get("stage") is not False
-            )
+            if not name.startswith("__"):
+                self._nodes[path] = Declared(
+                    bool(own.get("speaks")) or path in self._speaking, own.get("stage") is not False
+                )
             inner = node.bound
             if isinstance(inner, Pregel):
                 inner = self._watched(inner, f"{path}/")

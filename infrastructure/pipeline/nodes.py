@@ -22,6 +22,7 @@ from langgraph.types import Command
 
 from application.model_calls import ModelCalls, NodeRun, Say, current_node
 from domain.errors import PipelineError
+from domain.events import StageCompleted, StageFailed
 
 _RUNTIME = "__pregel_runtime"
 
@@ -49,8 +50,9 @@ class GraphRun:
     """One run of the graph. Without `tell`, written tokens go the way of LangGraph's stream.
 
     `failed` and `left` name node runs by their namespaces: those of which an error came, unless
-    they were tried again since, and those that handed over to a node of the graph above. It
-    `waits` if a node has asked a human.
+    they were tried again since, and those whose end LangGraph does not report, by how they
+    ended: they handed over to a node of the graph above, or an error handler goes on for them.
+    It `waits` if a node has asked a human.
     """
 
     calls: ModelCalls
@@ -58,7 +60,7 @@ class GraphRun:
     tell: TellToken | None = None
     added: dict[str, AIMessage] = field(default_factory=dict)
     failed: set[str] = field(default_factory=set)
-    left: set[str] = field(default_factory=set)
+    left: dict[str, type[StageCompleted | StageFailed]] = field(default_factory=dict)
     waits: bool = False
 
     def remember(self, output: object) -> None:
@@ -99,11 +101,13 @@ class WatchedNode(Runnable[Any, Any]):
         node = current_node.set(_node_run(run, namespace, path, say))
         child = var_child_runnable_config.set(config)
         run.failed.discard(namespace)
+        if is_hidden(namespace):
+            run.left[namespace.rpartition("|")[0]] = StageFailed
         task = asyncio.current_task()
         try:
             output = await self._bound.ainvoke(input, config, **kwargs)
         except ParentCommand:
-            run.left.add(namespace)
+            run.left[namespace] = StageCompleted
             raise
         except GraphInterrupt:
             run.failed.add(namespace)
@@ -136,8 +140,21 @@ def path_of(namespace: str) -> str:
     """`outer:task-id|inner:task-id` as `outer/inner`.
 
     A subgraph that its task runs once more is `outer:task-id|1|inner:task-id`: the same nodes.
+    One that has a memory of its own is `outer|inner:task-id`. A node's error handler is
+    `node:task-id|__error_handler__node:task-id`, and does the node's work.
     """
-    return "/".join(part.split(":", 1)[0] for part in namespace.split("|") if ":" in part)
+    parts = [part.split(":", 1)[0] for part in namespace.split("|") if not part.isdigit()]
+    return "/".join(part for part in parts if not part.startswith("__"))
+
+
+def is_hidden(namespace: str) -> bool:
+    """A node that LangGraph has made: nobody knows its name."""
+    return namespace.rpartition("|")[2].startswith("__")
+
+
+def is_inside(namespace: str, outer: str) -> bool:
+    """In a subgraph that the node run `outer` is running, with a memory or without."""
+    return namespace.startswith((f"{outer}|", f"{outer.rpartition(':')[0]}|"))
 
 
 def _say(run: GraphRun, config: RunnableConfig, namespace: str, path: str) -> Say:

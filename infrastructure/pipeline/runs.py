@@ -7,7 +7,7 @@ from typing import Any
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.runnables import RunnableConfig
 
-from application.model_calls import ModelCalls
+from application.model_calls import ModelCalls, NodeRun, current_node
 from domain.chat import Question, new_id
 from domain.errors import ChatError, PipelineError
 from infrastructure.pipeline.graph import WatchedGraph
@@ -23,6 +23,7 @@ def start(graph: WatchedGraph, question: Question) -> tuple[dict[str, Any], Grap
     given = frozenset(str(message.id) for message in state.get("messages", ()))
     run = GraphRun(ModelCalls(question.job.model), given)
     current_run.set(run)
+    current_node.set(NodeRun(run.calls, "", speaks=False))  # conditional edges are in no node
     return state, run
 
 

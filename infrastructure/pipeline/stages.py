@@ -3,7 +3,7 @@
 from collections import Counter
 
 from domain.events import Event, StageCompleted, StageFailed, StageStarted
-from infrastructure.pipeline.nodes import GraphRun, path_of
+from infrastructure.pipeline.nodes import GraphRun, is_hidden, is_inside, path_of
 from infrastructure.pipeline.turns import Turns
 
 How = type[StageCompleted | StageFailed]
@@ -25,7 +25,8 @@ class Stages:
         """Whoever runs a graph anew has given up what failed in its last run."""
         given_up = [failed for failed in self._failed() if _ran_before(failed, namespace)]
         events = [event for failed in given_up for event in self._over(failed, StageFailed)]
-        self._shown[namespace] = shown
+        events += self.left()
+        shown = self._shown[namespace] = shown and not is_hidden(namespace)
         if shown:
             path = path_of(namespace)
             self._open[path] += 1
@@ -38,9 +39,9 @@ class Stages:
         return self._over(namespace, StageCompleted, inside=StageFailed)
 
     def left(self) -> list[Event]:
-        """The ends of those that handed over: LangGraph reports none."""
-        left = [run for run in self._shown if run in self._run.left]
-        return [event for run in left for event in self._over(run, StageCompleted)]
+        """The ends that LangGraph does not report."""
+        left = {run: how for run, how in self._run.left.items() if run in self._shown}
+        return [event for run, how in left.items() for event in self._over(run, how)]
 
     @property
     def _progress(self) -> int:
@@ -50,7 +51,7 @@ class Stages:
         return [run for run in self._shown if run in self._run.failed]
 
     def _over(self, namespace: str, how: How, *, inside: How | None = None) -> list[Event]:
-        inner = [run for run in self._shown if run.startswith(f"{namespace}|")]
+        inner = [run for run in self._shown if is_inside(run, namespace)]
         events = [event for run in reversed(inner) for event in self._closed(run, inside or how)]
         return [*events, *self._closed(namespace, how)]
 

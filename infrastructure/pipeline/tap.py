@@ -52,6 +52,10 @@ class Tap(CallListener):
         if self._turns.say(namespace, token):
             self._tell(token)
 
+    def finish(self) -> None:
+        """The graph is over."""
+        self._tell_all(self._stages.left())
+
     def on_chat_model_start(
         self, *given: Any, run_id: UUID, metadata: dict[str, Any] | None = None, **kwargs: Any
     ) -> None:

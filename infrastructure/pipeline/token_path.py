@@ -56,6 +56,7 @@ class TokenPath:
         tap = Tap(self._graph, run, tell, turns)
         run.tell = tap.tell
         final = await self._graph.graph.ainvoke(state, config_of(self._graph, tap))
+        tap.finish()
         return self._ending(final, run, turns, tell)
 
     async def _streamed(self, question: Question, tell: Tell) -> Done:

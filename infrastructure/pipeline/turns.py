@@ -1,6 +1,7 @@
 """Who speaks now: node runs side by side take turns, in the order of their first token."""
 
 from domain.events import Token
+from infrastructure.pipeline.nodes import is_inside
 
 
 class Turns:
@@ -9,7 +10,7 @@ class Turns:
     def __init__(self) -> None:
         self._speaking: list[str] = []
         self._held: dict[str, list[Token]] = {}
-        self._ended: set[str] = set()
+        self._over: set[str] = set()
         self.said: list[str] = []
         self.node = ""
 
@@ -17,39 +18,40 @@ class Turns:
         """True when the token may be told now; otherwise it is held until its turn."""
         speaking = self._speaking
         if not (speaking and speaking[-1] == namespace):
-            if speaking and not namespace.startswith(f"{speaking[-1]}|"):
+            if speaking and not is_inside(namespace, speaking[-1]):
                 self._held.setdefault(namespace, []).append(token)
                 return False
-            speaking.append(namespace)
+            if namespace not in self._over:  # what outlives its run has no turn, for it has no end
+                speaking.append(namespace)
         self.said.append(token.content)
         self.node = token.node
         return True
 
     def end(self, namespace: str) -> list[Token]:
-        """The run is over: what the next in turn said meanwhile."""
-        if namespace in self._held:
-            self._ended.add(namespace)
-        if namespace not in self._speaking:
+        """The run is over, and all inside it: what the next in turn said meanwhile."""
+        runs = [*self._speaking, *self._held]
+        over = {run for run in runs if run == namespace or is_inside(run, namespace)}
+        self._over |= over | {namespace}
+        first = next((n for n, run in enumerate(self._speaking) if run in over), None)
+        if first is None:
             return []
-        del self._speaking[self._speaking.index(namespace) :]
+        del self._speaking[first:]
         return self._release()
 
     def finish(self) -> list[Token]:
         """The graph is over: everything still held, in order."""
         self._speaking.clear()
-        self._ended.update(self._held)
+        self._over.update(self._held)
         return self._release()
 
     def _release(self) -> list[Token]:
         told: list[Token] = []
         for namespace in list(self._held):
-            if self._speaking and not namespace.startswith(f"{self._speaking[-1]}|"):
+            if self._speaking and not is_inside(namespace, self._speaking[-1]):
                 continue
             tokens = self._held.pop(namespace)
             told += tokens
-            if namespace in self._ended:
-                self._ended.discard(namespace)
-            else:
+            if namespace not in self._over:
                 self._speaking.append(namespace)
         self.said += [token.content for token in told]
         if told:

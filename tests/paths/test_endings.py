@@ -1,17 +1,18 @@
 """When a node's run is over that does not simply return: who speaks next need not wait."""
 
+import asyncio
 from typing import Any
 
 import pytest
 from langgraph.checkpoint.memory import InMemorySaver
-from langgraph.graph import START, StateGraph
+from langgraph.graph import END, START, StateGraph
 from langgraph.types import Command, RetryPolicy, interrupt
 
 from domain.errors import PipelineError
 from domain.ports import LLMClientPort
 from infrastructure.offline_model.replies import Reply
 from tests.paths import graphs
-from tests.paths.conftest import Path, Told
+from tests.paths.conftest import Path, Told, question
 from tests.paths.graphs import SPEAKS, Node, State
 
 TWICE = RetryPolicy(max_attempts=2, initial_interval=0.01)
@@ -85,6 +86,105 @@ async def test_a_node_that_waits_for_a_human_has_given_no_answer(
     with pytest.raises(PipelineError, match="waits for a human"):
         await run()
     assert told.stages == ["+half", "-half", "+ask"]
+
+
+async def test_a_subgraph_with_a_memory_of_its_own_has_its_own_voices(path: Path) -> None:
+    """LangGraph names its nodes `research|answer:id`: they are not the graph's own `answer`."""
+
+    def build(llm: LLMClientPort) -> Any:
+        inner = graphs.chain(
+            ("answer", graphs.noting(llm, "hidden"), {}),
+            ("say", graphs.streaming(llm), SPEAKS),
+        )
+        graph = StateGraph(State)
+        graph.add_node("research", inner.compile(checkpointer=True), metadata=SPEAKS)
+        graph.add_node("answer", going_on(llm), metadata=SPEAKS)
+        graph.add_edge(START, "research").add_edge("research", "answer")
+        return graph.compile(checkpointer=InMemorySaver())
+
+    path.model.script(*[Reply(pieces=[text]) for text in ("SECRET", "one", " two")])
+    told = await path.tell(build)
+    assert told.done.answer == "one two"
+    assert "SECRET" not in str(told.events)
+    assert heard(path, told) == expected(
+        path,
+        *("+research", "+research/answer", "-research/answer"),
+        *("+research/say", ".research/say", "-research/say", "-research"),
+        *("+answer", ".answer", "-answer"),
+    )
+
+
+async def test_what_an_error_handler_goes_on_for_has_failed_and_is_over(path: Path) -> None:
+    """What it says is the node's, and who speaks next need not wait for the graph's end."""
+
+    def build(llm: LLMClientPort) -> Any:
+        async def fail(state: State) -> None:
+            await graphs.joined(llm.stream("say"))
+            raise ConnectionError
+
+        async def mend(state: State) -> Command[str]:
+            said = await graphs.joined(llm.stream("sorry"))
+            return Command(update={"answer": f"one{said}"}, goto="z")
+
+        graph = StateGraph(State)
+        graph.add_node("a", fail, metadata=SPEAKS, error_handler=mend, destinations=("z",))
+        graph.add_node("z", going_on(llm), metadata=SPEAKS)
+        return graph.add_edge(START, "a")
+
+    path.model.script(*[Reply(pieces=[text]) for text in ("one", " two", " three")])
+    told = await path.tell(build, question(model="mine"))
+    assert told.done.answer == "one two three"
+    assert heard(path, told) == expected(path, "+a", ".a", ".a", "!a", "+z", ".z", "-z")
+    assert {request.body["model"] for request in path.model.requests} == {"mine"}
+
+
+async def test_a_conditional_edge_is_silent_and_part_of_its_job(path: Path) -> None:
+    def build(llm: LLMClientPort) -> Any:
+        chat = path.chat_model()
+
+        async def enter(state: State) -> str:
+            return "a" if await llm.complete("where to?") else END
+
+        async def leave(state: State) -> str:
+            return str(END) if (await chat.ainvoke("and now?")).text else "a"
+
+        graph = StateGraph(State).add_node("a", graphs.streaming(llm), metadata=SPEAKS)
+        graph.add_conditional_edges(START, enter, ["a", END])
+        return graph.add_conditional_edges("a", leave, ["a", END])
+
+    path.model.script(
+        *[Reply(pieces=[text]) for text in ("in", "said")], Reply(["VERDICT"], "length")
+    )
+    told = await path.tell(build, question(model="mine"))
+    assert (told.done.answer, told.done.finish_reason) == ("said", "stop")
+    assert "VERDICT" not in str(told.events)
+    assert told.done.usage is not None
+    assert told.done.usage.output_tokens == 3
+    asked = [request.body["model"] for request in path.model.requests]
+    assert asked[:2] == ["mine", "mine"]
+
+
+async def test_what_outlives_its_node_keeps_nobody_waiting(path: Path) -> None:
+    def build(llm: LLMClientPort) -> Any:
+        late: list[asyncio.Task[str]] = []
+
+        async def leave(state: State) -> None:
+            async def speak() -> str:
+                await asyncio.sleep(0.05)
+                return await graphs.joined(llm.stream("late"))
+
+            late.append(asyncio.create_task(speak()))
+
+        async def go_on(state: State) -> dict[str, str]:
+            said = await late[0]
+            return {"answer": said + await graphs.joined(llm.stream("more"))}
+
+        return graphs.chain(("a", leave, SPEAKS), ("z", go_on, SPEAKS))
+
+    path.model.script(*[Reply(pieces=[text]) for text in ("one", " two")])
+    told = await path.tell(build)
+    assert told.done.answer == "one two"
+    assert heard(path, told) == expected(path, "+a", "-a", "+z", ".a", ".z", "-z")
 
 
 async def test_a_node_that_hands_over_to_the_graph_above_is_over(path: Path) -> None:
