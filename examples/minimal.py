@@ -1,4 +1,4 @@
-"""The smallest graph of your own. `sluice serve --pipeline examples.minimal:build` serves it."""
+"""The smallest graph of your own: `.venv/bin/sluice serve --pipeline examples.minimal:build`."""
 
 from contextlib import aclosing
 from typing import TypedDict

@@ -7,10 +7,10 @@ reach the user.
 
 Run it, in one shell and in another, with the offline model in the place of OpenAI:
 
-    sluice model --port 8001
+    .venv/bin/sluice model --port 8001
 
     export OPENAI_BASE_URL=http://127.0.0.1:8001/v1 OPENAI_API_KEY=none OPENAI_MODEL=offline
-    sluice serve --pipeline examples.raw_and_langchain:build
+    .venv/bin/sluice serve --pipeline examples.raw_and_langchain:build
 
 or with OPENAI_API_KEY and OPENAI_MODEL of your own, and then open http://127.0.0.1:8000.
 """
