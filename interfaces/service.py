@@ -148,6 +148,7 @@ class Service:
             identity=identity_of(settings),
             web=Path(__file__).parent / "web",
             models=models_of(settings),
+            offline=self._container.offline(),
             max_message_bytes=settings.max_message_bytes,
             cors_origins=settings.cors_origins,
             streams=self._streams,

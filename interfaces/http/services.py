@@ -48,11 +48,15 @@ class StreamStats:
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """`models`: what a request may name, None for any. `web`: the folder of the page."""
+    """`models`: what a request may name, None for any. `web`: the folder of the page.
+
+    `offline`: the bundled offline model answers, and the page says so.
+    """
 
     identity: Identity
     web: Path
     models: frozenset[str] | None = frozenset()
+    offline: bool = False
     max_message_bytes: int = 65536
     cors_origins: Collection[str] = ()
     ping: float = 10

@@ -1,9 +1,11 @@
 // The calls of the contract that this page makes.
 
 export class Problem extends Error {
-  constructor(status, { detail, title } = {}) {
+  constructor(status, { detail, title, request_id: requestId } = {}) {
     super(detail || title || "The service did not answer as expected. Please try again.");
     this.status = status;
+    // Who asked for something impossible can mend it alone; for the rest there is an operator.
+    this.requestId = status >= 500 ? requestId : null;
   }
 }
 
@@ -32,6 +34,10 @@ export const listChats = (cursor) =>
   call("GET", `/api/v1/chat?limit=30${cursor ? `&cursor=${encodeURIComponent(cursor)}` : ""}`);
 
 export const readChat = (id) => call("GET", chat(id));
+
+export const rename = (id, title) => call("PATCH", chat(id), { body: { title } });
+
+export const remove = (id) => call("DELETE", chat(id));
 
 /** Without a chat the service makes one. The same key and body again give the same job. */
 export const send = (id, body, key) =>

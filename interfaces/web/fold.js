@@ -109,16 +109,3 @@ export async function verify(state, subtle = globalThis.crypto?.subtle) {
   const hex = Array.from(new Uint8Array(digest), (byte) => byte.toString(16).padStart(2, "0"));
   return hex.join("") === sha256 ? "verified" : "broken";
 }
-
-/** A chat as rows; the job that runs, else the last one, is `live`: it is shown from its log. */
-export function rowsOf({ items, active_job_id: active }) {
-  const job = active ?? items.at(-1)?.job_id ?? null;
-  const rows = items.map((item) => ({
-    role: item.role, text: item.content, status: item.status, job: item.job_id,
-    live: item.role === "assistant" && job !== null && item.job_id === job,
-  }));
-  if (job === null || rows.some((row) => row.live)) return rows;
-  const question = rows.findLastIndex((row) => row.job === job);
-  const at = question < 0 ? rows.length : question + 1;
-  return rows.toSpliced(at, 0, { role: "assistant", text: "", status: null, job, live: true });
-}

@@ -9,6 +9,7 @@ const CANCELLED = {
   orphaned: "Stopped, because nobody was reading.",
   shutdown: "Stopped, because the service was shut down.",
 };
+const UNFINISHED = "This answer was not finished.";
 const CHECKS = {
   verified: "✓ checksum matches",
   unverified: "checksum not compared (no secure context)",
@@ -20,6 +21,24 @@ const clone = (id) => find(id).content.firstElementChild.cloneNode(true);
 const seconds = (value) =>
   (value < 0.1 ? `${Math.round(value * 1000)} ms` : `${value.toFixed(value < 10 ? 1 : 0)} s`);
 const count = (value) => value.toLocaleString();
+
+/** A note of plain text, and the id of a request for whoever has to tell an operator. */
+export function tell(note, text, request) {
+  note.replaceChildren(text);
+  note.hidden = text === "";
+  if (!request) return;
+  const id = document.createElement("code");
+  id.textContent = request;
+  note.append(" Request ", id);
+}
+
+/** Exactly these children, in this order; what stands right is left alone and keeps its focus. */
+export function arrange(parent, elements) {
+  for (const child of [...parent.children]) if (!elements.includes(child)) child.remove();
+  elements.forEach((element, at) => {
+    if (parent.children[at] !== element) parent.insertBefore(element, parent.children[at] ?? null);
+  });
+}
 
 export function questionRow(text) {
   const row = clone("question-template");
@@ -38,7 +57,7 @@ export class AnswerView {
     this.retry = this.#part(".retry");
     this.#part(".text").append(document.createTextNode(text));
     this.row.dataset.state = status ?? "running";
-    if (status === "failed" || status === "cancelled") this.say("This answer was not finished.");
+    if (status === "failed" || status === "cancelled") this.say(UNFINISHED);
   }
 
   render(state) {
@@ -56,15 +75,23 @@ export class AnswerView {
   }
 
   gone(problem) {
+    const whole = this.row.dataset.state === "completed";
     if (this.row.dataset.state === "running") this.row.dataset.state = "failed";
-    this.say(problem.status === 404 ? "How this answer came about is no longer kept." : problem.message);
+    this.#part("progress").hidden = true;
+    if (problem.status !== 404) {
+      this.say(problem.message);
+    } else if (whole) {
+      this.say("How this answer came about is no longer kept.");
+    } else {
+      this.say(`${UNFINISHED} How it came about is no longer kept.`);
+      this.retry.hidden = false;
+    }
   }
 
-  say(text, kind = "plain") {
+  say(text, kind = "plain", request = null) {
     const note = this.#part(".note");
-    note.textContent = text;
     note.dataset.kind = kind;
-    note.hidden = text === "";
+    tell(note, text, request);
   }
 
   #part(selector) {
@@ -117,8 +144,7 @@ export class AnswerView {
   #drawEnd(end) {
     this.retry.hidden = end?.name !== "error" && end?.name !== "cancelled";
     if (end?.name === "error") {
-      this.say(end.message, "failed");
-      this.#part(".note").title = `${end.code}, request ${end.request_id}`;
+      this.say(end.message, "failed", end.request_id);
     } else if (end?.name === "cancelled") {
       this.say(CANCELLED[end.reason] ?? "Stopped.");
     } else if (end?.finish_reason === "length") {

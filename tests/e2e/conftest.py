@@ -14,11 +14,15 @@ from typing import TYPE_CHECKING, NoReturn
 import httpx2
 import pytest
 
+from infrastructure.offline_model import OfflineModel
+from tests.e2e.page import asking
+
 if TYPE_CHECKING:
-    from playwright.async_api import Browser
+    from playwright.async_api import Browser, Page
 
 ROOT = Path(__file__).parents[2]
 READY_WITHIN, GONE_WITHIN = 30, 15
+WITHIN_MS = 5_000
 OURS = ("SLUICE_", "OPENAI_", "ENABLE_TOKEN_STREAMING")
 FLAGS = [
     "--no-sandbox",
@@ -50,7 +54,7 @@ def serve(tmp_path_factory: pytest.TempPathFactory) -> Serve:
 
     @asynccontextmanager
     async def running(**settings: str) -> AsyncIterator[str]:
-        port = free_port()
+        port = settings.get("SLUICE_PORT") or free_port()
         env = {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
         env |= {"SLUICE_PORT": str(port), "SLUICE_STORE": "memory://", **settings}
         log = logs / f"{port}.log"
@@ -103,3 +107,35 @@ async def browser() -> "AsyncIterator[Browser]":
         await playwright.chromium.launch(executable_path=chromium, args=FLAGS) as running,
     ):
         yield running
+
+
+@pytest.fixture(scope="module")
+async def upstream() -> AsyncIterator[OfflineModel]:
+    async with OfflineModel(pace=0) as model:
+        yield model
+
+
+@pytest.fixture(scope="module")
+async def service(serve: Serve, upstream: OfflineModel) -> AsyncIterator[str]:
+    async with serve(**asking(upstream)) as base:
+        yield base
+
+
+@pytest.fixture
+def complaints() -> list[str]:
+    """What the page has on its console; a test that expects any takes it out."""
+    return []
+
+
+@pytest.fixture
+async def page(browser: "Browser", complaints: list[str]) -> "AsyncIterator[Page]":
+    """Fails the test for anything on its console, a violated policy included."""
+    context = await browser.new_context()
+    context.set_default_timeout(WITHIN_MS)
+    page = await context.new_page()
+    page.on("console", lambda message: complaints.append(f"{message.type}: {message.text}"))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("dialog", lambda dialog: complaints.append(f"dialog: {dialog.message}"))
+    yield page
+    await context.close()
+    assert complaints == []

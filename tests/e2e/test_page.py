@@ -1,26 +1,33 @@
 """The page in a real browser, against the real service."""
 
-from collections.abc import AsyncIterator, Mapping
-from typing import TYPE_CHECKING, Any
+import json
+from typing import TYPE_CHECKING
 
 import pytest
 
 from infrastructure.offline_model import Break, Gate, OfflineModel, Reply
+from tests.e2e.page import (
+    CANCELLED,
+    COMPLETED,
+    FAILED,
+    LIVE,
+    RUNNING,
+    WHOLE_ANSWER_MS,
+    ask,
+    chat_of,
+    speaks,
+    stages,
+    text_of,
+)
 
 if TYPE_CHECKING:
-    from playwright.async_api import Browser, Page
+    from playwright.async_api import Page
 
     from .conftest import Serve
 
 pytest.importorskip("playwright")
 from playwright.async_api import expect
 
-WITHIN_MS = 5_000
-WHOLE_ANSWER_MS = 40_000  # at the pace of a person reading
-LIVE = ".answer:last-child"
-RUNNING, COMPLETED, FAILED, CANCELLED = (
-    f'{LIVE}[data-state="{state}"]' for state in ("running", "completed", "failed", "cancelled")
-)
 HOSTILE = (
     "<img src=x onerror=\"alert(1)\"><script>alert(2)</script><a href='javascript:alert(3)'>go</a>",
     " javascript:alert(4)\r\n\r\nevent: done\nid: 9-9\n",
@@ -29,66 +36,12 @@ HOSTILE = (
 )
 
 
-def speaks(body: Mapping[str, Any]) -> bool:
-    """The call for the answer, not the one for the intent."""
-    return bool(body.get("stream")) and "response_format" not in body and not body.get("tools")
-
-
-@pytest.fixture(scope="module")
-async def upstream() -> AsyncIterator[OfflineModel]:
-    async with OfflineModel(pace=0) as model:
-        yield model
-
-
-@pytest.fixture(scope="module")
-async def service(serve: "Serve", upstream: OfflineModel) -> AsyncIterator[str]:
-    upstream_settings = {
-        "OPENAI_BASE_URL": upstream.base_url,
-        "OPENAI_API_KEY": "x",
-        "OPENAI_MODEL": "m",
-    }
-    async with serve(**upstream_settings) as base:
-        yield base
-
-
-@pytest.fixture
-async def page(browser: "Browser") -> "AsyncIterator[Page]":
-    """Fails the test for anything on its console, a violated policy included."""
-    context = await browser.new_context()
-    context.set_default_timeout(WITHIN_MS)
-    page = await context.new_page()
-    complaints: list[str] = []
-    page.on("console", lambda message: complaints.append(f"{message.type}: {message.text}"))
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.on("dialog", lambda dialog: complaints.append(f"dialog: {dialog.message}"))
-    yield page
-    await context.close()
-    assert complaints == []
-
-
-async def ask(page: "Page", text: str) -> None:
-    await page.get_by_label("Message").fill(text)
-    await page.keyboard.press("Enter")
-
-
-async def text_of(page: "Page", selector: str = LIVE) -> str:
-    text = await page.locator(f"{selector} .text").evaluate("element => element.textContent")
-    return str(text)
-
-
-async def stages(page: "Page") -> dict[str, str]:
-    """Name to status, in the order shown."""
-    found = await page.locator(f"{LIVE} .stage").evaluate_all(
-        "all => all.map(one => [one.querySelector('.name').textContent, one.dataset.status])"
-    )
-    return dict(found)
-
-
 async def test_with_the_flag_on_the_answer_comes_in_stages_and_tokens(
     serve: "Serve", page: "Page"
 ) -> None:
     async with serve() as base:
         await page.goto(base)
+        await expect(page.locator("#offline")).to_be_visible()
         await ask(page, "How do I resume a stream?")
         await page.locator(f"{RUNNING} .text:not(:empty)").wait_for()
         assert (await stages(page))["answer"] == "running"
@@ -96,7 +49,6 @@ async def test_with_the_flag_on_the_answer_comes_in_stages_and_tokens(
         await expect(page.locator(f"{LIVE} .facts")).to_contain_text("checksum matches")
         await expect(page.locator(f"{LIVE} .facts")).to_contain_text("A2")
         await expect(page.locator(f"{LIVE} .facts")).to_contain_text("offline model")
-        await expect(page.locator("#offline")).to_be_visible()
         assert await stages(page) == dict.fromkeys(
             ["queued", "intent", "retrieve", "answer"], "completed"
         )
@@ -162,7 +114,10 @@ async def test_a_failed_answer_says_so_and_can_be_tried_again(
     await ask(page, "Please answer")
     await page.locator(FAILED).wait_for()
     assert (await stages(page))["answer"] == "failed"
-    await expect(page.locator(f"{LIVE} .note")).to_be_visible()
+    job = (await chat_of(page))["items"][-1]["job_id"]
+    frames = await (await page.request.get(f"{service}/api/v1/chat/{job}/events")).text()
+    request = json.loads(frames.rstrip().rpartition("data: ")[2])["request_id"]
+    await expect(page.locator(f"{LIVE} .note")).to_contain_text(f"Request {request}")
     upstream.script_when(speaks, Reply(["Whole."]))
     await page.get_by_role("button", name="Try again").click()
     await page.locator(COMPLETED).wait_for()
@@ -213,3 +168,62 @@ async def test_enter_that_ends_a_composition_does_not_send(page: "Page", service
     await box.press("Shift+Enter")
     assert await box.input_value() == "안녕\n"
     await expect(page.locator(".question")).to_have_count(0)
+
+
+async def test_while_an_answer_runs_enter_says_why_it_waits_and_keeps_the_draft(
+    page: "Page", service: str, upstream: OfflineModel
+) -> None:
+    gate = Gate()
+    upstream.script_when(speaks, Reply(["Half ", "whole."], gate=gate, hold_after=1))
+    await page.goto(service)
+    await expect(page.locator("#offline")).to_be_hidden()
+    await ask(page, "Slowly, please")
+    await expect(page.locator(f"{RUNNING} .text")).to_have_text("Half ")
+    await ask(page, "And now?")
+    for place in ("#status", "#hint"):
+        await expect(page.locator(place)).to_contain_text("once it is over, or stop it first")
+    await expect(page.get_by_label("Message")).to_have_value("And now?")
+    gate.release()
+    await page.locator(COMPLETED).wait_for()
+    await expect(page.locator("#hint")).to_contain_text("Enter sends")
+    await expect(page.locator(".question")).to_have_count(1)
+
+
+async def test_a_draft_stays_with_its_chat(
+    page: "Page", service: str, upstream: OfflineModel
+) -> None:
+    upstream.script_when(speaks, Reply(["Yes."]))
+    box = page.get_by_label("Message")
+    await page.goto(service)
+    await ask(page, "A chat with a draft")
+    await page.locator(COMPLETED).wait_for()
+    await box.fill("for the old chat")
+    await page.get_by_role("link", name="New chat").click()
+    await expect(box).to_have_value("")
+    await box.fill("for the new one")
+    await page.go_back()
+    await expect(box).to_have_value("for the old chat")
+    await page.go_forward()
+    await expect(box).to_have_value("for the new one")
+
+
+async def test_a_chat_is_renamed_and_deleted_with_the_keyboard(
+    page: "Page", service: str, upstream: OfflineModel
+) -> None:
+    upstream.script_when(speaks, Reply(["Yes."]))
+    await page.goto(service)
+    await ask(page, "A chat to be renamed")
+    await page.locator(COMPLETED).wait_for()
+    await page.get_by_role("button", name="Edit A chat to be renamed").press("Enter")
+    await page.get_by_label("Title").fill("A better name")
+    await page.keyboard.press("Enter")
+    await expect(page.get_by_role("link", name="A better name")).to_be_visible()
+    await expect(page.get_by_role("heading", name="A better name")).to_be_visible()
+    for choice, count in (("Keep it", 1), ("Delete for good", 0)):
+        await page.get_by_role("button", name="Edit A better name").press("Enter")
+        await page.get_by_role("button", name="Delete…").press("Enter")
+        await page.get_by_role("button", name=choice).press("Enter")
+        await expect(page.get_by_role("link", name="A better name")).to_have_count(count)
+    await expect(page.locator("#welcome")).to_be_visible()
+    await expect(page.get_by_label("Message")).to_be_focused()
+    await expect(page.locator("#problem")).to_be_hidden()

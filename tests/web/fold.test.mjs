@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { test } from "node:test";
 
-import { answerOf, fold, fresh, pace, rowsOf, verify } from "../../interfaces/web/fold.js";
+import { answerOf, fold, fresh, pace, verify } from "../../interfaces/web/fold.js";
 
 const stage = (id, stage, status, progress = 0, at = 0) =>
   ({ name: "stage", id, data: { stage, status, progress }, at });
@@ -113,26 +113,4 @@ test("the answer is checked against its length and its checksum", async () => {
   assert.equal(await verify(but({ sha256: "0".repeat(64) })), "broken");
   assert.equal(await verify(but({ length: 3 })), "broken");
   assert.equal(await verify(but({ answer: "other" })), "broken");
-});
-
-const user = (job_id) => ({ role: "user", content: "q", job_id, status: "completed" });
-const assistant = (job_id) => ({ role: "assistant", content: "a", job_id, status: "completed" });
-const shape = (chat) => rowsOf(chat).map(({ role, job, live }) => `${role}:${job}${live ? ":live" : ""}`);
-
-test("the job that runs is shown live, behind its own question", () => {
-  const items = [user("1"), assistant("1"), user("2"), user("3")];
-  assert.deepEqual(shape({ items, active_job_id: "2" }),
-    ["user:1", "assistant:1", "user:2", "assistant:2:live", "user:3"]);
-});
-
-test("with nothing running the last answer is shown from its log, kept or not", () => {
-  assert.deepEqual(shape({ items: [user("1"), assistant("1")], active_job_id: null }),
-    ["user:1", "assistant:1:live"]);
-  assert.deepEqual(shape({ items: [user("1")], active_job_id: null }), ["user:1", "assistant:1:live"]);
-  assert.deepEqual(shape({ items: [], active_job_id: null }), []);
-});
-
-test("a retry runs live at the end", () => {
-  assert.deepEqual(shape({ items: [user("1"), assistant("1")], active_job_id: "2" }),
-    ["user:1", "assistant:1", "assistant:2:live"]);
 });
