@@ -49,6 +49,7 @@ class DeleteChat:
         await asyncio.gather(*(self._over(job) for job in running))
         await self._log.delete(chat_id)
         await self._conversations.delete(user, chat_id)
+        await self._log.delete(chat_id)  # of a question that was being taken in between
 
     async def _over(self, job: Job) -> None:
         try:

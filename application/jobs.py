@@ -38,6 +38,7 @@ def view(log: JobLog) -> JobView:
         match recorded.event:
             case Token(content):
                 pieces.append(content)
+                status = "running"
             case StageStarted():
                 status = "running"
             case Reset(reason):

@@ -5,9 +5,13 @@ from collections import Counter
 from contextlib import aclosing, suppress
 
 from application.ports import EventLogPort, JobQueuePort
+from application.process_chat import QUEUED
 from domain.chat import JobId
 from domain.errors import NotFound, Unavailable
-from domain.events import Recorded, StageStarted
+from domain.events import Recorded, Reset
+
+_PAUSE = 0.5
+"""Seconds between two tries while the log cannot be read."""
 
 
 class Orphans:
@@ -52,13 +56,14 @@ class Orphans:
             del self._waits[job_id]
 
     async def _abandon(self, job_id: JobId, after: float, *, started: bool) -> None:
-        # Gone already, or out of reach: whoever brings it back counts anew.
-        with suppress(NotFound, Unavailable):
-            if not await self._ends(job_id, after, started=started):
-                await self._queue.cancel(job_id, "orphaned")
+        with suppress(NotFound):  # gone already
+            while not await self._ends(job_id, after, started=started):
+                with suppress(Unavailable):
+                    await self._queue.cancel(job_id, "orphaned")
+                    return
 
     async def _ends(self, job_id: JobId, within: float, *, started: bool) -> bool:
-        """Within so many seconds from now, or from its first stage if it has not started."""
+        """Within so many seconds from now, or from its first event if it has not started."""
         try:
             async with (
                 asyncio.timeout(within if started else None) as left,
@@ -69,8 +74,11 @@ class Orphans:
                         left.reschedule(asyncio.get_running_loop().time() + within)
         except TimeoutError:
             return False
+        except Unavailable:  # and back in a moment: then it is counted anew
+            await asyncio.sleep(_PAUSE)
+            return await self._ends(job_id, within, started=started)
         return True
 
 
 def _is_start(recorded: Recorded) -> bool:
-    return isinstance(recorded.event, StageStarted)
+    return recorded.event != QUEUED and not isinstance(recorded.event, Reset)

@@ -17,6 +17,7 @@ from domain.errors import (
     NotFound,
     PipelineError,
     Superseded,
+    Unavailable,
     WorkerLost,
     trace,
 )
@@ -36,6 +37,8 @@ T = TypeVar("T")
 
 QUEUED = StageCompleted("queued", 0)
 MAX_ATTEMPTS = 2
+_PAUSE = 0.5
+"""Seconds between two tries while the chat cannot be read."""
 
 
 class ProcessChat:
@@ -135,7 +138,13 @@ class ProcessChat:
             logger.info("job %s is %s%s, %s, request %s", *told)
 
     async def _history(self, job: Job) -> list[Turn]:
-        return history(await self._conversations.messages(job.user, job.chat_id), job)
+        """Waits for a store that is away, as long as the job may last."""
+        while True:
+            try:
+                return history(await self._conversations.messages(job.user, job.chat_id), job)
+            except Unavailable as error:
+                logger.warning("job %s waits for its chat: %s", job.id, trace(error))
+                await asyncio.sleep(_PAUSE)
 
 
 def status_of(end: Terminal) -> JobStatus:

@@ -21,8 +21,8 @@ from domain.chat import Chat, ChatId, Job, JobId, UserId, new_id, now
 from domain.errors import Abandoned, Finished, NotFound, Superseded
 from domain.events import Cancelled, Json
 
-_GIVEN_UP = Cancelled("orphaned")
-"""How a job ends that was given up before it ran; that of one that nobody reads looks alike."""
+_GIVEN_UP = Cancelled("shutdown")
+"""How a job ends that was given up before it ran."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +116,11 @@ class SubmitMessage:
             await self._conversations.open(Chat(job.chat_id, job.user, title, now()))
         await self._conversations.asked(job)
         await self._log.create(job, QUEUED)
+        try:
+            await self._conversations.chat(job.user, job.chat_id)
+        except NotFound:  # it was deleted meanwhile, and its logs before this one was there
+            await self._log.delete(job.chat_id)
+            raise
 
     async def _undo(self, job: Job) -> None:
         """Not for who comes late: an equal request may have had its answer before."""

@@ -17,6 +17,7 @@ from infrastructure.jobs.streaq import StreaqJobQueue
 from infrastructure.jobs.worker import JobWorker
 from infrastructure.postgres.database import Database
 from infrastructure.redis.client import Server
+from infrastructure.settings import WrongSetting
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,10 @@ async def chats_in_postgres(container: Container, url: str) -> AsyncGenerator[Da
 async def joined(container: Container) -> AsyncGenerator[Cluster, None]:
     """Redis and PostgreSQL may be down now, and later."""
     settings = container.settings()
-    server = Server.at(settings.store)
+    try:
+        server = Server.at(settings.store)
+    except (TypeError, ValueError) as error:
+        raise WrongSetting("SLUICE_STORE: names an option that Redis's client has not") from error
     log = RedisEventLog(server, retention=settings.retention)
     container.log.override(log)
     async with chats_in_postgres(container, str(settings.database)) as chats:
@@ -81,7 +85,6 @@ async def readers_told(container: Container, cluster: Cluster) -> AsyncGenerator
 
 def worker_of(container: Container, cluster: Cluster) -> JobWorker:
     settings = container.settings()
-    container.conversations.override(PostgresConversations(cluster.chats, patient=True))
     return JobWorker(
         settings.store,
         cluster.places,

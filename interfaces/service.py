@@ -82,9 +82,9 @@ class Service:
             unfinished = await log.unfinished()
         except Unavailable as error:
             raise WrongSetting(f"SLUICE_STORE: {error}") from error
+        container.queue().resume(unfinished)
         for job in unfinished:
             logger.info("job %s goes on where it was left", job.id)
-            container.queue().resume(job)
             container.orphans().submitted(job.id)
 
     def server(self, listener: socket.socket, *, cut: int) -> Server:

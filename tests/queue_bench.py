@@ -60,9 +60,8 @@ class Bench:
             await self.queue.submit(job, record or recorded)
 
     def resume(self, *jobs: Job) -> None:
-        for job in jobs:
-            self._jobs.append(job)
-            self.queue.resume(job)
+        self._jobs += jobs
+        self.queue.resume(jobs)
 
     async def emptied(self) -> None:
         """Ends everything; nothing runs or waits any more, though drained before."""

@@ -18,11 +18,8 @@ _CHAT = "SELECT id, user_id, title, created_at FROM chats"
 
 
 class PostgresConversations:
-    """`patient`: a job's, whose history may be waited for; a page's may not."""
-
-    def __init__(self, database: Database, *, patient: bool = False) -> None:
+    def __init__(self, database: Database) -> None:
         self._database = database
-        self._read = database.persist if patient else database.run
 
     async def open(self, chat: Chat) -> Chat:
         async def work(db: Connection) -> Chat:
@@ -82,7 +79,7 @@ class PostgresConversations:
             )
             return await found.fetchall()
 
-        rows = await self._read(work)
+        rows = await self._database.run(work)
         return [
             Message(message_id, role, content.decode(), job_id, status, at.astimezone(UTC))
             for message_id, role, content, job_id, status, at in rows
@@ -193,7 +190,8 @@ async def _ask(db: Connection, job: Job) -> None:
     """A retried question is not repeated: it becomes the new job's."""
     chat = await _key(db, job.user, job.chat_id)
     # Questions of a chat that are asked at once take turns.
-    await db.execute("SELECT FROM chats WHERE key = %s FOR UPDATE", [chat])
+    if not (await db.execute("SELECT FROM chats WHERE key = %s FOR UPDATE", [chat])).rowcount:
+        raise NotFound(job.chat_id)  # it was deleted since
     if await _turn(db, job.id) is not None:
         again = "UPDATE turns SET attempt = 1 WHERE job_id = %s AND attempt > 1"
         await db.execute(again, [job.id])

@@ -5,6 +5,7 @@ event in its wire form. Ids are not stored but counted.
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import fields
 from datetime import datetime
 
 import msgspec
@@ -37,5 +38,7 @@ def dump(job: Job) -> bytes:
 
 
 def load(stored: bytes) -> Job:
-    fields = msgspec.json.decode(stored)
-    return Job(**fields | {"created_at": datetime.fromisoformat(fields["created_at"])})
+    """Without what a newer version may have added."""
+    told = msgspec.json.decode(stored)
+    known = {field.name: told[field.name] for field in fields(Job) if field.name in told}
+    return Job(**known | {"created_at": datetime.fromisoformat(known["created_at"])})

@@ -43,9 +43,13 @@ class FollowedTail(Tail):
         self.key, self.packed_key = key, packed(key)
 
     def take(self, entries: Iterable[Entry]) -> None:
-        """Entries in the log's order; what is here already is left out."""
+        """Entries in the log's order."""
+        self.add(records(entries))
+
+    def add(self, found: Iterable[Recorded]) -> None:
+        """What is here already is left out."""
         last = self.last
-        fresh = [new for new in records(entries) if new.id > last]
+        fresh = [new for new in found if new.id > last]
         if fresh:
             self.append(fresh)
 
@@ -122,6 +126,8 @@ class Feed:
         tail = self._tails.get(key)
         if tail is None or tail.broken is not None:
             tail = self._tails[key] = FollowedTail(key, found)
+        else:  # another reader's, who came at the same time and may have seen less
+            tail.add(found)
         if not tail.ended:
             if self._task is None:
                 self._task = asyncio.create_task(self._run(), name="log reader")

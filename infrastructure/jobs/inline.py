@@ -3,11 +3,12 @@
 import asyncio
 import logging
 from collections import Counter
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
 from application.ports import Record, nothing
-from domain.chat import Job, JobId
+from domain.chat import ChatId, Job, JobId
 from domain.errors import Busy, Conflict, Superseded, Unavailable, trace
 from domain.events import CancelReason
 from infrastructure.jobs.shared import Bounds, Run, WhenBusy, stop
@@ -66,9 +67,9 @@ class InlineJobQueue:
         if place := self._places.get(job.id):
             await asyncio.shield(place.recording)
             return
-        self._admit(job)
+        runs = self._admit(job)
         place = self._places[job.id] = _Place(job, asyncio.ensure_future(_done(record, undo)))
-        if self._may_run(job):
+        if runs:
             self._count(place)
         try:
             await asyncio.shield(place.recording)
@@ -81,11 +82,11 @@ class InlineJobQueue:
             raise
         self._written(place, place.recording)
 
-    def resume(self, job: Job) -> None:
-        """Takes a job the store already holds, past every bound: it was accepted once."""
+    def resume(self, jobs: Iterable[Job]) -> None:
+        """Takes jobs the store already holds, past every bound: they were accepted once."""
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         done.set_result(None)
-        self._places[job.id] = _Place(job, done, recorded=True)
+        self._places |= {job.id: _Place(job, done, recorded=True) for job in jobs}
         self._next()
 
     async def cancel(self, job_id: JobId, reason: CancelReason) -> None:
@@ -124,17 +125,20 @@ class InlineJobQueue:
             elif place.recorded:
                 self._start(place)  # only to write its end: no bound counts for that
 
-    def _admit(self, job: Job) -> None:
+    def _admit(self, job: Job) -> bool:
+        """Whether it may run as soon as it is recorded."""
         if self._draining:
             raise Unavailable("the service is shutting down")
         others = [p for p in self._places.values() if p.job.chat_id == job.chat_id]
         if others and self._when_busy == "reject":
             raise Conflict("the chat's last question is still being answered")
-        if not self._may_run(job):
+        runs = not others and self._may_run(job)
+        if not runs:
             self._require_room(job)
         if self._when_busy == "interrupt":
             for place in others:
                 self._cancel(place.job.id, "user")
+        return runs
 
     def _require_room(self, job: Job) -> None:
         waiting = [place.job.user for place in self._places.values() if not place.counted]
@@ -163,13 +167,15 @@ class InlineJobQueue:
             self._next()
 
     def _next(self) -> None:
-        """Starts every job that may run, the oldest first."""
+        """Starts every job that may run, the oldest first, and in a chat no other."""
         if self._draining and self._durable:
             return
+        ahead = set[ChatId]()
         for place in list(self._places.values()):
-            waits = place.task is None and place.recorded
-            if waits and (place.counted or self._may_run(place.job)):
+            job, waits = place.job, place.task is None and place.recorded
+            if waits and (place.counted or (job.chat_id not in ahead and self._may_run(job))):
                 self._start(place)
+            ahead.add(job.chat_id)
 
     def _start(self, place: _Place) -> None:
         if not place.counted:

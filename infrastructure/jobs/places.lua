@@ -75,16 +75,47 @@ function DO.cancel(job, reason)
   call('PUBLISH', key('news'), job .. ' ' .. reason)
 end
 
+-- Whoever has the fewest running comes first, then who has waited longest.
+local function promise_free_slots(user_running)
+  local free = capacity() - call('ZCARD', key('running'))
+  local jobs = free > 0 and call('ZRANGE', key('waiting'), 0, 999) or {}
+  if #jobs == 0 then return end
+  local users = call('HMGET', key('users'), unpack(jobs))
+  local chats = call('HMGET', key('chats'), unpack(jobs))
+  local bound = user_running == '' and math.huge or tonumber(user_running)
+  local runs, skip, ahead = {}, {}, {}
+  for i, job in ipairs(jobs) do
+    runs[users[i]] = runs[users[i]] or tonumber(call('HGET', key('user_running'), users[i]) or 0)
+    -- What waits behind its chat's first question waits for it, also while that is recorded.
+    skip[i] = ahead[chats[i]] or call('ZSCORE', key('recording'), job)
+    ahead[chats[i]] = skip[i]
+  end
+  while free > 0 do
+    local best
+    for i = 1, #jobs do
+      if not skip[i] and runs[users[i]] < (best and runs[users[best]] or bound) then
+        if call('HEXISTS', key('busy'), chats[i]) == 1 then skip[i] = true else best = i end
+      end
+    end
+    if not best then return end
+    promise(jobs[best])
+    call('ZADD', key('due'), now, jobs[best])
+    runs[users[best]] = runs[users[best]] + 1
+    skip[best], free = true, free - 1
+  end
+end
+
 -- 'taken', or why not: 'abandoned', 'conflict', 'busy', 'user'. An empty bound is none.
 function DO.admit(job, user, chat, when_busy, queued, user_queued, user_running)
   if call('ZSCORE', key('abandoned'), job) then return 'abandoned' end
   if call('HEXISTS', key('users'), job) == 1 then return 'taken' end
   local others = call('SMEMBERS', key('chat:' .. chat))
   if #others > 0 and when_busy == 'reject' then return 'conflict' end
+  promise_free_slots(user_running) -- to those who have waited for them
   local mine = tonumber(call('HGET', key('user_running'), user) or 0)
   local runs = call('ZCARD', key('running')) < capacity()
     and (user_running == '' or mine < tonumber(user_running))
-    and call('HEXISTS', key('busy'), chat) == 0
+    and #others == 0
   if not runs then
     if call('ZCARD', key('waiting')) >= tonumber(queued) then return 'busy' end
     local waits = tonumber(call('HGET', key('user_waiting'), user) or 0)
@@ -126,38 +157,10 @@ function DO.abandon(job)
   if call('ZSCORE', key('recording'), job) then
     call('ZADD', key('abandoned'), now + ASKED_FOR, job)
     call('PEXPIRE', key('abandoned'), ASKED_FOR)
-    call('HSETNX', key('reasons'), job, 'orphaned')
+    call('HSETNX', key('reasons'), job, 'shutdown')
     release(job)
   end
   return call('ZSCORE', key('abandoned'), job) and 1 or 0
-end
-
--- Whoever has the fewest running comes first, then who has waited longest.
-local function promise_free_slots(user_running)
-  local free = capacity() - call('ZCARD', key('running'))
-  local jobs = free > 0 and call('ZRANGE', key('waiting'), 0, 999) or {}
-  if #jobs == 0 then return end
-  local users = call('HMGET', key('users'), unpack(jobs))
-  local chats = call('HMGET', key('chats'), unpack(jobs))
-  local bound = user_running == '' and math.huge or tonumber(user_running)
-  local runs, skip = {}, {}
-  for i, job in ipairs(jobs) do
-    runs[users[i]] = runs[users[i]] or tonumber(call('HGET', key('user_running'), users[i]) or 0)
-    skip[i] = call('ZSCORE', key('recording'), job)
-  end
-  while free > 0 do
-    local best
-    for i = 1, #jobs do
-      if not skip[i] and runs[users[i]] < (best and runs[users[best]] or bound) then
-        if call('HEXISTS', key('busy'), chats[i]) == 1 then skip[i] = true else best = i end
-      end
-    end
-    if not best then return end
-    promise(jobs[best])
-    call('ZADD', key('due'), now, jobs[best])
-    runs[users[best]] = runs[users[best]] + 1
-    skip[best], free = true, free - 1
-  end
 end
 
 -- Jobs and their rounds, for a worker to put into the queue.

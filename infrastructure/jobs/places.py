@@ -59,7 +59,7 @@ class Places:
         return bool(found)
 
     async def abandon(self, job_id: JobId) -> bool:
-        """The job may be recorded or not: it ends as orphaned, if there is anything to end.
+        """The job may be recorded or not: it ends as in a shutdown, if there is anything to end.
 
         This is for good: it is never admitted again. False if it was ready before, or has no
         place. The same happens to what is not ready in half a minute.

@@ -178,6 +178,8 @@ class JobWorker:
             logger.warning("job %s is another worker's now", given.job)
         else:
             logger.info("job %s is handed back", given.job)
+            if not running.task.cancelled():
+                await asyncio.sleep(_PAUSE)  # what went wrong will go wrong again, for a while
         # Also one that is lost: whoever has it may have been told that it was ours.
         await _persist(lambda: self._places.hand_back(given.job, run))
 
@@ -201,11 +203,7 @@ class JobWorker:
             return
         if not await lease.held():
             raise Superseded
-        try:
-            await self._run(job, lambda: running.why, begun)
-        except Unavailable:
-            await asyncio.sleep(_PAUSE)
-            raise
+        await self._run(job, lambda: running.why, begun)
 
 
 def _over(task: asyncio.Task[None], job_id: JobId) -> bool:

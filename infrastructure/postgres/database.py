@@ -2,11 +2,20 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
-from psycopg import AsyncConnection, InterfaceError, OperationalError, sql
+from psycopg import (
+    AsyncConnection,
+    DataError,
+    Error,
+    IntegrityError,
+    InterfaceError,
+    OperationalError,
+    sql,
+)
+from psycopg.errors import InsufficientPrivilege, ReadOnlySqlTransaction
 from psycopg_pool import AsyncConnectionPool
 
 from domain.errors import Unavailable, trace
@@ -24,6 +33,14 @@ _PAUSE = 0.5
 """Seconds between two tries while the database is down."""
 _LOCK = 0x534C4943
 """Of the migrations: one process at a time."""
+
+_REFUSALS: Mapping[type[Exception], str] = {
+    ReadOnlySqlTransaction: "PostgreSQL takes no writes",
+    InsufficientPrivilege: "PostgreSQL refuses the user a statement",
+    OperationalError: "PostgreSQL cannot be reached",
+    InterfaceError: "PostgreSQL cannot be reached",
+    TimeoutError: "PostgreSQL cannot be reached",
+}
 
 
 class Database:
@@ -78,25 +95,33 @@ class Database:
                 await asyncio.sleep(_PAUSE)
 
     async def check(self) -> None:
-        """Raises Unavailable, saying why."""
-        await self.run(lambda connection: connection.execute("SELECT 1"))
+        """Raises Unavailable, saying why, unless it takes writes."""
+
+        async def look(connection: Connection) -> tuple[Any, ...] | None:
+            return await (await connection.execute("SHOW transaction_read_only")).fetchone()
+
+        if await self.run(look) != ("off",):
+            raise Unavailable("PostgreSQL takes no writes")
 
     @asynccontextmanager
     async def _connected(self) -> AsyncGenerator[Connection, None]:
         try:
             async with asyncio.timeout(2 * _PATIENCE), self._pool.connection() as connection:
                 yield connection
-        except (OperationalError, InterfaceError, TimeoutError) as error:
-            raise Unavailable("PostgreSQL cannot be reached") from error
+        except (IntegrityError, DataError):  # the statement's own fault, which does not pass
+            raise
+        except (Error, TimeoutError) as error:
+            told = (told for kind, told in _REFUSALS.items() if isinstance(error, kind))
+            raise Unavailable(next(told, "PostgreSQL refuses a statement")) from error
 
     async def _migrate(self, connection: Connection) -> None:
         schema = sql.Identifier(self._schema)
         async with self._migrating, connection.transaction():
             await connection.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
-            await connection.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(schema))
-            await connection.execute(
-                "CREATE TABLE IF NOT EXISTS schema_version (version integer NOT NULL)"
-            )
+            found = await connection.execute("SELECT to_regclass('schema_version')")
+            if await found.fetchone() == (None,):  # else no right to make it is needed
+                await connection.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(schema))
+                await connection.execute("CREATE TABLE schema_version (version integer NOT NULL)")
             found = await connection.execute("SELECT version FROM schema_version")
             row = await found.fetchone()
             version = row[0] if row else 0

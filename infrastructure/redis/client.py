@@ -69,7 +69,7 @@ class Server:
 
     @classmethod
     def at(cls, url: str) -> Self:
-        """Without I/O. Raises ValueError for what is no address."""
+        """Without I/O. Raises ValueError for what is no address, TypeError for unknown options."""
         retry = Retry(
             ExponentialBackoff(cap=0.2, base=0.02), retries=3, supported_errors=(Disconnected,)
         )
@@ -83,6 +83,7 @@ class Server:
             timeout=_PATIENCE,
             driver_info=None,  # saves two commands a connection
         )
+        pool.make_connection()  # type: ignore[no-untyped-call]
         return cls(Redis.from_pool(pool))
 
     async def ask(self, *command: Word) -> Any:

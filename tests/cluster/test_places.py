@@ -9,6 +9,7 @@ from application.process_chat import QUEUED
 from domain.errors import Abandoned, Unavailable
 from infrastructure.event_log.memory import MemoryEventLog
 from infrastructure.jobs.places import Places
+from infrastructure.jobs.shared import Bounds
 from infrastructure.jobs.streaq import StreaqJobQueue
 from infrastructure.redis.client import Server
 from tests.cluster.conftest import BOUNDS, submitted, taken
@@ -32,7 +33,7 @@ async def test_a_job_that_may_have_been_recorded_is_ended_not_run(places: Places
     with pytest.raises(Abandoned):
         await StreaqJobQueue(places, BOUNDS).submit(job, record, undo)
     (given,) = await places.give(BOUNDS)
-    assert await taken(places, given) == "orphaned"
+    assert await taken(places, given) == "shutdown"
 
 
 async def test_a_gateway_that_fails_late_undoes_nothing_of_what_another_one_took(
@@ -141,3 +142,31 @@ async def test_nothing_is_left_of_what_is_over(places: Places, redis_url: str) -
     server = Server.at(redis_url)
     assert await server.ask("KEYS", "sluice:{jobs}:*") == [b"sluice:{jobs}:arrivals"]
     await server.aclose()
+
+
+async def test_a_chats_second_question_waits_for_its_first(places: Places) -> None:
+    """Also while the first is still being recorded, and a place has become free."""
+    bounds = Bounds(running=1)
+    busy, first, second = a_job(chat_id="other"), a_job(), a_job()
+    await submitted(places, busy)
+    await places.beat("worker", 1, 60, [])
+    (given,) = await places.give(bounds)
+    await places.take(given, "run")
+    await places.admit(first, bounds, "enqueue")
+    await places.admit(second, bounds, "enqueue")
+    await places.ready(second.id)
+    await places.finish(busy.id, "run")
+    assert await places.give(bounds) == []
+    await places.ready(first.id)
+    assert [given.job for given in await places.give(bounds)] == [first.id]
+
+
+async def test_who_comes_late_does_not_get_the_place_of_who_waits(places: Places) -> None:
+    await places.beat("worker", 1, 60, [])
+    busy, waits, late = (a_job(chat_id=f"chat {n}") for n in range(3))
+    await submitted(places, busy, waits)
+    (given,) = await places.give(BOUNDS)
+    await places.take(given, "run")
+    await places.finish(busy.id, "run")
+    await submitted(places, late)
+    assert [given.job for given in await places.give(BOUNDS)] == [waits.id]

@@ -5,9 +5,11 @@ import secrets
 from collections.abc import AsyncIterator
 
 import pytest
+from psycopg import AsyncConnection
 
 from domain.chat import Chat, now
-from domain.errors import Unavailable
+from domain.errors import NotFound, Unavailable
+from infrastructure.conversations import postgres
 from infrastructure.conversations.postgres import PostgresConversations
 from infrastructure.postgres.database import Database
 from infrastructure.postgres.schema import STEPS
@@ -107,3 +109,68 @@ async def test_many_processes_make_the_tables_once(own_postgres: PostgresServer)
     assert await conversations[1].chat("ann", "chat") == CHAT
     for process in processes:
         await process.aclose()
+
+
+async def test_a_database_that_takes_no_writes_is_unavailable(
+    own_postgres: PostgresServer, database: Database
+) -> None:
+    """As a standby after a failover does. Nothing that was said is lost meanwhile."""
+    conversations, job = PostgresConversations(database), a_job()
+    await conversations.open(CHAT)
+    await conversations.asked(job)
+    read_only = "ALTER DATABASE postgres SET default_transaction_read_only TO {}"
+    try:
+        await alter(own_postgres, database, read_only.format("on"))
+        with pytest.raises(Unavailable, match="PostgreSQL takes no writes"):
+            await database.check()
+        with pytest.raises(Unavailable, match="PostgreSQL takes no writes"):
+            await conversations.rename("ann", "chat", "new")
+        answering = asyncio.create_task(conversations.answered(job, "because", "completed", 1))
+        await asyncio.sleep(0.1)
+        assert not answering.done()
+    finally:
+        await alter(own_postgres, database, read_only.format("off"))
+    await answering
+    await database.check()
+    assert [m.content for m in await conversations.messages("ann", "chat")][-1] == "because"
+
+
+async def alter(server: PostgresServer, database: Database, what: str) -> None:
+    """For connections made from now on."""
+    async with await AsyncConnection.connect(server.url, autocommit=True) as admin:
+        await admin.execute("SET default_transaction_read_only TO off")
+        await admin.execute(what.encode())
+    await database._pool.drain()
+
+
+async def test_tables_that_are_there_need_no_right_to_make_them(
+    own_postgres: PostgresServer, database: Database
+) -> None:
+    await PostgresConversations(database).open(CHAT)
+    role, schema = f"role_{secrets.token_hex(4)}", database._schema
+    async with await AsyncConnection.connect(own_postgres.url, autocommit=True) as admin:
+        for statement in (
+            f"CREATE ROLE {role} LOGIN",
+            f"GRANT USAGE ON SCHEMA {schema} TO {role}",
+            f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {schema} TO {role}",
+        ):
+            await admin.execute(statement.encode())
+    poor = Database(own_postgres.url.replace("postgres@", f"{role}@"), schema=schema)
+    await poor.open()
+    assert await PostgresConversations(poor).chat("ann", "chat") == CHAT
+    with pytest.raises(Unavailable, match="refuses the user a statement"):
+        await poor.run(lambda db: db.execute("CREATE TABLE t (a integer)"))
+    await poor.aclose()
+
+
+async def test_a_question_in_a_chat_that_is_deleted_meanwhile_finds_no_chat(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def key(*_: object) -> int:
+        return 1_000_000  # it was there a moment ago
+
+    conversations = PostgresConversations(database)
+    await conversations.open(CHAT)
+    monkeypatch.setattr(postgres, "_key", key)
+    with pytest.raises(NotFound):
+        await conversations.asked(a_job())

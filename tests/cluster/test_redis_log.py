@@ -134,6 +134,31 @@ async def test_a_reader_may_have_read_far_ahead_at_another_gateway(
                 await anext(late)
 
 
+async def test_of_readers_who_come_at_once_the_one_who_knows_most_is_believed(
+    worker: RedisEventLog, gateway: RedisEventLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their looks at the log may be answered in any order."""
+    monkeypatch.setattr(feed, "_TICK", 60)
+    job, notifier = await begun(worker)
+    early = (await worker.read(job.id)).events
+    notifier.publish(Token("a", "answer"))
+    late = (await worker.read(job.id)).events
+    looks, both = iter([late, early]), asyncio.Barrier(2)  # whoever comes last goes on first
+
+    async def look(_: str) -> Sequence[Recorded]:
+        found = next(looks)
+        await both.wait()
+        return found
+
+    monkeypatch.setattr(gateway._feed, "read", look)
+    follow = gateway.follow
+    one, other = await asyncio.gather(follow(job.id, after=late[-1].id), follow(job.id, after=None))
+    async with aclosing(one), aclosing(other):
+        with pytest.raises(TimeoutError):  # its cursor is known, and there is no more yet
+            async with asyncio.timeout(0.1):
+                await anext(one)
+
+
 async def test_what_a_newer_version_wrote_stops_its_own_readers_only(
     own_redis: RedisServer, worker: RedisEventLog, gateway: RedisEventLog
 ) -> None:

@@ -10,6 +10,7 @@ from application.process_chat import QUEUED
 from domain.chat import Job
 from domain.errors import Superseded
 from infrastructure.event_log.memory import MemoryEventLog
+from infrastructure.jobs import worker
 from infrastructure.jobs.deliveries import Lease
 from infrastructure.jobs.places import Places
 from infrastructure.jobs.worker import JobWorker
@@ -50,8 +51,8 @@ class Bench:
         await self.log.create(self.job, QUEUED)
         await submitted(self.places, self.job)
         (self.given,) = await self.places.give(BOUNDS)
-        worker = JobWorker(self.url, self.places, self.log, self._run, BOUNDS)
-        await worker._deliver(self.given, self.lease)
+        jobs = JobWorker(self.url, self.places, self.log, self._run, BOUNDS)
+        await jobs._deliver(self.given, self.lease)
 
     async def due(self) -> list[int]:
         """The rounds in which it is given out now."""
@@ -89,7 +90,10 @@ async def test_what_was_lost_after_it_was_taken_is_not_begun(bench: Bench) -> No
     assert (bench.begun, await bench.due()) == ([], [2])
 
 
-async def test_a_job_whose_run_a_zombie_has_superseded_is_given_out_again(bench: Bench) -> None:
+async def test_a_job_whose_run_a_zombie_has_superseded_is_given_out_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "_PAUSE", 0)
     bench.error = Superseded()
     await bench.delivered(held=2)
     assert (len(bench.begun), await bench.due()) == (1, [2])
@@ -116,3 +120,16 @@ async def test_a_run_whose_lease_is_lost_goes_on_if_the_job_is_lost_too(
     assert delivery.done() is not emptied
     bench.gate.set()
     await delivery
+
+
+async def test_a_job_that_crashes_is_not_given_out_at_once(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would crash hundreds of times in a second."""
+    monkeypatch.setattr(worker, "_PAUSE", 60)
+    bench.error = TypeError()
+    delivery = asyncio.create_task(bench.delivered(held=2))
+    await until(lambda: bench.begun)
+    await asyncio.wait([delivery], timeout=0.2)
+    assert await bench.due() == []
+    delivery.cancel()

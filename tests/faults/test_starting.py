@@ -33,7 +33,7 @@ async def damage(path: Path) -> None:
     "what",
     [
         *("setting", "host", "not our host", "port", "folder", "documents", "keys"),
-        *("two of them", "damaged"),
+        *("two of them", "damaged", "option"),
     ],
 )
 async def test_what_cannot_start_says_so_in_one_line(tmp_path: Path, what: str) -> None:
@@ -53,6 +53,13 @@ async def test_what_cannot_start_says_so_in_one_line(tmp_path: Path, what: str) 
         "keys": ({"SLUICE_AUTH": "jwt", "SLUICE_JWT_JWKS": "none.json"}, "SLUICE_JWT_JWKS"),
         "two of them": ({}, "SLUICE_STORE"),
         "damaged": ({}, "SLUICE_STORE"),
+        "option": (
+            {
+                "SLUICE_STORE": "redis://127.0.0.1:1/0?foo=1",
+                "SLUICE_DATABASE": "postgresql://sluice@127.0.0.1:1/sluice",
+            },
+            "SLUICE_STORE",
+        ),
     }[what]
     first = Service(tmp_path / "first.log", {"SLUICE_STORE": f"sqlite:///{tmp_path}/one.db"})
     second = Service(

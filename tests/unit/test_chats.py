@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from domain.chat import Job
 from domain.errors import NotFound
 from domain.events import Cancelled, Done, StageStarted, Token
 from tests.doubles import a_job
@@ -120,12 +121,28 @@ async def test_deleting_one_chat_leaves_the_others_alone() -> None:
         assert await house.said(kept.chat_id) == [("user", "Why?", "completed")]
 
 
+async def test_a_question_whose_chat_is_deleted_while_it_is_taken_leaves_nothing() -> None:
+    async with use_cases(*ANSWER) as house:
+        chat = await house.a_chat()
+        asked = house.conversations.asked
+
+        async def asked_and_deleted(job: Job) -> None:
+            await asked(job)
+            await house.delete_chat("ann", chat.id)
+
+        house.conversations.asked = asked_and_deleted  # type: ignore[method-assign]
+        with pytest.raises(NotFound):
+            await house.ask(chat_id=chat.id)
+        assert await house.unfinished() == []
+        assert house.pipeline.asked == []
+
+
 async def test_a_job_that_finds_its_chat_deleted_ends() -> None:
     """Its question came while the chat was being deleted: no reader may wait for ever."""
     async with use_cases(*ANSWER) as house:
         job = await house.a_log(job=a_job())
         await house.conversations.delete("ann", job.chat_id)
-        house.queue.resume(job)
+        house.queue.resume([job])
         async with asyncio.timeout(5):
             assert (await house.read(job.id))[-1] == Cancelled("user")
         assert house.pipeline.asked == []

@@ -45,6 +45,25 @@ async def test_a_key_outlives_its_jobs_log_and_the_model_is_not_asked_again() ->
         assert len(house.pipeline.asked) == 1
 
 
+async def test_a_job_that_nobody_read_is_given_back_and_not_run_again() -> None:
+    """Its client had lost its connection, and asks again."""
+    async with use_cases(waiting()) as house:
+        first = await house.ask(idempotency_key="key")
+        await house.queue.cancel(first.job_id, "orphaned")
+        running = await house.ask("And then?", chat_id=first.chat_id)
+        submits: list[str] = []
+        submit = house.queue.submit
+
+        async def counted(job: Job, *steps: Any) -> None:
+            submits.append(job.id)
+            await submit(job, *steps)
+
+        house.queue.submit = counted  # type: ignore[method-assign, assignment]
+        assert await house.ask(idempotency_key="key") == first
+        assert submits == []
+        assert await house.unfinished() == [running.job_id]
+
+
 async def test_a_key_used_for_another_question_is_a_conflict() -> None:
     async with use_cases(waiting()) as house:
         first = await house.ask("Why?", idempotency_key="key")

@@ -109,3 +109,23 @@ async def test_a_client_that_leaves_a_record_that_fails_leaves_nothing(bench_of:
     await until(lambda: client.done() and not bench.queue.queued)
     await bench.submit(job := a_job())
     await until(lambda: bench.runs.started == [job.id])
+
+
+async def test_a_chats_second_question_waits_for_its_first_to_be_recorded(
+    bench_of: Benches,
+) -> None:
+    bench, gate = bench_of(Bounds(running=1)), asyncio.Event()
+
+    async def slowly() -> None:
+        await gate.wait()
+
+    busy, first, second = a_job(chat_id="other"), a_job(chat_id="one"), a_job(chat_id="one")
+    await bench.submit(busy)
+    recording = asyncio.create_task(bench.submit(first, record=slowly))
+    await until(lambda: bench.queue.queued == 1)
+    await bench.submit(second)
+    await bench.runs.finish(busy)
+    assert bench.runs.active == []
+    gate.set()
+    await recording
+    await until(lambda: bench.runs.active == [first.id])

@@ -1,12 +1,17 @@
 """A job that nobody reads is cancelled after a while, or not, as the operator chose."""
 
 import asyncio
+from typing import Any
 
+import pytest
+
+from application import orphans as orphans_of
 from application.orphans import Orphans
 from application.ports import Record, nothing
 from application.process_chat import QUEUED
 from domain.chat import Job, JobId
-from domain.events import CancelReason, Done, StageStarted
+from domain.errors import Unavailable
+from domain.events import CancelReason, Done, StageStarted, Token
 from infrastructure.event_log.memory import MemoryEventLog
 from tests.doubles import a_job
 
@@ -80,6 +85,34 @@ async def test_a_job_that_is_over_is_waited_for_no_longer(no_task_left: None) ->
     orphans.left(job.id)
     await turns()
     assert queue.cancelled == []
+
+
+async def test_a_job_whose_stages_are_not_shown_starts_with_its_text(no_task_left: None) -> None:
+    orphans, queue, log, job = await house(after=0.01)
+    orphans.submitted(job.id)
+    (await log.begin(job.id)).publish(Token("a", "answer"))
+    async with asyncio.timeout(5):
+        await queue.told.wait()
+
+
+async def test_a_log_that_cannot_be_read_for_a_while_is_asked_again(
+    no_task_left: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(orphans_of, "_PAUSE", 0)
+    orphans, queue, log, job = await house(after=0.01)
+    follow, outages = log.follow, [Unavailable("away"), Unavailable("away")]
+
+    async def sometimes(*given: Any, **named: Any) -> Any:
+        if outages:
+            raise outages.pop()
+        return await follow(*given, **named)
+
+    log.follow = sometimes  # type: ignore[method-assign]
+    orphans.joined(job.id)
+    orphans.left(job.id)
+    async with asyncio.timeout(5):
+        await queue.told.wait()
+    assert outages == []
 
 
 async def test_a_job_that_is_gone_is_no_error(no_task_left: None) -> None:

@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 from pytest_mock import MockerFixture
 
+from application import process_chat
 from application.ports import ConversationPort
 from application.process_chat import QUEUED, ProcessChat, history
 from application.tally import Tally
 from domain.chat import Chat, Message, Turn, now
-from domain.errors import Superseded, UpstreamTruncated, WorkerLost
+from domain.errors import Superseded, Unavailable, UpstreamTruncated, WorkerLost
 from domain.events import (
     TERMINAL,
     Cancelled,
@@ -83,6 +84,23 @@ async def test_what_the_pipeline_says_is_told_and_its_answer_kept(bench: Bench) 
     await bench.process(STARTED, Token("a", "x"), Token("b", "x"), COMPLETED, DONE)(bench.job)
     assert await bench.told() == [STARTED, Token("a", "x"), Token("b", "x"), COMPLETED, DONE]
     assert await bench.kept() == [("user", "Why?", "completed"), ("assistant", "ab", "completed")]
+
+
+async def test_a_chat_that_cannot_be_read_for_a_while_is_waited_for(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process_chat, "_PAUSE", 0)
+    messages, outages = bench.conversations.messages, [Unavailable("away"), Unavailable("away")]
+
+    async def sometimes(user: str, chat_id: str) -> Any:
+        if outages:
+            raise outages.pop()
+        return await messages(user, chat_id)
+
+    monkeypatch.setattr(bench.conversations, "messages", sometimes)
+    await bench.process(DONE)(bench.job)
+    assert await bench.told() == [DONE]
+    assert outages == []
 
 
 async def test_an_end_is_logged_by_its_request_without_its_text(
