@@ -150,7 +150,11 @@ async def test_of_readers_who_come_at_once_the_one_who_knows_most_is_believed(
         await both.wait()
         return found
 
+    async def at_once() -> None:
+        """Whoever comes second has no news from Redis yet."""
+
     monkeypatch.setattr(gateway._feed, "read", look)
+    monkeypatch.setattr(gateway._feed, "_interrupt", at_once)
     follow = gateway.follow
     one, other = await asyncio.gather(follow(job.id, after=late[-1].id), follow(job.id, after=None))
     async with aclosing(one), aclosing(other):
