@@ -3,6 +3,8 @@
 import asyncio
 import logging
 import sys
+import warnings
+from pathlib import PurePath
 from typing import Any, Literal
 
 import structlog
@@ -11,11 +13,9 @@ from domain.errors import trace
 
 logger = logging.getLogger(__name__)
 
-_TALKATIVE = (
-    *("sse_starlette", "httpx2", "httpcore2", "openai", "langsmith", "aiosqlite", "asyncio"),
-    *("coredis", "streaq", "psycopg", "langgraph"),
-)
-"""Loggers that print bodies, chunks, rows or errors' texts when they are asked to be verbose."""
+_OURS = ("domain", "application", "infrastructure", "interfaces", "uvicorn")
+"""Loggers that say no more when they are asked to be verbose than they may. Others print bodies,
+chunks, rows and errors' texts: they are heard from warnings on."""
 _INDISCREET = ("langchain_core.callbacks",)
 """Print errors' texts as warnings."""
 
@@ -43,11 +43,19 @@ def configure_logs(level: str, log_format: Literal["console", "json"] | None) ->
     )
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    root.setLevel(level)
-    for name in _TALKATIVE:
-        logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
+    root.setLevel(max(logging.WARNING, logging.getLevelNamesMapping()[level]))
+    for name in _OURS:
+        logging.getLogger(name).setLevel(level)
+    warnings.showwarning = _show_warning  # type: ignore[assignment]
     for name in _INDISCREET:
         logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def _show_warning(
+    _message: object, category: type[Warning], filename: str, lineno: int, *_: object
+) -> None:
+    """Without its text: pydantic's may hold an answer."""
+    logger.warning("%s at %s:%d", category.__name__, PurePath(filename).name, lineno)
 
 
 def tell_loop_errors(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

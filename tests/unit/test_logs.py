@@ -4,6 +4,7 @@ import io
 import json
 import logging
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -13,9 +14,10 @@ from infrastructure.telemetry.logs import configure_logs
 Written = Callable[[], str]
 
 SECRET = "sk-canary"
-TALKATIVE = [
+OURS = ["domain", "application", "infrastructure", "interfaces", "uvicorn"]
+OTHERS = [
     *("sse_starlette", "httpx2", "httpcore2", "openai", "langsmith", "aiosqlite", "asyncio"),
-    *("coredis", "streaq", "psycopg", "langgraph", "langchain_core.callbacks"),
+    *("coredis", "streaq", "psycopg", "langgraph", "langchain_core.callbacks", "any.sdk"),
 ]
 
 
@@ -28,9 +30,11 @@ class Terminal(io.StringIO):
 def as_it_was() -> Iterator[None]:
     """Puts the process's loggers back."""
     root = logging.getLogger()
-    loggers = [root, *map(logging.getLogger, TALKATIVE)]
+    loggers = [root, *map(logging.getLogger, [*OURS, *OTHERS])]
     before = [logger.level for logger in loggers], root.handlers[:]
+    shown = warnings.showwarning
     yield
+    warnings.showwarning = shown
     root.handlers[:] = before[1]
     for logger, level in zip(loggers, before[0], strict=True):
         logger.setLevel(level)
@@ -54,7 +58,7 @@ def test_a_line_for_machines_is_one_json_object(written: Written) -> None:
 
 def test_a_line_for_people_is_no_json(written: Written) -> None:
     configure_logs("INFO", "console")
-    logging.getLogger("here").info("job ended")
+    logging.getLogger("application.here").info("job ended")
     line = written()
     assert "job ended" in line
     assert not line.startswith("{")
@@ -67,24 +71,24 @@ def test_who_reads_is_taken_from_the_terminal(
 ) -> None:
     monkeypatch.setattr(sys, "stderr", stream)
     configure_logs("INFO", None)
-    logging.getLogger("here").info("job ended")
+    logging.getLogger("application.here").info("job ended")
     assert stream.getvalue().startswith("{") == machine
 
 
 def test_what_is_below_the_level_is_not_written(written: Written) -> None:
     configure_logs("WARNING", "json")
-    logging.getLogger("here").info("unimportant")
-    logging.getLogger("here").warning("important")
+    logging.getLogger("application.here").info("unimportant")
+    logging.getLogger("application.here").warning("important")
     assert [json.loads(line)["event"] for line in written().splitlines()] == ["important"]
 
 
-@pytest.mark.parametrize("name", TALKATIVE)
+@pytest.mark.parametrize("name", OTHERS)
 def test_libraries_that_print_bodies_are_not_asked_to(name: str, written: Written) -> None:
     configure_logs("DEBUG", "json")
     logging.getLogger(name).debug("body: %s", SECRET)
     logging.getLogger(f"{name}.part").info("body: %s", SECRET)
     assert written() == ""
-    logging.getLogger("here").debug("seen")
+    logging.getLogger("application.here").debug("seen")
     assert "seen" in written()
 
 
@@ -92,6 +96,12 @@ def test_at_the_highest_level_libraries_are_as_silent_as_the_rest(written: Writt
     configure_logs("ERROR", "json")
     logging.getLogger("openai").warning("body")
     assert written() == ""
+
+
+def test_a_warnings_text_is_never_written(written: Written) -> None:
+    configure_logs("DEBUG", "json")
+    warnings.showwarning(SECRET, UserWarning, "/home/who/graph.py", 7)
+    assert json.loads(written())["event"] == "UserWarning at graph.py:7"
 
 
 @pytest.mark.parametrize("log_format", ["json", "console"])
@@ -110,5 +120,5 @@ def test_an_exceptions_text_is_never_written(log_format: str, written: Written) 
 def test_configuring_twice_writes_each_line_once(written: Written) -> None:
     configure_logs("INFO", "json")
     configure_logs("INFO", "json")
-    logging.getLogger("here").info("once")
+    logging.getLogger("application.here").info("once")
     assert written().count("once") == 1
