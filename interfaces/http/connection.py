@@ -78,6 +78,13 @@ class Connection(HttpToolsProtocol):
         _stop(self._unread)
         super().connection_lost(exc)
 
+    def data_received(self, data: bytes) -> None:
+        """An empty line between two requests begins none, and takes uvicorn's own timer away."""
+        super().data_received(data)
+        idle = self.cycle is None or self.cycle.response_complete
+        if idle and (self._asking is None or self._asking.cancelled()):
+            self._asking = self._later(self.transport.abort)
+
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._let_by = 0

@@ -85,6 +85,16 @@ async def test_a_peer_that_never_finishes_asking_is_cut(sent: str) -> None:
         assert house.streams.stalled == 0
 
 
+async def test_a_peer_that_sends_an_empty_line_and_nothing_more_is_cut() -> None:
+    """Which HTTP allows before a request, and takes for none."""
+    async with serving(DONE, patience=0.3) as house:
+        reader, writer = await house.raw("GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert (await reader.readline()).startswith(b"HTTP/1.1 200 ")
+        writer.write(b"\r\n")
+        await until(lambda: not house.state.connections)
+        writer.close()
+
+
 @pytest.mark.parametrize("version", ["1.0", "1.1"])
 async def test_a_peer_still_sending_when_it_is_refused_gets_to_read_why(version: str) -> None:
     body = b'"' + b"x" * 10_000_000 + b'"'
