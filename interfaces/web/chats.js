@@ -8,8 +8,14 @@ const entries = new Map();
 let listed = [];
 let next = null;
 
-export const openId = () =>
-  (location.hash.startsWith(PREFIX) ? decodeURIComponent(location.hash.slice(PREFIX.length)) : null);
+export function openId() {
+  if (!location.hash.startsWith(PREFIX)) return null;
+  try {
+    return decodeURIComponent(location.hash.slice(PREFIX.length));
+  } catch { // not written by this page
+    return null;
+  }
+}
 
 /** Puts a chat into the address without loading it again. */
 export function adopt(id) {

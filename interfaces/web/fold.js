@@ -47,15 +47,17 @@ const CHANGES = {
     lastTokenAt: null,
     ...(data.reason === "revised" ? {} : { stages: [], progress: 0 }),
   }),
-  done: (state, data, at) => ({ end: { name: "done", ...data }, endedAt: at, progress: 100 }),
-  error: (state, data, at) => ({ end: { name: "error", ...data }, endedAt: at }),
-  cancelled: (state, data, at) => ({
-    end: { name: "cancelled", ...data },
-    endedAt: at,
-    stages: state.stages.map((stage) =>
-      stage.status === "running" ? { ...stage, status: "stopped", endedAt: at } : stage),
-  }),
+  done: (state, data, at) => ({ ...ended("done", state, data, at), progress: 100 }),
+  error: (state, data, at) => ended("error", state, data, at),
+  cancelled: (state, data, at) => ended("cancelled", state, data, at),
 };
+
+const ended = (name, state, data, at) => ({
+  end: { name, ...data },
+  endedAt: at,
+  stages: state.stages.map((stage) =>
+    stage.status === "running" ? { ...stage, status: "stopped", endedAt: at } : stage),
+});
 
 // Only tokens are ever joined, so the jump of the sequence says how many are in this one.
 function tokensUpTo(id, cursor) {

@@ -38,6 +38,18 @@ test("an event seen before changes nothing, at every position", () => {
   }
 });
 
+test("nothing goes on behind an end, whatever it was", () => {
+  const ends = [
+    done("1-3", "whole"),
+    { name: "error", id: "1-3", at: 0, data: { status: "failed", code: "internal" } },
+    { name: "cancelled", id: "1-3", at: 0, data: { status: "cancelled", reason: "user" } },
+  ];
+  for (const end of ends) {
+    const { stages } = folded(ANSWER[0], stage("1-2", "answer", "started", 50), end);
+    assert.deepEqual(stages.map(({ status }) => status), ["completed", "stopped"]);
+  }
+});
+
 test("without tokens the answer comes with done", () => {
   const state = folded(ANSWER[0], done("1-2", "whole", { path: "A1" }));
   assert.equal(answerOf(state), "whole");
