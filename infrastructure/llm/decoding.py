@@ -16,6 +16,8 @@ NO_JSON = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 """What decoding raises: for broken JSON, for another shape, for UTF-8 that is none, for depth."""
 
 _DONE = b"[DONE]"
+_DATA = (b"data", b"\xef\xbb\xbfdata")
+"""A body may begin with a byte-order mark."""
 _MAX_EVENT_BYTES = 16 * 2**20
 
 
@@ -92,7 +94,7 @@ def _data_of(events: bytes) -> list[bytes]:
             found.append(event[6:])
             continue
         fields = [line.partition(b":") for line in event.split(b"\n")]
-        data = [value.removeprefix(b" ") for name, _, value in fields if name == b"data"]
+        data = [value.removeprefix(b" ") for name, _, value in fields if name in _DATA]
         if data:
             found.append(b"\n".join(data))
     return found
@@ -106,6 +108,7 @@ class DeltaDecoder:
 
     def __init__(self) -> None:
         self._splitter = EventSplitter()
+        self._calls: dict[int, tuple[str | None, int]] = {}
         self.finished = False
         """A finish reason has been seen: the answer is complete."""
 
@@ -134,7 +137,20 @@ class DeltaDecoder:
         text, calls = said.content or said.refusal or "", said.tool_calls
         if not (text or finish_reason or calls or usage):
             return None
-        return Delta(text, finish_reason, usage, tuple(map(_part, calls)) if calls else ())
+        return Delta(text, finish_reason, usage, tuple(map(self._part, calls)) if calls else ())
+
+    def _part(self, call: "_Call") -> ToolCallPart:
+        function = call.function or _Function()
+        return ToolCallPart(self._number(call), call.id, function.name, function.arguments or "")
+
+    def _number(self, call: "_Call") -> int:
+        """Its index; but some servers have one for all of them, or none: a new id is a new call."""
+        index, calls = call.index or 0, self._calls
+        if index not in calls:
+            calls[index] = call.id, index
+        elif call.id and call.id != calls[index][0]:
+            calls[index] = call.id, 1 + max(number for _, number in calls.values())
+        return calls[index][1]
 
 
 class _Function(msgspec.Struct, gc=False):
@@ -186,8 +202,3 @@ def _usage(usage: object) -> Usage | None:
             return Usage(given, made, given + made)
         case _:
             return None
-
-
-def _part(call: _Call) -> ToolCallPart:
-    function = call.function or _Function()
-    return ToolCallPart(call.index or 0, call.id, function.name, function.arguments or "")

@@ -92,7 +92,7 @@ async def _whole(
 
 def _chosen(message: AIMessage) -> ToolCall | str:
     if isinstance(message, AIMessageChunk) and message.tool_call_chunks:
-        call = message.tool_call_chunks[0]
+        call = min(message.tool_call_chunks, key=lambda each: each["index"] or 0)
         finish_reason = message.response_metadata.get("finish_reason")
         return tool_call(call["name"] or "", call["args"] or "", finish_reason)
     if message.tool_calls:

@@ -91,6 +91,8 @@ class WatchedGraph:
 
     def _watched(self, graph: Any, above: str) -> Any:
         """A copy of the graph, its nodes and static subgraphs watched; the user's is kept."""
+        if graph.interrupt_before_nodes or graph.interrupt_after_nodes:
+            raise TypeError("the graph stops for a human, which is not supported yet")
         nodes = {}
         for name, node in graph.nodes.items():
             path = above + name

@@ -200,7 +200,10 @@ def _ai_messages(output: object) -> Iterable[AIMessage]:
     outputs = output if isinstance(output, list | tuple) else [output]
     for one in outputs:
         update = one.update if isinstance(one, Command) else one
-        messages = update.get("messages") if isinstance(update, Mapping) else update
+        if isinstance(update, Mapping):
+            messages = update.get("messages")
+        else:  # a state of the graph's own class, or messages as they are
+            messages = getattr(update, "messages", update)
         if messages is None:
             continue
         if not isinstance(messages, list):

@@ -1,17 +1,21 @@
 """How a run of the graph starts, and how its errors leave: the same on both paths."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import logging
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import BaseCheckpointSaver
 
 from application.model_calls import ModelCalls, NodeRun, current_node
 from domain.chat import Question, new_id
-from domain.errors import ChatError, PipelineError
+from domain.errors import ChatError, PipelineError, trace
 from infrastructure.pipeline.graph import WatchedGraph
 from infrastructure.pipeline.nodes import GraphRun, current_run
+
+logger = logging.getLogger(__name__)
 
 _STEPS = 10_007
 """LangGraph's own bound of a run's steps. `astream_events` would make it 25, and nothing else."""
@@ -27,13 +31,28 @@ def start(graph: WatchedGraph, question: Question) -> tuple[dict[str, Any], Grap
     return state, run
 
 
-def config_of(graph: WatchedGraph, listener: BaseCallbackHandler) -> RunnableConfig:
-    """A checkpointer wants a thread. Each run has its own: the chat so far is in its input."""
+@asynccontextmanager
+async def configured(
+    graph: WatchedGraph, listener: BaseCallbackHandler
+) -> AsyncGenerator[RunnableConfig, None]:
+    """A checkpointer wants a thread. Each run has its own: the chat so far is in its input.
+
+    Nobody knows of it later, and its chat may be deleted: it goes with the run.
+    """
     limit = (graph.graph.config or {}).get("recursion_limit", _STEPS)
     config = RunnableConfig(callbacks=[listener], recursion_limit=limit)
-    if graph.graph.checkpointer is not None:
-        config["configurable"] = {"thread_id": new_id()}
-    return config
+    checkpointer, thread = graph.graph.checkpointer, new_id()
+    if not isinstance(checkpointer, BaseCheckpointSaver):
+        yield config
+        return
+    config["configurable"] = {"thread_id": thread}
+    try:
+        yield config
+    finally:
+        try:
+            await checkpointer.adelete_thread(thread)
+        except Exception as error:  # noqa: BLE001 - the user's code, and the run is over
+            logger.warning("a run stays in the graph's checkpointer: %s", trace(error))
 
 
 @contextmanager

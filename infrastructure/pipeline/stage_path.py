@@ -15,7 +15,7 @@ from infrastructure.pipeline.answers import done
 from infrastructure.pipeline.calls import CallListener
 from infrastructure.pipeline.graph import WatchedGraph
 from infrastructure.pipeline.nodes import GraphRun, path_of
-from infrastructure.pipeline.runs import config_of, start, translated
+from infrastructure.pipeline.runs import configured, start, translated
 from infrastructure.pipeline.stages import Stages
 from infrastructure.pipeline.turns import Turns
 
@@ -32,18 +32,17 @@ class StagePath:
         state, run = start(self._graph, question)
         reader = _Reader(self._graph, run)
         final: object = None
-        events = self._graph.graph.astream_events(
-            state,
-            config_of(self._graph, CallListener(run.calls, self._graph.declared)),
-            version="v2",
-            include_types=["chain"],
-        )
-        async with aclosing(events):  # type: ignore[type-var]
-            async for event in events:
-                if event["event"] == "on_chain_end" and not event["parent_ids"]:
-                    final = event["data"].get("output")
-                for stage in reader.stages(event):
-                    tell(stage)
+        listener = CallListener(run.calls, self._graph.declared)
+        async with configured(self._graph, listener) as config:
+            events = self._graph.graph.astream_events(
+                state, config, version="v2", include_types=["chain"]
+            )
+            async with aclosing(events):  # type: ignore[type-var]
+                async for event in events:
+                    if event["event"] == "on_chain_end" and not event["parent_ids"]:
+                        final = event["data"].get("output")
+                    for stage in reader.stages(event):
+                        tell(stage)
         return done("A1", final, run, offline=self._offline)
 
 

@@ -18,7 +18,7 @@ from infrastructure.pipeline.answers import done, rest
 from infrastructure.pipeline.calls import SPOKEN, CallListener
 from infrastructure.pipeline.graph import WatchedGraph
 from infrastructure.pipeline.nodes import GraphRun, Written, path_of
-from infrastructure.pipeline.runs import config_of, start, translated
+from infrastructure.pipeline.runs import configured, start, translated
 from infrastructure.pipeline.stages import Stages
 from infrastructure.pipeline.tap import TAPPABLE, Tap
 from infrastructure.pipeline.turns import Turns
@@ -55,7 +55,8 @@ class TokenPath:
         turns = Turns()
         tap = Tap(self._graph, run, tell, turns)
         run.tell = tap.tell
-        final = await self._graph.graph.ainvoke(state, config_of(self._graph, tap))
+        async with configured(self._graph, tap) as config:
+            final = await self._graph.graph.ainvoke(state, config)
         tap.finish()
         return self._ending(final, run, turns, tell)
 
@@ -64,30 +65,28 @@ class TokenPath:
         turns = Turns()
         stages = Stages(self._graph.stages, run, turns)
         final: object = None
-        parts = self._graph.graph.astream(
-            state,
-            config_of(self._graph, CallListener(run.calls, self._graph.declared)),
-            stream_mode=_MODES,
-            subgraphs=True,
-            version="v2",
-        )
-        async with aclosing(parts):  # type: ignore[type-var]
-            async for part in parts:
-                data: Any = part["data"]
-                match part["type"]:
-                    case "messages":
-                        token = _spoken(*data)
-                        if token and turns.say(data[1]["langgraph_checkpoint_ns"], token):
-                            tell(token)
-                    case "custom" if isinstance(data, Written):
-                        token = Token(data.text, data.path)
-                        if turns.say(data.namespace, token):
-                            tell(token)
-                    case "tasks":
-                        for event in self._task(part["ns"], data, run, stages, turns):
-                            tell(event)
-                    case "values" if not part["ns"]:
-                        final = data
+        listener = CallListener(run.calls, self._graph.declared)
+        async with configured(self._graph, listener) as config:
+            parts = self._graph.graph.astream(
+                state, config, stream_mode=_MODES, subgraphs=True, version="v2"
+            )
+            async with aclosing(parts):  # type: ignore[type-var]
+                async for part in parts:
+                    data: Any = part["data"]
+                    match part["type"]:
+                        case "messages":
+                            token = _spoken(*data)
+                            if token and turns.say(data[1]["langgraph_checkpoint_ns"], token):
+                                tell(token)
+                        case "custom" if isinstance(data, Written):
+                            token = Token(data.text, data.path)
+                            if turns.say(data.namespace, token):
+                                tell(token)
+                        case "tasks":
+                            for event in self._task(part["ns"], data, run, stages, turns):
+                                tell(event)
+                        case "values" if not part["ns"]:
+                            final = data
         for event in stages.left():
             tell(event)
         return self._ending(final, run, turns, tell)

@@ -192,6 +192,24 @@ async def test_several_tool_calls_are_told_apart(real: Real) -> None:
     assert await real.llm.call_tool("What?", [LOOK_UP]) == ToolCall("first", {"a": 1})
 
 
+@pytest.mark.parametrize("indices", [(1, 0), (0, 0), (None, None)])
+async def test_tool_calls_are_told_apart_whatever_their_servers_number_them(
+    real: Real, indices: tuple[int | None, int | None]
+) -> None:
+    """In any order; and some servers give all of them one number, or none."""
+
+    def part(which: int, arguments: str, **named: str) -> dict[str, Any]:
+        function = named | {"arguments": arguments}
+        call = {"index": indices[which], "id": f"call {which}", "function": function}
+        return {"tool_calls": [call]}
+
+    one, other = part(0, '{"a":', name="find"), part(1, '{"b":', name="look")
+    mixed = [one, part(0, "1}"), other, part(1, "2}")]
+    real.model.script(Reply(mixed, finish_reason="tool_calls"))
+    lowest = ToolCall("look", {"b": 2}) if indices == (1, 0) else ToolCall("find", {"a": 1})
+    assert await real.llm.call_tool("What?", [LOOK_UP]) == lowest
+
+
 async def test_a_proxy_is_not_asked_for_a_model_on_this_machine(
     model: OfflineModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -88,6 +88,16 @@ async def test_a_node_that_waits_for_a_human_has_given_no_answer(
     assert told.stages == ["+half", "-half", "+ask"]
 
 
+@pytest.mark.parametrize("stops", ["interrupt_before", "interrupt_after"])
+async def test_a_graph_that_is_made_to_stop_for_a_human_is_refused(path: Path, stops: str) -> None:
+    def build(llm: LLMClientPort) -> Any:
+        chain = graphs.chain(("answer", graphs.streaming(llm), SPEAKS))
+        return chain.compile(checkpointer=InMemorySaver(), **{stops: ["answer"]})
+
+    with pytest.raises(TypeError, match="stops for a human"):
+        path.pipeline(build)
+
+
 async def test_a_subgraph_with_a_memory_of_its_own_has_its_own_voices(path: Path) -> None:
     """LangGraph names its nodes `research|answer:id`: they are not the graph's own `answer`."""
 

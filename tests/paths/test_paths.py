@@ -2,12 +2,15 @@
 
 import asyncio
 from contextlib import aclosing
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
+from langchain_core.messages import AIMessage, AnyMessage
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import END, START, StateGraph
+from langgraph.graph.message import add_messages
 from langgraph.types import Command, RetryPolicy, Send
+from pydantic import BaseModel
 
 from domain.chat import Turn
 from domain.errors import ChatError, PipelineError, UpstreamTruncated
@@ -337,9 +340,30 @@ async def test_a_canned_answer_from_state_is_told(path: Path) -> None:
 
 async def test_a_graph_with_a_checkpointer_starts_anew_with_every_run(path: Path) -> None:
     path.model.script(Reply(pieces=["one"]), Reply(pieces=["two"]))
-    build = graphs.checkpointed(InMemorySaver())
+    saver = InMemorySaver()
+    build = graphs.checkpointed(saver)
     assert (await path.tell(build)).done.answer == "one of 1"
     assert (await path.tell(build)).done.answer == "two of 1"
+    assert (dict(saver.storage), dict(saver.blobs)) == ({}, {})  # texts that nobody would delete
+
+
+async def test_messages_of_a_state_of_the_graphs_own_class_are_an_answer(path: Path) -> None:
+    class Chat(BaseModel):
+        messages: Annotated[list[AnyMessage], add_messages] = []
+
+    def build(llm: LLMClientPort) -> Any:
+        async def say(state: Chat) -> Chat:
+            return Chat(messages=[AIMessage(await graphs.joined(llm.stream("say")))])
+
+        graph = StateGraph(Chat)
+        for name in ("one", "two"):
+            graph.add_node(name, say, metadata=SPEAKS)
+        return graph.add_edge(START, "one").add_edge("one", "two")
+
+    path.model.script(Reply(pieces=["one "]), Reply(pieces=["two"]))
+    told = await path.tell(build)
+    assert told.done.answer == "one two"
+    assert [token.content for token in told.tokens] == ["one ", "two"] * path.speaks
 
 
 async def test_no_answer_is_a_pipeline_error(path: Path) -> None:

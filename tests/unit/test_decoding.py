@@ -63,6 +63,12 @@ def test_any_bytes_survive_one_byte_a_read(events: list[bytes]) -> None:
     assert [data for byte in body for data in splitter.feed(bytes((byte,)))] == events
 
 
+@pytest.mark.parametrize("cut", range(5))
+def test_a_byte_order_mark_is_no_part_of_the_first_event(cut: int) -> None:
+    body = b"\xef\xbb\xbf" + event(chunk({"content": "Hello"})) + event(chunk({"content": "!"}))
+    assert deltas(body[:cut], body[cut:]) == [Delta("Hello"), Delta("!")]
+
+
 def test_data_of_several_lines_is_joined() -> None:
     assert list(EventSplitter().feed(b"data: {\ndata: }\n\n")) == [b"{\n}"]
 
