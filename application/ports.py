@@ -207,6 +207,10 @@ class ConversationPort(Protocol):
         """
         ...
 
+    async def ended(self, job_id: JobId) -> bool:
+        """Whether the job was ever `answered`: that outlives its log, but not its chat."""
+        ...
+
     async def session(self, user: UserId, name: str, chat_id: ChatId) -> ChatId:
         """The chat that the user's session of that name is: `chat_id` from now on if there is none.
 

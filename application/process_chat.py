@@ -126,8 +126,7 @@ class ProcessChat:
             failed.clear()
         answer = end.answer if isinstance(end, Done) else relay.text
         attempt = relay.notifier.attempt
-        if answer or attempt > 1:  # an earlier attempt may have kept what is not the end now
-            await self._conversations.answered(job, answer, status_of(end), attempt)
+        await self._conversations.answered(job, answer, status_of(end), attempt)
         await relay.notifier.end(*failed, end)
         self._tally.ended[job.path, status_of(end)] += 1
         if isinstance(end, Failed):

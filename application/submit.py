@@ -164,14 +164,6 @@ class SubmitMessage:
         """It has an end that somebody may have been told of."""
         try:
             log = await self._log.read(job.id)
-        except NotFound:
-            return await self._answered(job)
+        except NotFound:  # a key outlives its job's log
+            return await self._conversations.ended(job.id)
         return log.ended_at is not None and log.events[-1].event != _GIVEN_UP
-
-    async def _answered(self, job: Job) -> bool:
-        """A key outlives its job's log: then the chat has the answer."""
-        try:
-            messages = await self._conversations.messages(job.user, job.chat_id)
-        except NotFound:
-            return False
-        return any(kept.role == "assistant" and kept.job_id == job.id for kept in messages)

@@ -97,7 +97,7 @@ class PostgresConversations:
         async def work(db: Connection) -> None:
             # It locks the row: of two attempts at once, the later one has the last word.
             found = await db.execute(
-                "UPDATE turns SET attempt = %s WHERE job_id = %s AND attempt <= %s"
+                "UPDATE turns SET attempt = %s, ended = TRUE WHERE job_id = %s AND attempt <= %s"
                 " RETURNING chat, turn",
                 (attempt, job.id, attempt),
             )
@@ -109,6 +109,13 @@ class PostgresConversations:
                     await db.execute(unsay, [job.id])
 
         await self._database.persist(work)
+
+    async def ended(self, job_id: JobId) -> bool:
+        async def work(db: Connection) -> bool:
+            found = await db.execute("SELECT FROM turns WHERE job_id = %s AND ended", [job_id])
+            return found.rowcount > 0
+
+        return await self._database.run(work)
 
     async def session(self, user: UserId, name: str, chat_id: ChatId) -> ChatId:
         named = user.encode(), name.encode()

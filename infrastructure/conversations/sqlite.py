@@ -108,7 +108,7 @@ class SqliteConversations:
 
         def work(db: sqlite3.Connection) -> None:
             turns = db.execute(
-                "UPDATE turns SET attempt = ? WHERE job_id = ? AND attempt <= ?"
+                "UPDATE turns SET attempt = ?, ended = TRUE WHERE job_id = ? AND attempt <= ?"
                 " RETURNING chat, turn",
                 (attempt, job.id, attempt),
             ).fetchall()
@@ -120,6 +120,11 @@ class SqliteConversations:
                     db.execute(unsay, (job.id,))
 
         await self._database.persist(work, durable=False)
+
+    async def ended(self, job_id: JobId) -> bool:
+        query = "SELECT 1 FROM turns WHERE job_id = ? AND ended"
+        found = await self._database.read(lambda db: db.execute(query, (job_id,)).fetchone())
+        return found is not None
 
     async def session(self, user: UserId, name: str, chat_id: ChatId) -> ChatId:
         """Durable with the job's log, which is created next."""

@@ -59,4 +59,7 @@ STEPS: tuple[str, ...] = (
         PRIMARY KEY (user_id, name));
     CREATE INDEX sessions_of_chat ON sessions (chat_id);
     """,
+    """
+    ALTER TABLE turns ADD COLUMN ended boolean NOT NULL DEFAULT FALSE;
+    """,
 )

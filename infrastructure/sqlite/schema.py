@@ -82,4 +82,5 @@ STEPS: tuple[tuple[str, ...], ...] = (
             PRIMARY KEY (user, name)) WITHOUT ROWID""",
         "CREATE INDEX sessions_of_chat ON sessions (chat_id)",
     ),
+    ("ALTER TABLE turns ADD COLUMN ended INTEGER NOT NULL DEFAULT FALSE",),
 )

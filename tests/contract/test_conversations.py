@@ -138,6 +138,21 @@ async def test_a_question_and_its_answer_are_kept(conversations: ConversationPor
     assert question.created_at <= answer.created_at
 
 
+async def test_a_job_has_ended_once_it_was_answered_if_only_with_nothing(
+    conversations: ConversationPort,
+) -> None:
+    await conversations.open(chat())
+    one, other = job(), job()
+    await conversations.asked(one)
+    await conversations.asked(other)
+    assert not await conversations.ended(one.id)
+    await conversations.answered(one, "", "failed", 1)
+    assert await conversations.ended(one.id)
+    assert not await conversations.ended(other.id)
+    await conversations.delete("u", "c")
+    assert not await conversations.ended(one.id)
+
+
 async def test_an_earlier_attempts_answer_comes_too_late(conversations: ConversationPort) -> None:
     await conversations.open(chat())
     asked = job()

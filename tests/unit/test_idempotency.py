@@ -45,6 +45,16 @@ async def test_a_key_outlives_its_jobs_log_and_the_model_is_not_asked_again() ->
         assert len(house.pipeline.asked) == 1
 
 
+async def test_a_key_of_a_job_that_failed_without_a_word_gives_it_back_as_well() -> None:
+    """Run once more it would have the same ids, and other events."""
+    async with use_cases(RuntimeError()) as house:
+        first = await house.ask(idempotency_key="key")
+        await house.read(first.job_id)
+        await house.log.delete(first.chat_id)  # as its retention would
+        assert await house.ask(idempotency_key="key") == first
+        assert len(house.pipeline.asked) == 1
+
+
 async def test_a_job_that_nobody_read_is_given_back_and_not_run_again() -> None:
     """Its client had lost its connection, and asks again."""
     async with use_cases(waiting()) as house:

@@ -6,7 +6,6 @@ from contextlib import aclosing
 from typing import Any
 
 import pytest
-from pytest_mock import MockerFixture
 
 from application import process_chat
 from application.ports import ConversationPort
@@ -309,13 +308,12 @@ async def test_an_attempt_that_says_nothing_leaves_no_answer_of_an_earlier_one(
     assert await bench.kept() == [("user", "Why?", "completed")]
 
 
-async def test_a_first_attempt_without_a_text_writes_nothing_to_the_chat(
-    bench: Bench, mocker: MockerFixture
-) -> None:
-    answered = mocker.spy(bench.conversations, "answered")
+async def test_an_end_without_a_text_is_known_as_one_when_its_log_is_gone(bench: Bench) -> None:
+    assert not await bench.conversations.ended(bench.job.id)
     await bench.process(STARTED)(bench.job)
     assert isinstance((await bench.told())[-1], Failed)
-    answered.assert_not_called()
+    assert await bench.conversations.ended(bench.job.id)
+    assert await bench.kept() == [("user", "Why?", "completed")]
 
 
 async def test_a_stray_cancellation_inside_the_pipeline_is_its_error(bench: Bench) -> None:
