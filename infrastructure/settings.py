@@ -176,7 +176,7 @@ class Settings(BaseSettings):
     @field_validator("cors_origins")
     @classmethod
     def _origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        if "*" in value:
+        if any("*" in each for each in value):
             raise ValueError("lists origins; * would let every site in with the user's cookies")
         return tuple(map(origin, value))
 

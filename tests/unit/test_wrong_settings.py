@@ -77,6 +77,7 @@ WRONG = {
     "SLUICE_LOG_FORMAT": ["xml"],
     "SLUICE_DATABASE": ["sqlite:///a.db", "postgresql://", "postgresql://h:0/a"],
     "SLUICE_CORS_ORIGINS": [
+        "https://*.example",
         "*",
         "example.com",
         "https://a.example/path",
