@@ -49,9 +49,9 @@ class Orphans:
             return
         wait = asyncio.create_task(self._abandon(job_id, self._after, started=started))
         self._waits[job_id] = wait
-        wait.add_done_callback(lambda _: self._over(job_id, wait))
+        wait.add_done_callback(lambda _: self._waited(job_id, wait))
 
-    def _over(self, job_id: JobId, wait: asyncio.Task[None]) -> None:
+    def _waited(self, job_id: JobId, wait: asyncio.Task[None]) -> None:
         if self._waits.get(job_id) is wait:  # not the one that has begun since
             del self._waits[job_id]
 
@@ -64,19 +64,23 @@ class Orphans:
 
     async def _ends(self, job_id: JobId, within: float, *, started: bool) -> bool:
         """Within so many seconds from now, or from its first event if it has not started."""
-        try:
-            async with (
-                asyncio.timeout(within if started else None) as left,
-                aclosing(await self._log.follow(job_id, after=None)) as batches,
-            ):
-                async for batch in batches:
-                    if left.when() is None and any(map(_is_start, batch)):
-                        left.reschedule(asyncio.get_running_loop().time() + within)
-        except TimeoutError:
-            return False
-        except Unavailable:  # and back in a moment: then it is counted anew
-            await asyncio.sleep(_PAUSE)
-            return await self._ends(job_id, within, started=started)
+        while True:
+            try:
+                return await self._over(job_id, within, started=started)
+            except TimeoutError:
+                return False
+            except Unavailable:  # and back in a moment: then it is counted anew
+                await asyncio.sleep(_PAUSE)
+
+    async def _over(self, job_id: JobId, within: float, *, started: bool) -> bool:
+        """Returns when it is; raises TimeoutError."""
+        async with (
+            asyncio.timeout(within if started else None) as left,
+            aclosing(await self._log.follow(job_id, after=None)) as batches,
+        ):
+            async for batch in batches:
+                if left.when() is None and any(map(_is_start, batch)):
+                    left.reschedule(asyncio.get_running_loop().time() + within)
         return True
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from application.ports import ConversationPort, EventLogPort, PipelinePort, Stop
@@ -37,8 +38,12 @@ T = TypeVar("T")
 
 QUEUED = StageCompleted("queued", 0)
 MAX_ATTEMPTS = 2
+GIVEN_UP = Cancelled("shutdown")
+"""How a job ends that was given up before it ran."""
 _PAUSE = 0.5
 """Seconds between two tries while the chat cannot be read."""
+_PATIENCE = 1
+"""Seconds for an end without a text to be kept."""
 
 
 class ProcessChat:
@@ -125,8 +130,7 @@ class ProcessChat:
         if isinstance(end, Cancelled):
             failed.clear()
         answer = end.answer if isinstance(end, Done) else relay.text
-        attempt = relay.notifier.attempt
-        await self._conversations.answered(job, answer, status_of(end), attempt)
+        await self._keep(job, answer, end, relay.notifier.attempt)
         await relay.notifier.end(*failed, end)
         self._tally.ended[job.path, status_of(end)] += 1
         if isinstance(end, Failed):
@@ -135,6 +139,18 @@ class ProcessChat:
             why = f": {end.reason}" if isinstance(end, Cancelled) else ""
             told = (job.id, status_of(end), why, job.path, job.request_id)
             logger.info("job %s is %s%s, %s, request %s", *told)
+
+    async def _keep(self, job: Job, answer: str, end: Terminal, attempt: int) -> None:
+        """An end that has nothing to keep, nor to take back, does not wait for a store for long."""
+        keeping = self._conversations.answered(job, answer, status_of(end), attempt)
+        if answer or attempt > 1:
+            await keeping
+        elif end == GIVEN_UP:
+            keeping.close()  # nobody was told of the job: its key may ask for another one
+        else:
+            with suppress(TimeoutError, Unavailable):
+                async with asyncio.timeout(_PATIENCE):
+                    await keeping
 
     async def _history(self, job: Job) -> list[Turn]:
         """Waits for a store that is away, as long as the job may last."""

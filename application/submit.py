@@ -15,14 +15,11 @@ from application.ports import (
     OrphansPort,
     nothing,
 )
-from application.process_chat import QUEUED
+from application.process_chat import GIVEN_UP, QUEUED
 from application.wire import compact
 from domain.chat import Chat, ChatId, Job, JobId, UserId, new_id, now
-from domain.errors import Abandoned, Finished, NotFound, Superseded
-from domain.events import Cancelled, Json
-
-_GIVEN_UP = Cancelled("shutdown")
-"""How a job ends that was given up before it ran."""
+from domain.errors import Abandoned, Finished, NotFound, Superseded, Unavailable
+from domain.events import Json
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +114,8 @@ class SubmitMessage:
         await self._conversations.asked(job)
         await self._log.create(job, QUEUED)
         try:
-            await self._conversations.chat(job.user, job.chat_id)
+            with suppress(Unavailable):  # then it is not known, and the job is taken
+                await self._conversations.chat(job.user, job.chat_id)
         except NotFound:  # it was deleted meanwhile, and its logs before this one was there
             await self._log.delete(job.chat_id)
             raise
@@ -132,7 +130,7 @@ class SubmitMessage:
         if await self._over(job):
             return
         with suppress(NotFound, Finished, Superseded):
-            await (await self._log.begin(job.id)).end(_GIVEN_UP)
+            await (await self._log.begin(job.id)).end(GIVEN_UP)
         await self._conversations.unasked(job)
         if new.idempotency_key is not None:
             await self._conversations.unclaim(new.user, new.idempotency_key, job.id)
@@ -166,4 +164,4 @@ class SubmitMessage:
             log = await self._log.read(job.id)
         except NotFound:  # a key outlives its job's log
             return await self._conversations.ended(job.id)
-        return log.ended_at is not None and log.events[-1].event != _GIVEN_UP
+        return log.ended_at is not None and log.events[-1].event != GIVEN_UP

@@ -140,17 +140,16 @@ class DeltaDecoder:
         return Delta(text, finish_reason, usage, tuple(map(self._part, calls)) if calls else ())
 
     def _part(self, call: "_Call") -> ToolCallPart:
-        function = call.function or _Function()
-        return ToolCallPart(self._number(call), call.id, function.name, function.arguments or "")
-
-    def _number(self, call: "_Call") -> int:
-        """Its index; but some servers have one for all of them, or none: a new id is a new call."""
-        index, calls = call.index or 0, self._calls
-        if index not in calls:
-            calls[index] = call.id, index
-        elif call.id and call.id != calls[index][0]:
-            calls[index] = call.id, 1 + max(number for _, number in calls.values())
-        return calls[index][1]
+        """Its number is its index. But some servers have one for all calls, or none: a new id with
+        a name is a new call, while others make a new id for every piece of one.
+        """
+        function, index, calls = call.function or _Function(), call.index or 0, self._calls
+        known, number = calls.setdefault(index, (call.id, index))
+        if known and call.id and function.name and call.id != known:
+            known, number = call.id, 1 + max(number for _, number in calls.values())
+        calls[index] = known or call.id, number
+        call_id = call.id if call.id == calls[index][0] else None
+        return ToolCallPart(number, call_id, function.name, function.arguments or "")
 
 
 class _Function(msgspec.Struct, gc=False):

@@ -47,7 +47,8 @@ class CallListener(BaseCallbackHandler):
             return
         path = path_of(metadata.get("langgraph_checkpoint_ns", ""))
         node = current_node.get()
-        if path and node is not None and node.path and self._declared(path, metadata).speaks:
+        in_edge = node is not None and not node.path  # a thread of the node's own may know of none
+        if path and not in_edge and self._declared(path, metadata).speaks:
             metadata[SPOKEN] = path
             self._spoken.add(run_id)
 

@@ -1,5 +1,6 @@
 """How a run of the graph starts, and how its errors leave: the same on both paths."""
 
+import asyncio
 import logging
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -17,6 +18,8 @@ from infrastructure.pipeline.nodes import GraphRun, current_run
 
 logger = logging.getLogger(__name__)
 
+_PATIENCE = 2
+"""Seconds for a checkpointer to forget a run: its answer is there, and waits."""
 _STEPS = 10_007
 """LangGraph's own bound of a run's steps. `astream_events` would make it 25, and nothing else."""
 
@@ -50,7 +53,8 @@ async def configured(
         yield config
     finally:
         try:
-            await checkpointer.adelete_thread(thread)
+            async with asyncio.timeout(_PATIENCE):
+                await checkpointer.adelete_thread(thread)
         except Exception as error:  # noqa: BLE001 - the user's code, and the run is over
             logger.warning("a run stays in the graph's checkpointer: %s", trace(error))
 

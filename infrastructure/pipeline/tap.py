@@ -122,6 +122,7 @@ class Tap(CallListener):
         self._tell_all(self._stages.started(namespace, shown=shown))
 
     def _ended(self, run_id: UUID) -> None:
+        self._tell_all(self._stages.left())
         if (namespace := self._namespace(run_id)) is not None:
             del self._open[namespace]
             self._tell_all(self._stages.ended(namespace))

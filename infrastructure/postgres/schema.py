@@ -61,5 +61,7 @@ STEPS: tuple[str, ...] = (
     """,
     """
     ALTER TABLE turns ADD COLUMN ended boolean NOT NULL DEFAULT FALSE;
+    UPDATE turns SET ended = TRUE
+        WHERE job_id IN (SELECT job_id FROM messages WHERE role = 'assistant');
     """,
 )

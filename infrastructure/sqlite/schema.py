@@ -82,5 +82,9 @@ STEPS: tuple[tuple[str, ...], ...] = (
             PRIMARY KEY (user, name)) WITHOUT ROWID""",
         "CREATE INDEX sessions_of_chat ON sessions (chat_id)",
     ),
-    ("ALTER TABLE turns ADD COLUMN ended INTEGER NOT NULL DEFAULT FALSE",),
+    (
+        "ALTER TABLE turns ADD COLUMN ended INTEGER NOT NULL DEFAULT FALSE",
+        """UPDATE turns SET ended = TRUE
+            WHERE job_id IN (SELECT job_id FROM messages WHERE role = 'assistant')""",
+    ),
 )

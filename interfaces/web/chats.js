@@ -29,6 +29,11 @@ export const titleOf = (chat) => chat.title || "Untitled chat";
 
 export const named = (id) => listed.find((chat) => chat.id === id);
 
+/** A chat beyond the newest ones, which `refresh` does not look at, may be gone as well. */
+export function drop(id) {
+  listed = listed.filter((chat) => chat.id !== id);
+}
+
 export async function refresh() {
   show(relisted({ listed, next }, await listChats()));
 }

@@ -100,6 +100,8 @@ function elementOf(row) {
 
 function attach(row, { running, url = api.eventsOf(row.job) }) {
   stopFollowing();
+  // What is left half read, behind a lost connection maybe, is read to its end later.
+  for (const other of rows) if (other.followed && !other.ended) other.followed = false;
   row.followed = true;
   setRunning(running ? row.job : null);
   let state = fresh(row.askedAt);

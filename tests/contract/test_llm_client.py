@@ -210,6 +210,16 @@ async def test_tool_calls_are_told_apart_whatever_their_servers_number_them(
     assert await real.llm.call_tool("What?", [LOOK_UP]) == lowest
 
 
+async def test_a_tool_call_whose_every_piece_has_another_id_is_one(real: Real) -> None:
+    named = {"name": "find", "arguments": ""}
+    pieces = [
+        {"tool_calls": [{"index": 0, "id": f"call {n}", "function": function}]}
+        for n, function in enumerate([named, {"arguments": '{"a":'}, {"arguments": "1}"}])
+    ]
+    real.model.script(Reply(pieces, finish_reason="tool_calls"))
+    assert await real.llm.call_tool("What?", [LOOK_UP]) == ToolCall("find", {"a": 1})
+
+
 async def test_a_proxy_is_not_asked_for_a_model_on_this_machine(
     model: OfflineModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:

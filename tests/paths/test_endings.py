@@ -1,9 +1,13 @@
 """When a node's run is over that does not simply return: who speaks next need not wait."""
 
 import asyncio
+from functools import partial
 from typing import Any
 
 import pytest
+from langchain_core.language_models import GenericFakeChatModel
+from langchain_core.messages import AIMessage
+from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import END, START, StateGraph
 from langgraph.types import Command, RetryPolicy, interrupt
@@ -172,6 +176,24 @@ async def test_a_conditional_edge_is_silent_and_part_of_its_job(path: Path) -> N
     assert told.done.usage.output_tokens == 3
     asked = [request.body["model"] for request in path.model.requests]
     assert asked[:2] == ["mine", "mine"]
+
+
+async def test_a_model_that_is_called_in_a_thread_of_the_nodes_own_speaks(path: Path) -> None:
+    """Such a thread knows nothing of the node, but it was given the node's config."""
+
+    def build(llm: LLMClientPort) -> Any:
+        async def answer(state: State, config: RunnableConfig) -> dict[str, str]:
+            chat = GenericFakeChatModel(messages=iter([AIMessage("one two")]))
+            invoke = partial(chat.invoke, "say", config)
+            said = await asyncio.get_running_loop().run_in_executor(None, invoke)
+            return {"answer": str(said.text)}
+
+        return graphs.chain(("answer", answer, SPEAKS))
+
+    told = await path.tell(build)
+    assert heard(path, told) == expected(
+        path, "+answer", ".answer", ".answer", ".answer", "-answer"
+    )
 
 
 async def test_what_outlives_its_node_keeps_nobody_waiting(path: Path) -> None:

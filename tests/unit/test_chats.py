@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from domain.chat import Job
-from domain.errors import NotFound
+from domain.chat import Chat, Job
+from domain.errors import NotFound, Unavailable
 from domain.events import Cancelled, Done, StageStarted, Token
 from tests.doubles import a_job
 from tests.use_cases import ONE_AND_ONE, UseCases, use_cases, waiting
@@ -135,6 +135,23 @@ async def test_a_question_whose_chat_is_deleted_while_it_is_taken_leaves_nothing
             await house.ask(chat_id=chat.id)
         assert await house.unfinished() == []
         assert house.pipeline.asked == []
+
+
+async def test_a_question_is_taken_if_its_chat_cannot_be_looked_at_again() -> None:
+    async with use_cases(*ANSWER) as house:
+        await house.a_chat()
+        chat, looks = house.conversations.chat, 0
+
+        async def once(user: str, chat_id: str) -> Chat:
+            nonlocal looks
+            looks += 1
+            if looks > 1:
+                raise Unavailable
+            return await chat(user, chat_id)
+
+        house.conversations.chat = once  # type: ignore[method-assign]
+        accepted = await house.ask(chat_id="chat")
+        assert (await house.read(accepted.job_id))[-1] == ANSWER[-1]
 
 
 async def test_a_job_that_finds_its_chat_deleted_ends() -> None:

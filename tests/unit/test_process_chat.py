@@ -308,6 +308,25 @@ async def test_an_attempt_that_says_nothing_leaves_no_answer_of_an_earlier_one(
     assert await bench.kept() == [("user", "Why?", "completed")]
 
 
+async def test_an_end_without_a_text_does_not_wait_for_a_chat_that_is_away(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process_chat, "_PATIENCE", 0.01)
+
+    async def never(*_: object) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(bench.conversations, "answered", never)
+    await bench.process(STARTED)(bench.job)
+    assert isinstance((await bench.told())[-1], Failed)
+
+
+async def test_a_job_that_was_given_up_leaves_its_key_to_another_one(bench: Bench) -> None:
+    await bench.process(DONE)(bench.job, lambda: "shutdown")
+    assert await bench.told() == [Cancelled("shutdown")]
+    assert not await bench.conversations.ended(bench.job.id)
+
+
 async def test_an_end_without_a_text_is_known_as_one_when_its_log_is_gone(bench: Bench) -> None:
     assert not await bench.conversations.ended(bench.job.id)
     await bench.process(STARTED)(bench.job)
