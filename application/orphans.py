@@ -66,13 +66,15 @@ class Orphans:
         """Within so many seconds from now, or from its first event if it has not started."""
         while True:
             try:
-                return await self._over(job_id, within, started=started)
+                await self._over(job_id, within, started=started)
             except TimeoutError:
                 return False
             except Unavailable:  # and back in a moment: then it is counted anew
                 await asyncio.sleep(_PAUSE)
+            else:
+                return True
 
-    async def _over(self, job_id: JobId, within: float, *, started: bool) -> bool:
+    async def _over(self, job_id: JobId, within: float, *, started: bool) -> None:
         """Returns when it is; raises TimeoutError."""
         async with (
             asyncio.timeout(within if started else None) as left,
@@ -81,7 +83,6 @@ class Orphans:
             async for batch in batches:
                 if left.when() is None and any(map(_is_start, batch)):
                     left.reschedule(asyncio.get_running_loop().time() + within)
-        return True
 
 
 def _is_start(recorded: Recorded) -> bool:

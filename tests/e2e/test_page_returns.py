@@ -62,16 +62,22 @@ async def test_an_answer_tried_again_stands_behind_the_one_that_failed(
         await expect(tab.get_by_role("button", name="Try again")).to_have_count(0)
 
 
-async def test_another_tabs_question_is_seen_when_asking_and_when_coming_back(
-    page: "Page", service: str, upstream: OfflineModel
-) -> None:
-    upstream.script_when(speaks, Reply(["First."]))
+async def two_tabs(page: "Page", service: str, upstream: OfflineModel, answer: str) -> "Page":
+    """Both on one chat with one question; returns the other one."""
+    upstream.script_when(speaks, Reply([answer]))
     await page.goto(service)
     await ask(page, "One?")
     await page.locator(COMPLETED).wait_for()
     other = await page.context.new_page()
     await other.goto(page.url)
     await expect(other.locator(COMPLETED)).to_be_visible()
+    return other
+
+
+async def test_another_tabs_question_is_seen_when_asking_and_when_coming_back(
+    page: "Page", service: str, upstream: OfflineModel
+) -> None:
+    other = await two_tabs(page, service, upstream, "First.")
     upstream.script_when(speaks, Reply(["Second."]))
     await ask(page, "Two?")
     await expect(page.locator(".answer .text")).to_have_text(["First.", "Second."])
@@ -91,13 +97,7 @@ async def test_coming_back_disturbs_no_running_answer_and_joins_one_from_elsewhe
     page: "Page", service: str, upstream: OfflineModel
 ) -> None:
     gate = Gate()
-    upstream.script_when(speaks, Reply(["Yes."]))
-    await page.goto(service)
-    await ask(page, "One?")
-    await page.locator(COMPLETED).wait_for()
-    other = await page.context.new_page()
-    await other.goto(page.url)
-    await expect(other.locator(COMPLETED)).to_be_visible()
+    other = await two_tabs(page, service, upstream, "Yes.")
     upstream.script_when(speaks, Reply(["Half ", "whole."], gate=gate, hold_after=1))
     await ask(page, "Two?")
     await expect(page.locator(f"{RUNNING} .text")).to_have_text("Half ")
@@ -117,13 +117,7 @@ async def test_coming_back_disturbs_no_running_answer_and_joins_one_from_elsewhe
 async def test_a_question_behind_another_tabs_shows_both_answers_in_their_turn(
     page: "Page", service: str, upstream: OfflineModel
 ) -> None:
-    upstream.script_when(speaks, Reply(["Yes."]))
-    await page.goto(service)
-    await ask(page, "One?")
-    await page.locator(COMPLETED).wait_for()
-    other = await page.context.new_page()
-    await other.goto(page.url)
-    await expect(other.locator(COMPLETED)).to_be_visible()
+    other = await two_tabs(page, service, upstream, "Yes.")
     gate = Gate()
     upstream.script_when(speaks, Reply(["Half ", "whole."], gate=gate, hold_after=1))
     await ask(page, "Two?")
