@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 
-from application.ports import ConversationPort, EventLogPort, JobQueuePort
-from domain.chat import Chat, ChatId, Job, JobId, Message, UserId
-from domain.errors import NotFound
+from sluice.application.ports import ConversationPort, EventLogPort, JobQueuePort
+from sluice.domain.chat import Chat, ChatId, Job, JobId, Message, UserId
+from sluice.domain.errors import NotFound
 
 _PATIENCE = 5
 """Seconds that a deletion waits for a cancelled job to tell its readers."""

@@ -4,12 +4,12 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 
-from application.ports import EventLogPort, OrphansPort, Push
-from application.tally import Tally
-from application.wire import coalesce
-from domain.chat import Job, JobId, UserId
-from domain.errors import Busy, NotFound
-from domain.events import Cursor, Recorded
+from sluice.application.ports import EventLogPort, OrphansPort, Push
+from sluice.application.tally import Tally
+from sluice.application.wire import coalesce
+from sluice.domain.chat import Job, JobId, UserId
+from sluice.domain.errors import Busy, NotFound
+from sluice.domain.events import Cursor, Recorded
 
 
 async def owned(log: EventLogPort, user: UserId, job_id: JobId) -> Job:

@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from application.follow import owned
-from application.ports import EventLogPort, JobLog, JobQueuePort
-from application.process_chat import status_of
-from domain.chat import Job, JobId, JobStatus, UserId
-from domain.events import (
+from sluice.application.follow import owned
+from sluice.application.ports import EventLogPort, JobLog, JobQueuePort
+from sluice.application.process_chat import status_of
+from sluice.domain.chat import Job, JobId, JobStatus, UserId
+from sluice.domain.events import (
     TERMINAL,
     Cursor,
     Done,

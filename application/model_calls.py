@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
 
-from domain.events import Usage
+from sluice.domain.events import Usage
 
 Say = Callable[[str], None]
 

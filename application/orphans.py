@@ -4,11 +4,11 @@ import asyncio
 from collections import Counter
 from contextlib import aclosing, suppress
 
-from application.ports import EventLogPort, JobQueuePort
-from application.process_chat import QUEUED
-from domain.chat import JobId
-from domain.errors import NotFound, Unavailable
-from domain.events import Recorded, Reset
+from sluice.application.ports import EventLogPort, JobQueuePort
+from sluice.application.process_chat import QUEUED
+from sluice.domain.chat import JobId
+from sluice.domain.errors import NotFound, Unavailable
+from sluice.domain.events import Recorded, Reset
 
 _PAUSE = 0.5
 """Seconds between two tries while the log cannot be read."""

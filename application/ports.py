@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from domain.chat import (
+from sluice.domain.chat import (
     Chat,
     ChatId,
     ExecutionPath,
@@ -16,8 +16,8 @@ from domain.chat import (
     Question,
     UserId,
 )
-from domain.events import CancelReason, Cursor, Done, Event, Recorded
-from domain.ports import NotifierPort
+from sluice.domain.events import CancelReason, Cursor, Done, Event, Recorded
+from sluice.domain.ports import NotifierPort
 
 Tell = Callable[[Event], None]
 """Takes an event in line, in the event loop's thread, and never raises."""

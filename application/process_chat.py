@@ -6,11 +6,11 @@ from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
 
-from application.ports import ConversationPort, EventLogPort, PipelinePort, Stop
-from application.relay import Relay
-from application.tally import Tally
-from domain.chat import Job, JobStatus, Message, Question, Turn
-from domain.errors import (
+from sluice.application.ports import ConversationPort, EventLogPort, PipelinePort, Stop
+from sluice.application.relay import Relay
+from sluice.application.tally import Tally
+from sluice.domain.chat import Job, JobStatus, Message, Question, Turn
+from sluice.domain.errors import (
     ChatError,
     DeadlineExceeded,
     Finished,
@@ -22,7 +22,7 @@ from domain.errors import (
     WorkerLost,
     trace,
 )
-from domain.events import (
+from sluice.domain.events import (
     Cancelled,
     Done,
     Failed,
@@ -31,7 +31,7 @@ from domain.events import (
     StageFailed,
     Terminal,
 )
-from domain.ports import NotifierPort
+from sluice.domain.ports import NotifierPort
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")

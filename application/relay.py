@@ -4,12 +4,20 @@ import asyncio
 import logging
 from dataclasses import replace
 
-from application.ports import PipelinePort
-from application.wire import LONGEST, split
-from domain.chat import Question
-from domain.errors import AnswerTooLarge, PipelineError
-from domain.events import Done, Event, Reset, StageCompleted, StageFailed, StageStarted, Token
-from domain.ports import NotifierPort
+from sluice.application.ports import PipelinePort
+from sluice.application.wire import LONGEST, split
+from sluice.domain.chat import Question
+from sluice.domain.errors import AnswerTooLarge, PipelineError
+from sluice.domain.events import (
+    Done,
+    Event,
+    Reset,
+    StageCompleted,
+    StageFailed,
+    StageStarted,
+    Token,
+)
+from sluice.domain.ports import NotifierPort
 
 _CANCELS = 3
 _PATIENCE = 1.0

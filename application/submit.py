@@ -5,8 +5,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 
-from application.follow import owned
-from application.ports import (
+from sluice.application.follow import owned
+from sluice.application.ports import (
     Accepted,
     ConversationPort,
     EventLogPort,
@@ -15,11 +15,11 @@ from application.ports import (
     OrphansPort,
     nothing,
 )
-from application.process_chat import GIVEN_UP, QUEUED
-from application.wire import compact
-from domain.chat import Chat, ChatId, Job, JobId, UserId, new_id, now
-from domain.errors import Abandoned, Finished, NotFound, Superseded, Unavailable
-from domain.events import Json
+from sluice.application.process_chat import GIVEN_UP, QUEUED
+from sluice.application.wire import compact
+from sluice.domain.chat import Chat, ChatId, Job, JobId, UserId, new_id, now
+from sluice.domain.errors import Abandoned, Finished, NotFound, Superseded, Unavailable
+from sluice.domain.events import Json
 
 
 @dataclass(frozen=True, slots=True)

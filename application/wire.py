@@ -10,7 +10,7 @@ from hashlib import sha256
 from json.encoder import encode_basestring as quoted
 from typing import Any
 
-from domain.events import (
+from sluice.domain.events import (
     Cancelled,
     Cursor,
     Done,

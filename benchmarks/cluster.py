@@ -38,8 +38,8 @@ class Fleet(Running):
             "SLUICE_DATABASE": os.environ.get("SLUICE_DATABASE") or self._database(load_cpu),
             "ENABLE_TOKEN_STREAMING": self.server.flag,
         }
-        self.worker = Process(python("interfaces.cli", "worker"), cpu, env, talks=False)
-        gateway = Process(python("interfaces.cli", "serve"), cpu, env, talks=False)
+        self.worker = Process(python("sluice.interfaces.cli", "worker"), cpu, env, talks=False)
+        gateway = Process(python("sluice.interfaces.cli", "serve"), cpu, env, talks=False)
         gateway.port = port
         return gateway.until(lambda: answers(port, "/readyz"))
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, TypedDict
 from langgraph.graph import START, StateGraph
 
 if TYPE_CHECKING:
-    from domain.ports import LLMClientPort
+    from sluice.domain.ports import LLMClientPort
 
 
 class State(TypedDict, total=False):

@@ -44,7 +44,7 @@ def _sluice(path: str, store: str) -> Server:
     return Server(
         f"{path.lower()}-{store}",
         f"Sluice {path}, {store} store",
-        "interfaces.cli",
+        "sluice.interfaces.cli",
         ("serve",),
         dialect="sluice",
         flag=flag,

@@ -153,7 +153,7 @@ def startup(bench: Bench, results: Results) -> list[Step]:
 
     def helped() -> None:
         began = time.monotonic()
-        Process(python("interfaces.cli", "--help"), bench.cpus[0]).output(10)
+        Process(python("sluice.interfaces.cli", "--help"), bench.cpus[0]).output(10)
         results.add("help_s", time.monotonic() - began)
 
     serve = [Step("sluice serve, until ready", ready)] * 3

@@ -64,7 +64,7 @@ def _msgspec() -> Work:
 
 @step("decode", "Sluice: bytes to deltas")
 def _deltas() -> Work:
-    from infrastructure.llm.decoding import DeltaDecoder
+    from sluice.infrastructure.llm.decoding import DeltaDecoder
 
     data = chunk(1)
 
@@ -123,13 +123,13 @@ def _graph_of(reader: str) -> Work:
     from langchain_core.outputs import ChatGenerationChunk, ChatResult
 
     from benchmarks.graph import build
-    from domain.chat import Job, Question
-    from infrastructure.llm.decoding import Delta
-    from infrastructure.llm.langchain_adapter import LangChainLLMAdapter
-    from infrastructure.llm.openai_client import OpenAILLMClient
-    from infrastructure.llm.upstream import ChatCompletions
-    from infrastructure.pipeline.graph import WatchedGraph
-    from infrastructure.pipeline.token_path import TokenPath
+    from sluice.domain.chat import Job, Question
+    from sluice.infrastructure.llm.decoding import Delta
+    from sluice.infrastructure.llm.langchain_adapter import LangChainLLMAdapter
+    from sluice.infrastructure.llm.openai_client import OpenAILLMClient
+    from sluice.infrastructure.llm.upstream import ChatCompletions
+    from sluice.infrastructure.pipeline.graph import WatchedGraph
+    from sluice.infrastructure.pipeline.token_path import TokenPath
 
     class Memory(BaseChatModel):
         tokens: int
@@ -193,10 +193,10 @@ def _direct() -> Work:
 
 
 def _published(*, pushed: bool) -> Work:
-    from application.process_chat import QUEUED
-    from domain.chat import Job, new_id
-    from domain.events import Done, Token
-    from infrastructure.event_log.memory import MemoryEventLog
+    from sluice.application.process_chat import QUEUED
+    from sluice.domain.chat import Job, new_id
+    from sluice.domain.events import Done, Token
+    from sluice.infrastructure.event_log.memory import MemoryEventLog
 
     async def work(tokens: int) -> None:
         log = MemoryEventLog()
@@ -234,10 +234,10 @@ def _response() -> Work:
     from collections.abc import AsyncGenerator, Sequence
     from typing import Any
 
-    from application.wire import record
-    from domain.events import Cursor, Recorded, Token
-    from interfaces.http.services import StreamStats
-    from interfaces.http.sse import EventStream
+    from sluice.application.wire import record
+    from sluice.domain.events import Cursor, Recorded, Token
+    from sluice.interfaces.http.services import StreamStats
+    from sluice.interfaces.http.sse import EventStream
 
     batch = [record(Cursor(1, 2), Token("token ", "answer"))]
 
@@ -264,9 +264,9 @@ def _past_response() -> Work:
     from types import SimpleNamespace
     from typing import Any
 
-    from application.wire import record
-    from domain.events import Cursor, Token
-    from interfaces.http.connection import Direct
+    from sluice.application.wire import record
+    from sluice.domain.events import Cursor, Token
+    from sluice.interfaces.http.server.connection import Direct
 
     recorded = record(Cursor(1, 2), Token("token ", "answer"))
     transport = SimpleNamespace(is_closing=lambda: False, write=lambda _: None)
@@ -298,8 +298,8 @@ def _dict_frame() -> Work:
 
 @step("frame", "Sluice: event to frame")
 def _frame() -> Work:
-    from application.wire import record
-    from domain.events import Cursor, Token
+    from sluice.application.wire import record
+    from sluice.domain.events import Cursor, Token
 
     return lambda tokens: [
         record(Cursor(1, number), Token("token", "answer")) for number in range(tokens)

@@ -19,16 +19,16 @@ from pathlib import Path
 
 import uvloop
 
-from application.ports import EventLogPort
-from application.process_chat import QUEUED
-from application.wire import coalesce
-from domain.chat import Job, new_id
-from domain.events import Done, Token
-from infrastructure.event_log.memory import MemoryEventLog
-from infrastructure.event_log.redis import RedisEventLog
-from infrastructure.event_log.sqlite import SqliteEventLog
-from infrastructure.redis.client import Server
-from infrastructure.sqlite.database import Database
+from sluice.application.ports import EventLogPort
+from sluice.application.process_chat import QUEUED
+from sluice.application.wire import coalesce
+from sluice.domain.chat import Job, new_id
+from sluice.domain.events import Done, Token
+from sluice.infrastructure.event_log.memory import MemoryEventLog
+from sluice.infrastructure.event_log.redis.log import RedisEventLog
+from sluice.infrastructure.event_log.sqlite.log import SqliteEventLog
+from sluice.infrastructure.redis.client import Server
+from sluice.infrastructure.sqlite.database import Database
 
 PACE = 0.02
 OLD = 100_000

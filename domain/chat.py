@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
-from domain.events import Json
+from sluice.domain.events import Json
 
 JobId = str
 ChatId = str

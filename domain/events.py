@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from domain.errors import ChatError
+from sluice.domain.errors import ChatError
 
 
 class Cursor(NamedTuple):

@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, Self, TypeVar
 
-from domain.events import Event
+from sluice.domain.events import Event
 
 Prompt = str | Sequence[Mapping[str, str]]
 """A text, or messages of `{"role", "content"}`, oldest first."""

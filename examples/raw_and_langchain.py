@@ -23,9 +23,9 @@ from langgraph.config import get_stream_writer
 from langgraph.graph import START, StateGraph
 from openai import AsyncOpenAI
 
-from domain.ports import LLMClientPort
-from infrastructure.llm.langchain_runnable_wrapper import LangChainOpenAIRunnable
-from infrastructure.llm.upstream import ChatCompletions, Upstream
+from sluice.domain.ports import LLMClientPort
+from sluice.infrastructure.llm.langchain_runnable_wrapper import LangChainOpenAIRunnable
+from sluice.infrastructure.llm.upstream import ChatCompletions, Upstream
 
 
 class State(TypedDict, total=False):

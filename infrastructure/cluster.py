@@ -8,16 +8,16 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from infrastructure.container import Container, bounds_of
-from infrastructure.conversations.postgres import PostgresConversations
-from infrastructure.event_log.redis import RedisEventLog
-from infrastructure.jobs.orphans import RedisOrphans
-from infrastructure.jobs.places import Places
-from infrastructure.jobs.streaq import StreaqJobQueue
-from infrastructure.jobs.worker import JobWorker
-from infrastructure.postgres.database import Database
-from infrastructure.redis.client import Server
-from infrastructure.settings import WrongSetting
+from sluice.infrastructure.chats.postgres import PostgresConversations
+from sluice.infrastructure.container import Container, bounds_of
+from sluice.infrastructure.event_log.redis.log import RedisEventLog
+from sluice.infrastructure.jobs.redis.orphans import RedisOrphans
+from sluice.infrastructure.jobs.redis.places import Places
+from sluice.infrastructure.jobs.redis.queue import StreaqJobQueue
+from sluice.infrastructure.jobs.redis.worker import JobWorker
+from sluice.infrastructure.postgres.database import Database
+from sluice.infrastructure.redis.client import Server
+from sluice.infrastructure.settings import WrongSetting
 
 
 @dataclass(frozen=True, slots=True)

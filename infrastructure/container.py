@@ -12,33 +12,33 @@ from dependency_injector import containers, providers
 from dependency_injector.providers import Callable as Call
 from dependency_injector.providers import Factory, Object, Provider, Selector, Singleton
 
-from application.chats import DeleteChat, ShowChat
-from application.follow import FollowJob
-from application.jobs import CancelJob, ShowJob
-from application.orphans import Orphans
-from application.ports import ConversationPort, EventLogPort, OrphansPort, PipelinePort, Stop
-from application.process_chat import ProcessChat
-from application.submit import SubmitMessage
-from application.tally import Tally
-from domain.chat import ExecutionPath, Job
-from domain.ports import LLMClientPort
-from infrastructure.conversations.sqlite import SqliteConversations
-from infrastructure.event_log.memory import MemoryEventLog
-from infrastructure.event_log.sqlite import SqliteEventLog
-from infrastructure.flags.rollout import OpenFeatureFlag
-from infrastructure.jobs.inline import InlineJobQueue
-from infrastructure.jobs.shared import Bounds, Run
-from infrastructure.llm.langchain_adapter import LangChainLLMAdapter
-from infrastructure.llm.langchain_runnable_wrapper import LangChainOpenAIRunnable
-from infrastructure.llm.openai_client import OpenAILLMClient
-from infrastructure.llm.upstream import ChatCompletions, Upstream
-from infrastructure.pipeline import bundled
-from infrastructure.pipeline.graph import WatchedGraph
-from infrastructure.pipeline.stage_path import StagePath
-from infrastructure.pipeline.token_path import TokenPath
-from infrastructure.retrieval.documents import Documents
-from infrastructure.settings import Settings, WrongSetting
-from infrastructure.sqlite.database import Database
+from sluice.application.chats import DeleteChat, ShowChat
+from sluice.application.follow import FollowJob
+from sluice.application.jobs import CancelJob, ShowJob
+from sluice.application.orphans import Orphans
+from sluice.application.ports import ConversationPort, EventLogPort, OrphansPort, PipelinePort, Stop
+from sluice.application.process_chat import ProcessChat
+from sluice.application.submit import SubmitMessage
+from sluice.application.tally import Tally
+from sluice.domain.chat import ExecutionPath, Job
+from sluice.domain.ports import LLMClientPort
+from sluice.infrastructure.chats.sqlite import SqliteConversations
+from sluice.infrastructure.event_log.memory import MemoryEventLog
+from sluice.infrastructure.event_log.sqlite.log import SqliteEventLog
+from sluice.infrastructure.flags.rollout import OpenFeatureFlag
+from sluice.infrastructure.jobs.inline.queue import InlineJobQueue
+from sluice.infrastructure.jobs.shared import Bounds, Run
+from sluice.infrastructure.llm.langchain_adapter import LangChainLLMAdapter
+from sluice.infrastructure.llm.langchain_runnable_wrapper import LangChainOpenAIRunnable
+from sluice.infrastructure.llm.openai_client import OpenAILLMClient
+from sluice.infrastructure.llm.upstream import ChatCompletions, Upstream
+from sluice.infrastructure.pipeline import bundled
+from sluice.infrastructure.pipeline.graph import WatchedGraph
+from sluice.infrastructure.pipeline.stage_path import StagePath
+from sluice.infrastructure.pipeline.token_path import TokenPath
+from sluice.infrastructure.retrieval.documents import Documents
+from sluice.infrastructure.settings import Settings, WrongSetting
+from sluice.infrastructure.sqlite.database import Database
 
 _path: ContextVar[ExecutionPath] = ContextVar("path_of_current_job")
 
@@ -136,7 +136,7 @@ def _told(error: Exception) -> str:
 def bundled_documents() -> Path:
     """Sluice's own docs: inside the wheel, or beside the packages in a checkout."""
     inside = Path(__file__).parent / "retrieval" / "docs"
-    return inside if inside.is_dir() else Path(__file__).parent.parent / "docs"
+    return inside if inside.is_dir() else Path(__file__).resolve().parent.parent / "docs"
 
 
 class Container(containers.DeclarativeContainer):

@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from infrastructure.addresses import address, origin, web_address, without_password
-from infrastructure.flags.rollout import Share
+from sluice.infrastructure.addresses import address, origin, web_address, without_password
+from sluice.infrastructure.flags.rollout import Share
 
 _LONGEST = 1e9
 """Seconds, thirty years: more, and no clock could count them."""

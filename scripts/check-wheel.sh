@@ -23,11 +23,12 @@ repository=$PWD
 mkdir "$work/elsewhere"
 cd "$work/elsewhere"
 package() { "$work/venv/bin/python" -c "import $1; print(list($1.__path__)[0])"; }
+[[ $(package sluice) == "$work/venv/"* ]] || fail "sluice is not the wheel's: $(package sluice)"
 for layer in domain application infrastructure interfaces; do
-    [[ $(package "$layer") == "$work/venv/"* ]] || fail "$layer is not the wheel's: $(package "$layer")"
+    ! package "$layer" 2>/dev/null || fail "the wheel takes the name $layer"
 done
 for document in "$repository"/docs/*.md; do
-    inside=$(package infrastructure)/retrieval/docs/${document##*/}
+    inside=$(package sluice.infrastructure)/retrieval/docs/${document##*/}
     cmp -s "$document" "$inside" || fail "the wheel does not hold docs/${document##*/}"
 done
 

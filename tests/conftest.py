@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-from infrastructure.offline_model.server import OfflineModel
+from sluice.offline_model.server import OfflineModel
 from tests.services import own_postgres, own_redis, postgres_url, redis_server_url, redis_url
 
 __all__ = ["own_postgres", "own_redis", "postgres_url", "redis_server_url", "redis_url"]

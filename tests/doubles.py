@@ -9,11 +9,11 @@ from collections.abc import AsyncGenerator, Sequence
 from threading import get_ident
 from typing import Any
 
-from application.ports import PipelinePort, Tell
-from domain.chat import ExecutionPath, Job, Question, new_id
-from domain.errors import ChatError, PipelineError, UpstreamBadResponse
-from domain.events import TERMINAL, Done, Event
-from domain.ports import NotifierPort, Prompt, S, Tool, ToolCall
+from sluice.application.ports import PipelinePort, Tell
+from sluice.domain.chat import ExecutionPath, Job, Question, new_id
+from sluice.domain.errors import ChatError, PipelineError, UpstreamBadResponse
+from sluice.domain.events import TERMINAL, Done, Event
+from sluice.domain.ports import NotifierPort, Prompt, S, Tool, ToolCall
 
 Reply = str | ToolCall | ChatError | Sequence[str | ChatError]
 """A text, a tool call, an error, or the pieces of a text with, at their end, maybe an error."""

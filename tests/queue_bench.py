@@ -3,10 +3,10 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from application.ports import Stop
-from domain.chat import Job
-from infrastructure.jobs.inline import InlineJobQueue
-from infrastructure.jobs.shared import Bounds
+from sluice.application.ports import Stop
+from sluice.domain.chat import Job
+from sluice.infrastructure.jobs.inline.queue import InlineJobQueue
+from sluice.infrastructure.jobs.shared import Bounds
 from tests.waiting import until
 
 

@@ -6,8 +6,8 @@ from typing import get_args
 
 from hypothesis import strategies as st
 
-from application import wire
-from domain.events import (
+from sluice.application import wire
+from sluice.domain.events import (
     Cancelled,
     CancelReason,
     Cursor,

@@ -6,21 +6,21 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from application.chats import DeleteChat, ShowChat
-from application.follow import FollowJob
-from application.jobs import CancelJob, ShowJob
-from application.orphans import Orphans
-from application.ports import Accepted
-from application.process_chat import QUEUED, ProcessChat
-from application.submit import NewMessage, SubmitMessage
-from application.tally import Tally
-from domain.chat import Chat, Job, now
-from domain.events import Cursor, Event, Recorded
-from infrastructure.conversations.sqlite import SqliteConversations
-from infrastructure.event_log.memory import MemoryEventLog
-from infrastructure.jobs.inline import InlineJobQueue
-from infrastructure.jobs.shared import Bounds
-from infrastructure.sqlite.database import Database
+from sluice.application.chats import DeleteChat, ShowChat
+from sluice.application.follow import FollowJob
+from sluice.application.jobs import CancelJob, ShowJob
+from sluice.application.orphans import Orphans
+from sluice.application.ports import Accepted
+from sluice.application.process_chat import QUEUED, ProcessChat
+from sluice.application.submit import NewMessage, SubmitMessage
+from sluice.application.tally import Tally
+from sluice.domain.chat import Chat, Job, now
+from sluice.domain.events import Cursor, Event, Recorded
+from sluice.infrastructure.chats.sqlite import SqliteConversations
+from sluice.infrastructure.event_log.memory import MemoryEventLog
+from sluice.infrastructure.jobs.inline.queue import InlineJobQueue
+from sluice.infrastructure.jobs.shared import Bounds
+from sluice.infrastructure.sqlite.database import Database
 from tests.doubles import FixedFlag, MockPipeline, a_job, publish
 
 ONE_AND_ONE = Bounds(running=1, queued=1)

@@ -15,13 +15,13 @@ from langgraph.graph import START, StateGraph
 from langgraph.graph.message import add_messages
 from openai import AsyncOpenAI
 
-from application.ports import PipelinePort
-from domain.chat import Job, Question
-from domain.events import Event
-from infrastructure.llm.langchain_runnable_wrapper import LangChainOpenAIRunnable
-from infrastructure.llm.upstream import ChatCompletions, Upstream
-from infrastructure.offline_model.replies import Gate, Reply
-from infrastructure.offline_model.server import OfflineModel
+from sluice.application.ports import PipelinePort
+from sluice.domain.chat import Job, Question
+from sluice.domain.events import Event
+from sluice.infrastructure.llm.langchain_runnable_wrapper import LangChainOpenAIRunnable
+from sluice.infrastructure.llm.upstream import ChatCompletions, Upstream
+from sluice.offline_model.replies import Gate, Reply
+from sluice.offline_model.server import OfflineModel
 from tests.doubles import happening
 
 PIECES = ("Open ", "the ", "gate", ".")

@@ -21,9 +21,9 @@ from docs.reports.lab import (
     show,
     table,
 )
-from domain.events import Reset, Token
-from infrastructure.pipeline.graph import WatchedGraph
-from infrastructure.pipeline.token_path import TokenPath
+from sluice.domain.events import Reset, Token
+from sluice.infrastructure.pipeline.graph import WatchedGraph
+from sluice.infrastructure.pipeline.token_path import TokenPath
 
 Build = Callable[[Lab], StateGraph[State]]
 Read = Callable[[StateGraph[State]], Awaitable[list[str]]]

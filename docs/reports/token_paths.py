@@ -1,14 +1,14 @@
 """What Sluice's two readers tell of the same graph, over either of its two clients."""
 
 from docs.reports.lab import a_lab, in_sluice, show, table
-from domain.events import Done, Event, StageCompleted, StageStarted, Token
-from domain.ports import LLMClientPort
 from examples import minimal
-from infrastructure.llm.langchain_adapter import LangChainLLMAdapter
-from infrastructure.llm.openai_client import OpenAILLMClient
-from infrastructure.pipeline.graph import WatchedGraph
-from infrastructure.pipeline.stage_path import StagePath
-from infrastructure.pipeline.token_path import TokenPath
+from sluice.domain.events import Done, Event, StageCompleted, StageStarted, Token
+from sluice.domain.ports import LLMClientPort
+from sluice.infrastructure.llm.langchain_adapter import LangChainLLMAdapter
+from sluice.infrastructure.llm.openai_client import OpenAILLMClient
+from sluice.infrastructure.pipeline.graph import WatchedGraph
+from sluice.infrastructure.pipeline.stage_path import StagePath
+from sluice.infrastructure.pipeline.token_path import TokenPath
 
 
 async def experiment() -> str:

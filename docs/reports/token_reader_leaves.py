@@ -16,8 +16,8 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from docs.reports.lab import PIECES, Lab, State, a_lab, chain, joined, show, table
-from infrastructure.settings import read_settings
-from interfaces.service import Service
+from sluice.infrastructure.settings import read_settings
+from sluice.interfaces.processes.embedded import Service
 
 Reading = Callable[[], AsyncGenerator[bytes, None]]
 Leave = Callable[[Reading], Awaitable[object]]

@@ -5,10 +5,10 @@ from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
 from docs.reports.lab import Lab, State, a_lab, chain, in_sluice, joined, show, table
-from domain.events import StageCompleted, StageStarted
-from infrastructure.pipeline.graph import WatchedGraph
-from infrastructure.pipeline.stage_path import StagePath
-from infrastructure.pipeline.token_path import TokenPath
+from sluice.domain.events import StageCompleted, StageStarted
+from sluice.infrastructure.pipeline.graph import WatchedGraph
+from sluice.infrastructure.pipeline.stage_path import StagePath
+from sluice.infrastructure.pipeline.token_path import TokenPath
 
 Reader = Callable[[Any], AsyncGenerator[str, None]]
 

@@ -3,12 +3,12 @@
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from datetime import datetime
 
-from application.ports import JobLog, Push
-from application.wire import record
-from domain.chat import Job, JobId
-from domain.errors import Finished, Superseded, Unavailable
-from domain.events import Cursor, Event, Recorded
-from infrastructure.event_log.tail import Tail
+from sluice.application.ports import JobLog, Push
+from sluice.application.wire import record
+from sluice.domain.chat import Job, JobId
+from sluice.domain.errors import Finished, Superseded, Unavailable
+from sluice.domain.events import Cursor, Event, Recorded
+from sluice.infrastructure.event_log.buffer import Tail
 
 
 class Log(Tail):

@@ -3,11 +3,11 @@
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
 
-from application.wire import record
-from domain.chat import ChatId, Job, JobId, now
-from domain.errors import NotFound
-from domain.events import Cursor, Event, Recorded
-from infrastructure.event_log.log import Attempt, Log, LogReader
+from sluice.application.wire import record
+from sluice.domain.chat import ChatId, Job, JobId, now
+from sluice.domain.errors import NotFound
+from sluice.domain.events import Cursor, Event, Recorded
+from sluice.infrastructure.event_log.log import Attempt, Log, LogReader
 
 
 class _Log(Log):

@@ -4,8 +4,8 @@ import asyncio
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from application.ports import Stop
-from domain.chat import Job
+from sluice.application.ports import Stop
+from sluice.domain.chat import Job
 
 WhenBusy = Literal["enqueue", "reject", "interrupt"]
 

@@ -7,8 +7,8 @@ import msgspec
 from openai import pydantic_function_tool
 from pydantic import BaseModel, ValidationError
 
-from domain.errors import UpstreamBadResponse, UpstreamError, UpstreamTruncated
-from domain.ports import Prompt, S, Schema, ToolCall
+from sluice.domain.errors import UpstreamBadResponse, UpstreamError, UpstreamTruncated
+from sluice.domain.ports import Prompt, S, Schema, ToolCall
 
 from .decoding import NO_JSON, Delta, ToolCallPart
 

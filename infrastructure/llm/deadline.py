@@ -4,7 +4,7 @@ import asyncio
 from types import TracebackType
 from typing import Self
 
-from domain.errors import UpstreamTimeout
+from sluice.domain.errors import UpstreamTimeout
 
 _LATE = 1.0
 """Seconds: a timer that goes off later than that says that the loop stood still."""

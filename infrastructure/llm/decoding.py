@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from domain.errors import UpstreamBadResponse, UpstreamError
-from domain.events import Usage
+from sluice.domain.errors import UpstreamBadResponse, UpstreamError
+from sluice.domain.events import Usage
 
 NO_JSON = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 """What decoding raises: for broken JSON, for another shape, for UTF-8 that is none, for depth."""

@@ -11,9 +11,9 @@ from langchain_core.messages.ai import add_ai_message_chunks
 from langchain_core.runnables import Runnable, RunnableConfig
 from pydantic import ValidationError
 
-from application.model_calls import current_node
-from domain.errors import UpstreamBadResponse
-from domain.ports import LLMClientPort, Prompt, S, Tool, ToolCall
+from sluice.application.model_calls import current_node
+from sluice.domain.errors import UpstreamBadResponse
+from sluice.domain.ports import LLMClientPort, Prompt, S, Tool, ToolCall
 
 from .answers import SILENT, messages_of, tool_call
 from .openai_errors import UPSTREAM_FAILURES, of_failure

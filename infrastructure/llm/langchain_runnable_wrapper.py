@@ -22,7 +22,7 @@ from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import BaseModel, Field
 
-from domain.events import Usage
+from sluice.domain.events import Usage
 
 from .answers import SILENT, response_format, validated
 from .decoding import Delta

@@ -4,8 +4,8 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
-from application.model_calls import current_node
-from domain.ports import Prompt, S, Tool, ToolCall
+from sluice.application.model_calls import current_node
+from sluice.domain.ports import Prompt, S, Tool, ToolCall
 
 from .answers import Answer, messages_of, response_format
 from .decoding import Delta

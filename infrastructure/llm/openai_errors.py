@@ -9,7 +9,7 @@ import aiohttp
 import httpx2
 import openai
 
-from domain import errors
+from sluice.domain import errors
 
 BROKEN_BODY: tuple[type[Exception], ...] = (
     httpx2.RequestError,

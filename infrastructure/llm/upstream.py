@@ -12,10 +12,15 @@ import aiohttp
 import httpx2
 from openai import AsyncOpenAI, AsyncStream, DefaultAioHttpClient
 
-from application.model_calls import current_node
-from domain.chat import now
-from domain.errors import AnswerTooLarge, UpstreamBadResponse, UpstreamTimeout, UpstreamTruncated
-from domain.events import Usage
+from sluice.application.model_calls import current_node
+from sluice.domain.chat import now
+from sluice.domain.errors import (
+    AnswerTooLarge,
+    UpstreamBadResponse,
+    UpstreamTimeout,
+    UpstreamTruncated,
+)
+from sluice.domain.events import Usage
 
 from .deadline import Deadline
 from .decoding import Delta, DeltaDecoder

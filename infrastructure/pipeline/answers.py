@@ -5,11 +5,11 @@ from typing import Any
 
 from langchain_core.messages import AIMessage
 
-from domain.chat import ExecutionPath
-from domain.errors import PipelineError
-from domain.events import Done, Event, Reset, Token
-from infrastructure.pipeline.nodes import GraphRun
-from infrastructure.pipeline.turns import Turns
+from sluice.domain.chat import ExecutionPath
+from sluice.domain.errors import PipelineError
+from sluice.domain.events import Done, Event, Reset, Token
+from sluice.infrastructure.pipeline.nodes import GraphRun
+from sluice.infrastructure.pipeline.turns import Turns
 
 
 def done(path: ExecutionPath, state: object, run: GraphRun, *, offline: bool) -> Done:

@@ -13,7 +13,7 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.types import Send
 from pydantic import BaseModel, Field
 
-from domain.ports import LLMClientPort
+from sluice.domain.ports import LLMClientPort
 
 Intent = Literal["greeting", "how_to", "reference", "troubleshooting"]
 _DEFAULT: Intent = "how_to"

@@ -8,10 +8,10 @@ from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import AIMessage
 from langchain_core.outputs import ChatGeneration, LLMResult
 
-from application.model_calls import ModelCalls, current_node
-from domain.events import Usage
-from infrastructure.pipeline.graph import Declared
-from infrastructure.pipeline.nodes import path_of
+from sluice.application.model_calls import ModelCalls, current_node
+from sluice.domain.events import Usage
+from sluice.infrastructure.pipeline.graph import Declared
+from sluice.infrastructure.pipeline.nodes import path_of
 
 SPOKEN = "sluice_spoken"
 """Marks the metadata of a call that speaks: its value is the node's path."""

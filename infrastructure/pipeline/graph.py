@@ -9,8 +9,8 @@ from langgraph.graph import START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.pregel import Pregel
 
-from domain.chat import Question
-from infrastructure.pipeline.nodes import WatchedNode
+from sluice.domain.chat import Question
+from sluice.infrastructure.pipeline.nodes import WatchedNode
 
 
 @dataclass(frozen=True, slots=True)

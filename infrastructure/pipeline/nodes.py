@@ -20,9 +20,9 @@ from langchain_core.runnables.config import var_child_runnable_config
 from langgraph.errors import GraphInterrupt, ParentCommand
 from langgraph.types import Command
 
-from application.model_calls import ModelCalls, NodeRun, Say, current_node
-from domain.errors import PipelineError
-from domain.events import StageCompleted, StageFailed
+from sluice.application.model_calls import ModelCalls, NodeRun, Say, current_node
+from sluice.domain.errors import PipelineError
+from sluice.domain.events import StageCompleted, StageFailed
 
 _RUNTIME = "__pregel_runtime"
 

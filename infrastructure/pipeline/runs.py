@@ -10,11 +10,11 @@ from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver
 
-from application.model_calls import ModelCalls, NodeRun, current_node
-from domain.chat import Question, new_id
-from domain.errors import ChatError, PipelineError, trace
-from infrastructure.pipeline.graph import WatchedGraph
-from infrastructure.pipeline.nodes import GraphRun, current_run
+from sluice.application.model_calls import ModelCalls, NodeRun, current_node
+from sluice.domain.chat import Question, new_id
+from sluice.domain.errors import ChatError, PipelineError, trace
+from sluice.infrastructure.pipeline.graph import WatchedGraph
+from sluice.infrastructure.pipeline.nodes import GraphRun, current_run
 
 logger = logging.getLogger(__name__)
 

@@ -8,16 +8,16 @@ task's namespace that carries its node's name; it is closed by an end of the sam
 from contextlib import aclosing
 from typing import Any
 
-from application.ports import Tell
-from domain.chat import Question
-from domain.events import Done, Event
-from infrastructure.pipeline.answers import done
-from infrastructure.pipeline.calls import CallListener
-from infrastructure.pipeline.graph import WatchedGraph
-from infrastructure.pipeline.nodes import GraphRun, path_of
-from infrastructure.pipeline.runs import configured, start, translated
-from infrastructure.pipeline.stages import Stages
-from infrastructure.pipeline.turns import Turns
+from sluice.application.ports import Tell
+from sluice.domain.chat import Question
+from sluice.domain.events import Done, Event
+from sluice.infrastructure.pipeline.answers import done
+from sluice.infrastructure.pipeline.calls import CallListener
+from sluice.infrastructure.pipeline.graph import WatchedGraph
+from sluice.infrastructure.pipeline.nodes import GraphRun, path_of
+from sluice.infrastructure.pipeline.runs import configured, start, translated
+from sluice.infrastructure.pipeline.stages import Stages
+from sluice.infrastructure.pipeline.turns import Turns
 
 
 class StagePath:

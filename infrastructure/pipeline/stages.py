@@ -2,9 +2,9 @@
 
 from collections import Counter
 
-from domain.events import Event, StageCompleted, StageFailed, StageStarted
-from infrastructure.pipeline.nodes import GraphRun, is_hidden, is_inside, path_of
-from infrastructure.pipeline.turns import Turns
+from sluice.domain.events import Event, StageCompleted, StageFailed, StageStarted
+from sluice.infrastructure.pipeline.nodes import GraphRun, is_hidden, is_inside, path_of
+from sluice.infrastructure.pipeline.turns import Turns
 
 How = type[StageCompleted | StageFailed]
 

@@ -17,13 +17,13 @@ from langchain_core.messages import AIMessageChunk
 from langchain_core.outputs import ChatGenerationChunk
 from langgraph.errors import ParentCommand
 
-from application.ports import Tell
-from domain.events import Event, Token
-from infrastructure.pipeline.calls import SPOKEN, CallListener
-from infrastructure.pipeline.graph import WatchedGraph
-from infrastructure.pipeline.nodes import GraphRun, path_of
-from infrastructure.pipeline.stages import Stages
-from infrastructure.pipeline.turns import Turns
+from sluice.application.ports import Tell
+from sluice.domain.events import Event, Token
+from sluice.infrastructure.pipeline.calls import SPOKEN, CallListener
+from sluice.infrastructure.pipeline.graph import WatchedGraph
+from sluice.infrastructure.pipeline.nodes import GraphRun, path_of
+from sluice.infrastructure.pipeline.stages import Stages
+from sluice.infrastructure.pipeline.turns import Turns
 
 
 class Tap(CallListener):

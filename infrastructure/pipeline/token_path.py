@@ -11,17 +11,17 @@ from typing import Any, Literal
 
 from langchain_core.messages import AIMessageChunk
 
-from application.ports import Tell
-from domain.chat import Question
-from domain.events import Done, Event, Token
-from infrastructure.pipeline.answers import done, rest
-from infrastructure.pipeline.calls import SPOKEN, CallListener
-from infrastructure.pipeline.graph import WatchedGraph
-from infrastructure.pipeline.nodes import GraphRun, Written, path_of
-from infrastructure.pipeline.runs import configured, start, translated
-from infrastructure.pipeline.stages import Stages
-from infrastructure.pipeline.tap import TAPPABLE, Tap
-from infrastructure.pipeline.turns import Turns
+from sluice.application.ports import Tell
+from sluice.domain.chat import Question
+from sluice.domain.events import Done, Event, Token
+from sluice.infrastructure.pipeline.answers import done, rest
+from sluice.infrastructure.pipeline.calls import SPOKEN, CallListener
+from sluice.infrastructure.pipeline.graph import WatchedGraph
+from sluice.infrastructure.pipeline.nodes import GraphRun, Written, path_of
+from sluice.infrastructure.pipeline.runs import configured, start, translated
+from sluice.infrastructure.pipeline.stages import Stages
+from sluice.infrastructure.pipeline.tap import TAPPABLE, Tap
+from sluice.infrastructure.pipeline.turns import Turns
 
 _MODES: list[Literal["messages", "updates", "tasks", "custom", "values"]] = [
     "messages",

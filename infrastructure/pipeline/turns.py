@@ -1,7 +1,7 @@
 """Who speaks now: node runs side by side take turns, in the order of their first token."""
 
-from domain.events import Token
-from infrastructure.pipeline.nodes import is_inside
+from sluice.domain.events import Token
+from sluice.infrastructure.pipeline.nodes import is_inside
 
 
 class Turns:

@@ -18,8 +18,8 @@ from psycopg import (
 from psycopg.errors import InsufficientPrivilege, ReadOnlySqlTransaction
 from psycopg_pool import AsyncConnectionPool
 
-from domain.errors import Unavailable, trace
-from infrastructure.postgres.schema import STEPS
+from sluice.domain.errors import Unavailable, trace
+from sluice.infrastructure.postgres.schema import STEPS
 
 logger = logging.getLogger(__name__)
 

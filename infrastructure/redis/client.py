@@ -25,7 +25,7 @@ from redis.exceptions import (
 )
 from redis.exceptions import ConnectionError as Disconnected
 
-from domain.errors import Unavailable
+from sluice.domain.errors import Unavailable
 
 _PATIENCE = 3
 """Seconds for an answer: a Redis that hangs is a Redis that is down."""

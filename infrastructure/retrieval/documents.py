@@ -15,7 +15,7 @@ from itertools import groupby
 from pathlib import Path
 from threading import Lock
 
-from infrastructure.retrieval.passages import Passage, of_markdown, of_text
+from sluice.infrastructure.retrieval.passages import Passage, of_markdown, of_text
 
 _READERS = {".md": of_markdown, ".markdown": of_markdown, ".txt": of_text}
 _WORD = re.compile(r"[^\W_]+")

@@ -17,8 +17,8 @@ from typing import Any, Generic, Self, TypeVar, cast
 
 import aiosqlite
 
-from domain.errors import Unavailable
-from infrastructure.sqlite.file import (
+from sluice.domain.errors import Unavailable
+from sluice.infrastructure.sqlite.file import (
     PATIENCE,
     connect,
     connect_reader,

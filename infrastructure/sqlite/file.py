@@ -5,7 +5,7 @@ import os
 import sqlite3
 from pathlib import Path
 
-from infrastructure.sqlite.schema import APPLICATION_ID, STEPS
+from sluice.infrastructure.sqlite.schema import APPLICATION_ID, STEPS
 
 PATIENCE = 2
 """Seconds to wait for another program that holds SQLite's lock."""

@@ -9,11 +9,11 @@ from typing import Any, Literal
 
 import structlog
 
-from domain.errors import trace
+from sluice.domain.errors import trace
 
 logger = logging.getLogger(__name__)
 
-_OURS = ("domain", "application", "infrastructure", "interfaces", "uvicorn")
+_OURS = ("sluice", "uvicorn")
 """Loggers that say no more when they are asked to be verbose than they may. Others print bodies,
 chunks, rows and errors' texts: they are heard from warnings on."""
 _INDISCREET = ("langchain_core.callbacks",)

@@ -12,7 +12,7 @@ from prometheus_client import (
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import generate_latest
 
-from application.tally import Tally
+from sluice.application.tally import Tally
 
 Reading = Callable[[], float]
 Name = tuple[str, str]

@@ -23,7 +23,7 @@ def serve(
     pipeline: Annotated[str | None, typer.Option(help="SLUICE_PIPELINE: module:factory")] = None,
 ) -> None:
     """Serve chats over HTTP; with no upstream set, the bundled offline model answers."""
-    from interfaces.main import run_server
+    from sluice.interfaces.processes.run import run_server
 
     given = {"host": host, "port": port, "store": store, "pipeline": pipeline}
     _exit(run_server(**{name: value for name, value in given.items() if value is not None}))
@@ -35,7 +35,7 @@ def worker(
     pipeline: Annotated[str | None, typer.Option(help="SLUICE_PIPELINE: module:factory")] = None,
 ) -> None:
     """Run the jobs that gateways (`sluice serve` with the same Redis store) have taken."""
-    from interfaces.main import run_worker
+    from sluice.interfaces.processes.run import run_worker
 
     given = {"store": store, "pipeline": pipeline}
     _exit(run_worker(**{name: value for name, value in given.items() if value is not None}))
@@ -49,7 +49,7 @@ def model(
     fault: Annotated[str | None, typer.Option(help="A way for every answer to fail.")] = None,
 ) -> None:
     """Run the offline model alone: a small OpenAI-compatible server."""
-    from interfaces.main import run_model
+    from sluice.interfaces.processes.run import run_model
 
     _exit(run_model(host, port, pace, fault))
 

@@ -1,6 +1,6 @@
-"""`python -m interfaces.cli`."""
+"""`python -m sluice.interfaces.cli`."""
 
-from interfaces.cli import main
+from sluice.interfaces.cli import main
 
 if __name__ == "__main__":
     main()

@@ -7,11 +7,11 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
-from interfaces.http.edge import Edge
-from interfaces.http.problems import answer_problems, describe_problems
-from interfaces.http.routes import chats, events, health, jobs, messages, pages
-from interfaces.http.services import Options, Services
-from interfaces.http.sse import leave_ending_to_the_log
+from sluice.interfaces.http.edge import Edge
+from sluice.interfaces.http.problems import answer_problems, describe_problems
+from sluice.interfaces.http.routes import chats, events, health, jobs, messages, pages
+from sluice.interfaces.http.services import Options, Services
+from sluice.interfaces.http.sse import leave_ending_to_the_log
 
 
 class App(FastAPI):

@@ -6,7 +6,7 @@ from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from domain.chat import new_id
+from sluice.domain.chat import new_id
 
 _REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,128}")
 _POLICY = (

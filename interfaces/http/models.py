@@ -13,9 +13,9 @@ from pydantic import (
     Tag,
 )
 
-from application.jobs import JobView
-from domain.chat import Chat, ExecutionPath, JobStatus, Message, Role
-from domain.events import Done, Failed
+from sluice.application.jobs import JobView
+from sluice.domain.chat import Chat, ExecutionPath, JobStatus, Message, Role
+from sluice.domain.events import Done, Failed
 
 
 def _not_blank(text: str) -> str:

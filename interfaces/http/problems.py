@@ -16,8 +16,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Match
 
-from domain.errors import Busy, Conflict, NotFound, Unavailable, trace
-from interfaces.http.models import BRANCHES
+from sluice.domain.errors import Busy, Conflict, NotFound, Unavailable, trace
+from sluice.interfaces.http.models import BRANCHES
 
 logger = logging.getLogger(__name__)
 

@@ -7,12 +7,12 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from application.chats import DeleteChat, ShowChat
-from application.follow import FollowJob
-from application.jobs import CancelJob, ShowJob
-from application.ports import ConversationPort
-from application.submit import SubmitMessage
-from interfaces.http.identity import Identity, User
+from sluice.application.chats import DeleteChat, ShowChat
+from sluice.application.follow import FollowJob
+from sluice.application.jobs import CancelJob, ShowJob
+from sluice.application.ports import ConversationPort
+from sluice.application.submit import SubmitMessage
+from sluice.interfaces.http.auth.identity import Identity, User
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,10 +17,10 @@ from sse_starlette.sse import AppStatus
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
-from application.wire import BEGINNING, KEEPALIVE, MAX_TOKEN
-from domain.errors import NotFound, Unavailable
-from domain.events import TERMINAL, Cursor, Recorded
-from interfaces.http.services import StreamStats
+from sluice.application.wire import BEGINNING, KEEPALIVE, MAX_TOKEN
+from sluice.domain.errors import NotFound, Unavailable
+from sluice.domain.events import TERMINAL, Cursor, Recorded
+from sluice.interfaces.http.services import StreamStats
 
 Batches = AsyncGenerator[Sequence[Recorded], None]
 

@@ -9,9 +9,9 @@ from fastapi.routing import APIRoute
 from starlette.requests import Request
 from starlette.responses import Response
 
-from interfaces.http.identity import check_origin
-from interfaces.http.problems import Problem, too_large, wrong
-from interfaces.http.services import Options
+from sluice.interfaces.http.auth.identity import check_origin
+from sluice.interfaces.http.problems import Problem, too_large, wrong
+from sluice.interfaces.http.services import Options
 
 Endpoint = Callable[[Request], Coroutine[Any, Any, Response]]
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-LAYERS = ("domain", "application", "infrastructure", "interfaces")
+LAYERS = ("domain", "application", "infrastructure", "interfaces", "offline_model")
 SOURCES = sorted(path for layer in LAYERS for path in (ROOT / layer).rglob("*.py"))
 
 CATCH_ALLS = {
@@ -45,16 +45,28 @@ def imports(path: Path) -> Iterator[str]:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            base = path.relative_to(ROOT).parts[: -node.level] if node.level else ()
+            base = ("sluice", *path.relative_to(ROOT).parts)[: -node.level] if node.level else ()
             module = ".".join([*base, *filter(None, [node.module])])
             yield from (module, *(f"{module}.{alias.name}" for alias in node.names))
 
 
 @pytest.mark.parametrize("layer", LAYERS)
 def test_each_layer_is_found_inside_this_repository(layer: str) -> None:
-    """Flat names may be taken by another distribution: then it would be that one's."""
-    found = importlib.import_module(layer)
-    assert [Path(place) for place in found.__path__] == [ROOT / layer]
+    """One name is installed; the layers keep their folders at the top of the repository."""
+    found = importlib.import_module(f"sluice.{layer}")
+    assert [Path(place).resolve() for place in found.__path__] == [ROOT / layer]
+
+
+def test_nobody_imports_a_layer_past_its_package() -> None:
+    """It would be there twice, and could be a user's own `domain`."""
+    past = {
+        f"{name(path)}: {imported}"
+        for top in (*LAYERS, "benchmarks", "docs", "examples", "tests")
+        for path in (ROOT / top).rglob("*.py")
+        for imported in imports(path)
+        if imported.split(".")[0] in LAYERS
+    }
+    assert past == set()
 
 
 def test_no_file_is_longer_than_a_reader_can_hold() -> None:
@@ -80,13 +92,14 @@ def test_every_module_says_what_it_is_for() -> None:
 
 
 def test_the_core_imports_nothing_but_the_standard_library() -> None:
-    allowed = {*sys.stdlib_module_names, "domain", "application"}
+    allowed = {*sys.stdlib_module_names, "sluice.domain", "sluice.application"}
     foreign = [
         f"{name(path)}: {imported}"
         for path in SOURCES
         if path.is_relative_to(ROOT / "domain") or path.is_relative_to(ROOT / "application")
         for imported in imports(path)
         if imported.split(".")[0] not in allowed
+        and ".".join(imported.split(".")[:2]) not in allowed
     ]
     assert foreign == []
 
@@ -144,7 +157,7 @@ def defined(path: Path) -> Iterator[str]:
 
 def test_the_offline_models_rules_are_known_to_its_server_and_their_own_tests_only() -> None:
     """To the service the offline model is a base URL, and to everybody else."""
-    rules = "infrastructure.offline_model.rules"
+    rules = "sluice.offline_model.rules"
     knowing = {
         name(path)
         for top in (*LAYERS, "benchmarks", "docs", "examples", "tests")
@@ -152,10 +165,8 @@ def test_the_offline_models_rules_are_known_to_its_server_and_their_own_tests_on
         if any(f"{imported}.".startswith(f"{rules}.") for imported in imports(path))
     }
     assert {path for path in knowing if "offline_model" not in path} == set()
-    inside = {path for path in knowing if path.startswith("infrastructure")}
-    assert {path for path in inside if "/rules/" not in path} == {
-        "infrastructure/offline_model/server.py"
-    }
+    inside = {path for path in knowing if path.startswith("offline_model")}
+    assert {path for path in inside if "/rules/" not in path} == {"offline_model/server.py"}
 
 
 def test_nothing_of_ten_lines_is_written_twice() -> None:

@@ -10,4 +10,4 @@ def test_every_document_is_in_the_wheel() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     inside = project["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"]
     documents = {str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*.md")}
-    assert inside == {name: f"infrastructure/retrieval/{name}" for name in documents}
+    assert inside == {name: f"sluice/infrastructure/retrieval/{name}" for name in documents}

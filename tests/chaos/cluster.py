@@ -7,7 +7,7 @@ from random import Random
 
 from redis import Redis
 
-from infrastructure.jobs.deliveries import LEASE
+from sluice.infrastructure.jobs.redis.deliveries import LEASE
 from tests.chaos.lanes import Lane, cut, dismiss, freeze, kill, restart
 from tests.chaos.leftovers import against_fresh
 from tests.chaos.run import SETTINGS, Opened

@@ -5,8 +5,8 @@ from collections.abc import Callable, Mapping
 from random import Random
 from typing import Any
 
-from infrastructure.offline_model import Fault, Gate, OfflineModel, RawAnswer, Reply
-from infrastructure.offline_model.breaking import broken
+from sluice.offline_model import Fault, Gate, OfflineModel, RawAnswer, Reply
+from sluice.offline_model.breaking import broken
 
 PROTOCOL = ["\n", "data: x\n\n", "event: done\n", "한\r\n"]
 WORDS = ["무색 ", "페트병은", " 👩‍👩‍👧‍👦", "red ", "é", "“…” ", *PROTOCOL]

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
-from domain.chat import Job
-from domain.events import CancelReason
-from infrastructure.jobs.places import Given, Places
-from infrastructure.jobs.shared import Bounds
-from infrastructure.offline_model import OfflineModel
-from infrastructure.redis.client import Server
+from sluice.domain.chat import Job
+from sluice.domain.events import CancelReason
+from sluice.infrastructure.jobs.redis.places import Given, Places
+from sluice.infrastructure.jobs.shared import Bounds
+from sluice.infrastructure.redis.client import Server
+from sluice.offline_model import OfflineModel
 from tests.http.house import Frame, text
 from tests.live.cluster import Cluster, clustered
 from tests.live.service import Service

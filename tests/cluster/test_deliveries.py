@@ -11,9 +11,9 @@ from streaq import Worker
 from streaq.constants import REDIS_GROUP
 from streaq.types import StreamMessage
 
-from infrastructure.jobs import deliveries
-from infrastructure.jobs.deliveries import Deliveries, Lease
-from infrastructure.jobs.places import Given
+from sluice.infrastructure.jobs.redis import deliveries
+from sluice.infrastructure.jobs.redis.deliveries import Deliveries, Lease
+from sluice.infrastructure.jobs.redis.places import Given
 from tests.services import RedisServer
 from tests.waiting import until
 

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from infrastructure.offline_model import Break, Reply
+from sluice.offline_model import Break, Reply
 from tests.cluster.conftest import working
 from tests.http.house import Frame
 from tests.live.cluster import Cluster

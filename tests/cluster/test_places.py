@@ -5,13 +5,13 @@ import asyncio
 import pytest
 from redis.asyncio import Redis
 
-from application.process_chat import QUEUED
-from domain.errors import Abandoned, Unavailable
-from infrastructure.event_log.memory import MemoryEventLog
-from infrastructure.jobs.places import Places
-from infrastructure.jobs.shared import Bounds
-from infrastructure.jobs.streaq import StreaqJobQueue
-from infrastructure.redis.client import Server
+from sluice.application.process_chat import QUEUED
+from sluice.domain.errors import Abandoned, Unavailable
+from sluice.infrastructure.event_log.memory import MemoryEventLog
+from sluice.infrastructure.jobs.redis.places import Places
+from sluice.infrastructure.jobs.redis.queue import StreaqJobQueue
+from sluice.infrastructure.jobs.shared import Bounds
+from sluice.infrastructure.redis.client import Server
 from tests.cluster.conftest import BOUNDS, submitted, taken
 from tests.doubles import a_job
 

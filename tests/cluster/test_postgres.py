@@ -7,12 +7,12 @@ from collections.abc import AsyncIterator
 import pytest
 from psycopg import AsyncConnection
 
-from domain.chat import Chat, now
-from domain.errors import NotFound, Unavailable
-from infrastructure.conversations import postgres
-from infrastructure.conversations.postgres import PostgresConversations
-from infrastructure.postgres.database import Database
-from infrastructure.postgres.schema import STEPS
+from sluice.domain.chat import Chat, now
+from sluice.domain.errors import NotFound, Unavailable
+from sluice.infrastructure.chats import postgres
+from sluice.infrastructure.chats.postgres import PostgresConversations
+from sluice.infrastructure.postgres.database import Database
+from sluice.infrastructure.postgres.schema import STEPS
 from tests.doubles import a_job
 from tests.services import PostgresServer, free_port
 
@@ -79,7 +79,7 @@ async def test_an_answer_of_the_first_version_is_one_of_a_first_attempt(
 ) -> None:
     job, newer = a_job(), Database(own_postgres.url, schema=database._schema)
     with monkeypatch.context() as patched:
-        patched.setattr("infrastructure.postgres.database.STEPS", STEPS[:1])
+        patched.setattr("sluice.infrastructure.postgres.database.STEPS", STEPS[:1])
         await PostgresConversations(database).open(CHAT)
         await PostgresConversations(database).asked(job)
         answer = (

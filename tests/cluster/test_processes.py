@@ -7,7 +7,7 @@ import signal
 import pytest
 from redis import Redis
 
-from infrastructure.offline_model import Break, Gate, Reply
+from sluice.offline_model import Break, Gate, Reply
 from tests.cluster.conftest import ANSWER, WORDS, assert_whole, ids, read
 from tests.live.cluster import Cluster
 from tests.waiting import until

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from domain.errors import Unavailable
-from infrastructure.event_log.redis import RedisEventLog
-from infrastructure.event_log.scripts import CREATE
-from infrastructure.redis.client import Server
+from sluice.domain.errors import Unavailable
+from sluice.infrastructure.event_log.redis.log import RedisEventLog
+from sluice.infrastructure.event_log.redis.scripts import CREATE
+from sluice.infrastructure.redis.client import Server
 from tests.cluster.test_redis_log import DONE, FIRST, begun
 from tests.doubles import a_job
 from tests.services import RedisServer

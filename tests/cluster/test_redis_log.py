@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from application.wire import MAX_TOKEN
-from domain.chat import Job
-from domain.errors import NotFound, StreamLost, Superseded, Unavailable
-from domain.events import (
+from sluice.application.wire import MAX_TOKEN
+from sluice.domain.chat import Job
+from sluice.domain.errors import NotFound, StreamLost, Superseded, Unavailable
+from sluice.domain.events import (
     Cancelled,
     Done,
     Event,
@@ -25,11 +25,11 @@ from domain.events import (
     StageStarted,
     Token,
 )
-from domain.ports import NotifierPort
-from infrastructure.event_log import feed
-from infrastructure.event_log.redis import RedisEventLog
-from infrastructure.event_log.scripts import BEGIN
-from infrastructure.redis.client import Server
+from sluice.domain.ports import NotifierPort
+from sluice.infrastructure.event_log.redis import follower as feed
+from sluice.infrastructure.event_log.redis.log import RedisEventLog
+from sluice.infrastructure.event_log.redis.scripts import BEGIN
+from sluice.infrastructure.redis.client import Server
 from tests.doubles import a_job
 from tests.services import RedisServer
 from tests.waiting import until

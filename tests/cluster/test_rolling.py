@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from infrastructure.offline_model import Gate, Reply
-from infrastructure.offline_model.replies import Piece
+from sluice.offline_model import Gate, Reply
+from sluice.offline_model.replies import Piece
 from tests.cluster.conftest import WORDS, assert_whole, read
 from tests.http.house import Frame
 from tests.live.cluster import Cluster

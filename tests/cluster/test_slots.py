@@ -9,10 +9,10 @@ from collections.abc import Iterator
 import pytest
 from redis import Redis
 
-from domain.errors import NotFound, Unavailable
-from domain.events import Token
-from infrastructure.jobs.places import Places
-from infrastructure.redis.client import Server
+from sluice.domain.errors import NotFound, Unavailable
+from sluice.domain.events import Token
+from sluice.infrastructure.jobs.redis.places import Places
+from sluice.infrastructure.redis.client import Server
 from tests.cluster.conftest import BOUNDS, submitted, taken
 from tests.cluster.test_redis_log import DONE, FIRST, begun, process
 from tests.doubles import a_job

@@ -13,21 +13,21 @@ from typing import Any
 
 import pytest
 
-from application.orphans import Orphans
-from application.ports import Accepted
-from application.process_chat import ProcessChat
-from application.submit import NewMessage, SubmitMessage
-from application.tally import Tally
-from domain.errors import Unavailable
-from domain.events import Done, Token
-from infrastructure.conversations.sqlite import SqliteConversations
-from infrastructure.event_log.redis import RedisEventLog
-from infrastructure.jobs.places import Places
-from infrastructure.jobs.shared import Bounds
-from infrastructure.jobs.streaq import StreaqJobQueue
-from infrastructure.jobs.worker import JobWorker
-from infrastructure.redis.client import Server, Word
-from infrastructure.sqlite.database import Database
+from sluice.application.orphans import Orphans
+from sluice.application.ports import Accepted
+from sluice.application.process_chat import ProcessChat
+from sluice.application.submit import NewMessage, SubmitMessage
+from sluice.application.tally import Tally
+from sluice.domain.errors import Unavailable
+from sluice.domain.events import Done, Token
+from sluice.infrastructure.chats.sqlite import SqliteConversations
+from sluice.infrastructure.event_log.redis.log import RedisEventLog
+from sluice.infrastructure.jobs.redis.places import Places
+from sluice.infrastructure.jobs.redis.queue import StreaqJobQueue
+from sluice.infrastructure.jobs.redis.worker import JobWorker
+from sluice.infrastructure.jobs.shared import Bounds
+from sluice.infrastructure.redis.client import Server, Word
+from sluice.infrastructure.sqlite.database import Database
 from tests.doubles import FixedFlag, MockPipeline
 
 STEPS = [

@@ -5,11 +5,11 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from domain.chat import Job, JobId, new_id
-from domain.events import CancelReason
-from infrastructure.jobs.orphans import RedisOrphans
-from infrastructure.jobs.places import Places
-from infrastructure.redis.client import Server
+from sluice.domain.chat import Job, JobId, new_id
+from sluice.domain.events import CancelReason
+from sluice.infrastructure.jobs.redis.orphans import RedisOrphans
+from sluice.infrastructure.jobs.redis.places import Places
+from sluice.infrastructure.redis.client import Server
 from tests.cluster.conftest import BOUNDS, submitted, taken
 from tests.doubles import a_job
 

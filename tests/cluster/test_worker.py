@@ -5,15 +5,15 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from application.ports import Stop
-from application.process_chat import QUEUED
-from domain.chat import Job
-from domain.errors import Superseded
-from infrastructure.event_log.memory import MemoryEventLog
-from infrastructure.jobs import worker
-from infrastructure.jobs.deliveries import Lease
-from infrastructure.jobs.places import Places
-from infrastructure.jobs.worker import JobWorker
+from sluice.application.ports import Stop
+from sluice.application.process_chat import QUEUED
+from sluice.domain.chat import Job
+from sluice.domain.errors import Superseded
+from sluice.infrastructure.event_log.memory import MemoryEventLog
+from sluice.infrastructure.jobs.redis import worker
+from sluice.infrastructure.jobs.redis.deliveries import Lease
+from sluice.infrastructure.jobs.redis.places import Places
+from sluice.infrastructure.jobs.redis.worker import JobWorker
 from tests.cluster.conftest import BOUNDS, submitted
 from tests.doubles import a_job
 from tests.waiting import until

@@ -8,12 +8,12 @@ import httpx2
 from langchain_openai import ChatOpenAI
 from pydantic import SecretStr
 
-from domain.ports import LLMClientPort, Prompt, ToolCall
-from infrastructure.llm.langchain_adapter import LangChainLLMAdapter
-from infrastructure.llm.langchain_runnable_wrapper import LangChainOpenAIRunnable
-from infrastructure.llm.openai_client import OpenAILLMClient
-from infrastructure.llm.upstream import ChatCompletions, Upstream
-from infrastructure.offline_model import OfflineModel, Reply
+from sluice.domain.ports import LLMClientPort, Prompt, ToolCall
+from sluice.infrastructure.llm.langchain_adapter import LangChainLLMAdapter
+from sluice.infrastructure.llm.langchain_runnable_wrapper import LangChainOpenAIRunnable
+from sluice.infrastructure.llm.openai_client import OpenAILLMClient
+from sluice.infrastructure.llm.upstream import ChatCompletions, Upstream
+from sluice.offline_model import OfflineModel, Reply
 from tests.doubles import ScriptedLLM
 
 REAL = ("raw", "langchain")

@@ -11,13 +11,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from application.ports import Accepted, ConversationPort
-from domain.chat import Chat, Job, Message, new_id
-from domain.errors import Conflict, NotFound
-from infrastructure.conversations.postgres import PostgresConversations
-from infrastructure.conversations.sqlite import SqliteConversations
-from infrastructure.postgres import database as postgres
-from infrastructure.sqlite.database import Database
+from sluice.application.ports import Accepted, ConversationPort
+from sluice.domain.chat import Chat, Job, Message, new_id
+from sluice.domain.errors import Conflict, NotFound
+from sluice.infrastructure.chats.postgres import PostgresConversations
+from sluice.infrastructure.chats.sqlite import SqliteConversations
+from sluice.infrastructure.postgres import database as postgres
+from sluice.infrastructure.sqlite.database import Database
 
 START = datetime(2026, 11, 1, 12, tzinfo=UTC)
 
@@ -380,7 +380,7 @@ async def test_a_key_is_bound_for_a_day(
     await conversations.claim("u", "k", "f", first)
     tomorrow = datetime.now(UTC) + timedelta(hours=23)
     for store in ("sqlite", "postgres"):
-        monkeypatch.setattr(f"infrastructure.conversations.{store}.now", lambda: tomorrow)
+        monkeypatch.setattr(f"sluice.infrastructure.chats.{store}.now", lambda: tomorrow)
     assert await conversations.claim("u", "k", "f", second) == first
     tomorrow += timedelta(hours=2)
     assert await conversations.claim("u", "k", "g", second) == second

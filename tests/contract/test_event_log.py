@@ -13,11 +13,11 @@ from fakeredis.aioredis import FakeRedis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from application.ports import EventLogPort
-from application.wire import MAX_TOKEN, record
-from domain.chat import Job, new_id
-from domain.errors import Finished, NotFound, Superseded, Unavailable
-from domain.events import (
+from sluice.application.ports import EventLogPort
+from sluice.application.wire import MAX_TOKEN, record
+from sluice.domain.chat import Job, new_id
+from sluice.domain.errors import Finished, NotFound, Superseded, Unavailable
+from sluice.domain.events import (
     TERMINAL,
     Cancelled,
     Cursor,
@@ -29,12 +29,12 @@ from domain.events import (
     StageStarted,
     Token,
 )
-from domain.ports import NotifierPort
-from infrastructure.event_log.memory import MemoryEventLog
-from infrastructure.event_log.redis import RedisEventLog
-from infrastructure.event_log.sqlite import SqliteEventLog
-from infrastructure.redis.client import Server
-from infrastructure.sqlite.database import Database
+from sluice.domain.ports import NotifierPort
+from sluice.infrastructure.event_log.memory import MemoryEventLog
+from sluice.infrastructure.event_log.redis.log import RedisEventLog
+from sluice.infrastructure.event_log.sqlite.log import SqliteEventLog
+from sluice.infrastructure.redis.client import Server
+from sluice.infrastructure.sqlite.database import Database
 from tests.doubles import publish
 
 FIRST = StageCompleted("queued", 0)

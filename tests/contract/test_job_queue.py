@@ -6,17 +6,17 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from application.ports import JobQueuePort
-from application.process_chat import QUEUED
-from domain.chat import Job
-from domain.errors import Busy, Conflict, NotFound, Unavailable
-from infrastructure.event_log.memory import MemoryEventLog
-from infrastructure.jobs.inline import InlineJobQueue
-from infrastructure.jobs.places import Places
-from infrastructure.jobs.shared import Bounds, WhenBusy
-from infrastructure.jobs.streaq import StreaqJobQueue
-from infrastructure.jobs.worker import JobWorker
-from infrastructure.redis.client import Server
+from sluice.application.ports import JobQueuePort
+from sluice.application.process_chat import QUEUED
+from sluice.domain.chat import Job
+from sluice.domain.errors import Busy, Conflict, NotFound, Unavailable
+from sluice.infrastructure.event_log.memory import MemoryEventLog
+from sluice.infrastructure.jobs.inline.queue import InlineJobQueue
+from sluice.infrastructure.jobs.redis.places import Places
+from sluice.infrastructure.jobs.redis.queue import StreaqJobQueue
+from sluice.infrastructure.jobs.redis.worker import JobWorker
+from sluice.infrastructure.jobs.shared import Bounds, WhenBusy
+from sluice.infrastructure.redis.client import Server
 from tests.doubles import a_job
 from tests.queue_bench import RecordingRuns
 from tests.waiting import until

@@ -11,11 +11,11 @@ import pytest
 from pydantic import BaseModel
 from pytest_mock import MockerFixture
 
-from application.model_calls import ModelCalls, NodeRun, current_node
-from domain.errors import UpstreamBadResponse
-from domain.ports import ToolCall
-from infrastructure.llm import upstream
-from infrastructure.offline_model import Gate, OfflineModel, RawAnswer, Reply
+from sluice.application.model_calls import ModelCalls, NodeRun, current_node
+from sluice.domain.errors import UpstreamBadResponse
+from sluice.domain.ports import ToolCall
+from sluice.infrastructure.llm import upstream
+from sluice.offline_model import Gate, OfflineModel, RawAnswer, Reply
 
 from .llm_clients import REAL, Double, Real, Subject, client
 

@@ -11,13 +11,13 @@ from langchain_core.outputs import LLMResult
 from langchain_core.runnables import RunnableLambda
 from pydantic import BaseModel
 
-from application.model_calls import ModelCalls, NodeRun, current_node
-from domain import errors
-from domain.events import Usage
-from domain.ports import LLMClientPort
-from infrastructure.llm import upstream
-from infrastructure.offline_model import Fault, Gate, OfflineModel, Reply
-from infrastructure.offline_model import Usage as Counted
+from sluice.application.model_calls import ModelCalls, NodeRun, current_node
+from sluice.domain import errors
+from sluice.domain.events import Usage
+from sluice.domain.ports import LLMClientPort
+from sluice.infrastructure.llm import upstream
+from sluice.offline_model import Fault, Gate, OfflineModel, Reply
+from sluice.offline_model import Usage as Counted
 
 from .llm_clients import REAL, client
 

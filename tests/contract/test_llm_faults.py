@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from domain import errors
-from domain.ports import LLMClientPort
-from infrastructure.offline_model import CANARY, Break, Fault, OfflineModel, Reply, tool_call_deltas
+from sluice.domain import errors
+from sluice.domain.ports import LLMClientPort
+from sluice.offline_model import CANARY, Break, Fault, OfflineModel, Reply, tool_call_deltas
 
 from .llm_clients import REAL, client
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NoReturn
 import httpx2
 import pytest
 
-from infrastructure.offline_model import OfflineModel
+from sluice.offline_model import OfflineModel
 from tests.e2e.page import asking
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def serve(tmp_path_factory: pytest.TempPathFactory) -> Serve:
         log = logs / f"{port}.log"
         with log.open("wb") as output:
             process = await create_subprocess_exec(
-                *(sys.executable, "-m", "interfaces.cli", "serve"),
+                *(sys.executable, "-m", "sluice.interfaces.cli", "serve"),
                 cwd=ROOT, env=env, stdout=output, stderr=STDOUT,
             )  # fmt: skip
         base = f"http://127.0.0.1:{port}"

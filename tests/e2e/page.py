@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from infrastructure.offline_model import OfflineModel
+from sluice.offline_model import OfflineModel
 
 if TYPE_CHECKING:
     from playwright.async_api import Page

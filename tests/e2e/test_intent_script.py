@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from infrastructure.offline_model import OfflineModel
+from sluice.offline_model import OfflineModel
 
 from .conftest import ROOT, program
 

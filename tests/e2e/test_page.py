@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from infrastructure.offline_model import Break, Gate, OfflineModel, Reply
+from sluice.offline_model import Break, Gate, OfflineModel, Reply
 from tests.e2e.page import (
     CANCELLED,
     COMPLETED,

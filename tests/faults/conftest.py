@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from infrastructure.offline_model import OfflineModel
+from sluice.offline_model import OfflineModel
 from tests.live.service import Service, serving
 
 

@@ -7,7 +7,7 @@ from typing import TypedDict
 
 from langgraph.graph import END, START, StateGraph
 
-from domain.ports import LLMClientPort
+from sluice.domain.ports import LLMClientPort
 
 
 class State(TypedDict, total=False):

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from infrastructure.offline_model import Break, Gate, Reply
+from sluice.offline_model import Break, Gate, Reply
 from tests.faults.conftest import Live, Start
 from tests.http.house import Frame, text
 

@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from infrastructure.offline_model import Break, Gate, Reply
+from sluice.offline_model import Break, Gate, Reply
 from tests.faults.conftest import Live, Start
 from tests.faults.test_cancel import says
 from tests.faults.test_readers import ANSWER, WORDS, place

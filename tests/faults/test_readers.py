@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 
-from infrastructure.offline_model import Gate, Reply
+from sluice.offline_model import Gate, Reply
 from tests.faults.conftest import Live, Start
 from tests.faults.test_cancel import says
 from tests.http.house import Frame, text

@@ -10,13 +10,13 @@ import httpx2
 import pytest
 import pytest_mock
 
-from application.process_chat import QUEUED
-from domain.chat import now
-from domain.errors import NotFound
-from domain.events import Cancelled
-from infrastructure.event_log.sqlite import SqliteEventLog
-from infrastructure.offline_model import Break, Reply
-from infrastructure.sqlite.database import Database
+from sluice.application.process_chat import QUEUED
+from sluice.domain.chat import now
+from sluice.domain.errors import NotFound
+from sluice.domain.events import Cancelled
+from sluice.infrastructure.event_log.sqlite.log import SqliteEventLog
+from sluice.infrastructure.sqlite.database import Database
+from sluice.offline_model import Break, Reply
 from tests.doubles import a_job
 from tests.faults.conftest import Live, Start
 from tests.faults.test_cancel import ended, says
@@ -164,7 +164,7 @@ async def test_a_clock_that_jumps_neither_ends_a_log_early_nor_loses_it(
     await database.open()
     log = SqliteEventLog(database, retention=60)
     await log.open()
-    clock: Any = mocker.patch("infrastructure.event_log.sqlite.now", side_effect=now)
+    clock: Any = mocker.patch("sluice.infrastructure.event_log.sqlite.log.now", side_effect=now)
     running, over = a_job(), a_job()
     for job in (running, over):
         await log.create(job, QUEUED)
@@ -191,8 +191,8 @@ def test_no_deadline_goes_by_the_wall_clock() -> None:
     root = Path(__file__).parents[2]
     users = {
         path.relative_to(root).as_posix()
-        for layer in ("domain", "application", "infrastructure", "interfaces")
+        for layer in ("domain", "application", "infrastructure", "interfaces", "offline_model")
         for path in (root / layer).rglob("*.py")
         if "time.time()" in path.read_text()
     }
-    assert users == {"interfaces/http/sse.py", "infrastructure/offline_model/server.py"}
+    assert users == {"interfaces/http/sse.py", "offline_model/server.py"}

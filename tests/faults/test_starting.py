@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from infrastructure.sqlite.database import Database
+from sluice.infrastructure.sqlite.database import Database
 from tests.live.service import Service
 from tests.live.worker import Worker
 

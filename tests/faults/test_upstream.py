@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from infrastructure.offline_model import CANARY, Fault, Reply
+from sluice.offline_model import CANARY, Fault, Reply
 from tests.faults.conftest import Live, Start
 from tests.http.house import Frame, text
 from tests.live.stream import Stream

@@ -13,26 +13,26 @@ import httpx2
 import uvicorn
 from uvicorn.server import ServerState
 
-from application.chats import DeleteChat, ShowChat
-from application.follow import FollowJob
-from application.jobs import CancelJob, ShowJob
-from application.orphans import Orphans
-from application.ports import Push
-from application.process_chat import QUEUED, ProcessChat
-from application.submit import SubmitMessage
-from application.tally import Tally
-from application.wire import record
-from domain.chat import Job, JobId
-from domain.events import Cursor, Done, Recorded, StageCompleted, StageStarted, Token
-from infrastructure.conversations.sqlite import SqliteConversations
-from infrastructure.event_log.memory import MemoryEventLog
-from infrastructure.jobs.inline import InlineJobQueue
-from infrastructure.jobs.shared import Bounds
-from infrastructure.sqlite.database import Database
-from interfaces.http.app import create_app
-from interfaces.http.connection import connections
-from interfaces.http.identity import Anonymous, Identity
-from interfaces.http.services import Options, Services, StreamStats
+from sluice.application.chats import DeleteChat, ShowChat
+from sluice.application.follow import FollowJob
+from sluice.application.jobs import CancelJob, ShowJob
+from sluice.application.orphans import Orphans
+from sluice.application.ports import Push
+from sluice.application.process_chat import QUEUED, ProcessChat
+from sluice.application.submit import SubmitMessage
+from sluice.application.tally import Tally
+from sluice.application.wire import record
+from sluice.domain.chat import Job, JobId
+from sluice.domain.events import Cursor, Done, Recorded, StageCompleted, StageStarted, Token
+from sluice.infrastructure.chats.sqlite import SqliteConversations
+from sluice.infrastructure.event_log.memory import MemoryEventLog
+from sluice.infrastructure.jobs.inline.queue import InlineJobQueue
+from sluice.infrastructure.jobs.shared import Bounds
+from sluice.infrastructure.sqlite.database import Database
+from sluice.interfaces.http.app import create_app
+from sluice.interfaces.http.auth.identity import Anonymous, Identity
+from sluice.interfaces.http.server.connection import connections
+from sluice.interfaces.http.services import Options, Services, StreamStats
 from tests.doubles import FixedFlag, MockPipeline
 from tests.waiting import until
 

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager, suppress
 
 import pytest
 
-from domain.events import Done, Token
+from sluice.domain.events import Done, Token
 from tests.http.house import DONE, House, path, serving, text
 from tests.waiting import until
 

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from domain.events import Done, Event, Recorded, Token
-from interfaces.http import connection
-from interfaces.http.connection import Direct
+from sluice.domain.events import Done, Event, Recorded, Token
+from sluice.interfaces.http.server import connection
+from sluice.interfaces.http.server.connection import Direct
 from tests.http.house import Frame, House, frames, path, serving, text
 from tests.http.test_connections import stalled_reader
 from tests.waiting import until

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from domain.errors import Conflict
-from domain.events import Done, Token
+from sluice.domain.errors import Conflict
+from sluice.domain.events import Done, Token
 from tests.http.house import DONE, House, serving
 
 EVERYWHERE = [

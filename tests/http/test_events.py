@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from application.wire import KEEPALIVE
-from domain.events import Done, Reset, Token
+from sluice.application.wire import KEEPALIVE
+from sluice.domain.events import Done, Reset, Token
 from tests.http.house import (
     ANSWER,
     DONE,

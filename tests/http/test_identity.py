@@ -9,8 +9,8 @@ from typing import Any
 import httpx2
 import pytest
 
-from domain.events import StageStarted
-from interfaces.http.identity import TrustedHeader
+from sluice.domain.events import StageStarted
+from sluice.interfaces.http.auth.identity import TrustedHeader
 from tests.http.house import DONE, serving
 from tests.http.who import LOOPBACK, bearer, by_secret, status
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from domain.errors import Unavailable
+from sluice.domain.errors import Unavailable
 from tests.http.house import DONE, serving
 
 JSON = {"Content-Type": "application/json"}

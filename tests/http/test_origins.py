@@ -2,7 +2,7 @@
 
 import pytest
 
-from interfaces.http.identity import Anonymous, Identity, TrustedHeader
+from sluice.interfaces.http.auth.identity import Anonymous, Identity, TrustedHeader
 from tests.http.house import DONE, serving
 from tests.http.who import LOOPBACK, bearer, by_secret, status, token
 

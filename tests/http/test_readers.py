@@ -7,11 +7,11 @@ from typing import Any
 import httpx2
 import pytest
 
-from application.wire import KEEPALIVE, record
-from domain.errors import Unavailable
-from domain.events import Cursor
-from interfaces.http.services import StreamStats
-from interfaces.http.sse import EventStream
+from sluice.application.wire import KEEPALIVE, record
+from sluice.domain.errors import Unavailable
+from sluice.domain.events import Cursor
+from sluice.interfaces.http.services import StreamStats
+from sluice.interfaces.http.sse import EventStream
 from tests.http.house import (
     ANSWER,
     DONE,

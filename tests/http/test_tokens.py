@@ -13,7 +13,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from interfaces.http.tokens import KeySet, SharedSecret, TokenIdentity
+from sluice.interfaces.http.auth.jwt import KeySet, SharedSecret, TokenIdentity
 from tests.http.house import DONE, House, serving
 from tests.http.who import SECRET, bearer, by_secret, status, token
 from tests.waiting import until

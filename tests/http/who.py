@@ -6,8 +6,8 @@ from typing import Any
 
 import jwt
 
-from interfaces.http.identity import Identity
-from interfaces.http.tokens import SharedSecret, TokenIdentity
+from sluice.interfaces.http.auth.identity import Identity
+from sluice.interfaces.http.auth.jwt import SharedSecret, TokenIdentity
 from tests.http.house import House
 
 SECRET = "a secret of many more bytes than any of the hashes could ever want"

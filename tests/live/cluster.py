@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from infrastructure.offline_model import OfflineModel, Reply
+from sluice.offline_model import OfflineModel, Reply
 from tests.live.process import STARTED_WITHIN
 from tests.live.service import Service
 from tests.live.worker import Worker

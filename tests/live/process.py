@@ -54,7 +54,7 @@ class Process:
         with self.log.open("ab") as log:
             self._born = log.tell()
             self._process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "interfaces.cli", self.command),
+                *(sys.executable, "-m", "sluice.interfaces.cli", self.command),
                 cwd=ROOT,
                 env=environment(**self._settings),
                 stdout=PIPE,

@@ -3,7 +3,7 @@ from collections.abc import AsyncIterator
 import pytest
 from openai import AsyncOpenAI
 
-from infrastructure.offline_model import OfflineModel
+from sluice.offline_model import OfflineModel
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """One answer under one fault, as the wire shows it."""
 
-from infrastructure.offline_model import Fault, OfflineModel, Reply
+from sluice.offline_model import Fault, OfflineModel, Reply
 
 from .socket_client import QUESTION, STREAM, Seen, ask
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from openai import AsyncOpenAI
 
-from infrastructure.offline_model.rules import pieces
+from sluice.offline_model.rules import pieces
 
 EVENTS = """
 <passage source="events.md" title="Resuming a stream">

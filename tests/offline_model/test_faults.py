@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from infrastructure.offline_model import CANARY, Fault, OfflineModel, Reply
+from sluice.offline_model import CANARY, Fault, OfflineModel, Reply
 
 from .socket_client import QUESTION, STREAM, ask
 from .strange_upstream import HALF, PIECES, TEXT, seen

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from openai import AsyncOpenAI, BadRequestError
 
-from infrastructure.offline_model import (
+from sluice.offline_model import (
     OfflineModel,
     OfflineModelThread,
     Reply,

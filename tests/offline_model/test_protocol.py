@@ -8,7 +8,7 @@ from openai import AsyncOpenAI, RateLimitError
 from openai.types.chat import ChatCompletionMessageFunctionToolCall
 from pydantic import BaseModel
 
-from infrastructure.offline_model import (
+from sluice.offline_model import (
     CANARY,
     Fault,
     OfflineModel,

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 from openai import AsyncOpenAI
 
-from infrastructure.offline_model import Break, Fault, Gate, OfflineModel, Reply
+from sluice.offline_model import Break, Fault, Gate, OfflineModel, Reply
 
 from .socket_client import QUESTION, STREAM, ask, connect, request
 

@@ -7,18 +7,26 @@ from typing import Any
 
 import pytest
 
-from application.ports import PipelinePort
-from domain.chat import Job, Question, Turn
-from domain.events import Done, Event, Reset, StageCompleted, StageFailed, StageStarted, Token
-from domain.ports import LLMClientPort
-from infrastructure.llm.langchain_adapter import LangChainLLMAdapter
-from infrastructure.llm.langchain_runnable_wrapper import LangChainOpenAIRunnable
-from infrastructure.llm.openai_client import OpenAILLMClient
-from infrastructure.llm.upstream import ChatCompletions, Upstream
-from infrastructure.offline_model.server import OfflineModel
-from infrastructure.pipeline.graph import WatchedGraph
-from infrastructure.pipeline.stage_path import StagePath
-from infrastructure.pipeline.token_path import TokenPath
+from sluice.application.ports import PipelinePort
+from sluice.domain.chat import Job, Question, Turn
+from sluice.domain.events import (
+    Done,
+    Event,
+    Reset,
+    StageCompleted,
+    StageFailed,
+    StageStarted,
+    Token,
+)
+from sluice.domain.ports import LLMClientPort
+from sluice.infrastructure.llm.langchain_adapter import LangChainLLMAdapter
+from sluice.infrastructure.llm.langchain_runnable_wrapper import LangChainOpenAIRunnable
+from sluice.infrastructure.llm.openai_client import OpenAILLMClient
+from sluice.infrastructure.llm.upstream import ChatCompletions, Upstream
+from sluice.infrastructure.pipeline.graph import WatchedGraph
+from sluice.infrastructure.pipeline.stage_path import StagePath
+from sluice.infrastructure.pipeline.token_path import TokenPath
+from sluice.offline_model.server import OfflineModel
 from tests.doubles import happening
 
 Build = Callable[..., Any]

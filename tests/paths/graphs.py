@@ -12,7 +12,7 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.graph.message import add_messages
 from pydantic import BaseModel
 
-from domain.ports import LLMClientPort
+from sluice.domain.ports import LLMClientPort
 
 SPEAKS = {"speaks": True}
 Node = Callable[..., Any]

@@ -12,9 +12,9 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import END, START, StateGraph
 from langgraph.types import Command, RetryPolicy, interrupt
 
-from domain.errors import PipelineError
-from domain.ports import LLMClientPort
-from infrastructure.offline_model.replies import Reply
+from sluice.domain.errors import PipelineError
+from sluice.domain.ports import LLMClientPort
+from sluice.offline_model.replies import Reply
 from tests.paths import graphs
 from tests.paths.conftest import Path, Told, question
 from tests.paths.graphs import SPEAKS, Node, State

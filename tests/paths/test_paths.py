@@ -12,12 +12,12 @@ from langgraph.graph.message import add_messages
 from langgraph.types import Command, RetryPolicy, Send
 from pydantic import BaseModel
 
-from domain.chat import Turn
-from domain.errors import ChatError, PipelineError, UpstreamTruncated
-from domain.events import Event, StageCompleted, StageStarted, Token, Usage
-from domain.ports import LLMClientPort
-from infrastructure.offline_model.faults import CANARY, Fault
-from infrastructure.offline_model.replies import Gate, Reply
+from sluice.domain.chat import Turn
+from sluice.domain.errors import ChatError, PipelineError, UpstreamTruncated
+from sluice.domain.events import Event, StageCompleted, StageStarted, Token, Usage
+from sluice.domain.ports import LLMClientPort
+from sluice.offline_model.faults import CANARY, Fault
+from sluice.offline_model.replies import Gate, Reply
 from tests.paths import graphs
 from tests.paths.conftest import Path, question
 from tests.paths.graphs import SPEAKS, State
@@ -35,7 +35,7 @@ async def test_a_speaking_node_is_heard_and_the_answer_is_the_same(path: Path) -
 
 
 async def test_usage_is_the_sum_over_all_calls(path: Path) -> None:
-    from infrastructure.offline_model.replies import Usage as Counted
+    from sluice.offline_model.replies import Usage as Counted
 
     path.model.script(
         Reply(pieces=["note"], usage=Counted(3, 1)), Reply(pieces=["answer"], usage=Counted(5, 2))

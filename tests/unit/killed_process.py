@@ -9,12 +9,12 @@ import asyncio
 import json
 import sys
 
-from application.process_chat import QUEUED
-from domain.chat import Chat, Job, new_id, now
-from domain.events import Done, Reset, Token
-from infrastructure.conversations.sqlite import SqliteConversations
-from infrastructure.event_log.sqlite import SqliteEventLog
-from infrastructure.sqlite.database import Database
+from sluice.application.process_chat import QUEUED
+from sluice.domain.chat import Chat, Job, new_id, now
+from sluice.domain.events import Done, Reset, Token
+from sluice.infrastructure.chats.sqlite import SqliteConversations
+from sluice.infrastructure.event_log.sqlite.log import SqliteEventLog
+from sluice.infrastructure.sqlite.database import Database
 
 
 class Service:

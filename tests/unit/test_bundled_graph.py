@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage
 
-from domain.errors import UpstreamTruncated
-from domain.ports import Prompt, S, Tool, ToolCall
-from infrastructure.pipeline import bundled
+from sluice.domain.errors import UpstreamTruncated
+from sluice.domain.ports import Prompt, S, Tool, ToolCall
+from sluice.infrastructure.pipeline import bundled
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,9 @@ import asyncio
 
 import pytest
 
-from domain.chat import Chat, Job
-from domain.errors import NotFound, Unavailable
-from domain.events import Cancelled, Done, StageStarted, Token
+from sluice.domain.chat import Chat, Job
+from sluice.domain.errors import NotFound, Unavailable
+from sluice.domain.events import Cancelled, Done, StageStarted, Token
 from tests.doubles import a_job
 from tests.use_cases import ONE_AND_ONE, UseCases, use_cases, waiting
 
@@ -105,7 +105,7 @@ async def test_a_chat_whose_job_does_not_end_is_deleted_all_the_same(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A job that no process runs, or whose worker hangs."""
-    monkeypatch.setattr("application.chats._PATIENCE", 0.01)
+    monkeypatch.setattr("sluice.application.chats._PATIENCE", 0.01)
     async with use_cases() as house:
         job = await house.a_log(STARTED)
         await house.delete_chat("ann", job.chat_id)

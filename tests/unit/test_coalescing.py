@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from application import wire
-from domain.events import Cursor, Recorded, Token
+from sluice.application import wire
+from sluice.domain.events import Cursor, Recorded, Token
 from tests.strategies import LOG, recorded
 
 

@@ -11,9 +11,9 @@ from typing import Any, TypedDict, TypeVar
 import pytest
 from langgraph.graph import START, StateGraph
 
-from domain.chat import ExecutionPath, Job
-from domain.ports import LLMClientPort
-from infrastructure.container import (
+from sluice.domain.chat import ExecutionPath, Job
+from sluice.domain.ports import LLMClientPort
+from sluice.infrastructure.container import (
     Container,
     bounds_of,
     build_every_path,
@@ -21,14 +21,14 @@ from infrastructure.container import (
     runner,
     upstream_of,
 )
-from infrastructure.event_log.memory import MemoryEventLog
-from infrastructure.event_log.sqlite import SqliteEventLog
-from infrastructure.jobs.shared import Bounds
-from infrastructure.llm.langchain_adapter import LangChainLLMAdapter
-from infrastructure.llm.openai_client import OpenAILLMClient
-from infrastructure.pipeline.stage_path import StagePath
-from infrastructure.pipeline.token_path import TokenPath
-from infrastructure.settings import WrongSetting, read_settings
+from sluice.infrastructure.event_log.memory import MemoryEventLog
+from sluice.infrastructure.event_log.sqlite.log import SqliteEventLog
+from sluice.infrastructure.jobs.shared import Bounds
+from sluice.infrastructure.llm.langchain_adapter import LangChainLLMAdapter
+from sluice.infrastructure.llm.openai_client import OpenAILLMClient
+from sluice.infrastructure.pipeline.stage_path import StagePath
+from sluice.infrastructure.pipeline.token_path import TokenPath
+from sluice.infrastructure.settings import WrongSetting, read_settings
 from tests.doubles import a_job
 
 pytestmark = pytest.mark.usefixtures("no_settings", "no_network")

@@ -14,15 +14,15 @@ from pathlib import Path
 
 import pytest
 
-from application.process_chat import QUEUED
-from domain.chat import Chat, Job, new_id, now
-from domain.errors import Conflict, Unavailable
-from domain.events import Done, Token
-from infrastructure.conversations.sqlite import SqliteConversations
-from infrastructure.event_log.sqlite import SqliteEventLog
-from infrastructure.sqlite.database import Database
-from infrastructure.sqlite.file import PATIENCE
-from infrastructure.sqlite.schema import STEPS
+from sluice.application.process_chat import QUEUED
+from sluice.domain.chat import Chat, Job, new_id, now
+from sluice.domain.errors import Conflict, Unavailable
+from sluice.domain.events import Done, Token
+from sluice.infrastructure.chats.sqlite import SqliteConversations
+from sluice.infrastructure.event_log.sqlite.log import SqliteEventLog
+from sluice.infrastructure.sqlite.database import Database
+from sluice.infrastructure.sqlite.file import PATIENCE
+from sluice.infrastructure.sqlite.schema import STEPS
 
 
 @pytest.fixture
@@ -119,7 +119,7 @@ async def test_an_older_version_is_brought_forward(
     chat = await conversations.open(Chat("c", "u", "무", now()))
     await database.aclose()
     steps = (*STEPS, ("ALTER TABLE chats ADD COLUMN pinned INTEGER NOT NULL DEFAULT 7",))
-    monkeypatch.setattr("infrastructure.sqlite.file.STEPS", steps)
+    monkeypatch.setattr("sluice.infrastructure.sqlite.file.STEPS", steps)
     await database.open()
     assert await conversations.chat("u", "c") == chat
     pinned = await database.read(lambda db: db.execute("SELECT pinned FROM chats").fetchall())
@@ -132,7 +132,7 @@ async def test_an_answer_of_the_first_version_is_one_of_a_first_attempt(
     database, job = Database(tmp_path / "old.db"), Job(new_id(), "c", "u", "A2", "why?", "r")
     conversations = SqliteConversations(database)
     with monkeypatch.context() as patched:
-        patched.setattr("infrastructure.sqlite.file.STEPS", STEPS[:1])
+        patched.setattr("sluice.infrastructure.sqlite.file.STEPS", STEPS[:1])
         await database.open()
         await conversations.open(Chat("c", "u", "t", now()))
         await conversations.asked(job)
@@ -155,7 +155,7 @@ async def test_a_step_that_fails_leaves_the_older_version(
     await database.aclose()
     with monkeypatch.context() as patched:
         steps = (*STEPS, ("CREATE TABLE half (a)", "CREATE TABLE half (a)"))
-        patched.setattr("infrastructure.sqlite.file.STEPS", steps)
+        patched.setattr("sluice.infrastructure.sqlite.file.STEPS", steps)
         await refused(tmp_path / "sluice.db")
     await database.open()
     query = "SELECT count(*) FROM sqlite_master WHERE name = 'half'"
@@ -165,7 +165,7 @@ async def test_a_step_that_fails_leaves_the_older_version(
 async def test_a_second_process_is_refused_until_the_first_is_killed(tmp_path: Path) -> None:
     path = tmp_path / "a.db"
     program = (
-        "import asyncio, sys; from infrastructure.sqlite.database import Database\n"
+        "import asyncio, sys; from sluice.infrastructure.sqlite.database import Database\n"
         "async def main():\n"
         "    await Database(sys.argv[1]).open(); print('open', flush=True)\n"
         "    await asyncio.Event().wait()\n"
@@ -183,7 +183,7 @@ async def test_a_second_process_is_refused_until_the_first_is_killed(tmp_path: P
 
 async def test_an_exit_without_closing_does_not_hang(tmp_path: Path) -> None:
     program = (
-        "import asyncio, sys; from infrastructure.sqlite.database import Database\n"
+        "import asyncio, sys; from sluice.infrastructure.sqlite.database import Database\n"
         "database = Database(sys.argv[1]); asyncio.run(database.open())"
     )
     with started(program, tmp_path / "a.db") as process:

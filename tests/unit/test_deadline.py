@@ -6,9 +6,9 @@ import time
 
 import pytest
 
-from domain.errors import UpstreamTimeout
-from infrastructure.llm import deadline as module
-from infrastructure.llm.deadline import Deadline
+from sluice.domain.errors import UpstreamTimeout
+from sluice.infrastructure.llm import deadline as module
+from sluice.infrastructure.llm.deadline import Deadline
 
 NEVER = 100.0
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.errors import UpstreamBadResponse, UpstreamError
-from domain.events import Usage
-from infrastructure.llm.decoding import Delta, DeltaDecoder, EventSplitter, ToolCallPart
+from sluice.domain.errors import UpstreamBadResponse, UpstreamError
+from sluice.domain.events import Usage
+from sluice.infrastructure.llm.decoding import Delta, DeltaDecoder, EventSplitter, ToolCallPart
 
 texts = st.text(st.characters(exclude_categories=["Cs"]))
 line_ends = st.sampled_from(["\n", "\r\n", "\r"])

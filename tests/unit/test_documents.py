@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infrastructure.retrieval.documents import Documents
-from infrastructure.retrieval.passages import MAX_CHARACTERS, of_markdown
+from sluice.infrastructure.retrieval.documents import Documents
+from sluice.infrastructure.retrieval.passages import MAX_CHARACTERS, of_markdown
 
 GUIDE = """\
 Intro before any heading.

@@ -7,10 +7,10 @@ from langgraph.graph import StateGraph
 from openai import AsyncOpenAI
 
 from examples import minimal, raw_and_langchain
-from infrastructure.llm.openai_client import OpenAILLMClient
-from infrastructure.llm.upstream import ChatCompletions, Upstream
-from infrastructure.offline_model.replies import Break, Reply
-from infrastructure.offline_model.server import OfflineModel
+from sluice.infrastructure.llm.openai_client import OpenAILLMClient
+from sluice.infrastructure.llm.upstream import ChatCompletions, Upstream
+from sluice.offline_model.replies import Break, Reply
+from sluice.offline_model.server import OfflineModel
 
 
 @pytest.fixture

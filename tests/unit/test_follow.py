@@ -4,10 +4,10 @@ import asyncio
 
 import pytest
 
-from application.process_chat import QUEUED
-from domain.chat import Job
-from domain.errors import Busy, Finished, NotFound
-from domain.events import Cursor, Done, Event, Reset, StageStarted, Token
+from sluice.application.process_chat import QUEUED
+from sluice.domain.chat import Job
+from sluice.domain.errors import Busy, Finished, NotFound
+from sluice.domain.events import Cursor, Done, Event, Reset, StageStarted, Token
 from tests.doubles import a_job, publish
 from tests.use_cases import UseCases, use_cases
 

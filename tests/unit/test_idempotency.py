@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from application.ports import Record
-from domain.chat import Job
-from domain.errors import Busy, Conflict, Unavailable
-from domain.events import Done, Token
+from sluice.application.ports import Record
+from sluice.domain.chat import Job
+from sluice.domain.errors import Busy, Conflict, Unavailable
+from sluice.domain.events import Done, Token
 from tests.use_cases import ONE_AND_ONE, use_cases, waiting
 from tests.waiting import until
 

@@ -4,11 +4,11 @@ import asyncio
 
 import pytest
 
-from application.ports import Stop
-from domain.chat import Job
-from domain.errors import Unavailable
-from infrastructure.jobs.inline import InlineJobQueue
-from infrastructure.jobs.shared import Bounds
+from sluice.application.ports import Stop
+from sluice.domain.chat import Job
+from sluice.domain.errors import Unavailable
+from sluice.infrastructure.jobs.inline.queue import InlineJobQueue
+from sluice.infrastructure.jobs.shared import Bounds
 from tests.doubles import a_job
 from tests.queue_bench import Benches, recorded
 from tests.waiting import until

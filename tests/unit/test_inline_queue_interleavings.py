@@ -8,10 +8,10 @@ from typing import Literal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from domain.chat import Job
-from domain.errors import Busy, Unavailable
-from infrastructure.jobs.inline import InlineJobQueue
-from infrastructure.jobs.shared import Bounds
+from sluice.domain.chat import Job
+from sluice.domain.errors import Busy, Unavailable
+from sluice.infrastructure.jobs.inline.queue import InlineJobQueue
+from sluice.infrastructure.jobs.shared import Bounds
 from tests.doubles import a_job
 from tests.queue_bench import RecordingRuns
 

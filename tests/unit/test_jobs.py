@@ -4,12 +4,12 @@ import asyncio
 
 import pytest
 
-from application.jobs import view
-from application.ports import JobLog
-from application.process_chat import QUEUED
-from application.wire import record
-from domain.errors import Internal, NotFound
-from domain.events import (
+from sluice.application.jobs import view
+from sluice.application.ports import JobLog
+from sluice.application.process_chat import QUEUED
+from sluice.application.wire import record
+from sluice.domain.errors import Internal, NotFound
+from sluice.domain.events import (
     Cancelled,
     Cursor,
     Done,

@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from infrastructure.telemetry.logs import configure_logs
+from sluice.infrastructure.telemetry.logs import configure_logs
 
 Written = Callable[[], str]
 
 SECRET = "sk-canary"
-OURS = ["domain", "application", "infrastructure", "interfaces", "uvicorn"]
+OURS = ["sluice", "uvicorn"]
 OTHERS = [
     *("sse_starlette", "httpx2", "httpcore2", "openai", "langsmith", "aiosqlite", "asyncio"),
     *("coredis", "streaq", "psycopg", "langgraph", "langchain_core.callbacks", "any.sdk"),
@@ -48,17 +48,17 @@ def written(capsys: pytest.CaptureFixture[str]) -> Callable[[], str]:
 
 def test_a_line_for_machines_is_one_json_object(written: Written) -> None:
     configure_logs("INFO", "json")
-    logging.getLogger("application.here").info("job %s\nended", "1")
+    logging.getLogger("sluice.application.here").info("job %s\nended", "1")
     (text,) = written().splitlines()
     line = json.loads(text)
     assert (line["event"], line["level"]) == ("job 1\nended", "info")
-    assert line["logger"] == "application.here"
+    assert line["logger"] == "sluice.application.here"
     assert line["timestamp"].endswith("Z")
 
 
 def test_a_line_for_people_is_no_json(written: Written) -> None:
     configure_logs("INFO", "console")
-    logging.getLogger("application.here").info("job ended")
+    logging.getLogger("sluice.application.here").info("job ended")
     line = written()
     assert "job ended" in line
     assert not line.startswith("{")
@@ -71,14 +71,14 @@ def test_who_reads_is_taken_from_the_terminal(
 ) -> None:
     monkeypatch.setattr(sys, "stderr", stream)
     configure_logs("INFO", None)
-    logging.getLogger("application.here").info("job ended")
+    logging.getLogger("sluice.application.here").info("job ended")
     assert stream.getvalue().startswith("{") == machine
 
 
 def test_what_is_below_the_level_is_not_written(written: Written) -> None:
     configure_logs("WARNING", "json")
-    logging.getLogger("application.here").info("unimportant")
-    logging.getLogger("application.here").warning("important")
+    logging.getLogger("sluice.application.here").info("unimportant")
+    logging.getLogger("sluice.application.here").warning("important")
     assert [json.loads(line)["event"] for line in written().splitlines()] == ["important"]
 
 
@@ -88,7 +88,7 @@ def test_libraries_that_print_bodies_are_not_asked_to(name: str, written: Writte
     logging.getLogger(name).debug("body: %s", SECRET)
     logging.getLogger(f"{name}.part").info("body: %s", SECRET)
     assert written() == ""
-    logging.getLogger("application.here").debug("seen")
+    logging.getLogger("sluice.application.here").debug("seen")
     assert "seen" in written()
 
 
@@ -120,5 +120,5 @@ def test_an_exceptions_text_is_never_written(log_format: str, written: Written) 
 def test_configuring_twice_writes_each_line_once(written: Written) -> None:
     configure_logs("INFO", "json")
     configure_logs("INFO", "json")
-    logging.getLogger("application.here").info("once")
+    logging.getLogger("sluice.application.here").info("once")
     assert written().count("once") == 1

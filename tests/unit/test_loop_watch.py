@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from infrastructure.telemetry import loop_watch
-from infrastructure.telemetry.loop_watch import LoopWatch
+from sluice.infrastructure.telemetry import loop_watch
+from sluice.infrastructure.telemetry.loop_watch import LoopWatch
 
 pytestmark = pytest.mark.usefixtures("no_task_left")
 

@@ -5,14 +5,14 @@ from typing import Any
 
 import pytest
 
-from application import orphans as orphans_of
-from application.orphans import Orphans
-from application.ports import Record, nothing
-from application.process_chat import QUEUED
-from domain.chat import Job, JobId
-from domain.errors import Unavailable
-from domain.events import CancelReason, Done, StageStarted, Token
-from infrastructure.event_log.memory import MemoryEventLog
+from sluice.application import orphans as orphans_of
+from sluice.application.orphans import Orphans
+from sluice.application.ports import Record, nothing
+from sluice.application.process_chat import QUEUED
+from sluice.domain.chat import Job, JobId
+from sluice.domain.errors import Unavailable
+from sluice.domain.events import CancelReason, Done, StageStarted, Token
+from sluice.infrastructure.event_log.memory import MemoryEventLog
 from tests.doubles import a_job
 
 

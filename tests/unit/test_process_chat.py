@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from application import process_chat
-from application.ports import ConversationPort
-from application.process_chat import QUEUED, ProcessChat, history
-from application.tally import Tally
-from domain.chat import Chat, Message, Turn, now
-from domain.errors import Superseded, Unavailable, UpstreamTruncated, WorkerLost
-from domain.events import (
+from sluice.application import process_chat
+from sluice.application.ports import ConversationPort
+from sluice.application.process_chat import QUEUED, ProcessChat, history
+from sluice.application.tally import Tally
+from sluice.domain.chat import Chat, Message, Turn, now
+from sluice.domain.errors import Superseded, Unavailable, UpstreamTruncated, WorkerLost
+from sluice.domain.events import (
     TERMINAL,
     Cancelled,
     CancelReason,
@@ -26,9 +26,9 @@ from domain.events import (
     StageStarted,
     Token,
 )
-from infrastructure.conversations.sqlite import SqliteConversations
-from infrastructure.event_log.memory import MemoryEventLog
-from infrastructure.sqlite.database import Database
+from sluice.infrastructure.chats.sqlite import SqliteConversations
+from sluice.infrastructure.event_log.memory import MemoryEventLog
+from sluice.infrastructure.sqlite.database import Database
 from tests.doubles import MockPipeline, a_job
 
 DONE = Done("A2", "ab")

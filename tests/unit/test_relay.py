@@ -7,12 +7,12 @@ from contextlib import suppress
 
 import pytest
 
-from application import relay
-from application.ports import Tell
-from application.relay import Relay
-from domain.chat import Question
-from domain.errors import AnswerTooLarge, PipelineError, Superseded
-from domain.events import Done, Event, StageStarted, Token
+from sluice.application import relay
+from sluice.application.ports import Tell
+from sluice.application.relay import Relay
+from sluice.domain.chat import Question
+from sluice.domain.errors import AnswerTooLarge, PipelineError, Superseded
+from sluice.domain.events import Done, Event, StageStarted, Token
 from tests.doubles import RecordingNotifier, a_job
 
 DONE = Done("A2", "ab")

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infrastructure.flags.rollout import OpenFeatureFlag, Share
+from sluice.infrastructure.flags.rollout import OpenFeatureFlag, Share
 from tests.strategies import TEXT
 
 USERS = [f"user-{number}" for number in range(10_000)]

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from infrastructure.settings import Settings, read_settings
+from sluice.infrastructure.settings import Settings, read_settings
 
 pytestmark = pytest.mark.usefixtures("no_settings")
 

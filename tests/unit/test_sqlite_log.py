@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from application.process_chat import QUEUED
-from application.wire import MAX_TOKEN
-from domain.chat import Job, new_id, now
-from domain.errors import NotFound, StreamLost, Unavailable
-from domain.events import Cursor, Done, Event, Failed, Recorded, Reset, StageStarted, Token
-from infrastructure.event_log.sqlite import SqliteEventLog
-from infrastructure.sqlite.database import Database
+from sluice.application.process_chat import QUEUED
+from sluice.application.wire import MAX_TOKEN
+from sluice.domain.chat import Job, new_id, now
+from sluice.domain.errors import NotFound, StreamLost, Unavailable
+from sluice.domain.events import Cursor, Done, Event, Failed, Recorded, Reset, StageStarted, Token
+from sluice.infrastructure.event_log.sqlite.log import SqliteEventLog
+from sluice.infrastructure.sqlite.database import Database
 
 DONE = Done("A2", "answer")
 
@@ -270,7 +270,7 @@ async def test_a_full_disk_shows_in_the_check_until_there_is_room(
         raise sqlite3.OperationalError("database or disk is full")
 
     with monkeypatch.context() as patched:
-        patched.setattr("infrastructure.sqlite.database.touch", full)
+        patched.setattr("sluice.infrastructure.sqlite.database.touch", full)
         with pytest.raises(Unavailable):
             await log.check()
     await log.check()
@@ -369,7 +369,7 @@ async def test_expired_logs_leave_the_file_but_unfinished_ones_stay_whatever_the
     await log.sweep()
     assert (await log.read(over[0].id)).events[-1].event == DONE
     later = now() + timedelta(days=365)
-    monkeypatch.setattr("infrastructure.event_log.sqlite.now", lambda: later)
+    monkeypatch.setattr("sluice.infrastructure.event_log.sqlite.log.now", lambda: later)
     await log.sweep()
     for job in over:
         with pytest.raises(NotFound):
@@ -377,6 +377,6 @@ async def test_expired_logs_leave_the_file_but_unfinished_ones_stay_whatever_the
     assert await log.unfinished() == [running]
     assert await stored(database) == 1
     earlier = now() - timedelta(days=365)
-    monkeypatch.setattr("infrastructure.event_log.sqlite.now", lambda: earlier)
+    monkeypatch.setattr("sluice.infrastructure.event_log.sqlite.log.now", lambda: earlier)
     await log.sweep()
     assert await log.job(running.id) == running

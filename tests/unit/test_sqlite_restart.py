@@ -9,10 +9,10 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from domain.events import TERMINAL, Cursor, Recorded, Token
-from infrastructure.conversations.sqlite import SqliteConversations
-from infrastructure.event_log.sqlite import SqliteEventLog
-from infrastructure.sqlite.database import Database
+from sluice.domain.events import TERMINAL, Cursor, Recorded, Token
+from sluice.infrastructure.chats.sqlite import SqliteConversations
+from sluice.infrastructure.event_log.sqlite.log import SqliteEventLog
+from sluice.infrastructure.sqlite.database import Database
 from tests.unit import killed_process
 
 ROOT = Path(__file__).parents[2]

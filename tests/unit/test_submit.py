@@ -2,9 +2,9 @@
 
 import pytest
 
-from application.process_chat import QUEUED
-from domain.errors import Busy, NotFound, Unavailable
-from domain.events import Cancelled, Done, Token
+from sluice.application.process_chat import QUEUED
+from sluice.domain.errors import Busy, NotFound, Unavailable
+from sluice.domain.events import Cancelled, Done, Token
 from tests.use_cases import ONE_AND_ONE, use_cases, waiting
 
 pytestmark = pytest.mark.usefixtures("no_task_left")

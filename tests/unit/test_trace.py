@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from domain.errors import PipelineError, Unavailable, trace
+from sluice.domain.errors import PipelineError, Unavailable, trace
 
 
 def look_up(known: dict[str, str], name: str) -> str:

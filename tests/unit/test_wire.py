@@ -9,8 +9,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from application import wire
-from domain.events import (
+from sluice.application import wire
+from sluice.domain.events import (
     Cancelled,
     Cursor,
     Done,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from infrastructure.settings import WrongSetting, read_settings
+from sluice.infrastructure.settings import WrongSetting, read_settings
 
 pytestmark = pytest.mark.usefixtures("no_settings")
 

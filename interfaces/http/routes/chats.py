@@ -6,9 +6,9 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
 
-from application.submit import NewMessage
-from domain.chat import Chat, ChatId, new_id, now
-from interfaces.http.models import (
+from sluice.application.submit import NewMessage
+from sluice.domain.chat import Chat, ChatId, new_id, now
+from sluice.interfaces.http.models import (
     AcceptedBody,
     ChatBody,
     ChatPage,
@@ -18,11 +18,11 @@ from interfaces.http.models import (
     Renamed,
     WholeChat,
 )
-from interfaces.http.problems import problems, wrong
-from interfaces.http.routes.messages import SUBMITTED, check_question, submit
-from interfaces.http.routes.parameters import ChatIdPath, IdempotencyKey
-from interfaces.http.services import OptionsDep, RequestIdDep, ServicesDep, UserDep
-from interfaces.http.strict import ApiRoute
+from sluice.interfaces.http.problems import problems, wrong
+from sluice.interfaces.http.routes.messages import SUBMITTED, check_question, submit
+from sluice.interfaces.http.routes.parameters import ChatIdPath, IdempotencyKey
+from sluice.interfaces.http.services import OptionsDep, RequestIdDep, ServicesDep, UserDep
+from sluice.interfaces.http.strict import ApiRoute
 
 routes = APIRouter(tags=["chat"], route_class=ApiRoute)
 

@@ -6,14 +6,14 @@ from fastapi import APIRouter, Header, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
-from application.ports import Push
-from domain.errors import Finished, Unavailable
-from interfaces.http.connection import PUSH
-from interfaces.http.problems import problems
-from interfaces.http.routes.parameters import JobIdPath
-from interfaces.http.services import OptionsDep, ServicesDep, UserDep
-from interfaces.http.sse import EventStream, come_back, cursor_of
-from interfaces.http.strict import ApiRoute, Endpoint
+from sluice.application.ports import Push
+from sluice.domain.errors import Finished, Unavailable
+from sluice.interfaces.http.problems import problems
+from sluice.interfaces.http.routes.parameters import JobIdPath
+from sluice.interfaces.http.server.connection import PUSH
+from sluice.interfaces.http.services import OptionsDep, ServicesDep, UserDep
+from sluice.interfaces.http.sse import EventStream, come_back, cursor_of
+from sluice.interfaces.http.strict import ApiRoute, Endpoint
 
 
 class StreamRoute(ApiRoute):

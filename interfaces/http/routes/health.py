@@ -6,8 +6,8 @@ from fastapi import APIRouter
 from pydantic import BaseModel
 from starlette.responses import Response
 
-from interfaces.http.problems import Problem, problems
-from interfaces.http.services import ServicesDep
+from sluice.interfaces.http.problems import Problem, problems
+from sluice.interfaces.http.services import ServicesDep
 
 routes = APIRouter(tags=["operation"])
 

@@ -2,11 +2,11 @@
 
 from fastapi import APIRouter
 
-from interfaces.http.models import Input, JobBody
-from interfaces.http.problems import problems
-from interfaces.http.routes.parameters import JobIdPath
-from interfaces.http.services import ServicesDep, UserDep
-from interfaces.http.strict import ApiRoute
+from sluice.interfaces.http.models import Input, JobBody
+from sluice.interfaces.http.problems import problems
+from sluice.interfaces.http.routes.parameters import JobIdPath
+from sluice.interfaces.http.services import ServicesDep, UserDep
+from sluice.interfaces.http.strict import ApiRoute
 
 routes = APIRouter(tags=["jobs"], route_class=ApiRoute)
 

@@ -2,11 +2,11 @@
 
 from fastapi import APIRouter, Response
 
-from application.submit import NewMessage
-from interfaces.http.models import AcceptedBody, Asking, Question
-from interfaces.http.problems import problems, too_large, wrong
-from interfaces.http.routes.parameters import ChatIdPath, IdempotencyKey
-from interfaces.http.services import (
+from sluice.application.submit import NewMessage
+from sluice.interfaces.http.models import AcceptedBody, Asking, Question
+from sluice.interfaces.http.problems import problems, too_large, wrong
+from sluice.interfaces.http.routes.parameters import ChatIdPath, IdempotencyKey
+from sluice.interfaces.http.services import (
     Options,
     OptionsDep,
     RequestIdDep,
@@ -14,7 +14,7 @@ from interfaces.http.services import (
     ServicesDep,
     UserDep,
 )
-from interfaces.http.strict import ApiRoute
+from sluice.interfaces.http.strict import ApiRoute
 
 routes = APIRouter(tags=["chat"], route_class=ApiRoute)
 

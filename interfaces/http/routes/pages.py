@@ -6,8 +6,8 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
-from interfaces.http.docs import STYLE, render
-from interfaces.http.services import OptionsDep
+from sluice.interfaces.http.docs import STYLE, render
+from sluice.interfaces.http.services import OptionsDep
 
 routes = APIRouter(include_in_schema=False)
 

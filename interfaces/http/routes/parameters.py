@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import Header, Path
 from pydantic import AfterValidator
 
-from domain.errors import NotFound
+from sluice.domain.errors import NotFound
 
 _ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 

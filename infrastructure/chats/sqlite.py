@@ -1,0 +1,248 @@
+"""Chats and messages in SQLite; over `:memory:` also the store for tests and `memory://`.
+
+An answer stands behind its own question, also when another question was asked before it came:
+messages are ordered by turn.
+"""
+
+import sqlite3
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from sluice.application.ports import Accepted
+from sluice.domain.chat import (
+    Chat,
+    ChatId,
+    Job,
+    JobId,
+    JobStatus,
+    Message,
+    UserId,
+    micros,
+    moment,
+    new_id,
+    now,
+)
+from sluice.domain.errors import Conflict, NotFound
+from sluice.infrastructure.sqlite.database import Database
+
+_CLAIM_LASTS = timedelta(hours=24)
+
+
+class SqliteConversations:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def open(self, chat: Chat) -> Chat:
+        def work(db: sqlite3.Connection) -> Chat:
+            db.execute(
+                "INSERT INTO chats (user, id, title, created_at) VALUES (?, ?, ?, ?)"
+                " ON CONFLICT DO NOTHING",
+                (chat.user, chat.id, chat.title, micros(chat.created_at)),
+            )
+            return _chat(db, chat.user, chat.id)
+
+        return await self._database.write(work)
+
+    async def chat(self, user: UserId, chat_id: ChatId) -> Chat:
+        return await self._database.read(lambda db: _chat(db, user, chat_id))
+
+    async def chats(
+        self, user: UserId, *, limit: int, before: tuple[datetime, ChatId] | None
+    ) -> Sequence[Chat]:
+        older = ""
+        parameters: list[str | int] = [user]
+        if before is not None:
+            older = "AND (created_at, id) < (?, ?)"
+            parameters += [micros(before[0]), before[1]]
+        query = f"""SELECT id, user, title, created_at FROM chats WHERE user = ? {older}
+            ORDER BY created_at DESC, id DESC LIMIT ?"""  # noqa: S608 - `older` is ours
+        rows = await self._database.read(
+            lambda db: db.execute(query, [*parameters, limit]).fetchall()
+        )
+        return [_chat_of(row) for row in rows]
+
+    async def rename(self, user: UserId, chat_id: ChatId, title: str | None) -> None:
+        def work(db: sqlite3.Connection) -> int:
+            update = "UPDATE chats SET title = ? WHERE user = ? AND id = ?"
+            return db.execute(update, (title, user, chat_id)).rowcount
+
+        if not await self._database.write(work):
+            raise NotFound(chat_id)
+
+    async def delete(self, user: UserId, chat_id: ChatId) -> None:
+        def work(db: sqlite3.Connection) -> int:
+            # What it is bound to is gone, and its fingerprint is a hash of the text.
+            db.execute("DELETE FROM claims WHERE user = ? AND chat_id = ?", (user, chat_id))
+            db.execute("DELETE FROM sessions WHERE user = ? AND chat_id = ?", (user, chat_id))
+            delete = "DELETE FROM chats WHERE user = ? AND id = ?"
+            return db.execute(delete, (user, chat_id)).rowcount
+
+        if not await self._database.write(work):
+            raise NotFound(chat_id)
+        await self._database.scrub()
+
+    async def messages(self, user: UserId, chat_id: ChatId) -> Sequence[Message]:
+        def work(db: sqlite3.Connection) -> list[Any]:
+            return db.execute(
+                "SELECT id, role, content, job_id, status, created_at FROM messages"
+                " WHERE chat = ? ORDER BY turn, key",
+                (_key(db, user, chat_id),),
+            ).fetchall()
+
+        rows = await self._database.read(work)
+        return [
+            Message(message_id, role, content, job_id, status, moment(created_at))
+            for message_id, role, content, job_id, status, created_at in rows
+        ]
+
+    async def asked(self, job: Job) -> None:
+        """Durable with the job's log, which is created next."""
+        await self._database.write(lambda db: _ask(db, job), durable=False)
+
+    async def unasked(self, job: Job) -> None:
+        await self._database.write(lambda db: _unask(db, job))
+
+    async def answered(self, job: Job, answer: str, status: JobStatus, attempt: int) -> None:
+        """Durable with the job's terminal event, which is written next. Outlasts an outage."""
+
+        def work(db: sqlite3.Connection) -> None:
+            turns = db.execute(
+                "UPDATE turns SET attempt = ?, ended = TRUE WHERE job_id = ? AND attempt <= ?"
+                " RETURNING chat, turn",
+                (attempt, job.id, attempt),
+            ).fetchall()
+            for chat, turn in turns:
+                if answer:
+                    _say(db, job, chat, turn, "assistant", answer, status)
+                else:
+                    unsay = "DELETE FROM messages WHERE job_id = ? AND role = 'assistant'"
+                    db.execute(unsay, (job.id,))
+
+        await self._database.persist(work, durable=False)
+
+    async def ended(self, job_id: JobId) -> bool:
+        query = "SELECT 1 FROM turns WHERE job_id = ? AND ended"
+        found = await self._database.read(lambda db: db.execute(query, (job_id,)).fetchone())
+        return found is not None
+
+    async def session(self, user: UserId, name: str, chat_id: ChatId) -> ChatId:
+        """Durable with the job's log, which is created next."""
+
+        def work(db: sqlite3.Connection) -> Any:
+            named = "INSERT INTO sessions VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
+            db.execute(named, (user, name, chat_id))
+            query = "SELECT chat_id FROM sessions WHERE user = ? AND name = ?"
+            return db.execute(query, (user, name)).fetchone()[0]
+
+        found: ChatId = await self._database.write(work, durable=False)
+        return found
+
+    async def claim(self, user: UserId, key: str, fingerprint: str, accepted: Accepted) -> Accepted:
+        """Durable with the job's log, which is created next."""
+
+        def work(db: sqlite3.Connection) -> Any:
+            oldest = micros(now() - _CLAIM_LASTS)
+            db.execute("DELETE FROM claims WHERE created_at < ?", (oldest,))
+            db.execute(
+                "INSERT INTO claims (user, key, fingerprint, job_id, chat_id, path, created_at)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+                (
+                    *(user, key, fingerprint),
+                    *(accepted.job_id, accepted.chat_id, accepted.path),
+                    micros(now()),
+                ),
+            )
+            return db.execute(
+                "SELECT fingerprint, job_id, chat_id, path FROM claims WHERE user = ? AND key = ?",
+                (user, key),
+            ).fetchone()
+
+        bound, *to = await self._database.write(work, durable=False)
+        if bound != fingerprint:
+            raise Conflict("the idempotency key was used for another request")
+        return Accepted(*to)
+
+    async def unclaim(self, user: UserId, key: str, job_id: JobId) -> None:
+        def work(db: sqlite3.Connection) -> None:
+            whose = user, key, job_id
+            db.execute("DELETE FROM claims WHERE user = ? AND key = ? AND job_id = ?", whose)
+
+        await self._database.write(work, durable=False)
+
+
+def _chat(db: sqlite3.Connection, user: UserId, chat_id: ChatId) -> Chat:
+    query = "SELECT id, user, title, created_at FROM chats WHERE user = ? AND id = ?"
+    row = db.execute(query, (user, chat_id)).fetchone()
+    if row is None:
+        raise NotFound(chat_id)
+    return _chat_of(row)
+
+
+def _chat_of(row: tuple[Any, ...]) -> Chat:
+    chat_id, user, title, created_at = row
+    return Chat(chat_id, user, title, moment(created_at))
+
+
+def _key(db: sqlite3.Connection, user: UserId, chat_id: ChatId) -> int:
+    query = "SELECT key FROM chats WHERE user = ? AND id = ?"
+    row = db.execute(query, (user, chat_id)).fetchone()
+    if row is None:
+        raise NotFound(chat_id)
+    key: int = row[0]
+    return key
+
+
+def _turn(db: sqlite3.Connection, job_id: str) -> tuple[int, int] | None:
+    """The chat's key and the turn of a job's question."""
+    row: tuple[int, int] | None = db.execute(
+        "SELECT chat, turn FROM turns WHERE job_id = ?", (job_id,)
+    ).fetchone()
+    return row
+
+
+def _ask(db: sqlite3.Connection, job: Job) -> None:
+    """A retried question is not repeated: it becomes the new job's."""
+    chat = _key(db, job.user, job.chat_id)
+    if _turn(db, job.id) is not None:
+        db.execute("UPDATE turns SET attempt = 1 WHERE job_id = ? AND attempt > 1", (job.id,))
+        return
+    retried = job.retry_of and _turn(db, job.retry_of)
+    if retried and retried[0] == chat:
+        turn = retried[1]
+        db.execute(
+            "UPDATE messages SET job_id = ? WHERE chat = ? AND turn = ? AND role = 'user'",
+            (job.id, chat, turn),
+        )
+    else:
+        (last,) = db.execute("SELECT max(turn) FROM messages WHERE chat = ?", (chat,)).fetchone()
+        turn = (last or 0) + 1
+        _say(db, job, chat, turn, "user", job.message, "completed")
+    db.execute("INSERT INTO turns (job_id, chat, turn) VALUES (?, ?, ?)", (job.id, chat, turn))
+
+
+def _unask(db: sqlite3.Connection, job: Job) -> None:
+    db.execute("DELETE FROM turns WHERE job_id = ?", (job.id,))
+    if job.retry_of and _turn(db, job.retry_of):
+        back = "UPDATE messages SET job_id = ? WHERE job_id = ? AND role = 'user'"
+        db.execute(back, (job.retry_of, job.id))
+    else:
+        db.execute("DELETE FROM messages WHERE job_id = ? AND role = 'user'", (job.id,))
+
+
+def _say(
+    db: sqlite3.Connection,
+    job: Job,
+    chat: int,
+    turn: int,
+    role: str,
+    content: str,
+    status: JobStatus,
+) -> None:
+    db.execute(
+        "INSERT INTO messages (chat, turn, id, role, content, job_id, status, created_at)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+        " ON CONFLICT (job_id, role) DO UPDATE SET content = excluded.content,"
+        " status = excluded.status",
+        (chat, turn, new_id(), role, content, job.id, status, micros(now())),
+    )

@@ -1,0 +1,250 @@
+"""The writing half of the Redis log: what this process's jobs say leaves in common batches.
+
+A token waits for no round trip: it joins what the next batch carries. Whatever happens to a
+batch, the same entries are sent again under the same ids, so nothing is written twice.
+"""
+
+import asyncio
+import hashlib
+import logging
+from collections.abc import Awaitable, Callable
+from contextvars import Context
+from typing import Any, TypeVar
+from weakref import WeakValueDictionary
+
+from redis.exceptions import NoScriptError
+
+from sluice.application.wire import split
+from sluice.domain.chat import Job, JobId, micros, now
+from sluice.domain.errors import StreamLost, Superseded, Unavailable, trace
+from sluice.domain.events import Cursor, Done, Event, Reset, Token
+from sluice.infrastructure.event_log.redis.entries import body, item
+from sluice.infrastructure.event_log.redis.keys import header_key, log_key
+from sluice.infrastructure.event_log.redis.scripts import APPEND, LOST, WRITTEN
+from sluice.infrastructure.redis.client import Server, command, packed
+
+logger = logging.getLogger(__name__)
+T = TypeVar("T")
+
+_TICK = 0.01
+"""Seconds between two batches: the first token of a quiet moment leaves at once."""
+_PAUSE = 0.2
+"""Seconds between two tries while Redis is down."""
+
+_SHA = hashlib.sha1(APPEND.encode(), usedforsecurity=False).hexdigest()
+_EVALSHA = packed(b"EVALSHA", _SHA.encode(), b"2")
+
+
+class RedisAttempt:
+    """The NotifierPort over one attempt of a job.
+
+    Tokens are on their way when `publish` returns; an end is in Redis. An attempt whose log
+    Redis has lost raises StreamLost; its end is told in a new log, as the attempt after it.
+    """
+
+    def __init__(self, publisher: "Publisher", job: Job, attempt: int, before: Cursor) -> None:
+        self._publisher, self._job, self.attempt = publisher, job, attempt
+        self._keys = packed(header_key(job.id), log_key(job.id))
+        self._before, self._seq = before, before.seq if before.attempt == attempt else 0
+        self._waiting: list[bytes] = []
+        self._entry: bytes | None = None
+        self._idle = asyncio.Event()
+        self._end: Event | None = None
+        self._superseded = self._lost = self._given_up = False
+
+    def publish(self, *events: Event) -> None:
+        if self._superseded or self._end is not None:
+            raise Superseded
+        if self._lost:
+            raise StreamLost
+        self._say(events)
+
+    async def end(self, *events: Event) -> None:
+        if self._superseded or self._end is not None:
+            raise Superseded
+        self._end = end = events[-1]
+        if not self._lost:
+            self._say(events)
+            await self.told()
+        if self._lost:
+            await self._tell_anew(end)
+        if self._superseded or self._lost:
+            raise Superseded
+        await self._publisher.over(self._job)
+
+    async def told(self) -> None:
+        """Returns when everything said is in Redis, or will never be."""
+        await self._idle.wait()
+        if self._given_up:
+            raise Unavailable("the log is closed")
+
+    @property
+    def pending(self) -> bool:
+        return self._entry is not None or bool(self._waiting)
+
+    def entry(self) -> bytes:
+        """The command that writes what waits: the same one until it is answered."""
+        if self._entry is None:
+            self._before, before = Cursor(self.attempt, self._seq), self._before
+            parts = [b"%d" % self.attempt, b"%d-%d" % before, b"%d-%d" % self._before]
+            parts.append(body(self._waiting))
+            if self._end is not None:
+                parts += [b"%d" % micros(now()), b"%d" % self._publisher.retention]
+            self._waiting = []
+            self._entry = command(5 + len(parts), _EVALSHA, self._keys, packed(*parts))
+        return self._entry
+
+    def answered(self, answer: int) -> None:
+        self._entry = None
+        if answer == WRITTEN:
+            if not self._waiting:
+                self._idle.set()
+        elif answer == LOST:
+            logger.error("the log of job %s is lost", self._job.id)
+            self._lost = True
+            self._drop()
+        else:
+            self.supersede()
+
+    def supersede(self) -> None:
+        self._superseded = True
+        self._drop()
+
+    def give_up(self) -> None:
+        self._given_up = True
+        self._drop()
+
+    def _say(self, events: tuple[Event, ...]) -> None:
+        self._waiting += [item(event) for event in events]  # all of them, or it has raised
+        self._seq += len(events)
+        self._idle.clear()
+        self._publisher.carry(self)
+
+    async def _tell_anew(self, end: Event) -> None:
+        """What was said is lost, but the answer need not be."""
+        self._lost = False
+        self.attempt += 1
+        self._before, self._seq = Cursor(self.attempt, 1), 1
+        await self._publisher.open_anew(self._job, self.attempt, Reset("new_attempt"))
+        spoken = end.answer if isinstance(end, Done) and end.path == "A2" else ""
+        self._say((*split(Token(spoken, "")), end))
+        await self.told()
+
+    def _drop(self) -> None:
+        self._waiting, self._entry = [], None
+        self._idle.set()
+
+
+class Publisher:
+    """Sends what the attempts of this process have said. `retention` is in milliseconds.
+
+    `create` opens a log with its first event, `over` is told of each job whose end is written.
+    """
+
+    def __init__(
+        self,
+        server: Server,
+        retention: int,
+        create: Callable[[Job, int, Event], Awaitable[None]],
+        over: Callable[[Job], Awaitable[None]],
+    ) -> None:
+        self.retention, self._create, self.over = retention, create, over
+        self._server, self._line = server, server.line()
+        self._attempts: WeakValueDictionary[JobId, RedisAttempt] = WeakValueDictionary()
+        self._dirty: dict[RedisAttempt, None] = {}
+        self._task: asyncio.Task[None] | None = None
+        self._closed = self._down = False
+
+    def begun(self, job: Job, attempt: int, before: Cursor) -> RedisAttempt:
+        """Raises Superseded if this process has begun a later one since Redis answered."""
+        if (known := self._attempts.get(job.id)) is not None and known.attempt > attempt:
+            raise Superseded
+        self.supersede(job.id)
+        new = self._attempts[job.id] = RedisAttempt(self, job, attempt, before)
+        return new
+
+    def supersede(self, job_id: JobId) -> None:
+        if (earlier := self._attempts.get(job_id)) is not None:
+            earlier.supersede()
+
+    async def flushed(self, job_id: JobId) -> None:
+        """Returns when what was said of the job in this process can be read."""
+        if (attempt := self._attempts.get(job_id)) is not None and attempt.pending:
+            try:
+                async with asyncio.timeout(3):
+                    await attempt.told()
+            except TimeoutError as error:
+                raise Unavailable("Redis cannot be reached") from error
+
+    def carry(self, attempt: RedisAttempt) -> None:
+        if self._closed:
+            raise Unavailable("the log is closed")
+        self._dirty[attempt] = None
+        if self._task is None:
+            # Not in the context of the node that speaks: the writer would keep all of its run.
+            self._task = asyncio.create_task(self._run(), name="log writer", context=Context())
+
+    async def open_anew(self, job: Job, attempt: int, first: Event) -> None:
+        await self.persist(lambda: self._create(job, attempt, first))
+
+    async def persist(self, ask: Callable[[], Awaitable[T]]) -> T:
+        """Until Redis answers: what was asked without an answer may have been done all the same."""
+        while not self._closed:
+            try:
+                return await ask()
+            except Unavailable as error:
+                self._noticed(error)
+                await asyncio.sleep(_PAUSE)
+        raise Unavailable("the log is closed")
+
+    async def aclose(self) -> None:
+        """What was said is in Redis by now, or in a moment, or its publishers are told."""
+        self._closed = True
+        if (task := self._task) is not None:
+            await asyncio.wait([task], timeout=3)
+            task.cancel()
+            await asyncio.wait([task])
+        for attempt in self._dirty:
+            attempt.give_up()
+        await self._line.aclose()
+
+    async def _run(self) -> None:
+        try:
+            while self._dirty:
+                await self._flush()
+                await asyncio.sleep(_PAUSE if self._down else _TICK)
+        finally:
+            self._task = None
+
+    async def _flush(self) -> None:
+        dirty, self._dirty = self._dirty, {}
+        batch = [attempt for attempt in dirty if attempt.pending]
+        try:
+            commands = b"".join([attempt.entry() for attempt in batch])
+            answers = await self._line.ask(commands, len(batch))
+            await self._take(batch, answers)
+        except Unavailable as error:
+            self._noticed(error)
+        finally:
+            self._dirty |= {attempt: None for attempt in batch if attempt.pending}
+
+    async def _take(self, batch: list[RedisAttempt], answers: list[Any]) -> None:
+        """Raises Unavailable when Redis refused some for a reason that is not ours."""
+        refusal: Exception | None = None
+        for attempt, answer in zip(batch, answers, strict=True):
+            if isinstance(answer, int):
+                attempt.answered(answer)
+            else:
+                refusal = answer
+        if isinstance(refusal, NoScriptError):
+            await self._server.ask("SCRIPT LOAD", APPEND)
+        elif refusal is not None:
+            raise Unavailable("Redis refuses to write") from refusal
+        elif self._down:
+            self._down = False
+            logger.warning("the log is written again")
+
+    def _noticed(self, error: Unavailable) -> None:
+        if not self._down:
+            self._down = True
+            logger.error("the log cannot be written: %s", trace(error))

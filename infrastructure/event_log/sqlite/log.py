@@ -1,0 +1,156 @@
+"""The log in SQLite: what runs is read from memory, what is over is loaded and shared."""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from datetime import timedelta
+from weakref import WeakValueDictionary
+
+from sluice.application.wire import record
+from sluice.domain.chat import ChatId, Job, JobId, micros, now
+from sluice.domain.errors import NotFound, Unavailable, trace
+from sluice.domain.events import Cursor, Event
+from sluice.infrastructure.event_log.log import Attempt, LogReader
+from sluice.infrastructure.event_log.sqlite import rows
+from sluice.infrastructure.event_log.sqlite.writer import StoredLog, Writer
+from sluice.infrastructure.sqlite.database import Database
+
+logger = logging.getLogger(__name__)
+
+_RECENT = 16
+"""Logs that are over but stay in memory without a reader: a page is often reloaded."""
+_SWEEP = 60
+_SWEPT_AT_ONCE = 100
+
+
+class SqliteEventLog(LogReader):
+    """`retention`: seconds that a log can be read after its end. Open the database first.
+
+    A store error ends the readers of the running jobs in Unavailable and holds their end back;
+    nothing else is noticed of it once it has passed.
+    """
+
+    def __init__(self, database: Database, *, retention: float = 3600) -> None:
+        super().__init__()
+        self._database = database
+        self._retention = timedelta(seconds=retention)
+        self._writer = Writer(database, self._over)
+        self._logs: WeakValueDictionary[JobId, StoredLog] = WeakValueDictionary()
+        self._running: dict[JobId, StoredLog] = {}
+        self._recent: deque[StoredLog] = deque(maxlen=_RECENT)
+        self._loading: dict[JobId, asyncio.Task[StoredLog]] = {}
+        self._deletions = 0
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def open(self) -> None:
+        self._tasks = [asyncio.create_task(self._writer.run()), asyncio.create_task(self._sweeps())]
+
+    async def aclose(self) -> None:
+        """Everything published is in the database when this returns, if it can be written."""
+        self._writer.stop()
+        for task in self._tasks[1:]:
+            task.cancel()
+        for task in self._tasks:
+            with suppress(asyncio.CancelledError):
+                await task
+
+    async def check(self) -> None:
+        await self._database.check()
+
+    async def create(self, job: Job, first: Event) -> None:
+        if job.id in self._logs:
+            return
+        recorded = record(Cursor(1, 1), first)
+        key = await self._database.write(lambda db: rows.insert_job(db, job, recorded))
+        if key is not None and job.id not in self._logs:
+            self._keep(StoredLog(self._writer, rows.Stored(key, job, 0, None, [recorded])))
+
+    async def begin(self, job_id: JobId, *, after: int | None = None) -> Attempt:
+        log = await self._find(job_id)
+        log.require_open(after)
+        before = log.attempt
+        begun = await self._database.persist(lambda db: rows.next_attempt(db, log.key, before))
+        log.require_open(before)  # it may have ended meanwhile, or another one has begun
+        if not begun or log.deleted:
+            raise NotFound(job_id)
+        log.attempt = before + 1
+        return Attempt(log)
+
+    async def unfinished(self, chat_id: ChatId | None = None) -> Sequence[Job]:
+        return await self._database.read(lambda db: rows.unfinished(db, chat_id))
+
+    async def delete(self, chat_id: ChatId) -> None:
+        self._drop(chat_id)
+        await self._database.write(lambda db: rows.delete_of_chat(db, chat_id))
+        self._deletions += 1
+        self._drop(chat_id)  # what was created or loaded meanwhile
+        await self._database.scrub()
+
+    async def sweep(self) -> None:
+        """Deletes the logs past their retention."""
+        before = micros(now() - self._retention)
+        while await self._database.write(
+            lambda db: rows.delete_expired(db, before, _SWEPT_AT_ONCE), durable=False
+        ):
+            self._database.unscrubbed = True
+        await self._database.scrub_rest()
+
+    async def _sweeps(self) -> None:
+        while True:
+            try:
+                await self.sweep()
+            except Unavailable as error:
+                logger.warning("expired logs could not be deleted: %s", trace(error))
+            await asyncio.sleep(_SWEEP)
+
+    async def _find(self, job_id: JobId) -> StoredLog:
+        log = self._logs.get(job_id)
+        if log is None:
+            log = await self._loaded(job_id)
+        if log.ended_at is not None and log.ended_at + self._retention < now():
+            raise NotFound(job_id)
+        return log
+
+    async def _loaded(self, job_id: JobId) -> StoredLog:
+        """All who ask at once share one load, which outlives any of them."""
+        loading = self._loading.get(job_id)
+        if loading is None:
+            loading = self._loading[job_id] = asyncio.create_task(self._load(job_id))
+            loading.add_done_callback(lambda _: self._loading.pop(job_id))
+        return await asyncio.shield(loading)
+
+    async def _load(self, job_id: JobId) -> StoredLog:
+        deletions = -1
+        while deletions != self._deletions:
+            deletions = self._deletions
+            found = await self._database.read(lambda db: rows.load(db, job_id))
+        if found is None:
+            raise NotFound(job_id)
+        log = self._logs.get(job_id)
+        if log is None:
+            log = StoredLog(self._writer, found)
+            self._keep(log)
+        return log
+
+    def _keep(self, log: StoredLog) -> None:
+        self._logs[log.job.id] = log
+        if log.ended_at is None:
+            self._running[log.job.id] = log
+        else:
+            self._recent.append(log)
+
+    def _over(self, log: StoredLog) -> None:
+        if self._running.pop(log.job.id, None) is not None:
+            self._recent.append(log)
+
+    def _drop(self, chat_id: ChatId) -> None:
+        for log in [log for log in self._logs.values() if log.job.chat_id == chat_id]:
+            log.delete()
+            del self._logs[log.job.id]
+            self._running.pop(log.job.id, None)
+        self._recent = deque((log for log in self._recent if not log.deleted), _RECENT)
+
+    def _present(self) -> Iterable[StoredLog]:
+        return self._logs.values()

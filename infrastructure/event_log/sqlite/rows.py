@@ -1,0 +1,214 @@
+"""A job's log as rows: one for each run of events that was committed together.
+
+A row's body is a JSON list: `[node, [content, …]]` for consecutive tokens of one node, and
+`[name, data]` for any other event, in its wire form. Ids are not stored but counted. Loading
+joins tokens, so that a replay costs what its text costs and not what its tokens did.
+"""
+
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from sluice.application.wire import MAX_TOKEN, decode, encode, record
+from sluice.domain.chat import ChatId, Job, JobId, micros, moment
+from sluice.domain.errors import StreamLost
+from sluice.domain.events import TERMINAL, Cursor, Failed, Recorded, Token
+
+Row = tuple[int, int, int, bytes]
+"""The job's key, the attempt, the first event's seq, the body."""
+
+_JOB = "id, chat_id, user, path, message, request_id, model, metadata, retry_of, created_at"
+
+
+@dataclass(slots=True)
+class Stored:
+    """`runs`: as Tail takes them."""
+
+    key: int
+    job: Job
+    attempt: int
+    ended_at: int | None
+    records: list[Recorded] = field(default_factory=list)
+    runs: dict[int, Sequence[str]] = field(default_factory=dict)
+
+
+def insert_job(db: sqlite3.Connection, job: Job, first: Recorded) -> int | None:
+    """The new job's key; None if it was there."""
+    inserted = db.execute(
+        f"INSERT INTO jobs ({_JOB}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
+        " ON CONFLICT DO NOTHING",
+        (
+            *(job.id, job.chat_id, job.user, job.path, job.message, job.request_id, job.model),
+            *(json.dumps(job.metadata), job.retry_of, micros(job.created_at)),
+        ),
+    )
+    if not inserted.rowcount:
+        return None
+    key = inserted.lastrowid
+    assert key is not None  # noqa: S101 - a row was inserted
+    insert(db, rows(key, [first]))
+    return key
+
+
+def next_attempt(db: sqlite3.Connection, key: int, after: int) -> bool:
+    """False if the job has ended or is gone, or if it is not `after` attempts that have begun."""
+    update = (
+        "UPDATE jobs SET attempt = attempt + 1 WHERE key = ? AND attempt = ? AND ended_at IS NULL"
+    )
+    return bool(db.execute(update, (key, after)).rowcount)
+
+
+def insert(db: sqlite3.Connection, new: Iterable[Row]) -> None:
+    db.executemany("INSERT INTO batches (job, attempt, first, body) VALUES (?, ?, ?, ?)", new)
+
+
+def end(db: sqlite3.Connection, ended: Iterable[tuple[int, int]]) -> None:
+    """Takes pairs of when and whose key."""
+    db.executemany("UPDATE jobs SET ended_at = ? WHERE key = ?", ended)
+
+
+def unfinished(db: sqlite3.Connection, chat_id: ChatId | None) -> list[Job]:
+    of_chat, parameters = ("", ()) if chat_id is None else ("AND chat_id = ?", (chat_id,))
+    query = f"SELECT {_JOB} FROM jobs WHERE ended_at IS NULL {of_chat} ORDER BY key"  # noqa: S608
+    return [_job(row) for row in db.execute(query, parameters)]
+
+
+def delete_of_chat(db: sqlite3.Connection, chat_id: ChatId) -> None:
+    _delete(db, db.execute("SELECT key FROM jobs WHERE chat_id = ?", (chat_id,)).fetchall())
+
+
+def delete_expired(db: sqlite3.Connection, before: int, limit: int) -> int:
+    """How many were deleted: at most `limit`, so that nobody waits long for the writer."""
+    query = "SELECT key FROM jobs WHERE ended_at < ? LIMIT ?"
+    keys = db.execute(query, (before, limit)).fetchall()
+    _delete(db, keys)
+    return len(keys)
+
+
+def _delete(db: sqlite3.Connection, keys: list[tuple[int]]) -> None:
+    db.executemany("DELETE FROM batches WHERE job = ?", keys)
+    db.executemany("DELETE FROM jobs WHERE key = ?", keys)
+
+
+def rows(key: int, records: Sequence[Recorded]) -> Iterator[Row]:
+    """One row for each attempt among the records."""
+    start = 0
+    for index, recorded in enumerate(records):
+        if recorded.id.attempt != records[start].id.attempt:
+            yield _row(key, records[start:index])
+            start = index
+    yield _row(key, records[start:])
+
+
+def _row(key: int, records: Sequence[Recorded]) -> Row:
+    items: list[tuple[str, Any]] = []
+    pieces: list[str] = []
+    node = None
+    for recorded in records:
+        event = recorded.event
+        if not isinstance(event, Token):
+            node = None
+            items.append(encode(event))
+            continue
+        if event.node != node:
+            pieces = []
+            node = event.node
+            items.append((node, pieces))
+        pieces.append(event.content)
+    return key, *records[0].id, msgspec.json.encode(items)
+
+
+def load(db: sqlite3.Connection, job_id: JobId) -> Stored | None:
+    query = f"SELECT {_JOB}, key, attempt, ended_at FROM jobs WHERE id = ?"  # noqa: S608
+    row = db.execute(query, (job_id,)).fetchone()
+    if row is None:
+        return None
+    loaded = Stored(row[10], _job(row[:10]), row[11], row[12])
+    query = "SELECT attempt, first, body FROM batches WHERE job = ? ORDER BY key"
+    _Loading(loaded).take(db.execute(query, (loaded.key,)).fetchall())
+    return loaded
+
+
+class _Loading:
+    """Joins tokens, and looks for gaps.
+
+    Behind a gap the rest of the attempt is left out: a later attempt makes it good with its
+    `reset`, and where none does the log ends in StreamLost, as the attempt after the last.
+    """
+
+    def __init__(self, loaded: Stored) -> None:
+        self._loaded = loaded
+        self._last = Cursor(0, 0)
+        self._lost = False
+        self._node, self._pieces, self._size = "", list[str](), 0
+
+    def take(self, batches: Iterable[tuple[int, int, bytes]]) -> None:
+        for attempt, first, body in batches:
+            if attempt != self._last.attempt:
+                self._flush()
+                self._last, self._lost = Cursor(attempt, 0), False
+            self._lost = self._lost or first != self._last.seq + len(self._pieces) + 1
+            if not self._lost:
+                self._batch(body)
+        self._flush()
+        loaded = self._loaded
+        ended = loaded.records and isinstance(loaded.records[-1].event, TERMINAL)
+        if loaded.ended_at is not None and not ended:
+            failed = Failed.of(StreamLost(), loaded.job.request_id)
+            loaded.records.append(record(Cursor(loaded.attempt + 1, 1), failed))
+
+    def _batch(self, body: bytes) -> None:
+        try:
+            items = [
+                (name, data if isinstance(data, list) else decode(name, data))
+                for name, data in msgspec.json.decode(body)
+            ]
+        except (ValueError, TypeError, KeyError):
+            self._lost = True
+            return
+        for name, item in items:
+            if isinstance(item, list):
+                self._run(name, item)
+            else:
+                self._flush()
+                self._last = Cursor(self._last.attempt, self._last.seq + 1)
+                self._loaded.records.append(record(self._last, item))
+
+    def _run(self, node: str, pieces: list[str]) -> None:
+        if node != self._node:
+            self._flush()
+            self._node = node
+        for piece in pieces:
+            size = len(piece.encode())
+            if self._size + size > MAX_TOKEN:
+                self._flush()
+            self._pieces.append(piece)
+            self._size += size
+
+    def _flush(self) -> None:
+        pieces = self._pieces
+        if pieces:
+            self._last = Cursor(self._last.attempt, self._last.seq + len(pieces))
+            self._loaded.runs[len(self._loaded.records)] = pieces
+            self._loaded.records.append(record(self._last, Token("".join(pieces), self._node)))
+            self._pieces, self._size = [], 0
+
+
+def _job(row: Sequence[Any]) -> Job:
+    job_id, chat_id, user, path, message, request_id, model, metadata, retry_of, created_at = row
+    return Job(
+        id=job_id,
+        chat_id=chat_id,
+        user=user,
+        path=path,
+        message=message,
+        request_id=request_id,
+        model=model,
+        metadata=json.loads(metadata),
+        retry_of=retry_of,
+        created_at=moment(created_at),
+    )

@@ -1,0 +1,167 @@
+"""The one writer of the SQLite log: what all jobs have said is committed together."""
+
+import asyncio
+import sqlite3
+from collections.abc import Callable, Sequence
+
+from sluice.domain.chat import micros, moment, now
+from sluice.domain.errors import NotFound, Superseded, Unavailable
+from sluice.domain.events import Recorded
+from sluice.infrastructure.event_log.log import Log
+from sluice.infrastructure.event_log.sqlite import rows
+from sluice.infrastructure.sqlite.database import Database, Work
+
+_TICK = 0.1
+"""Seconds that tokens may wait for their commit: what a crash can take from a log. The attempt
+that follows a crash resets the text anyway; half of it costs twice as much."""
+_PAUSE = 0.5
+"""Seconds between two tries while the database cannot be written."""
+
+
+class StoredLog(Log):
+    """A job's log, and what of it is not in the database yet. `key` is its job's there."""
+
+    __slots__ = ("_last_words", "_told", "_writer", "deleted", "key", "pending")
+
+    def __init__(self, writer: "Writer", stored: rows.Stored) -> None:
+        super().__init__(
+            stored.job,
+            stored.records,
+            stored.runs,
+            attempt=stored.attempt,
+            ended_at=None if stored.ended_at is None else moment(stored.ended_at),
+        )
+        self.key = stored.key
+        self.pending: list[Recorded] = []
+        self.deleted = False
+        self._writer = writer
+        self._last_words: Sequence[Recorded] = ()
+        self._told: asyncio.Future[None] | None = None
+
+    def write(self, records: Sequence[Recorded]) -> None:
+        """Readers see tokens before they are durable, but the end only afterwards."""
+        self._writer.later(self)  # first: what it refuses nobody has seen
+        self.pending.extend(records)
+        self.append(records)
+
+    async def end(self, records: Sequence[Recorded]) -> None:
+        self.pending.extend(records)
+        self._last_words = records
+        self._told = asyncio.get_running_loop().create_future()
+        self._writer.at_once(self)
+        await self._told
+
+    def committed(self, ended_at: int) -> None:
+        """The end is in the database."""
+        if not self.deleted:
+            self.ended_at = moment(ended_at)
+            self.append(self._last_words)
+            self._tell(None)
+
+    def delete(self) -> None:
+        """Nothing more of it is written; its readers end with NotFound."""
+        self.deleted = True
+        self.attempt += 1
+        self.breaks(NotFound(self.job.id))
+        self.give_up(Superseded())
+
+    def give_up(self, error: Exception) -> None:
+        """The end did not get into the database: whoever waits for that is told."""
+        self._tell(error)
+
+    def _tell(self, error: Exception | None) -> None:
+        told, self._told = self._told, None
+        if told is None or told.done():
+            return
+        if error is None:
+            told.set_result(None)
+        else:
+            told.set_exception(error)
+
+
+class Writer:
+    """Runs until `stop`. While the database is down it tries again and again, in order.
+
+    `ended` is told of every log whose end is durable, before its readers are.
+    """
+
+    def __init__(self, database: Database, ended: Callable[[StoredLog], None]) -> None:
+        self._database, self._ended = database, ended
+        self._dirty: dict[StoredLog, None] = {}
+        self._due = asyncio.Event()
+        self._timer: asyncio.TimerHandle | None = None
+        self._stopping = False
+
+    def later(self, log: StoredLog) -> None:
+        """Raises Unavailable once it was stopped."""
+        self._take(log)
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(_TICK, self._due.set)
+
+    def at_once(self, log: StoredLog) -> None:
+        """Raises Unavailable once it was stopped."""
+        self._take(log)
+        self._due.set()
+
+    def _take(self, log: StoredLog) -> None:
+        if self._stopping:
+            raise Unavailable("the log is closed")
+        self._dirty[log] = None
+
+    def stop(self) -> None:
+        """`run` ends after one more try."""
+        self._stopping = True
+        self._due.set()
+
+    async def run(self) -> None:
+        while not self._stopping or self._dirty:
+            await self._due.wait()
+            self._due.clear()
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
+            await self._commit()
+
+    async def _commit(self) -> None:
+        dirty, self._dirty = list(self._dirty), {}
+        batch = [(log, log.pending) for log in dirty]
+        for log in dirty:
+            log.pending = []
+        ending = {log: micros(now()) for log in dirty if log.ending}
+
+        def work(db: sqlite3.Connection) -> None:
+            kept = [(log, said) for log, said in batch if said and not log.deleted]
+            rows.insert(db, (row for log, said in kept for row in rows.rows(log.key, said)))
+            rows.end(db, ((when, log.key) for log, when in ending.items()))
+
+        try:
+            await self._write(work, [*dirty], durable=bool(ending))
+        except Unavailable as error:
+            for log in ending:
+                log.give_up(error)
+            return
+        for log, when in ending.items():
+            self._ended(log)
+            log.committed(when)
+
+    async def _write(
+        self, work: Work[None], affected: Sequence[StoredLog], *, durable: bool
+    ) -> None:
+        """Raises Unavailable only when stopping. Meanwhile readers are sent away."""
+        down: Unavailable | None = None
+        while True:
+            try:
+                await self._database.write(work, durable=durable)
+                break
+            except Unavailable as error:
+                if self._stopping:
+                    raise
+                down = down or error
+            for log in (*affected, *self._dirty):
+                if log.broken is None:
+                    log.breaks(down)
+            await asyncio.sleep(_PAUSE)
+        if down is not None:
+            for log in (*affected, *self._dirty):
+                if log.broken is down:
+                    log.broken = None

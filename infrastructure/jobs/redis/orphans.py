@@ -1,0 +1,47 @@
+"""Jobs that nobody reads, where gateways have the readers and workers the jobs.
+
+A gateway cannot know who reads elsewhere, and may be killed: it only tells, again and again,
+what is read here. The places count what nobody tells of, with the workers' heartbeats.
+"""
+
+import asyncio
+from collections import Counter
+from contextlib import suppress
+
+from sluice.domain.chat import JobId
+from sluice.domain.errors import Unavailable
+from sluice.infrastructure.jobs.redis.places import Places
+
+_INTERVAL = 0.5
+"""Seconds. places.lua allows for it, and for a failure in between."""
+
+
+class RedisOrphans:
+    """The OrphansPort of a gateway; it does nothing unless `tell` runs."""
+
+    def __init__(self, places: Places) -> None:
+        self._places = places
+        self._readers: Counter[JobId] = Counter()
+        self._left: set[JobId] = set()
+
+    def submitted(self, job_id: JobId) -> None:
+        """It counts from its start, and whoever runs it knows that."""
+
+    def joined(self, job_id: JobId) -> None:
+        self._readers[job_id] += 1
+
+    def left(self, job_id: JobId) -> None:
+        self._readers[job_id] -= 1
+        if not self._readers[job_id]:
+            del self._readers[job_id]
+            self._left.add(job_id)
+
+    async def tell(self) -> None:
+        """Until it is cancelled."""
+        while True:
+            if read := [*self._readers, *(self._left - self._readers.keys())]:
+                self._left.clear()
+                # Out of reach, Redis counts nothing; then those who are still there are told.
+                with suppress(Unavailable):
+                    await self._places.are_read(read)
+            await asyncio.sleep(_INTERVAL)
