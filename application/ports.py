@@ -167,7 +167,7 @@ class Accepted:
     path: ExecutionPath
 
 
-class ConversationPort(Protocol):
+class ChatPort(Protocol):
     """Chats and their messages. A chat of another user is NotFound, like one that never was."""
 
     async def open(self, chat: Chat) -> Chat:
@@ -211,6 +211,10 @@ class ConversationPort(Protocol):
         """Whether the job was ever `answered`: that outlives its log, but not its chat."""
         ...
 
+
+class SessionPort(Protocol):
+    """The names that users give to chats of theirs."""
+
     async def session(self, user: UserId, name: str, chat_id: ChatId) -> ChatId:
         """The chat that the user's session of that name is: `chat_id` from now on if there is none.
 
@@ -218,8 +222,12 @@ class ConversationPort(Protocol):
         """
         ...
 
+
+class IdempotencyPort(Protocol):
+    """What each idempotency key of a user is bound to; a chat's deletion frees its keys."""
+
     async def claim(self, user: UserId, key: str, fingerprint: str, accepted: Accepted) -> Accepted:
-        """Binds an idempotency key for 24 h; returns what it is bound to.
+        """Binds the key for 24 h; returns what it is bound to.
 
         Raises Conflict if it is bound to another fingerprint.
         """

@@ -6,7 +6,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
 
-from sluice.application.ports import ConversationPort, EventLogPort, PipelinePort, Stop
+from sluice.application.ports import ChatPort, EventLogPort, PipelinePort, Stop
 from sluice.application.relay import Relay
 from sluice.application.tally import Tally
 from sluice.domain.chat import Job, JobStatus, Message, Question, Turn
@@ -56,13 +56,13 @@ class ProcessChat:
         self,
         pipeline: PipelinePort,
         log: EventLogPort,
-        conversations: ConversationPort,
+        chats: ChatPort,
         tally: Tally,
         *,
         deadline: float = 600,
         max_answer: int = 4 * 1024 * 1024,
     ) -> None:
-        self._pipeline, self._log, self._conversations = pipeline, log, conversations
+        self._pipeline, self._log, self._chats = pipeline, log, chats
         self._tally = tally
         self._deadline, self._max_answer = deadline, max_answer
 
@@ -142,7 +142,7 @@ class ProcessChat:
 
     async def _keep(self, job: Job, answer: str, end: Terminal, attempt: int) -> None:
         """An end that has nothing to keep, nor to take back, does not wait for a store for long."""
-        keeping = self._conversations.answered(job, answer, status_of(end), attempt)
+        keeping = self._chats.answered(job, answer, status_of(end), attempt)
         if answer or attempt > 1:
             await keeping
         elif end == GIVEN_UP:
@@ -156,7 +156,7 @@ class ProcessChat:
         """Waits for a store that is away, as long as the job may last."""
         while True:
             try:
-                return history(await self._conversations.messages(job.user, job.chat_id), job)
+                return history(await self._chats.messages(job.user, job.chat_id), job)
             except Unavailable as error:
                 logger.warning("job %s waits for its chat: %s", job.id, trace(error))
                 await asyncio.sleep(_PAUSE)

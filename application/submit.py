@@ -8,11 +8,13 @@ from hashlib import sha256
 from sluice.application.follow import owned
 from sluice.application.ports import (
     Accepted,
-    ConversationPort,
+    ChatPort,
     EventLogPort,
     FlagPort,
+    IdempotencyPort,
     JobQueuePort,
     OrphansPort,
+    SessionPort,
     nothing,
 )
 from sluice.application.process_chat import GIVEN_UP, QUEUED
@@ -49,13 +51,16 @@ class NewMessage:
 class SubmitMessage:
     def __init__(
         self,
-        conversations: ConversationPort,
+        chats: ChatPort,
+        sessions: SessionPort,
+        keys: IdempotencyPort,
         log: EventLogPort,
         queue: JobQueuePort,
         flag: FlagPort,
         orphans: OrphansPort,
     ) -> None:
-        self._conversations, self._log, self._queue = conversations, log, queue
+        self._chats, self._sessions, self._keys = chats, sessions, keys
+        self._log, self._queue = log, queue
         self._flag, self._orphans = flag, orphans
 
     async def __call__(self, new: NewMessage) -> Accepted:
@@ -66,7 +71,7 @@ class SubmitMessage:
         often as it is refused, until that job is given up.
         """
         if new.chat_id is not None:
-            await self._conversations.chat(new.user, new.chat_id)
+            await self._chats.chat(new.user, new.chat_id)
         while True:
             job = await self._bound(new)
             try:
@@ -81,11 +86,11 @@ class SubmitMessage:
         """The job that the request's key is bound to, or a new one."""
         chat_id = new.chat_id or new_id()
         if new.session is not None:
-            chat_id = await self._conversations.session(new.user, new.session, chat_id)
+            chat_id = await self._sessions.session(new.user, new.session, chat_id)
         path = await self._flag.path(new.sticky or chat_id)
         accepted = Accepted(new_id(), chat_id, path)
         if new.idempotency_key is not None:
-            accepted = await self._conversations.claim(
+            accepted = await self._keys.claim(
                 new.user, new.idempotency_key, new.fingerprint(), accepted
             )
         return Job(
@@ -110,12 +115,12 @@ class SubmitMessage:
     async def _record(self, job: Job, new: NewMessage) -> None:
         if new.chat_id is None:
             title = " ".join(job.message.split())[:80]
-            await self._conversations.open(Chat(job.chat_id, job.user, title, now()))
-        await self._conversations.asked(job)
+            await self._chats.open(Chat(job.chat_id, job.user, title, now()))
+        await self._chats.asked(job)
         await self._log.create(job, QUEUED)
         try:
             with suppress(Unavailable):  # then it is not known, and the job is taken
-                await self._conversations.chat(job.user, job.chat_id)
+                await self._chats.chat(job.user, job.chat_id)
         except NotFound:  # it was deleted meanwhile, and its logs before this one was there
             await self._log.delete(job.chat_id)
             raise
@@ -123,7 +128,7 @@ class SubmitMessage:
     async def _undo(self, job: Job) -> None:
         """Not for who comes late: an equal request may have had its answer before."""
         if not await self._over(job):
-            await self._conversations.unasked(job)
+            await self._chats.unasked(job)
 
     async def _bury(self, job: Job, new: NewMessage) -> None:
         """What was recorded of a job that nobody was told of is taken back, and its key freed."""
@@ -131,9 +136,9 @@ class SubmitMessage:
             return
         with suppress(NotFound, Finished, Superseded):
             await (await self._log.begin(job.id)).end(GIVEN_UP)
-        await self._conversations.unasked(job)
+        await self._chats.unasked(job)
         if new.idempotency_key is not None:
-            await self._conversations.unclaim(new.user, new.idempotency_key, job.id)
+            await self._keys.unclaim(new.user, new.idempotency_key, job.id)
 
     async def _again(self, job: Job, job_id: JobId) -> Job:
         """With the earlier job's question; its model and metadata unless others are given."""
@@ -163,5 +168,5 @@ class SubmitMessage:
         try:
             log = await self._log.read(job.id)
         except NotFound:  # a key outlives its job's log
-            return await self._conversations.ended(job.id)
+            return await self._chats.ended(job.id)
         return log.ended_at is not None and log.events[-1].event != GIVEN_UP

@@ -43,7 +43,7 @@ _REFUSALS: Mapping[type[Exception], str] = {
 }
 
 
-class Database:
+class PostgresDatabase:
     """`schema` is made if need be, with everything in it."""
 
     def __init__(self, url: str, *, schema: str = "sluice") -> None:

@@ -81,7 +81,7 @@ class _Write(Generic[T]):
         self.error: BaseException | None = None
 
 
-class Database:
+class SqliteDatabase:
     """`path` may be `:memory:`. Nothing is touched before `open`.
 
     A store method that meets a full disk, a lock held by others or a broken file raises

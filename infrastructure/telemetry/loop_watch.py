@@ -5,6 +5,8 @@ import logging
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import PurePath
 
 logger = logging.getLogger(__name__)
@@ -57,3 +59,14 @@ class LoopWatch:
             steps.append(f"{PurePath(code.co_filename).name}:{frame.f_lineno} {code.co_name}")
             frame = frame.f_back
         return " < ".join(steps)
+
+
+@contextmanager
+def watched_loop() -> Iterator[LoopWatch]:
+    """The running loop's watch."""
+    watch = LoopWatch()
+    watch.start()
+    try:
+        yield watch
+    finally:
+        watch.stop()

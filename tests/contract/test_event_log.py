@@ -34,7 +34,7 @@ from sluice.infrastructure.event_log.memory import MemoryEventLog
 from sluice.infrastructure.event_log.redis.log import RedisEventLog
 from sluice.infrastructure.event_log.sqlite.log import SqliteEventLog
 from sluice.infrastructure.redis.client import Server
-from sluice.infrastructure.sqlite.database import Database
+from sluice.infrastructure.sqlite.database import SqliteDatabase
 from tests.doubles import publish
 
 FIRST = StageCompleted("queued", 0)
@@ -63,7 +63,7 @@ async def store_of(kind: str, folder: Path, stack: AsyncExitStack, retention: fl
             return log
 
         return Store(await another(), another)
-    database = Database(folder / "sluice.db")
+    database = SqliteDatabase(folder / "sluice.db")
     await database.open()
     stack.push_async_callback(database.aclose)
 

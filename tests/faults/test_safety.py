@@ -15,7 +15,7 @@ from sluice.domain.chat import now
 from sluice.domain.errors import NotFound
 from sluice.domain.events import Cancelled
 from sluice.infrastructure.event_log.sqlite.log import SqliteEventLog
-from sluice.infrastructure.sqlite.database import Database
+from sluice.infrastructure.sqlite.database import SqliteDatabase
 from sluice.offline_model import Break, Reply
 from tests.doubles import a_job
 from tests.faults.conftest import Live, Start
@@ -160,7 +160,7 @@ async def test_a_clock_that_jumps_neither_ends_a_log_early_nor_loses_it(
     tmp_path: Path, mocker: pytest_mock.MockerFixture
 ) -> None:
     """Wall time decides only when a finished log is forgotten, and what is shown as a date."""
-    database = Database(tmp_path / "sluice.db")
+    database = SqliteDatabase(tmp_path / "sluice.db")
     await database.open()
     log = SqliteEventLog(database, retention=60)
     await log.open()

@@ -24,11 +24,13 @@ from sluice.application.tally import Tally
 from sluice.application.wire import record
 from sluice.domain.chat import Job, JobId
 from sluice.domain.events import Cursor, Done, Recorded, StageCompleted, StageStarted, Token
-from sluice.infrastructure.chats.sqlite import SqliteConversations
+from sluice.infrastructure.chats.sqlite.chats import SqliteChats
+from sluice.infrastructure.chats.sqlite.idempotency import SqliteIdempotency
+from sluice.infrastructure.chats.sqlite.sessions import SqliteSessions
 from sluice.infrastructure.event_log.memory import MemoryEventLog
 from sluice.infrastructure.jobs.inline.queue import InlineJobQueue
 from sluice.infrastructure.jobs.shared import Bounds
-from sluice.infrastructure.sqlite.database import Database
+from sluice.infrastructure.sqlite.database import SqliteDatabase
 from sluice.interfaces.http.app import create_app
 from sluice.interfaces.http.auth.identity import Anonymous, Identity
 from sluice.interfaces.http.server.connection import connections
@@ -136,10 +138,10 @@ async def serving(
 ) -> AsyncIterator[House]:
     """A house whose pipeline plays `plays` for every job; `protocol`: another server's."""
     log, pipeline, flag, tally = FailingLog(), MockPipeline(*plays), FixedFlag(), Tally()
-    database = Database(":memory:")
+    database = SqliteDatabase(":memory:")
     await database.open()
-    conversations = SqliteConversations(database)
-    queue = InlineJobQueue(ProcessChat(pipeline, log, conversations, tally), bounds or Bounds())
+    chats = SqliteChats(database)
+    queue = InlineJobQueue(ProcessChat(pipeline, log, chats, tally), bounds or Bounds())
     orphans = Orphans(queue, log)
     unready: list[str] = []
 
@@ -150,13 +152,15 @@ async def serving(
         return b"sluice_open_streams 0.0\n"
 
     services = Services(
-        submit=SubmitMessage(conversations, log, queue, flag, orphans),
+        submit=SubmitMessage(
+            chats, SqliteSessions(database), SqliteIdempotency(database), log, queue, flag, orphans
+        ),
         follow=FollowJob(log, orphans, tally, streams=streams),
         show_job=ShowJob(log),
         cancel=CancelJob(log, queue),
-        show_chat=ShowChat(conversations, log),
-        delete_chat=DeleteChat(conversations, log, queue),
-        conversations=conversations,
+        show_chat=ShowChat(chats, log),
+        delete_chat=DeleteChat(chats, log, queue),
+        chats=chats,
         ready=ready,
         metrics=metrics,
     )

@@ -145,7 +145,7 @@ async def test_a_store_that_fails_leaves_no_job_and_its_question_is_taken_later(
         with pytest.raises(Unavailable):
             await house.ask("Why?", session="s", idempotency_key="key")
         house.log.create = create  # type: ignore[method-assign]
-        assert await house.said(await house.conversations.session("ann", "s", "")) == []
+        assert await house.said(await house.sessions.session("ann", "s", "")) == []
         assert (house.queue.running, house.queue.queued) == (0, 0)
         accepted = await house.ask("Why?", session="s", idempotency_key="key")
         assert await house.unfinished() == [accepted.job_id]

@@ -15,7 +15,7 @@ from sluice.domain.events import Cursor, Event
 from sluice.infrastructure.event_log.log import Attempt, LogReader
 from sluice.infrastructure.event_log.sqlite import rows
 from sluice.infrastructure.event_log.sqlite.writer import StoredLog, Writer
-from sluice.infrastructure.sqlite.database import Database
+from sluice.infrastructure.sqlite.database import SqliteDatabase
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ class SqliteEventLog(LogReader):
     nothing else is noticed of it once it has passed.
     """
 
-    def __init__(self, database: Database, *, retention: float = 3600) -> None:
+    def __init__(self, database: SqliteDatabase, *, retention: float = 3600) -> None:
         super().__init__()
         self._database = database
         self._retention = timedelta(seconds=retention)
