@@ -9,7 +9,7 @@ from sluice.application.ports import ChatPort, EventLogPort, JobQueuePort
 from sluice.domain.chat import Chat, ChatId, Job, JobId, Message, UserId
 from sluice.domain.errors import NotFound
 
-_PATIENCE = 5
+_END_TIMEOUT_SECONDS = 5
 """Seconds that a deletion waits for a cancelled job to tell its readers."""
 
 
@@ -51,7 +51,7 @@ class DeleteChat:
 
     async def _over(self, job: Job) -> None:
         try:
-            async with asyncio.timeout(_PATIENCE):
+            async with asyncio.timeout(_END_TIMEOUT_SECONDS):
                 batches = await self._log.follow(job.id, after=None)
                 async with aclosing(batches):
                     async for _ in batches:

@@ -10,7 +10,7 @@ from sluice.domain.chat import JobId
 from sluice.domain.errors import NotFound, Unavailable
 from sluice.domain.events import Recorded, Reset
 
-_PAUSE = 0.5
+_RETRY_SECONDS = 0.5
 """Seconds between two tries while the log cannot be read."""
 
 
@@ -70,7 +70,7 @@ class Orphans:
             except TimeoutError:
                 return False
             except Unavailable:  # and back in a moment: then it is counted anew
-                await asyncio.sleep(_PAUSE)
+                await asyncio.sleep(_RETRY_SECONDS)
             else:
                 return True
 

@@ -128,7 +128,7 @@ class JobQueuePort(Protocol):
     async def submit(self, job: Job, record: Record, undo: Record = nothing) -> None:
         """Takes a place, awaits `record`, then lets the job run.
 
-        Raises Busy when there is no place, Conflict when the chat's policy refuses the job,
+        Raises LimitReached when there is no place, Conflict when the chat's policy refuses the job,
         Unavailable when draining. A failing `record` gives the place back; `undo` is awaited if
         it is known that the job will never run. Whoever else submits that job is told Abandoned.
         A job that has a place already shares it, and its steps may be repeated.
@@ -192,22 +192,22 @@ class ChatPort(Protocol):
         """Oldest first."""
         ...
 
-    async def asked(self, job: Job) -> None:
+    async def add_question(self, job: Job) -> None:
         """Keeps the job's question; the same job again only counts its attempts anew."""
         ...
 
-    async def unasked(self, job: Job) -> None:
+    async def remove_question(self, job: Job) -> None:
         """Forgets the question of a job that was not taken; a retried one is its job's again."""
         ...
 
-    async def answered(self, job: Job, answer: str, status: JobStatus, attempt: int) -> None:
+    async def keep_answer(self, job: Job, answer: str, status: JobStatus, attempt: int) -> None:
         """Keeps the job's answer, whole or partial, in place of what was kept before.
 
         An empty one keeps none. Once an attempt has called, an earlier one's call does nothing.
         """
         ...
 
-    async def ended(self, job_id: JobId) -> bool:
+    async def has_ended(self, job_id: JobId) -> bool:
         """Whether the job was ever `answered`: that outlives its log, but not its chat."""
         ...
 
@@ -233,7 +233,7 @@ class IdempotencyPort(Protocol):
         """
         ...
 
-    async def unclaim(self, user: UserId, key: str, job_id: JobId) -> None:
+    async def release(self, user: UserId, key: str, job_id: JobId) -> None:
         """Frees the key of that job; one that is another's by now stays bound."""
         ...
 

@@ -66,8 +66,8 @@ class SubmitMessage:
     async def __call__(self, new: NewMessage) -> Accepted:
         """The job's first event is in the log when this returns.
 
-        Raises NotFound, Conflict, Busy and Unavailable; then there is no job, but for a store
-        that went away at the last step. A key is bound to its job, whoever asks for it and as
+        Raises NotFound, Conflict, LimitReached and Unavailable; then there is no job, but for a
+        store that went away at the last step. A key is bound to its job, whoever asks for it and as
         often as it is refused, until that job is given up.
         """
         if new.chat_id is not None:
@@ -116,7 +116,7 @@ class SubmitMessage:
         if new.chat_id is None:
             title = " ".join(job.message.split())[:80]
             await self._chats.open(Chat(job.chat_id, job.user, title, now()))
-        await self._chats.asked(job)
+        await self._chats.add_question(job)
         await self._log.create(job, QUEUED)
         try:
             with suppress(Unavailable):  # then it is not known, and the job is taken
@@ -128,7 +128,7 @@ class SubmitMessage:
     async def _undo(self, job: Job) -> None:
         """Not for who comes late: an equal request may have had its answer before."""
         if not await self._over(job):
-            await self._chats.unasked(job)
+            await self._chats.remove_question(job)
 
     async def _bury(self, job: Job, new: NewMessage) -> None:
         """What was recorded of a job that nobody was told of is taken back, and its key freed."""
@@ -136,9 +136,9 @@ class SubmitMessage:
             return
         with suppress(NotFound, Finished, Superseded):
             await (await self._log.begin(job.id)).end(GIVEN_UP)
-        await self._chats.unasked(job)
+        await self._chats.remove_question(job)
         if new.idempotency_key is not None:
-            await self._keys.unclaim(new.user, new.idempotency_key, job.id)
+            await self._keys.release(new.user, new.idempotency_key, job.id)
 
     async def _again(self, job: Job, job_id: JobId) -> Job:
         """With the earlier job's question; its model and metadata unless others are given."""
@@ -168,5 +168,5 @@ class SubmitMessage:
         try:
             log = await self._log.read(job.id)
         except NotFound:  # a key outlives its job's log
-            return await self._chats.ended(job.id)
+            return await self._chats.has_ended(job.id)
         return log.ended_at is not None and log.events[-1].event != GIVEN_UP

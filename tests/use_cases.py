@@ -9,11 +9,11 @@ from typing import Any
 from sluice.application.chats import DeleteChat, ShowChat
 from sluice.application.follow import FollowJob
 from sluice.application.jobs import CancelJob, ShowJob
+from sluice.application.metrics import JobMetrics
 from sluice.application.orphans import Orphans
 from sluice.application.ports import Accepted
 from sluice.application.process_chat import QUEUED, ProcessChat
 from sluice.application.submit import NewMessage, SubmitMessage
-from sluice.application.tally import Tally
 from sluice.domain.chat import Chat, Job, now
 from sluice.domain.events import Cursor, Event, Recorded
 from sluice.infrastructure.chats.sqlite.chats import SqliteChats
@@ -43,13 +43,13 @@ class UseCases:
     streams: int | None
     log: MemoryEventLog = field(default_factory=MemoryEventLog)
     flag: FixedFlag = field(default_factory=FixedFlag)
-    tally: Tally = field(default_factory=Tally)
+    metrics: JobMetrics = field(default_factory=JobMetrics)
 
     def __post_init__(self) -> None:
         self.chats = SqliteChats(self.database)
         self.sessions = SqliteSessions(self.database)
         self.keys = SqliteIdempotency(self.database)
-        process = ProcessChat(self.pipeline, self.log, self.chats, self.tally)
+        process = ProcessChat(self.pipeline, self.log, self.chats, self.metrics)
         self.queue = InlineJobQueue(process, self.bounds)
         orphans = Orphans(self.queue, self.log)
         self.submit = SubmitMessage(
@@ -58,7 +58,7 @@ class UseCases:
         self.delete_chat = DeleteChat(self.chats, self.log, self.queue)
         self.show_chat = ShowChat(self.chats, self.log)
         self.show_job, self.cancel = ShowJob(self.log), CancelJob(self.log, self.queue)
-        self.follow = FollowJob(self.log, orphans, self.tally, streams=self.streams)
+        self.follow = FollowJob(self.log, orphans, self.metrics, streams=self.streams)
 
     async def ask(self, message: str | None = "Why?", **fields: Any) -> Accepted:
         given = {"user": "ann", "request_id": "request", "message": message}
@@ -71,7 +71,7 @@ class UseCases:
         """A job with its question, and what was told of it; nothing runs it."""
         job = job or a_job()
         await self.a_chat(job.chat_id, job.user)
-        await self.chats.asked(job)
+        await self.chats.add_question(job)
         await self.log.create(job, QUEUED)
         if events:
             await publish(await self.log.begin(job.id), *events)

@@ -20,6 +20,7 @@ from dependency_injector.providers import Callable as Call
 from sluice.application.chats import DeleteChat, ShowChat
 from sluice.application.follow import FollowJob
 from sluice.application.jobs import CancelJob, ShowJob
+from sluice.application.metrics import JobMetrics
 from sluice.application.ports import (
     ChatPort,
     EventLogPort,
@@ -31,7 +32,6 @@ from sluice.application.ports import (
 )
 from sluice.application.process_chat import ProcessChat
 from sluice.application.submit import SubmitMessage
-from sluice.application.tally import Tally
 from sluice.domain.chat import ExecutionPath, Job
 from sluice.domain.ports import LLMClientPort
 from sluice.infrastructure.composition.user_graph import factory_of, graph_of
@@ -102,7 +102,7 @@ class Base(DeclarativeContainer):
     """A JobQueuePort, whose type each deployment knows better."""
     orphans: Provider[OrphansPort] = Dependency()
 
-    tally = Singleton(Tally)
+    metrics = Singleton(JobMetrics)
     bounds = Call(bounds_of, settings)
 
     completions: Provider[ChatCompletions] = Singleton(
@@ -130,7 +130,7 @@ class Base(DeclarativeContainer):
         ProcessChat,
         log=log,
         chats=chats,
-        tally=tally,
+        metrics=metrics,
         deadline=settings.provided.total_timeout,
         max_answer=settings.provided.max_answer_bytes,
     )
@@ -138,7 +138,7 @@ class Base(DeclarativeContainer):
 
     flag = Singleton(OpenFeatureFlag, settings.provided.enable_token_streaming)
     submit = Singleton(SubmitMessage, chats, sessions, keys, log, queue, flag, orphans)
-    follow = Singleton(FollowJob, log, orphans, tally, streams=Call(streams_of, settings))
+    follow = Singleton(FollowJob, log, orphans, metrics, streams=Call(streams_of, settings))
     show_job = Singleton(ShowJob, log)
     cancel = Singleton(CancelJob, log, queue)
     show_chat = Singleton(ShowChat, chats, log)

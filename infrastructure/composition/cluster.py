@@ -14,14 +14,14 @@ from sluice.infrastructure.composition.declaring import deployment
 from sluice.infrastructure.event_log.redis.log import RedisEventLog
 from sluice.infrastructure.jobs.redis.places import Places
 from sluice.infrastructure.postgres.database import PostgresDatabase
-from sluice.infrastructure.redis.client import Server
+from sluice.infrastructure.redis.client import RedisClient
 from sluice.infrastructure.settings import RedisStore, Settings, WrongSetting
 
 
-def redis_of(settings: Settings) -> Server:
+def redis_of(settings: Settings) -> RedisClient:
     """Raises WrongSetting."""
     try:
-        return Server.at(url_of(settings))
+        return RedisClient.at(url_of(settings))
     except (TypeError, ValueError) as error:
         raise WrongSetting("SLUICE_STORE: names an option that Redis's client has not") from error
 

@@ -13,7 +13,14 @@ from sluice.domain.errors import Unavailable
 from sluice.infrastructure.composition.base import OFFLINE_MODEL, Base
 from sluice.infrastructure.settings import Settings
 from sluice.infrastructure.telemetry.loop_watch import LoopWatch
-from sluice.infrastructure.telemetry.metrics import BLOCKED, RUNNING, TASKS, Metrics, Name, Reading
+from sluice.infrastructure.telemetry.prometheus import (
+    BLOCKED,
+    RUNNING,
+    TASKS,
+    Metrics,
+    Name,
+    Reading,
+)
 from sluice.interfaces.http.app import create_app
 from sluice.interfaces.http.server.connection import connections
 from sluice.interfaces.http.server.uvicorn_server import HttpServer
@@ -87,7 +94,7 @@ class HttpService:
 
     def _services(self) -> Services:
         container = self._container
-        metrics = Metrics(container.tally(), self._gauges(), self._counters())
+        metrics = Metrics(container.metrics(), self._gauges(), self._counters())
 
         async def text() -> bytes:
             await self._count()

@@ -12,7 +12,14 @@ from sluice.infrastructure.composition.worker import Worker
 from sluice.infrastructure.jobs.redis.worker import JobWorker
 from sluice.infrastructure.settings import Settings, WrongSetting
 from sluice.infrastructure.telemetry.loop_watch import LoopWatch, watched_loop
-from sluice.infrastructure.telemetry.metrics import BLOCKED, RUNNING, TASKS, Metrics, Name, Reading
+from sluice.infrastructure.telemetry.prometheus import (
+    BLOCKED,
+    RUNNING,
+    TASKS,
+    Metrics,
+    Name,
+    Reading,
+)
 from sluice.interfaces.processes.cluster import joined
 
 logger = logging.getLogger(__name__)
@@ -45,7 +52,7 @@ def show_metrics(container: Worker, port: int, watch: LoopWatch) -> tuple[int, C
     }
     counters: Mapping[Name, Reading] = {BLOCKED: lambda: watch.blocked}
     try:
-        return Metrics(container.tally(), gauges, counters).serve(host, port)
+        return Metrics(container.metrics(), gauges, counters).serve(host, port)
     except OSError as error:
         raise WrongSetting(f"SLUICE_METRICS_PORT: {host}:{port}: {error.strerror}") from error
 

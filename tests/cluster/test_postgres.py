@@ -50,10 +50,10 @@ async def test_an_answer_waits_for_the_database(
     conversations = PostgresChats(database)
     job = a_job()
     await conversations.open(CHAT)
-    await conversations.asked(job)
+    await conversations.add_question(job)
     own_postgres.stop()
     try:
-        answering = asyncio.create_task(conversations.answered(job, "because", "completed", 1))
+        answering = asyncio.create_task(conversations.keep_answer(job, "because", "completed", 1))
         with pytest.raises(Unavailable):
             await database.check()
     finally:
@@ -71,7 +71,7 @@ async def test_a_database_that_is_down_at_start_delays_nothing() -> None:
             await database.check()
         await database.aclose()
         with pytest.raises(Unavailable):
-            await PostgresChats(database).answered(a_job(), "because", "completed", 1)
+            await PostgresChats(database).keep_answer(a_job(), "because", "completed", 1)
 
 
 async def test_an_answer_of_the_first_version_is_one_of_a_first_attempt(
@@ -81,7 +81,7 @@ async def test_an_answer_of_the_first_version_is_one_of_a_first_attempt(
     with monkeypatch.context() as patched:
         patched.setattr("sluice.infrastructure.postgres.database.STEPS", STEPS[:1])
         await PostgresChats(database).open(CHAT)
-        await PostgresChats(database).asked(job)
+        await PostgresChats(database).add_question(job)
         answer = (
             "INSERT INTO messages (chat, turn, id, role, content, job_id, status)"
             " VALUES (1, 1, 'a', 'assistant', 'so', %s, 'completed')"
@@ -90,11 +90,11 @@ async def test_an_answer_of_the_first_version_is_one_of_a_first_attempt(
     await newer.open()
     conversations = PostgresChats(newer)
     assert [each.content for each in await conversations.messages("ann", "chat")] == ["Why?", "so"]
-    await conversations.answered(job, "", "cancelled", 2)
-    await conversations.answered(job, "so", "completed", 1)
+    await conversations.keep_answer(job, "", "cancelled", 2)
+    await conversations.keep_answer(job, "so", "completed", 1)
     assert [each.content for each in await conversations.messages("ann", "chat")] == ["Why?"]
     # A process of the first version may still be there.
-    await PostgresChats(database).asked(a_job())
+    await PostgresChats(database).add_question(a_job())
     await newer.aclose()
 
 
@@ -117,7 +117,7 @@ async def test_a_database_that_takes_no_writes_is_unavailable(
     """As a standby after a failover does. Nothing that was said is lost meanwhile."""
     conversations, job = PostgresChats(database), a_job()
     await conversations.open(CHAT)
-    await conversations.asked(job)
+    await conversations.add_question(job)
     read_only = "ALTER DATABASE postgres SET default_transaction_read_only TO {}"
     try:
         await alter(own_postgres, database, read_only.format("on"))
@@ -125,7 +125,7 @@ async def test_a_database_that_takes_no_writes_is_unavailable(
             await database.check()
         with pytest.raises(Unavailable, match="PostgreSQL takes no writes"):
             await conversations.rename("ann", "chat", "new")
-        answering = asyncio.create_task(conversations.answered(job, "because", "completed", 1))
+        answering = asyncio.create_task(conversations.keep_answer(job, "because", "completed", 1))
         await asyncio.sleep(0.1)
         assert not answering.done()
     finally:
@@ -173,4 +173,4 @@ async def test_a_question_in_a_chat_that_is_deleted_meanwhile_finds_no_chat(
     await conversations.open(CHAT)
     monkeypatch.setattr(postgres, "_key", key)
     with pytest.raises(NotFound):
-        await conversations.asked(a_job())
+        await conversations.add_question(a_job())

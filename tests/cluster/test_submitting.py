@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
+from sluice.application.metrics import JobMetrics
 from sluice.application.orphans import Orphans
 from sluice.application.ports import Accepted
 from sluice.application.process_chat import ProcessChat
 from sluice.application.submit import NewMessage, SubmitMessage
-from sluice.application.tally import Tally
 from sluice.domain.errors import Unavailable
 from sluice.domain.events import Done, Token
 from sluice.infrastructure.chats.sqlite.chats import SqliteChats
@@ -28,7 +28,7 @@ from sluice.infrastructure.jobs.redis.places import Places
 from sluice.infrastructure.jobs.redis.queue import StreaqJobQueue
 from sluice.infrastructure.jobs.redis.worker import JobWorker
 from sluice.infrastructure.jobs.shared import Bounds
-from sluice.infrastructure.redis.client import Server, Word
+from sluice.infrastructure.redis.client import RedisClient, Word
 from sluice.infrastructure.sqlite.database import SqliteDatabase
 from tests.doubles import FixedFlag, MockPipeline
 
@@ -69,7 +69,7 @@ _steps: ContextVar[Steps] = ContextVar("_steps")
 """Of the request that is being served."""
 
 
-class SteppedServer(Server):
+class SteppedServer(RedisClient):
     async def ask(self, *command: Word) -> Any:
         ask = super().ask
         return await _steps.get().take(lambda: ask(*command))
@@ -120,9 +120,11 @@ class House:
         self.chats = SqliteChats(database)
         gateways = [Gateway(url, database) for _ in range(3)]
         self.one, self.other, self.third = self.gateways = gateways
-        self.server = Server.at(url)
+        self.server = RedisClient.at(url)
         self.log, self.places = RedisEventLog(self.server), Places(self.server)
-        process = ProcessChat(MockPipeline(Token("a", "x"), DONE), self.log, self.chats, Tally())
+        process = ProcessChat(
+            MockPipeline(Token("a", "x"), DONE), self.log, self.chats, JobMetrics()
+        )
         self.worker = JobWorker(url, self.places, self.log, process, Bounds())
 
     async def idle(self) -> None:

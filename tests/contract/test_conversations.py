@@ -101,7 +101,7 @@ async def test_opening_again_gives_the_chat_as_it_stands(chats: ChatPort) -> Non
 async def test_two_users_may_choose_the_same_id(chats: ChatPort) -> None:
     await chats.open(chat(title="mine"))
     await chats.open(chat(user="v", title="theirs"))
-    await chats.asked(job())
+    await chats.add_question(job())
     await chats.delete("v", "c")
     assert (await chats.chat("u", "c")).title == "mine"
     assert await history(chats) == [("user", "why?")]
@@ -121,7 +121,7 @@ async def test_the_chat_of_another_is_like_one_that_never_was(
         with pytest.raises(NotFound):
             await chats.delete(user, chat_id)
         with pytest.raises(NotFound):
-            await chats.asked(replace(job(), user=user, chat_id=chat_id))
+            await chats.add_question(replace(job(), user=user, chat_id=chat_id))
     assert await chats.chat("u", "c") == chat()
 
 
@@ -154,10 +154,10 @@ async def test_the_first_page_begins_with_the_newest(chats: ChatPort) -> None:
 async def test_a_question_and_its_answer_are_kept(chats: ChatPort) -> None:
     await chats.open(chat())
     asked = job()
-    await chats.asked(asked)
-    await chats.asked(asked)
-    await chats.answered(asked, "becau", "cancelled", 1)
-    await chats.answered(asked, "because", "completed", 1)
+    await chats.add_question(asked)
+    await chats.add_question(asked)
+    await chats.keep_answer(asked, "becau", "cancelled", 1)
+    await chats.keep_answer(asked, "because", "completed", 1)
     question, answer = await chats.messages("u", "c")
     assert said([question, answer]) == [("user", "why?"), ("assistant", "because")]
     assert (question.status, answer.status) == ("completed", "completed")
@@ -171,23 +171,23 @@ async def test_a_job_has_ended_once_it_was_answered_if_only_with_nothing(
 ) -> None:
     await chats.open(chat())
     one, other = job(), job()
-    await chats.asked(one)
-    await chats.asked(other)
-    assert not await chats.ended(one.id)
-    await chats.answered(one, "", "failed", 1)
-    assert await chats.ended(one.id)
-    assert not await chats.ended(other.id)
+    await chats.add_question(one)
+    await chats.add_question(other)
+    assert not await chats.has_ended(one.id)
+    await chats.keep_answer(one, "", "failed", 1)
+    assert await chats.has_ended(one.id)
+    assert not await chats.has_ended(other.id)
     await chats.delete("u", "c")
-    assert not await chats.ended(one.id)
+    assert not await chats.has_ended(one.id)
 
 
 async def test_an_earlier_attempts_answer_comes_too_late(chats: ChatPort) -> None:
     await chats.open(chat())
     asked = job()
-    await chats.asked(asked)
-    await chats.answered(asked, "bec", "cancelled", 1)
-    await chats.answered(asked, "because", "completed", 2)
-    await chats.answered(asked, "becau", "failed", 1)
+    await chats.add_question(asked)
+    await chats.keep_answer(asked, "bec", "cancelled", 1)
+    await chats.keep_answer(asked, "because", "completed", 2)
+    await chats.keep_answer(asked, "becau", "failed", 1)
     _, answer = await chats.messages("u", "c")
     assert (answer.content, answer.status) == ("because", "completed")
 
@@ -197,13 +197,13 @@ async def test_an_attempt_without_an_answer_takes_an_earlier_ones_back(
 ) -> None:
     await chats.open(chat())
     asked = job()
-    await chats.asked(asked)
-    await chats.answered(asked, "because", "completed", 1)
-    await chats.answered(asked, "", "cancelled", 2)
+    await chats.add_question(asked)
+    await chats.keep_answer(asked, "because", "completed", 1)
+    await chats.keep_answer(asked, "", "cancelled", 2)
     assert await history(chats) == [("user", "why?")]
-    await chats.answered(asked, "because", "completed", 1)
+    await chats.keep_answer(asked, "because", "completed", 1)
     assert await history(chats) == [("user", "why?")]
-    await chats.answered(asked, "so", "completed", 3)
+    await chats.keep_answer(asked, "so", "completed", 3)
     assert await history(chats) == [("user", "why?"), ("assistant", "so")]
 
 
@@ -212,8 +212,10 @@ async def test_of_attempts_that_answer_at_once_the_last_one_is_heard(
 ) -> None:
     await chats.open(chat())
     asked = job()
-    await chats.asked(asked)
-    await asyncio.gather(*(chats.answered(asked, str(n), "completed", n) for n in (3, 1, 5, 2, 4)))
+    await chats.add_question(asked)
+    await asyncio.gather(
+        *(chats.keep_answer(asked, str(n), "completed", n) for n in (3, 1, 5, 2, 4))
+    )
     assert await history(chats) == [("user", "why?"), ("assistant", "5")]
 
 
@@ -223,20 +225,20 @@ async def test_a_job_that_is_asked_again_begins_with_its_first_attempt(
     """Its log is gone, the key of its request is not."""
     await chats.open(chat())
     asked = job()
-    await chats.asked(asked)
-    await chats.answered(asked, "", "failed", 2)
-    await chats.asked(asked)
-    await chats.answered(asked, "because", "completed", 1)
+    await chats.add_question(asked)
+    await chats.keep_answer(asked, "", "failed", 2)
+    await chats.add_question(asked)
+    await chats.keep_answer(asked, "because", "completed", 1)
     assert await history(chats) == [("user", "why?"), ("assistant", "because")]
 
 
 async def test_an_answer_stands_behind_its_own_question(chats: ChatPort) -> None:
     await chats.open(chat())
     first, second = job("1?"), job("2?")
-    await chats.asked(first)
-    await chats.asked(second)
-    await chats.answered(first, "1!", "completed", 1)
-    await chats.answered(second, "2!", "completed", 1)
+    await chats.add_question(first)
+    await chats.add_question(second)
+    await chats.keep_answer(first, "1!", "completed", 1)
+    await chats.keep_answer(second, "2!", "completed", 1)
     assert await history(chats) == [
         ("user", "1?"),
         ("assistant", "1!"),
@@ -249,14 +251,14 @@ async def test_a_retried_question_is_not_doubled(chats: ChatPort) -> None:
     await chats.open(chat())
     first = job()
     again, once_more = job(retry_of=first.id), job(retry_of=first.id)
-    await chats.asked(first)
-    await chats.answered(first, "bec", "failed", 1)
+    await chats.add_question(first)
+    await chats.keep_answer(first, "bec", "failed", 1)
     for retry in (again, once_more, once_more):  # also of a question that moved on
-        await chats.asked(retry)
+        await chats.add_question(retry)
         question, *_ = await chats.messages("u", "c")
         assert question.job_id == retry.id
-    await chats.answered(again, "b", "failed", 1)
-    await chats.answered(once_more, "because", "completed", 1)
+    await chats.keep_answer(again, "b", "failed", 1)
+    await chats.keep_answer(once_more, "because", "completed", 1)
     assert await history(chats) == [
         ("user", "why?"),
         ("assistant", "bec"),
@@ -271,8 +273,8 @@ async def test_a_retry_of_another_chats_question_is_a_question(
     await chats.open(chat())
     await chats.open(chat("d"))
     first = job()
-    await chats.asked(first)
-    await chats.asked(job(chat_id="d", retry_of=first.id))
+    await chats.add_question(first)
+    await chats.add_question(job(chat_id="d", retry_of=first.id))
     (question,) = await chats.messages("u", "c")
     assert question.job_id == first.id
     assert len(await chats.messages("u", "d")) == 1
@@ -283,12 +285,12 @@ async def test_a_question_that_was_not_taken_is_forgotten(
 ) -> None:
     await chats.open(chat())
     first, second = job("one"), job("two")
-    await chats.asked(first)
-    await chats.asked(second)
-    await chats.unasked(first)
-    await chats.answered(first, "nobody asked", "completed", 1)
+    await chats.add_question(first)
+    await chats.add_question(second)
+    await chats.remove_question(first)
+    await chats.keep_answer(first, "nobody asked", "completed", 1)
     assert await history(chats) == [("user", "two")]
-    await chats.asked(first)
+    await chats.add_question(first)
     assert await history(chats) == [("user", "two"), ("user", "one")]
 
 
@@ -298,10 +300,10 @@ async def test_a_retry_that_was_not_taken_gives_its_question_back(
     await chats.open(chat())
     first = job()
     retry = job(retry_of=first.id)
-    await chats.asked(first)
-    await chats.answered(first, "because", "completed", 1)
-    await chats.asked(retry)
-    await chats.unasked(retry)
+    await chats.add_question(first)
+    await chats.keep_answer(first, "because", "completed", 1)
+    await chats.add_question(retry)
+    await chats.remove_question(retry)
     question, answer = await chats.messages("u", "c")
     assert (question.content, question.job_id) == ("why?", first.id)
     assert (answer.content, answer.job_id) == ("because", first.id)
@@ -310,9 +312,9 @@ async def test_a_retry_that_was_not_taken_gives_its_question_back(
 async def test_the_answer_for_a_deleted_chat_is_dropped(chats: ChatPort) -> None:
     await chats.open(chat())
     asked = job()
-    await chats.asked(asked)
+    await chats.add_question(asked)
     await chats.delete("u", "c")
-    await chats.answered(asked, "because", "completed", 1)
+    await chats.keep_answer(asked, "because", "completed", 1)
     with pytest.raises(NotFound):
         await chats.chat("u", "c")
     await chats.open(chat())
@@ -327,8 +329,8 @@ TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=50)
 async def test_any_text_comes_back_exactly(chats: ChatPort, text: str, title: str) -> None:
     opened = await chats.open(chat(new_id(), title=title))
     asked = job(text, chat_id=opened.id)
-    await chats.asked(asked)
-    await chats.answered(asked, text, "completed", 1)
+    await chats.add_question(asked)
+    await chats.keep_answer(asked, text, "completed", 1)
     assert said(list(await chats.messages("u", opened.id))) == [
         ("user", text),
         ("assistant", text),
@@ -381,9 +383,9 @@ async def test_a_key_belongs_to_its_user_and_can_be_freed(keys: IdempotencyPort)
     mine, theirs, next_one = accepted(), accepted(), accepted()
     assert await keys.claim("u", "k", "f", mine) == mine
     assert await keys.claim("v", "k", "g", theirs) == theirs
-    await keys.unclaim("u", "k", mine.job_id)
+    await keys.release("u", "k", mine.job_id)
     assert await keys.claim("u", "k", "g", next_one) == next_one
-    await keys.unclaim("u", "k", mine.job_id)  # late: it is another job's by now
+    await keys.release("u", "k", mine.job_id)  # late: it is another job's by now
     assert await keys.claim("u", "k", "g", mine) == next_one
     assert await keys.claim("v", "k", "g", mine) == theirs
 

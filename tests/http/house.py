@@ -16,11 +16,11 @@ from uvicorn.server import ServerState
 from sluice.application.chats import DeleteChat, ShowChat
 from sluice.application.follow import FollowJob
 from sluice.application.jobs import CancelJob, ShowJob
+from sluice.application.metrics import JobMetrics
 from sluice.application.orphans import Orphans
 from sluice.application.ports import Push
 from sluice.application.process_chat import QUEUED, ProcessChat
 from sluice.application.submit import SubmitMessage
-from sluice.application.tally import Tally
 from sluice.application.wire import record
 from sluice.domain.chat import Job, JobId
 from sluice.domain.events import Cursor, Done, Recorded, StageCompleted, StageStarted, Token
@@ -137,11 +137,11 @@ async def serving(
     **options: Any,
 ) -> AsyncIterator[House]:
     """A house whose pipeline plays `plays` for every job; `protocol`: another server's."""
-    log, pipeline, flag, tally = FailingLog(), MockPipeline(*plays), FixedFlag(), Tally()
+    log, pipeline, flag, counts = FailingLog(), MockPipeline(*plays), FixedFlag(), JobMetrics()
     database = SqliteDatabase(":memory:")
     await database.open()
     chats = SqliteChats(database)
-    queue = InlineJobQueue(ProcessChat(pipeline, log, chats, tally), bounds or Bounds())
+    queue = InlineJobQueue(ProcessChat(pipeline, log, chats, counts), bounds or Bounds())
     orphans = Orphans(queue, log)
     unready: list[str] = []
 
@@ -155,7 +155,7 @@ async def serving(
         submit=SubmitMessage(
             chats, SqliteSessions(database), SqliteIdempotency(database), log, queue, flag, orphans
         ),
-        follow=FollowJob(log, orphans, tally, streams=streams),
+        follow=FollowJob(log, orphans, counts, streams=streams),
         show_job=ShowJob(log),
         cancel=CancelJob(log, queue),
         show_chat=ShowChat(chats, log),

@@ -34,7 +34,7 @@ class Service:
     async def submitted(self, number: int) -> Job:
         job = Job(new_id(), "chat", "ann", "A2", str(20 * 2**number), "request")
         await self.chats.open(Chat("chat", "ann", "title", now()))
-        await self.chats.asked(job)
+        await self.chats.add_question(job)
         await self.log.create(job, QUEUED)
         return job
 
@@ -48,7 +48,7 @@ class Service:
             notifier.publish(Token(text, "answer"))
             await asyncio.sleep(0.001)
         answer = "".join(said)
-        await self.chats.answered(job, answer, "completed", notifier.attempt)
+        await self.chats.keep_answer(job, answer, "completed", notifier.attempt)
         await notifier.end(Done("A2", answer))
 
     async def tell(self, job: Job) -> None:

@@ -105,7 +105,7 @@ async def test_a_chat_whose_job_does_not_end_is_deleted_all_the_same(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A job that no process runs, or whose worker hangs."""
-    monkeypatch.setattr("sluice.application.chats._PATIENCE", 0.01)
+    monkeypatch.setattr("sluice.application.chats._END_TIMEOUT_SECONDS", 0.01)
     async with use_cases() as house:
         job = await house.a_log(STARTED)
         await house.delete_chat("ann", job.chat_id)
@@ -124,13 +124,13 @@ async def test_deleting_one_chat_leaves_the_others_alone() -> None:
 async def test_a_question_whose_chat_is_deleted_while_it_is_taken_leaves_nothing() -> None:
     async with use_cases(*ANSWER) as house:
         chat = await house.a_chat()
-        asked = house.chats.asked
+        asked = house.chats.add_question
 
         async def asked_and_deleted(job: Job) -> None:
             await asked(job)
             await house.delete_chat("ann", chat.id)
 
-        house.chats.asked = asked_and_deleted  # type: ignore[method-assign]
+        house.chats.add_question = asked_and_deleted  # type: ignore[method-assign]
         with pytest.raises(NotFound):
             await house.ask(chat_id=chat.id)
         assert await house.unfinished() == []

@@ -21,7 +21,7 @@ from sluice.domain.events import Done, Token
 from sluice.infrastructure.chats.sqlite.chats import SqliteChats
 from sluice.infrastructure.event_log.sqlite.log import SqliteEventLog
 from sluice.infrastructure.sqlite.database import SqliteDatabase
-from sluice.infrastructure.sqlite.file import PATIENCE
+from sluice.infrastructure.sqlite.file import LOCK_TIMEOUT_SECONDS
 from sluice.infrastructure.sqlite.schema import STEPS
 
 
@@ -135,7 +135,7 @@ async def test_an_answer_of_the_first_version_is_one_of_a_first_attempt(
         patched.setattr("sluice.infrastructure.sqlite.file.STEPS", STEPS[:1])
         await database.open()
         await conversations.open(Chat("c", "u", "t", now()))
-        await conversations.asked(job)
+        await conversations.add_question(job)
         answer = (
             "INSERT INTO messages VALUES (NULL, 1, 1, 'a', 'assistant', 'so', ?, 'completed', 0)"
         )
@@ -143,8 +143,8 @@ async def test_an_answer_of_the_first_version_is_one_of_a_first_attempt(
         await database.aclose()
     await database.open()
     assert [each.content for each in await conversations.messages("u", "c")] == ["why?", "so"]
-    await conversations.answered(job, "", "cancelled", 2)
-    await conversations.answered(job, "so", "completed", 1)
+    await conversations.keep_answer(job, "", "cancelled", 2)
+    await conversations.keep_answer(job, "so", "completed", 1)
     assert [each.content for each in await conversations.messages("u", "c")] == ["why?"]
     await database.aclose()
 
@@ -273,10 +273,10 @@ async def test_one_waits_for_a_lock_and_the_others_are_told_at_once(
             with pytest.raises(Unavailable):
                 await database.check()
         waited = time.monotonic() - begun
-        assert PATIENCE <= waited < 3 * PATIENCE
+        assert LOCK_TIMEOUT_SECONDS <= waited < 3 * LOCK_TIMEOUT_SECONDS
         other.execute("COMMIT")
     await database.check()
-    assert database._patience == PATIENCE
+    assert database._lock_timeout == LOCK_TIMEOUT_SECONDS
 
 
 async def fill(database: SqliteDatabase) -> None:
@@ -314,9 +314,9 @@ async def test_an_answer_outlasts_a_full_disk(database: SqliteDatabase) -> None:
     conversations = SqliteChats(database)
     await conversations.open(Chat("c", "u", "t", now()))
     job = Job(new_id(), "c", "u", "A2", "why?", "r")
-    await conversations.asked(job)
+    await conversations.add_question(job)
     await fill(database)
-    answering = asyncio.create_task(conversations.answered(job, "b" * 100_000, "completed", 1))
+    answering = asyncio.create_task(conversations.keep_answer(job, "b" * 100_000, "completed", 1))
     with pytest.raises(Unavailable):
         await conversations.rename("u", "c", "t" * 100_000)
     assert not answering.done()
@@ -337,9 +337,9 @@ async def test_nothing_of_a_deleted_chat_is_left_in_the_files(
         for size in (5, 700, 3_000, 20_000):
             text, logged = f"{chat_id} says " + "x" * size, f"log of {chat_id}" + "y" * size
             job = Job(new_id(), chat_id, "u", "A2", text, "r")
-            await conversations.asked(job)
-            await conversations.answered(job, text + "z" * size, "failed", 1)
-            await conversations.answered(job, text, "completed", 1)
+            await conversations.add_question(job)
+            await conversations.keep_answer(job, text + "z" * size, "failed", 1)
+            await conversations.keep_answer(job, text, "completed", 1)
             await log.create(replace(job, message=logged, metadata={"m": logged}), QUEUED)
             notifier = await log.begin(job.id)
             notifier.publish(*(Token(logged, "answer") for _ in range(5)))
@@ -376,8 +376,8 @@ async def test_no_text_reaches_a_debug_log(
         conversations = SqliteChats(database)
         await conversations.open(Chat("c", "u", "canary", now()))
         job = Job(new_id(), "c", "u", "A2", "canary", "r")
-        await conversations.asked(job)
-        await conversations.answered(job, "canary", "completed", 1)
+        await conversations.add_question(job)
+        await conversations.keep_answer(job, "canary", "completed", 1)
         assert len(await conversations.messages("u", "c")) == 2
         with pytest.raises(UnicodeEncodeError):
             await conversations.rename("u", "c", "canary \ud800")

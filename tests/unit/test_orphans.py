@@ -98,7 +98,7 @@ async def test_a_job_whose_stages_are_not_shown_starts_with_its_text(no_task_lef
 async def test_a_log_that_cannot_be_read_for_a_while_is_asked_again(
     no_task_left: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(orphans_of, "_PAUSE", 0)
+    monkeypatch.setattr(orphans_of, "_RETRY_SECONDS", 0)
     orphans, queue, log, job = await house(after=0.01)
     follow, outages = log.follow, [Unavailable("away"), Unavailable("away")]
 

@@ -3,7 +3,7 @@
 import pytest
 
 from sluice.application.process_chat import QUEUED
-from sluice.domain.errors import Busy, NotFound, Unavailable
+from sluice.domain.errors import LimitReached, NotFound, Unavailable
 from sluice.domain.events import Cancelled, Done, Token
 from tests.use_cases import ONE_AND_ONE, use_cases, waiting
 
@@ -111,7 +111,7 @@ async def test_a_question_refused_for_want_of_room_leaves_nothing_behind() -> No
             await house.ask()
         before = await house.unfinished()
         chats = await house.chats.chats("ann", limit=9, before=None)
-        with pytest.raises(Busy):
+        with pytest.raises(LimitReached):
             await house.ask(session="s", idempotency_key="key")
         assert await house.unfinished() == before
         assert await house.chats.chats("ann", limit=9, before=None) == chats

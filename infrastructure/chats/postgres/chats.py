@@ -83,13 +83,13 @@ class PostgresChats:
             for message_id, role, content, job_id, status, at in rows
         ]
 
-    async def asked(self, job: Job) -> None:
+    async def add_question(self, job: Job) -> None:
         await self._database.run(lambda db: _ask(db, job))
 
-    async def unasked(self, job: Job) -> None:
+    async def remove_question(self, job: Job) -> None:
         await self._database.run(lambda db: _unask(db, job))
 
-    async def answered(self, job: Job, answer: str, status: JobStatus, attempt: int) -> None:
+    async def keep_answer(self, job: Job, answer: str, status: JobStatus, attempt: int) -> None:
         """Outlasts an outage: the job's end is told only afterwards."""
 
         async def work(db: Connection) -> None:
@@ -108,7 +108,7 @@ class PostgresChats:
 
         await self._database.persist(work)
 
-    async def ended(self, job_id: JobId) -> bool:
+    async def has_ended(self, job_id: JobId) -> bool:
         async def work(db: Connection) -> bool:
             found = await db.execute("SELECT FROM turns WHERE job_id = %s AND ended", [job_id])
             return found.rowcount > 0

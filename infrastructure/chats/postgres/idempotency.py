@@ -41,7 +41,7 @@ class PostgresIdempotency:
             raise Conflict("the idempotency key was used for another request")
         return Accepted(job_id, chat_id.decode(), path)
 
-    async def unclaim(self, user: UserId, key: str, job_id: JobId) -> None:
+    async def release(self, user: UserId, key: str, job_id: JobId) -> None:
         delete = "DELETE FROM claims WHERE user_id = %s AND key = %s AND job_id = %s"
         whose = user.encode(), key.encode(), job_id
         await self._database.run(lambda db: db.execute(delete, whose))

@@ -93,14 +93,14 @@ class SqliteChats:
             for message_id, role, content, job_id, status, created_at in rows
         ]
 
-    async def asked(self, job: Job) -> None:
+    async def add_question(self, job: Job) -> None:
         """Durable with the job's log, which is created next."""
         await self._database.write(lambda db: _ask(db, job), durable=False)
 
-    async def unasked(self, job: Job) -> None:
+    async def remove_question(self, job: Job) -> None:
         await self._database.write(lambda db: _unask(db, job))
 
-    async def answered(self, job: Job, answer: str, status: JobStatus, attempt: int) -> None:
+    async def keep_answer(self, job: Job, answer: str, status: JobStatus, attempt: int) -> None:
         """Durable with the job's terminal event, which is written next. Outlasts an outage."""
 
         def work(db: sqlite3.Connection) -> None:
@@ -118,7 +118,7 @@ class SqliteChats:
 
         await self._database.persist(work, durable=False)
 
-    async def ended(self, job_id: JobId) -> bool:
+    async def has_ended(self, job_id: JobId) -> bool:
         query = "SELECT 1 FROM turns WHERE job_id = ? AND ended"
         found = await self._database.read(lambda db: db.execute(query, (job_id,)).fetchone())
         return found is not None

@@ -43,7 +43,7 @@ class SqliteIdempotency:
             raise Conflict("the idempotency key was used for another request")
         return Accepted(*to)
 
-    async def unclaim(self, user: UserId, key: str, job_id: JobId) -> None:
+    async def release(self, user: UserId, key: str, job_id: JobId) -> None:
         def work(db: sqlite3.Connection) -> None:
             whose = user, key, job_id
             db.execute("DELETE FROM claims WHERE user = ? AND key = ? AND job_id = ?", whose)
