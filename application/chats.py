@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 
-from sluice.application.ports import ChatPort, EventLogPort, JobQueuePort
+from sluice.application.chat_ports import ChatPort
+from sluice.application.ports import EventLogPort, JobQueuePort
 from sluice.domain.chat import Chat, ChatId, Job, JobId, Message, UserId
 from sluice.domain.errors import NotFound
 

@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 
 from sluice.application.metrics import JobMetrics
-from sluice.application.ports import EventLogPort, OrphansPort, Push
+from sluice.application.ports import EventLogPort, Push, ReadersPort
 from sluice.application.wire import coalesce
 from sluice.domain.chat import Job, JobId, UserId
 from sluice.domain.errors import LimitReached, NotFound
@@ -26,12 +26,12 @@ class FollowJob:
     def __init__(
         self,
         log: EventLogPort,
-        orphans: OrphansPort,
+        readers: ReadersPort,
         metrics: JobMetrics,
         *,
         streams: int | None = None,
     ) -> None:
-        self._log, self._orphans, self._streams = log, orphans, streams
+        self._log, self._readers, self._streams = log, readers, streams
         self._metrics = metrics
         self.open: Counter[UserId] = Counter()
 
@@ -54,7 +54,7 @@ class FollowJob:
         self, user: UserId, job_id: JobId, batches: AsyncGenerator[Sequence[Recorded], None]
     ) -> AsyncGenerator[Sequence[Recorded], None]:
         self.open[user] += 1
-        self._orphans.joined(job_id)
+        self._readers.joined(job_id)
         try:
             async with aclosing(batches):
                 yield ()
@@ -62,7 +62,7 @@ class FollowJob:
                     self._metrics.behind(len(batch))
                     yield coalesce(batch)
         finally:
-            self._orphans.left(job_id)
+            self._readers.left(job_id)
             self.open[user] -= 1
             if not self.open[user]:
                 del self.open[user]

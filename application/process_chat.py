@@ -6,8 +6,9 @@ from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
 
+from sluice.application.chat_ports import ChatPort
 from sluice.application.metrics import JobMetrics
-from sluice.application.ports import ChatPort, EventLogPort, PipelinePort, Stop
+from sluice.application.ports import EventLogPort, PipelinePort, Stop
 from sluice.application.relay import Relay
 from sluice.application.tracebacks import format_traceback
 from sluice.domain.chat import Job, JobStatus, Message, Question, Turn

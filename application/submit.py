@@ -5,16 +5,14 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 
+from sluice.application.chat_ports import ChatPort, IdempotencyPort, SessionPort
 from sluice.application.follow import owned
 from sluice.application.ports import (
     Accepted,
-    ChatPort,
     EventLogPort,
     FlagPort,
-    IdempotencyPort,
     JobQueuePort,
-    OrphansPort,
-    SessionPort,
+    ReadersPort,
     nothing,
 )
 from sluice.application.process_chat import GIVEN_UP, QUEUED
@@ -57,11 +55,11 @@ class SubmitMessage:
         log: EventLogPort,
         queue: JobQueuePort,
         flag: FlagPort,
-        orphans: OrphansPort,
+        readers: ReadersPort,
     ) -> None:
         self._chats, self._sessions, self._keys = chats, sessions, keys
         self._log, self._queue = log, queue
-        self._flag, self._orphans = flag, orphans
+        self._flag, self._readers = flag, readers
 
     async def __call__(self, new: NewMessage) -> Accepted:
         """The job's first event is in the log when this returns.
@@ -110,7 +108,7 @@ class SubmitMessage:
         if job.retry_of is not None:
             job = await self._again(job, job.retry_of)
         await self._queue.submit(job, lambda: self._record(job, new), lambda: self._undo(job))
-        self._orphans.submitted(job.id)
+        self._readers.submitted(job.id)
 
     async def _record(self, job: Job, new: NewMessage) -> None:
         if new.chat_id is None:

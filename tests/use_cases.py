@@ -10,9 +10,9 @@ from sluice.application.chats import DeleteChat, ShowChat
 from sluice.application.follow import FollowJob
 from sluice.application.jobs import CancelJob, ShowJob
 from sluice.application.metrics import JobMetrics
-from sluice.application.orphans import Orphans
 from sluice.application.ports import Accepted
 from sluice.application.process_chat import QUEUED, ProcessChat
+from sluice.application.readers import JobReaders
 from sluice.application.submit import NewMessage, SubmitMessage
 from sluice.domain.chat import Chat, Job, now
 from sluice.domain.events import Cursor, Event, Recorded
@@ -51,14 +51,14 @@ class UseCases:
         self.keys = SqliteIdempotency(self.database)
         process = ProcessChat(self.pipeline, self.log, self.chats, self.metrics)
         self.queue = InlineJobQueue(process, self.bounds)
-        orphans = Orphans(self.queue, self.log)
+        readers = JobReaders(self.queue, self.log)
         self.submit = SubmitMessage(
-            self.chats, self.sessions, self.keys, self.log, self.queue, self.flag, orphans
+            self.chats, self.sessions, self.keys, self.log, self.queue, self.flag, readers
         )
         self.delete_chat = DeleteChat(self.chats, self.log, self.queue)
         self.show_chat = ShowChat(self.chats, self.log)
         self.show_job, self.cancel = ShowJob(self.log), CancelJob(self.log, self.queue)
-        self.follow = FollowJob(self.log, orphans, self.metrics, streams=self.streams)
+        self.follow = FollowJob(self.log, readers, self.metrics, streams=self.streams)
 
     async def ask(self, message: str | None = "Why?", **fields: Any) -> Accepted:
         given = {"user": "ann", "request_id": "request", "message": message}

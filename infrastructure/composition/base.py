@@ -17,19 +17,12 @@ from dependency_injector.providers import (
 )
 from dependency_injector.providers import Callable as Call
 
+from sluice.application.chat_ports import ChatPort, IdempotencyPort, SessionPort
 from sluice.application.chats import DeleteChat, ShowChat
 from sluice.application.follow import FollowJob
 from sluice.application.jobs import CancelJob, ShowJob
 from sluice.application.metrics import JobMetrics
-from sluice.application.ports import (
-    ChatPort,
-    EventLogPort,
-    IdempotencyPort,
-    OrphansPort,
-    PipelinePort,
-    SessionPort,
-    Stop,
-)
+from sluice.application.ports import EventLogPort, PipelinePort, ReadersPort, Stop
 from sluice.application.process_chat import ProcessChat
 from sluice.application.submit import SubmitMessage
 from sluice.domain.chat import ExecutionPath, Job
@@ -100,7 +93,7 @@ class Base(DeclarativeContainer):
     keys: Provider[IdempotencyPort] = Dependency()
     queue: Provider[Any] = Dependency()
     """A JobQueuePort, whose type each deployment knows better."""
-    orphans: Provider[OrphansPort] = Dependency()
+    readers: Provider[ReadersPort] = Dependency()
 
     metrics = Singleton(JobMetrics)
     bounds = Call(bounds_of, settings)
@@ -137,8 +130,8 @@ class Base(DeclarativeContainer):
     run: Provider[Run] = Call(runner, pipeline.provider, process_chat.provider)
 
     flag = Singleton(OpenFeatureFlag, settings.provided.enable_token_streaming)
-    submit = Singleton(SubmitMessage, chats, sessions, keys, log, queue, flag, orphans)
-    follow = Singleton(FollowJob, log, orphans, metrics, streams=Call(streams_of, settings))
+    submit = Singleton(SubmitMessage, chats, sessions, keys, log, queue, flag, readers)
+    follow = Singleton(FollowJob, log, readers, metrics, streams=Call(streams_of, settings))
     show_job = Singleton(ShowJob, log)
     cancel = Singleton(CancelJob, log, queue)
     show_chat = Singleton(ShowChat, chats, log)

@@ -3,14 +3,9 @@
 from dependency_injector.providers import Callable as Call
 from dependency_injector.providers import Provider, Selector, Singleton
 
-from sluice.application.orphans import Orphans
-from sluice.application.ports import (
-    ChatPort,
-    EventLogPort,
-    IdempotencyPort,
-    OrphansPort,
-    SessionPort,
-)
+from sluice.application.chat_ports import ChatPort, IdempotencyPort, SessionPort
+from sluice.application.ports import EventLogPort, ReadersPort
+from sluice.application.readers import JobReaders
 from sluice.infrastructure.chats.sqlite.chats import SqliteChats
 from sluice.infrastructure.chats.sqlite.idempotency import SqliteIdempotency
 from sluice.infrastructure.chats.sqlite.sessions import SqliteSessions
@@ -55,6 +50,6 @@ class Embedded(Base):
         when_busy=Base.settings.provided.when_busy,
         durable=Call(durable, Base.settings),
     )
-    orphans: Provider[OrphansPort] = Singleton(
-        Orphans, queue, log, after=Base.settings.provided.orphaned_after
+    readers: Provider[ReadersPort] = Singleton(
+        JobReaders, queue, log, after=Base.settings.provided.orphaned_after
     )

@@ -5,7 +5,7 @@ Imported only where it is used: its libraries are an extra.
 
 from dependency_injector.providers import Provider, Singleton
 
-from sluice.application.ports import ChatPort, IdempotencyPort, SessionPort
+from sluice.application.chat_ports import ChatPort, IdempotencyPort, SessionPort
 from sluice.infrastructure.chats.postgres.chats import PostgresChats
 from sluice.infrastructure.chats.postgres.idempotency import PostgresIdempotency
 from sluice.infrastructure.chats.postgres.sessions import PostgresSessions

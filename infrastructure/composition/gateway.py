@@ -3,8 +3,8 @@
 from dependency_injector.providers import Callable as Call
 from dependency_injector.providers import Provider, Selector, Singleton
 
-from sluice.application.orphans import Orphans
-from sluice.application.ports import OrphansPort
+from sluice.application.ports import ReadersPort
+from sluice.application.readers import JobReaders
 from sluice.infrastructure.composition.cluster import Cluster
 from sluice.infrastructure.composition.declaring import deployment
 from sluice.infrastructure.jobs.redis.orphans import RedisOrphans
@@ -24,10 +24,10 @@ class Gateway(Cluster):
         Cluster.bounds,
         when_busy=Cluster.settings.provided.when_busy,
     )
-    readers: Provider[RedisOrphans] = Singleton(RedisOrphans, Cluster.places)
+    redis_readers: Provider[RedisOrphans] = Singleton(RedisOrphans, Cluster.places)
     """Tells the workers what is read here: they cancel what is read nowhere."""
-    orphans: Provider[OrphansPort] = Selector(
+    readers: Provider[ReadersPort] = Selector(
         Call(what_nobody_reads, Cluster.settings),
-        runs_on=Singleton(Orphans, queue, Cluster.log),
-        is_cancelled=readers,
+        runs_on=Singleton(JobReaders, queue, Cluster.log),
+        is_cancelled=redis_readers,
     )

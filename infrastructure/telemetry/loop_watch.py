@@ -17,7 +17,7 @@ _BLOCKED_SECONDS = 1.0
 
 
 class LoopWatch:
-    """A thread looks for the ticks of a task in the loop; `blocked` counts how often it missed them."""
+    """A thread looks for the ticks of a task in the loop; `blocked` counts how often none came."""
 
     def __init__(self) -> None:
         self.blocked = 0

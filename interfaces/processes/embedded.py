@@ -76,4 +76,4 @@ async def _resume(container: Embedded) -> None:
     container.queue().resume(unfinished)
     for job in unfinished:
         logger.info("job %s goes on where it was left", job.id)
-        container.orphans().submitted(job.id)
+        container.readers().submitted(job.id)

@@ -47,7 +47,7 @@ async def readers_told(container: Gateway) -> AsyncGenerator[None, None]:
     if container.settings().orphaned_after is None:
         yield
         return
-    telling = asyncio.create_task(container.readers().tell(), name="readers")
+    telling = asyncio.create_task(container.redis_readers().tell(), name="readers")
     try:
         yield
     finally:

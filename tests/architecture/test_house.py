@@ -134,6 +134,17 @@ def is_all(kind: ast.expr) -> bool:
     return isinstance(kind, ast.Name) and kind.id in ("Exception", "BaseException")
 
 
+def test_containers_declare_their_adapters_and_override_none() -> None:
+    """But where a deployment's declarations are made those of what it inherits."""
+    found = {
+        name(path)
+        for path in SOURCES
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.Attribute) and node.attr in ("override", "override_providers")
+    }
+    assert found == {"infrastructure/composition/declaring.py"}
+
+
 def test_words_that_say_nothing_name_nothing() -> None:
     found = [
         f"{name(path)}: {word}"

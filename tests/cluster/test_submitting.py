@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from sluice.application.metrics import JobMetrics
-from sluice.application.orphans import Orphans
 from sluice.application.ports import Accepted
 from sluice.application.process_chat import ProcessChat
+from sluice.application.readers import JobReaders
 from sluice.application.submit import NewMessage, SubmitMessage
 from sluice.domain.errors import Unavailable
 from sluice.domain.events import Done, Token
@@ -95,7 +95,7 @@ class Gateway:
         adapters = SqliteChats, SqliteSessions, SqliteIdempotency
         stepped: list[Any] = [Stepped(adapter(database)) for adapter in adapters]
         self._submit = SubmitMessage(
-            *(*stepped, self.log, queue, FixedFlag(), Orphans(queue, self.log))
+            *(*stepped, self.log, queue, FixedFlag(), JobReaders(queue, self.log))
         )
 
     async def ask(self, key: str | None, steps: Steps) -> Accepted:

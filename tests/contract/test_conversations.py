@@ -11,7 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sluice.application.ports import Accepted, ChatPort, IdempotencyPort, SessionPort
+from sluice.application.chat_ports import ChatPort, IdempotencyPort, SessionPort
+from sluice.application.ports import Accepted
 from sluice.domain.chat import Chat, Job, Message, new_id
 from sluice.domain.errors import Conflict, NotFound
 from sluice.infrastructure.chats.postgres import idempotency as postgres_idempotency

@@ -17,9 +17,9 @@ from sluice.application.chats import DeleteChat, ShowChat
 from sluice.application.follow import FollowJob
 from sluice.application.jobs import CancelJob, ShowJob
 from sluice.application.metrics import JobMetrics
-from sluice.application.orphans import Orphans
 from sluice.application.ports import Push
 from sluice.application.process_chat import QUEUED, ProcessChat
+from sluice.application.readers import JobReaders
 from sluice.application.submit import SubmitMessage
 from sluice.application.wire import record
 from sluice.domain.chat import Job, JobId
@@ -142,7 +142,7 @@ async def serving(
     await database.open()
     chats = SqliteChats(database)
     queue = InlineJobQueue(ProcessChat(pipeline, log, chats, counts), bounds or Bounds())
-    orphans = Orphans(queue, log)
+    readers = JobReaders(queue, log)
     unready: list[str] = []
 
     async def ready() -> str | None:
@@ -153,9 +153,9 @@ async def serving(
 
     services = Services(
         submit=SubmitMessage(
-            chats, SqliteSessions(database), SqliteIdempotency(database), log, queue, flag, orphans
+            chats, SqliteSessions(database), SqliteIdempotency(database), log, queue, flag, readers
         ),
-        follow=FollowJob(log, orphans, counts, streams=streams),
+        follow=FollowJob(log, readers, counts, streams=streams),
         show_job=ShowJob(log),
         cancel=CancelJob(log, queue),
         show_chat=ShowChat(chats, log),

@@ -11,8 +11,8 @@ import pytest
 from dependency_injector.errors import Error
 from langgraph.graph import START, StateGraph
 
-from sluice.application.orphans import Orphans
 from sluice.application.ports import PipelinePort
+from sluice.application.readers import JobReaders
 from sluice.domain.chat import ExecutionPath, Job
 from sluice.domain.ports import LLMClientPort
 from sluice.infrastructure.chats.postgres.chats import PostgresChats
@@ -103,7 +103,12 @@ DEPLOYMENTS: dict[str, tuple[type[Base], dict[str, Any], dict[str, type]]] = {
     "memory": (
         Embedded,
         {"store": "memory://"},
-        {"log": MemoryEventLog, "chats": SqliteChats, "queue": InlineJobQueue, "orphans": Orphans},
+        {
+            "log": MemoryEventLog,
+            "chats": SqliteChats,
+            "queue": InlineJobQueue,
+            "readers": JobReaders,
+        },
     ),
     "sqlite": (
         Embedded,
@@ -118,16 +123,21 @@ DEPLOYMENTS: dict[str, tuple[type[Base], dict[str, Any], dict[str, type]]] = {
     "gateway": (
         Gateway,
         CLUSTER,
-        {"log": RedisEventLog, "chats": PostgresChats, "queue": StreaqJobQueue, "orphans": Orphans},
+        {
+            "log": RedisEventLog,
+            "chats": PostgresChats,
+            "queue": StreaqJobQueue,
+            "readers": JobReaders,
+        },
     ),
     "gateway that tells who reads": (
         Gateway,
         {**CLUSTER, "on_disconnect": "cancel:1"},
-        {"orphans": RedisOrphans, "readers": RedisOrphans},
+        {"readers": RedisOrphans, "redis_readers": RedisOrphans},
     ),
     "worker": (Worker, CLUSTER, {"log": RedisEventLog, "worker": JobWorker}),
 }
-NOT_A_WORKERS = {"queue", "orphans", "submit", "follow", "cancel", "delete_chat"}
+NOT_A_WORKERS = {"queue", "readers", "submit", "follow", "cancel", "delete_chat"}
 
 
 @pytest.mark.parametrize("name", DEPLOYMENTS)
@@ -154,7 +164,7 @@ async def test_the_use_cases_of_a_deployment_share_its_adapters(name: str) -> No
     assert submit._log is show._log is everything.log()
     assert submit._chats is show._chats is everything.chats()
     assert submit._queue is everything.queue()
-    assert submit._orphans is everything.orphans()
+    assert submit._readers is everything.readers()
 
 
 @pytest.mark.parametrize("name", sorted(NOT_A_WORKERS))

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from sluice.application import process_chat
+from sluice.application.chat_ports import ChatPort
 from sluice.application.metrics import JobMetrics
-from sluice.application.ports import ChatPort
 from sluice.application.process_chat import QUEUED, ProcessChat, history
 from sluice.domain.chat import Chat, Message, Turn, now
 from sluice.domain.errors import Superseded, Unavailable, UpstreamTruncated, WorkerLost

@@ -14,8 +14,8 @@ _RETRY_SECONDS = 0.5
 """Seconds between two tries while the log cannot be read."""
 
 
-class Orphans:
-    """The OrphansPort of a process that has all the readers and all the jobs.
+class JobReaders:
+    """The ReadersPort of a process that has all the readers and all the jobs.
 
     `after`: seconds without a reader until a job is cancelled; None lets it run.
 
