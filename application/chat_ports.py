@@ -49,7 +49,7 @@ class ChatPort(Protocol):
         ...
 
     async def has_ended(self, job_id: JobId) -> bool:
-        """Whether its answer was ever kept, if only an empty one; outlives the log, not the chat."""
+        """Whether its answer was kept, if only an empty one: known longer than its log."""
         ...
 
 
