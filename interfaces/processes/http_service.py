@@ -23,7 +23,7 @@ from sluice.infrastructure.telemetry.prometheus import (
 )
 from sluice.interfaces.http.app import create_app
 from sluice.interfaces.http.server.connection import connections
-from sluice.interfaces.http.server.uvicorn_server import HttpServer
+from sluice.interfaces.http.server.uvicorn_server import UvicornServer
 from sluice.interfaces.http.services import Options, Services, StreamStats
 from sluice.interfaces.processes.identity import identity_of
 
@@ -62,9 +62,9 @@ class HttpService:
         self._container, self._watch, self._jobs = container, watch, jobs
         self._drain_jobs, self._checks, self._count = drain, checks, count
         self._streams = StreamStats()
-        self._server: HttpServer | None = None
+        self._server: UvicornServer | None = None
 
-    def server(self, *, cut: int) -> HttpServer:
+    def server(self, *, cut: int) -> UvicornServer:
         config = uvicorn.Config(
             create_app(self._services(), self._options()),
             http=connections(self._streams),
@@ -77,7 +77,7 @@ class HttpService:
             timeout_keep_alive=75,
             timeout_graceful_shutdown=cut,
         )
-        self._server = HttpServer(config, self._drain)
+        self._server = UvicornServer(config, self._drain)
         return self._server
 
     async def trouble(self) -> str | None:

@@ -9,7 +9,7 @@ from psycopg import AsyncConnection
 
 from sluice.domain.chat import Chat, now
 from sluice.domain.errors import NotFound, Unavailable
-from sluice.infrastructure.chats import postgres
+from sluice.infrastructure.chats.postgres import chats as postgres
 from sluice.infrastructure.chats.postgres.chats import PostgresChats
 from sluice.infrastructure.postgres.database import PostgresDatabase
 from sluice.infrastructure.postgres.schema import STEPS
