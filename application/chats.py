@@ -5,11 +5,12 @@ from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 
-from sluice.application.ports import ConversationPort, EventLogPort, JobQueuePort
+from sluice.application.chat_ports import ChatPort
+from sluice.application.ports import EventLogPort, JobQueuePort
 from sluice.domain.chat import Chat, ChatId, Job, JobId, Message, UserId
 from sluice.domain.errors import NotFound
 
-_PATIENCE = 5
+_END_TIMEOUT_SECONDS = 5
 """Seconds that a deletion waits for a cancelled job to tell its readers."""
 
 
@@ -23,37 +24,35 @@ class ChatView:
 class ShowChat:
     """`active_job_id` is the job that a page should read: the oldest one not over yet."""
 
-    def __init__(self, conversations: ConversationPort, log: EventLogPort) -> None:
-        self._conversations, self._log = conversations, log
+    def __init__(self, chats: ChatPort, log: EventLogPort) -> None:
+        self._chats, self._log = chats, log
 
     async def __call__(self, user: UserId, chat_id: ChatId) -> ChatView:
-        chat = await self._conversations.chat(user, chat_id)
+        chat = await self._chats.chat(user, chat_id)
         # First what runs, then the messages: a job that ends in between is in both, not in none.
         running = await self._log.unfinished(chat_id)
-        messages = await self._conversations.messages(user, chat_id)
+        messages = await self._chats.messages(user, chat_id)
         return ChatView(chat, running[0].id if running else None, messages)
 
 
 class DeleteChat:
     """Cancels the chat's jobs, lets them tell their readers, then forgets every text."""
 
-    def __init__(
-        self, conversations: ConversationPort, log: EventLogPort, queue: JobQueuePort
-    ) -> None:
-        self._conversations, self._log, self._queue = conversations, log, queue
+    def __init__(self, chats: ChatPort, log: EventLogPort, queue: JobQueuePort) -> None:
+        self._chats, self._log, self._queue = chats, log, queue
 
     async def __call__(self, user: UserId, chat_id: ChatId) -> None:
-        await self._conversations.chat(user, chat_id)
+        await self._chats.chat(user, chat_id)
         running = await self._log.unfinished(chat_id)
         await asyncio.gather(*(self._queue.cancel(job.id, "user") for job in running))
         await asyncio.gather(*(self._over(job) for job in running))
         await self._log.delete(chat_id)
-        await self._conversations.delete(user, chat_id)
+        await self._chats.delete(user, chat_id)
         await self._log.delete(chat_id)  # of a question that was being taken in between
 
     async def _over(self, job: Job) -> None:
         try:
-            async with asyncio.timeout(_PATIENCE):
+            async with asyncio.timeout(_END_TIMEOUT_SECONDS):
                 batches = await self._log.follow(job.id, after=None)
                 async with aclosing(batches):
                     async for _ in batches:

@@ -4,11 +4,11 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 
-from sluice.application.ports import EventLogPort, OrphansPort, Push
-from sluice.application.tally import Tally
+from sluice.application.metrics import JobMetrics
+from sluice.application.ports import EventLogPort, Push, ReadersPort
 from sluice.application.wire import coalesce
 from sluice.domain.chat import Job, JobId, UserId
-from sluice.domain.errors import Busy, NotFound
+from sluice.domain.errors import LimitReached, NotFound
 from sluice.domain.events import Cursor, Recorded
 
 
@@ -24,10 +24,15 @@ class FollowJob:
     """`streams` bounds what one user may have open at once; None is no bound."""
 
     def __init__(
-        self, log: EventLogPort, orphans: OrphansPort, tally: Tally, *, streams: int | None = None
+        self,
+        log: EventLogPort,
+        readers: ReadersPort,
+        metrics: JobMetrics,
+        *,
+        streams: int | None = None,
     ) -> None:
-        self._log, self._orphans, self._streams = log, orphans, streams
-        self._tally = tally
+        self._log, self._readers, self._streams = log, readers, streams
+        self._metrics = metrics
         self.open: Counter[UserId] = Counter()
 
     async def __call__(
@@ -35,12 +40,12 @@ class FollowJob:
     ) -> AsyncGenerator[Sequence[Recorded], None]:
         """Yields what waits, coalesced, until the terminal event.
 
-        Raises NotFound, Finished for the terminal event's cursor, and Busy.
+        Raises NotFound, Finished for the terminal event's cursor, and LimitReached.
         """
         await owned(self._log, user, job_id)
         batches = await self._log.follow(job_id, after=after, push=push)
         if self._streams is not None and self.open[user] >= self._streams:
-            raise Busy("too many open streams", per_user=True)
+            raise LimitReached("too many open streams", per_user=True)
         reading = self._read(user, job_id, batches)
         await anext(reading)  # counts from now on: many may be granted before one is read
         return reading
@@ -49,15 +54,15 @@ class FollowJob:
         self, user: UserId, job_id: JobId, batches: AsyncGenerator[Sequence[Recorded], None]
     ) -> AsyncGenerator[Sequence[Recorded], None]:
         self.open[user] += 1
-        self._orphans.joined(job_id)
+        self._readers.joined(job_id)
         try:
             async with aclosing(batches):
                 yield ()
                 async for batch in batches:
-                    self._tally.behind(len(batch))
+                    self._metrics.behind(len(batch))
                     yield coalesce(batch)
         finally:
-            self._orphans.left(job_id)
+            self._readers.left(job_id)
             self.open[user] -= 1
             if not self.open[user]:
                 del self.open[user]

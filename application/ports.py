@@ -1,4 +1,7 @@
-"""What the use cases ask of the outside. `NotifierPort` and `LLMClientPort` are the domain's."""
+"""What the use cases ask of the outside.
+
+`NotifierPort` and `LLMClientPort` are the domain's, the store of chats is in `chat_ports`.
+"""
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -6,15 +9,11 @@ from datetime import datetime
 from typing import Protocol
 
 from sluice.domain.chat import (
-    Chat,
     ChatId,
     ExecutionPath,
     Job,
     JobId,
-    JobStatus,
-    Message,
     Question,
-    UserId,
 )
 from sluice.domain.events import CancelReason, Cursor, Done, Event, Recorded
 from sluice.domain.ports import NotifierPort
@@ -128,7 +127,7 @@ class JobQueuePort(Protocol):
     async def submit(self, job: Job, record: Record, undo: Record = nothing) -> None:
         """Takes a place, awaits `record`, then lets the job run.
 
-        Raises Busy when there is no place, Conflict when the chat's policy refuses the job,
+        Raises LimitReached when there is no place, Conflict when the chat's policy refuses the job,
         Unavailable when draining. A failing `record` gives the place back; `undo` is awaited if
         it is known that the job will never run. Whoever else submits that job is told Abandoned.
         A job that has a place already shares it, and its steps may be repeated.
@@ -143,7 +142,7 @@ class JobQueuePort(Protocol):
         ...
 
 
-class OrphansPort(Protocol):
+class ReadersPort(Protocol):
     """Is told who reads what, and decides what becomes of a job that nobody reads.
 
     The calls come in pairs, one for each reader, and wait for nothing.
@@ -165,69 +164,6 @@ class Accepted:
     job_id: JobId
     chat_id: ChatId
     path: ExecutionPath
-
-
-class ConversationPort(Protocol):
-    """Chats and their messages. A chat of another user is NotFound, like one that never was."""
-
-    async def open(self, chat: Chat) -> Chat:
-        """Creates the chat, or returns the user's own of that id as it stands."""
-        ...
-
-    async def chat(self, user: UserId, chat_id: ChatId) -> Chat: ...
-
-    async def chats(
-        self, user: UserId, *, limit: int, before: tuple[datetime, ChatId] | None
-    ) -> Sequence[Chat]:
-        """Newest first, strictly older than `before`."""
-        ...
-
-    async def rename(self, user: UserId, chat_id: ChatId, title: str | None) -> None: ...
-
-    async def delete(self, user: UserId, chat_id: ChatId) -> None:
-        """Removes the chat with every text in it, from the file too."""
-        ...
-
-    async def messages(self, user: UserId, chat_id: ChatId) -> Sequence[Message]:
-        """Oldest first."""
-        ...
-
-    async def asked(self, job: Job) -> None:
-        """Keeps the job's question; the same job again only counts its attempts anew."""
-        ...
-
-    async def unasked(self, job: Job) -> None:
-        """Forgets the question of a job that was not taken; a retried one is its job's again."""
-        ...
-
-    async def answered(self, job: Job, answer: str, status: JobStatus, attempt: int) -> None:
-        """Keeps the job's answer, whole or partial, in place of what was kept before.
-
-        An empty one keeps none. Once an attempt has called, an earlier one's call does nothing.
-        """
-        ...
-
-    async def ended(self, job_id: JobId) -> bool:
-        """Whether the job was ever `answered`: that outlives its log, but not its chat."""
-        ...
-
-    async def session(self, user: UserId, name: str, chat_id: ChatId) -> ChatId:
-        """The chat that the user's session of that name is: `chat_id` from now on if there is none.
-
-        It need not have been opened yet. Once it is deleted the name is free again.
-        """
-        ...
-
-    async def claim(self, user: UserId, key: str, fingerprint: str, accepted: Accepted) -> Accepted:
-        """Binds an idempotency key for 24 h; returns what it is bound to.
-
-        Raises Conflict if it is bound to another fingerprint.
-        """
-        ...
-
-    async def unclaim(self, user: UserId, key: str, job_id: JobId) -> None:
-        """Frees the key of that job; one that is another's by now stays bound."""
-        ...
 
 
 class FlagPort(Protocol):

@@ -6,9 +6,11 @@ from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
 
-from sluice.application.ports import ConversationPort, EventLogPort, PipelinePort, Stop
+from sluice.application.chat_ports import ChatPort
+from sluice.application.metrics import JobMetrics
+from sluice.application.ports import EventLogPort, PipelinePort, Stop
 from sluice.application.relay import Relay
-from sluice.application.tally import Tally
+from sluice.application.tracebacks import format_traceback
 from sluice.domain.chat import Job, JobStatus, Message, Question, Turn
 from sluice.domain.errors import (
     ChatError,
@@ -20,7 +22,6 @@ from sluice.domain.errors import (
     Superseded,
     Unavailable,
     WorkerLost,
-    trace,
 )
 from sluice.domain.events import (
     Cancelled,
@@ -40,9 +41,9 @@ QUEUED = StageCompleted("queued", 0)
 MAX_ATTEMPTS = 2
 GIVEN_UP = Cancelled("shutdown")
 """How a job ends that was given up before it ran."""
-_PAUSE = 0.5
+_RETRY_SECONDS = 0.5
 """Seconds between two tries while the chat cannot be read."""
-_PATIENCE = 1
+_EMPTY_ANSWER_TIMEOUT_SECONDS = 1
 """Seconds for an end without a text to be kept."""
 
 
@@ -56,14 +57,14 @@ class ProcessChat:
         self,
         pipeline: PipelinePort,
         log: EventLogPort,
-        conversations: ConversationPort,
-        tally: Tally,
+        chats: ChatPort,
+        metrics: JobMetrics,
         *,
         deadline: float = 600,
         max_answer: int = 4 * 1024 * 1024,
     ) -> None:
-        self._pipeline, self._log, self._conversations = pipeline, log, conversations
-        self._tally = tally
+        self._pipeline, self._log, self._chats = pipeline, log, chats
+        self._metrics = metrics
         self._deadline, self._max_answer = deadline, max_answer
 
     async def __call__(self, job: Job, stop: Stop = lambda: None, after: int | None = None) -> None:
@@ -132,9 +133,9 @@ class ProcessChat:
         answer = end.answer if isinstance(end, Done) else relay.text
         await self._keep(job, answer, end, relay.notifier.attempt)
         await relay.notifier.end(*failed, end)
-        self._tally.ended[job.path, status_of(end)] += 1
+        self._metrics.ended[job.path, status_of(end)] += 1
         if isinstance(end, Failed):
-            self._tally.errors[end.code] += 1
+            self._metrics.errors[end.code] += 1
         else:  # a failure was told with its cause
             why = f": {end.reason}" if isinstance(end, Cancelled) else ""
             told = (job.id, status_of(end), why, job.path, job.request_id)
@@ -142,24 +143,24 @@ class ProcessChat:
 
     async def _keep(self, job: Job, answer: str, end: Terminal, attempt: int) -> None:
         """An end that has nothing to keep, nor to take back, does not wait for a store for long."""
-        keeping = self._conversations.answered(job, answer, status_of(end), attempt)
+        keeping = self._chats.keep_answer(job, answer, status_of(end), attempt)
         if answer or attempt > 1:
             await keeping
         elif end == GIVEN_UP:
             keeping.close()  # nobody was told of the job: its key may ask for another one
         else:
             with suppress(TimeoutError, Unavailable):
-                async with asyncio.timeout(_PATIENCE):
+                async with asyncio.timeout(_EMPTY_ANSWER_TIMEOUT_SECONDS):
                     await keeping
 
     async def _history(self, job: Job) -> list[Turn]:
         """Waits for a store that is away, as long as the job may last."""
         while True:
             try:
-                return history(await self._conversations.messages(job.user, job.chat_id), job)
+                return history(await self._chats.messages(job.user, job.chat_id), job)
             except Unavailable as error:
-                logger.warning("job %s waits for its chat: %s", job.id, trace(error))
-                await asyncio.sleep(_PAUSE)
+                logger.warning("job %s waits for its chat: %s", job.id, format_traceback(error))
+                await asyncio.sleep(_RETRY_SECONDS)
 
 
 def status_of(end: Terminal) -> JobStatus:
@@ -187,7 +188,7 @@ def history(messages: Sequence[Message], job: Job) -> list[Turn]:
 def _failed(job: Job, error: ChatError, cause: BaseException) -> Failed:
     """What the user is told, by the request's id; the log has the rest under the same id."""
     level = logging.ERROR if error.code == Internal.code else logging.WARNING
-    told = (job.id, error.code, job.request_id, trace(cause))
+    told = (job.id, error.code, job.request_id, format_traceback(cause))
     logger.log(level, "job %s failed: %s, request %s: %s", *told)
     return Failed.of(error, job.request_id)
 

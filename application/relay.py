@@ -19,8 +19,8 @@ from sluice.domain.events import (
 )
 from sluice.domain.ports import NotifierPort
 
-_CANCELS = 3
-_PATIENCE = 1.0
+_CANCEL_ATTEMPTS = 3
+_CANCEL_TIMEOUT_SECONDS = 1.0
 """Seconds for each of them."""
 
 logger = logging.getLogger(__name__)
@@ -111,9 +111,9 @@ class Relay:
 async def _stop(running: asyncio.Task[Done]) -> None:
     """One that goes on though it is cancelled is left alone: its job must have an end."""
     running.add_done_callback(_seen)
-    for _ in range(_CANCELS):
+    for _ in range(_CANCEL_ATTEMPTS):
         running.cancel()
-        await asyncio.wait([running], timeout=_PATIENCE)
+        await asyncio.wait([running], timeout=_CANCEL_TIMEOUT_SECONDS)
         if running.done():
             return
     logger.error("a node goes on though it was cancelled")

@@ -5,14 +5,14 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 
+from sluice.application.chat_ports import ChatPort, IdempotencyPort, SessionPort
 from sluice.application.follow import owned
 from sluice.application.ports import (
     Accepted,
-    ConversationPort,
     EventLogPort,
     FlagPort,
     JobQueuePort,
-    OrphansPort,
+    ReadersPort,
     nothing,
 )
 from sluice.application.process_chat import GIVEN_UP, QUEUED
@@ -49,24 +49,27 @@ class NewMessage:
 class SubmitMessage:
     def __init__(
         self,
-        conversations: ConversationPort,
+        chats: ChatPort,
+        sessions: SessionPort,
+        keys: IdempotencyPort,
         log: EventLogPort,
         queue: JobQueuePort,
         flag: FlagPort,
-        orphans: OrphansPort,
+        readers: ReadersPort,
     ) -> None:
-        self._conversations, self._log, self._queue = conversations, log, queue
-        self._flag, self._orphans = flag, orphans
+        self._chats, self._sessions, self._keys = chats, sessions, keys
+        self._log, self._queue = log, queue
+        self._flag, self._readers = flag, readers
 
     async def __call__(self, new: NewMessage) -> Accepted:
         """The job's first event is in the log when this returns.
 
-        Raises NotFound, Conflict, Busy and Unavailable; then there is no job, but for a store
-        that went away at the last step. A key is bound to its job, whoever asks for it and as
+        Raises NotFound, Conflict, LimitReached and Unavailable; then there is no job, but for a
+        store that went away at the last step. A key is bound to its job, whoever asks for it and as
         often as it is refused, until that job is given up.
         """
         if new.chat_id is not None:
-            await self._conversations.chat(new.user, new.chat_id)
+            await self._chats.chat(new.user, new.chat_id)
         while True:
             job = await self._bound(new)
             try:
@@ -81,11 +84,11 @@ class SubmitMessage:
         """The job that the request's key is bound to, or a new one."""
         chat_id = new.chat_id or new_id()
         if new.session is not None:
-            chat_id = await self._conversations.session(new.user, new.session, chat_id)
+            chat_id = await self._sessions.session(new.user, new.session, chat_id)
         path = await self._flag.path(new.sticky or chat_id)
         accepted = Accepted(new_id(), chat_id, path)
         if new.idempotency_key is not None:
-            accepted = await self._conversations.claim(
+            accepted = await self._keys.claim(
                 new.user, new.idempotency_key, new.fingerprint(), accepted
             )
         return Job(
@@ -105,17 +108,17 @@ class SubmitMessage:
         if job.retry_of is not None:
             job = await self._again(job, job.retry_of)
         await self._queue.submit(job, lambda: self._record(job, new), lambda: self._undo(job))
-        self._orphans.submitted(job.id)
+        self._readers.submitted(job.id)
 
     async def _record(self, job: Job, new: NewMessage) -> None:
         if new.chat_id is None:
             title = " ".join(job.message.split())[:80]
-            await self._conversations.open(Chat(job.chat_id, job.user, title, now()))
-        await self._conversations.asked(job)
+            await self._chats.open(Chat(job.chat_id, job.user, title, now()))
+        await self._chats.add_question(job)
         await self._log.create(job, QUEUED)
         try:
             with suppress(Unavailable):  # then it is not known, and the job is taken
-                await self._conversations.chat(job.user, job.chat_id)
+                await self._chats.chat(job.user, job.chat_id)
         except NotFound:  # it was deleted meanwhile, and its logs before this one was there
             await self._log.delete(job.chat_id)
             raise
@@ -123,7 +126,7 @@ class SubmitMessage:
     async def _undo(self, job: Job) -> None:
         """Not for who comes late: an equal request may have had its answer before."""
         if not await self._over(job):
-            await self._conversations.unasked(job)
+            await self._chats.remove_question(job)
 
     async def _bury(self, job: Job, new: NewMessage) -> None:
         """What was recorded of a job that nobody was told of is taken back, and its key freed."""
@@ -131,9 +134,9 @@ class SubmitMessage:
             return
         with suppress(NotFound, Finished, Superseded):
             await (await self._log.begin(job.id)).end(GIVEN_UP)
-        await self._conversations.unasked(job)
+        await self._chats.remove_question(job)
         if new.idempotency_key is not None:
-            await self._conversations.unclaim(new.user, new.idempotency_key, job.id)
+            await self._keys.release(new.user, new.idempotency_key, job.id)
 
     async def _again(self, job: Job, job_id: JobId) -> Job:
         """With the earlier job's question; its model and metadata unless others are given."""
@@ -163,5 +166,5 @@ class SubmitMessage:
         try:
             log = await self._log.read(job.id)
         except NotFound:  # a key outlives its job's log
-            return await self._conversations.ended(job.id)
+            return await self._chats.has_ended(job.id)
         return log.ended_at is not None and log.events[-1].event != GIVEN_UP

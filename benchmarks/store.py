@@ -27,25 +27,25 @@ from sluice.domain.events import Done, Token
 from sluice.infrastructure.event_log.memory import MemoryEventLog
 from sluice.infrastructure.event_log.redis.log import RedisEventLog
 from sluice.infrastructure.event_log.sqlite.log import SqliteEventLog
-from sluice.infrastructure.redis.client import Server
-from sluice.infrastructure.sqlite.database import Database
+from sluice.infrastructure.redis.client import RedisClient
+from sluice.infrastructure.sqlite.database import SqliteDatabase
 
 PACE = 0.02
 OLD = 100_000
 
 
-async def opened(kind: str, stack: AsyncExitStack) -> tuple[EventLogPort, Database | None]:
+async def opened(kind: str, stack: AsyncExitStack) -> tuple[EventLogPort, SqliteDatabase | None]:
     """`kind`: memory, sqlite, or the address of a Redis."""
     if kind == "memory":
         return MemoryEventLog(), None
     if kind.startswith("redis://"):
-        server = Server.at(kind)
+        server = RedisClient.at(kind)
         stack.push_async_callback(server.aclose)
         kept = RedisEventLog(server, retention=60)
         stack.push_async_callback(kept.aclose)
         return kept, None
     folder = stack.enter_context(tempfile.TemporaryDirectory())
-    database = Database(Path(folder) / "sluice.db")
+    database = SqliteDatabase(Path(folder) / "sluice.db")
     await database.open()
     stack.push_async_callback(database.aclose)
     log = SqliteEventLog(database)

@@ -9,18 +9,20 @@ from typing import Any
 from sluice.application.chats import DeleteChat, ShowChat
 from sluice.application.follow import FollowJob
 from sluice.application.jobs import CancelJob, ShowJob
-from sluice.application.orphans import Orphans
+from sluice.application.metrics import JobMetrics
 from sluice.application.ports import Accepted
 from sluice.application.process_chat import QUEUED, ProcessChat
+from sluice.application.readers import JobReaders
 from sluice.application.submit import NewMessage, SubmitMessage
-from sluice.application.tally import Tally
 from sluice.domain.chat import Chat, Job, now
 from sluice.domain.events import Cursor, Event, Recorded
-from sluice.infrastructure.chats.sqlite import SqliteConversations
+from sluice.infrastructure.chats.sqlite.chats import SqliteChats
+from sluice.infrastructure.chats.sqlite.idempotency import SqliteIdempotency
+from sluice.infrastructure.chats.sqlite.sessions import SqliteSessions
 from sluice.infrastructure.event_log.memory import MemoryEventLog
 from sluice.infrastructure.jobs.inline.queue import InlineJobQueue
 from sluice.infrastructure.jobs.shared import Bounds
-from sluice.infrastructure.sqlite.database import Database
+from sluice.infrastructure.sqlite.database import SqliteDatabase
 from tests.doubles import FixedFlag, MockPipeline, a_job, publish
 
 ONE_AND_ONE = Bounds(running=1, queued=1)
@@ -35,37 +37,41 @@ def waiting() -> asyncio.Event:
 class UseCases:
     """`pipeline` is what every job runs."""
 
-    conversations: SqliteConversations
+    database: SqliteDatabase
     bounds: Bounds
     pipeline: MockPipeline
     streams: int | None
     log: MemoryEventLog = field(default_factory=MemoryEventLog)
     flag: FixedFlag = field(default_factory=FixedFlag)
-    tally: Tally = field(default_factory=Tally)
+    metrics: JobMetrics = field(default_factory=JobMetrics)
 
     def __post_init__(self) -> None:
-        process = ProcessChat(self.pipeline, self.log, self.conversations, self.tally)
+        self.chats = SqliteChats(self.database)
+        self.sessions = SqliteSessions(self.database)
+        self.keys = SqliteIdempotency(self.database)
+        process = ProcessChat(self.pipeline, self.log, self.chats, self.metrics)
         self.queue = InlineJobQueue(process, self.bounds)
-        orphans = Orphans(self.queue, self.log)
-        parts = self.conversations, self.log, self.queue
-        self.submit = SubmitMessage(*parts, self.flag, orphans)
-        self.delete_chat = DeleteChat(*parts)
-        self.show_chat = ShowChat(self.conversations, self.log)
+        readers = JobReaders(self.queue, self.log)
+        self.submit = SubmitMessage(
+            self.chats, self.sessions, self.keys, self.log, self.queue, self.flag, readers
+        )
+        self.delete_chat = DeleteChat(self.chats, self.log, self.queue)
+        self.show_chat = ShowChat(self.chats, self.log)
         self.show_job, self.cancel = ShowJob(self.log), CancelJob(self.log, self.queue)
-        self.follow = FollowJob(self.log, orphans, self.tally, streams=self.streams)
+        self.follow = FollowJob(self.log, readers, self.metrics, streams=self.streams)
 
     async def ask(self, message: str | None = "Why?", **fields: Any) -> Accepted:
         given = {"user": "ann", "request_id": "request", "message": message}
         return await self.submit(NewMessage(**given | fields))
 
     async def a_chat(self, chat_id: str = "chat", user: str = "ann") -> Chat:
-        return await self.conversations.open(Chat(chat_id, user, None, now()))
+        return await self.chats.open(Chat(chat_id, user, None, now()))
 
     async def a_log(self, *events: Event, job: Job | None = None) -> Job:
         """A job with its question, and what was told of it; nothing runs it."""
         job = job or a_job()
         await self.a_chat(job.chat_id, job.user)
-        await self.conversations.asked(job)
+        await self.chats.add_question(job)
         await self.log.create(job, QUEUED)
         if events:
             await publish(await self.log.begin(job.id), *events)
@@ -85,7 +91,7 @@ class UseCases:
         return [job.id for job in await self.log.unfinished()]
 
     async def said(self, chat_id: str = "chat", user: str = "ann") -> list[tuple[str, str, str]]:
-        messages = await self.conversations.messages(user, chat_id)
+        messages = await self.chats.messages(user, chat_id)
         return [(message.role, message.content, message.status) for message in messages]
 
 
@@ -94,11 +100,9 @@ async def use_cases(
     *plays: Any, bounds: Bounds | None = None, streams: int | None = None
 ) -> AsyncIterator[UseCases]:
     """Whatever still runs at the end is cancelled."""
-    database = Database(":memory:")
+    database = SqliteDatabase(":memory:")
     await database.open()
-    house = UseCases(
-        SqliteConversations(database), bounds or Bounds(), MockPipeline(*plays), streams
-    )
+    house = UseCases(database, bounds or Bounds(), MockPipeline(*plays), streams)
     try:
         yield house
     finally:

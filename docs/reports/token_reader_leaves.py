@@ -17,7 +17,7 @@ from starlette.routing import Route
 
 from docs.reports.lab import PIECES, Lab, State, a_lab, chain, joined, show, table
 from sluice.infrastructure.settings import read_settings
-from sluice.interfaces.processes.embedded import Service
+from sluice.interfaces.processes.embedded import embedded
 
 Reading = Callable[[], AsyncGenerator[bytes, None]]
 Leave = Callable[[Reading], Awaitable[object]]
@@ -119,7 +119,7 @@ def _disconnects(response: Callable[..., Response]) -> Leave:
         app = Starlette(routes=[Route("/", answer)])
         config = uvicorn.Config(app, lifespan="off", log_config=None)
         async with (
-            _serving(lambda _: uvicorn.Server(config)) as url,
+            _serving(uvicorn.Server(config)) as url,
             httpx2.AsyncClient() as client,
             client.stream("GET", url) as frames,
         ):
@@ -129,9 +129,8 @@ def _disconnects(response: Callable[..., Response]) -> Leave:
 
 
 @asynccontextmanager
-async def _serving(server_of: Callable[[socket.socket], uvicorn.Server]) -> AsyncIterator[str]:
+async def _serving(server: uvicorn.Server) -> AsyncIterator[str]:
     listener = socket.create_server(("127.0.0.1", 0))
-    server = server_of(listener)
     serving = asyncio.create_task(server.serve([listener]))
     try:
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
@@ -160,8 +159,8 @@ async def _left_sluice(lab: Lab, on_disconnect: str, *, delete: bool = False) ->
     )
     gate = lab.hold(after=1)
     async with (
-        Service(settings, None) as service,
-        _serving(lambda listener: service.server(listener, cut=1)) as url,
+        embedded(settings, None) as service,
+        _serving(service.server(cut=1)) as url,
         httpx2.AsyncClient(base_url=url) as client,
     ):
         job = (await client.post("/api/v1/chat", json={"message": "Why?"})).json()

@@ -11,8 +11,9 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver
 
 from sluice.application.model_calls import ModelCalls, NodeRun, current_node
+from sluice.application.tracebacks import format_traceback
 from sluice.domain.chat import Question, new_id
-from sluice.domain.errors import ChatError, PipelineError, trace
+from sluice.domain.errors import ChatError, PipelineError
 from sluice.infrastructure.pipeline.graph import WatchedGraph
 from sluice.infrastructure.pipeline.nodes import GraphRun, current_run
 
@@ -56,7 +57,7 @@ async def configured(
             async with asyncio.timeout(_PATIENCE):
                 await checkpointer.adelete_thread(thread)
         except Exception as error:  # noqa: BLE001 - the user's code, and the run is over
-            logger.warning("a run stays in the graph's checkpointer: %s", trace(error))
+            logger.warning("a run stays in the graph's checkpointer: %s", format_traceback(error))
 
 
 @contextmanager

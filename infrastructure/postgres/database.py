@@ -18,7 +18,8 @@ from psycopg import (
 from psycopg.errors import InsufficientPrivilege, ReadOnlySqlTransaction
 from psycopg_pool import AsyncConnectionPool
 
-from sluice.domain.errors import Unavailable, trace
+from sluice.application.tracebacks import format_traceback
+from sluice.domain.errors import Unavailable
 from sluice.infrastructure.postgres.schema import STEPS
 
 logger = logging.getLogger(__name__)
@@ -27,11 +28,11 @@ T = TypeVar("T")
 Connection = AsyncConnection[tuple[Any, ...]]
 Work = Callable[[Connection], Awaitable[T]]
 
-_PATIENCE = 3
+_TIMEOUT_SECONDS = 3
 """Seconds for a connection, and again for the work: a database that hangs is down."""
-_PAUSE = 0.5
+_RETRY_SECONDS = 0.5
 """Seconds between two tries while the database is down."""
-_LOCK = 0x534C4943
+_MIGRATION_LOCK = 0x534C4943
 """Of the migrations: one process at a time."""
 
 _REFUSALS: Mapping[type[Exception], str] = {
@@ -43,7 +44,7 @@ _REFUSALS: Mapping[type[Exception], str] = {
 }
 
 
-class Database:
+class PostgresDatabase:
     """`schema` is made if need be, with everything in it."""
 
     def __init__(self, url: str, *, schema: str = "sluice") -> None:
@@ -53,12 +54,12 @@ class Database:
             # Connected on demand only, so that the next request finds what is up again.
             min_size=0,
             max_size=10,
-            timeout=_PATIENCE,
+            timeout=_TIMEOUT_SECONDS,
             reconnect_timeout=1,
             check=AsyncConnectionPool.check_connection,
             kwargs={
                 "autocommit": True,
-                "connect_timeout": _PATIENCE,
+                "connect_timeout": _TIMEOUT_SECONDS,
                 "options": f"-c search_path={schema}",
             },
             open=False,
@@ -91,8 +92,8 @@ class Database:
             except Unavailable as error:
                 if self._closed:
                     raise
-                logger.error("a job waits for its chat: %s", trace(error))
-                await asyncio.sleep(_PAUSE)
+                logger.error("a job waits for its chat: %s", format_traceback(error))
+                await asyncio.sleep(_RETRY_SECONDS)
 
     async def check(self) -> None:
         """Raises Unavailable, saying why, unless it takes writes."""
@@ -106,7 +107,7 @@ class Database:
     @asynccontextmanager
     async def _connected(self) -> AsyncGenerator[Connection, None]:
         try:
-            async with asyncio.timeout(2 * _PATIENCE), self._pool.connection() as connection:
+            async with asyncio.timeout(2 * _TIMEOUT_SECONDS), self._pool.connection() as connection:
                 yield connection
         except (IntegrityError, DataError):  # the statement's own fault, which does not pass
             raise
@@ -117,7 +118,7 @@ class Database:
     async def _migrate(self, connection: Connection) -> None:
         schema = sql.Identifier(self._schema)
         async with self._migrating, connection.transaction():
-            await connection.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
+            await connection.execute("SELECT pg_advisory_xact_lock(%s)", [_MIGRATION_LOCK])
             found = await connection.execute("SELECT to_regclass('schema_version')")
             if await found.fetchone() == (None,):  # else no right to make it is needed
                 await connection.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(schema))

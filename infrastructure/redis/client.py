@@ -60,7 +60,7 @@ async def outages(patience: float = _PATIENCE) -> AsyncGenerator[None, None]:
         raise _unavailable(error) from error
 
 
-class Server:
+class RedisClient:
     """One Redis. Commands are repeated when a connection breaks: all of ours may be."""
 
     def __init__(self, client: Redis) -> None:

@@ -19,7 +19,7 @@ import aiosqlite
 
 from sluice.domain.errors import Unavailable
 from sluice.infrastructure.sqlite.file import (
-    PATIENCE,
+    LOCK_TIMEOUT_SECONDS,
     connect,
     connect_reader,
     reserve,
@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], T]
 
-_PAUSE = 0.5
+_RETRY_SECONDS = 0.5
 """Seconds between two tries while the file cannot be written."""
 
 
@@ -81,7 +81,7 @@ class _Write(Generic[T]):
         self.error: BaseException | None = None
 
 
-class Database:
+class SqliteDatabase:
     """`path` may be `:memory:`. Nothing is touched before `open`.
 
     A store method that meets a full disk, a lock held by others or a broken file raises
@@ -96,7 +96,7 @@ class Database:
         self._lock: int | None = None
         self._pending: deque[_Write[Any]] = deque()
         self._outage: BaseException | None = None
-        self._patience = PATIENCE
+        self._lock_timeout = LOCK_TIMEOUT_SECONDS
         self.unscrubbed = False
 
     async def open(self) -> None:
@@ -162,7 +162,7 @@ class Database:
             except Unavailable:
                 if self._writer is None:
                     raise
-                await asyncio.sleep(_PAUSE)
+                await asyncio.sleep(_RETRY_SECONDS)
 
     async def check(self) -> None:
         """Raises Unavailable unless the file can be written now."""
@@ -199,16 +199,16 @@ class Database:
             group.append(self._pending.popleft())
         if not group:
             return
-        error = _commit(db, group, self._patience)
+        error = _commit(db, group, self._lock_timeout)
         # While a lock lasts only the first waits for it: the others would wait behind each other.
-        self._patience = 0 if error is not None and _is_outage(error) else PATIENCE
+        self._lock_timeout = 0 if error is not None and _is_outage(error) else LOCK_TIMEOUT_SECONDS
         if error is None:
             return
         for write in group:
             if len(group) == 1 or _is_outage(error):
                 write.error = error
             else:
-                write.error = _commit(db, [write], self._patience)
+                write.error = _commit(db, [write], self._lock_timeout)
 
     def _connect(self) -> sqlite3.Connection:
         if not self._memory:
@@ -220,12 +220,12 @@ class Database:
 
 
 def _commit(
-    db: sqlite3.Connection, group: list[_Write[Any]], patience: int
+    db: sqlite3.Connection, group: list[_Write[Any]], lock_timeout: int
 ) -> BaseException | None:
     """All or nothing; the error is what ended it."""
     durable = any(write.durable for write in group)
     try:
-        db.execute(f"PRAGMA busy_timeout = {1000 * patience}")
+        db.execute(f"PRAGMA busy_timeout = {1000 * lock_timeout}")
         db.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
         db.execute("BEGIN IMMEDIATE")
         for write in group:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sluice.infrastructure.sqlite.schema import APPLICATION_ID, STEPS
 
-PATIENCE = 2
+LOCK_TIMEOUT_SECONDS = 2
 """Seconds to wait for another program that holds SQLite's lock."""
 
 
@@ -67,12 +67,14 @@ def truncate_wal(db: sqlite3.Connection) -> bool:
     except sqlite3.OperationalError:
         return False
     finally:
-        db.execute(f"PRAGMA busy_timeout = {PATIENCE * 1000}")
+        db.execute(f"PRAGMA busy_timeout = {LOCK_TIMEOUT_SECONDS * 1000}")
     return not busy
 
 
 def _connected(path: Path) -> sqlite3.Connection:
-    return sqlite3.connect(path, timeout=PATIENCE, isolation_level=None, check_same_thread=False)
+    return sqlite3.connect(
+        path, timeout=LOCK_TIMEOUT_SECONDS, isolation_level=None, check_same_thread=False
+    )
 
 
 def _check_owner(db: sqlite3.Connection, path: Path) -> None:

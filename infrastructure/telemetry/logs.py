@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import structlog
 
-from sluice.domain.errors import trace
+from sluice.application.tracebacks import format_traceback
 
 logger = logging.getLogger(__name__)
 
@@ -61,8 +61,8 @@ def _show_warning(
 def tell_loop_errors(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
     """For `set_exception_handler`: the default one prints errors and arguments as they are."""
     error = context.get("exception")
-    what = context["message"] if error is None else trace(error)
-    logger.error("nobody awaited an error: %s", what)
+    what = context["message"] if error is None else format_traceback(error)
+    logger.error("unhandled exception in event loop: %s", what)
 
 
 def _without_its_text(
@@ -71,7 +71,7 @@ def _without_its_text(
     """Other people's lines too: an error's text may hold a prompt."""
     match event.pop("exc_info", None):
         case BaseException() as error:
-            event["error"] = trace(error)
+            event["error"] = format_traceback(error)
         case (_, BaseException() as error, _):
-            event["error"] = trace(error)
+            event["error"] = format_traceback(error)
     return event

@@ -16,7 +16,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Match
 
-from sluice.domain.errors import Busy, Conflict, NotFound, Unavailable, trace
+from sluice.application.tracebacks import format_traceback
+from sluice.domain.errors import Conflict, LimitReached, NotFound, Unavailable
 from sluice.interfaces.http.models import BRANCHES
 
 logger = logging.getLogger(__name__)
@@ -71,7 +72,7 @@ def too_large() -> Problem:
     return Problem(413, "too_large", "The message is too large.")
 
 
-def _busy(error: Busy) -> Problem:
+def _busy(error: LimitReached) -> Problem:
     headers = {"Retry-After": str(error.retry_after)}
     if error.per_user:
         return Problem(429, "too_many_requests", "You have too much open at once.", headers)
@@ -97,7 +98,7 @@ _PROBLEMS: dict[type[Exception], Callable[[Any], Problem]] = {
     Problem: lambda error: error,
     NotFound: lambda _: Problem(404, "not_found", "There is nothing here, or it is not yours."),
     Conflict: lambda error: Problem(409, "conflict", str(error)),
-    Busy: _busy,
+    LimitReached: _busy,
     Unavailable: lambda _: Problem(
         503, "unavailable", "This is not possible right now. Please try again in a moment.",
         {"Retry-After": "2"},
@@ -118,7 +119,7 @@ async def _answer(request: Request, error: Exception) -> Response:
     problem = _PROBLEMS[kind](error)
     request_id = request.state.request_id
     if kind is Exception:
-        logger.error("request %s crashed: %s", request_id, trace(error))
+        logger.error("request %s crashed: %s", request_id, format_traceback(error))
     if problem.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
         problem.headers = {"Allow": ", ".join(_allowed(request))}
         if request.method == "OPTIONS":

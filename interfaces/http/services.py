@@ -7,10 +7,10 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from sluice.application.chat_ports import ChatPort
 from sluice.application.chats import DeleteChat, ShowChat
 from sluice.application.follow import FollowJob
 from sluice.application.jobs import CancelJob, ShowJob
-from sluice.application.ports import ConversationPort
 from sluice.application.submit import SubmitMessage
 from sluice.interfaces.http.auth.identity import Identity, User
 
@@ -25,7 +25,7 @@ class Services:
     cancel: CancelJob
     show_chat: ShowChat
     delete_chat: DeleteChat
-    conversations: ConversationPort
+    chats: ChatPort
     ready: Callable[[], Awaitable[str | None]]
     metrics: Callable[[], Awaitable[bytes]]
 

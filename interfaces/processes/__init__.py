@@ -1,0 +1,1 @@
+"""The processes: each opens what its container needs, and closes it on one stack."""

@@ -1,39 +1,55 @@
 """A gateway: it serves any job, and leaves running them to the workers."""
 
+import asyncio
 import logging
-from contextlib import AsyncExitStack, suppress
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager, suppress
 
 from sluice.domain.errors import Unavailable
-from sluice.infrastructure.cluster import joined, queue_of, readers_told
-from sluice.infrastructure.jobs.redis.queue import StreaqJobQueue
+from sluice.infrastructure.composition.gateway import Gateway
 from sluice.infrastructure.settings import Settings
-from sluice.interfaces.processes.embedded import Service
+from sluice.infrastructure.telemetry.loop_watch import watched_loop
+from sluice.interfaces.processes.cluster import joined
+from sluice.interfaces.processes.http_service import HttpService
 
 logger = logging.getLogger(__name__)
 
 
-class Gateway(Service):
-    def __init__(self, settings: Settings) -> None:
-        super().__init__(settings, None)
-        self._queue: StreaqJobQueue | None = None
+@asynccontextmanager
+async def gateway(settings: Settings) -> AsyncGenerator[HttpService, None]:
+    """Raises WrongSetting."""
+    container = Gateway(settings=settings)
+    async with joined(container), readers_told(container):
+        queue, log = container.queue(), container.log()
 
-    async def _open(self, stack: AsyncExitStack) -> None:
-        cluster = await stack.enter_async_context(joined(self._container))
-        self._queue = queue_of(self._container, cluster)
-        await stack.enter_async_context(readers_told(self._container, cluster))
-        self._checks = [self._container.log().check, cluster.chats.check, self._queue.check]
-        if trouble := await self._ready():
-            logger.warning("not ready yet: %s", trouble)
+        async def count() -> None:
+            """The jobs of all gateways; while Redis is down, what there were."""
+            with suppress(Unavailable):
+                await queue.check()
 
-    async def _drain(self) -> None:
-        """Streams end at once: the reader goes on at another gateway, where it was."""
-        logger.info("leaving: no new jobs, %d streams are open", self._streams.open)
-        assert self._queue is not None  # noqa: S101 - it is open
-        await self._queue.drain()
-        self._container.log().hang_up()
+        with watched_loop() as watch:
+            service = HttpService(
+                container,
+                watch,
+                queue,
+                drain=queue.drain,  # readers go on at another gateway, where they were
+                checks=[log.check, container.postgres().check, queue.check],
+                count=count,
+            )
+            if trouble := await service.trouble():
+                logger.warning("not ready yet: %s", trouble)
+            yield service
 
-    async def _count(self) -> None:
-        """The jobs of all gateways; while Redis is down, what there were."""
-        assert self._queue is not None  # noqa: S101 - it is open
-        with suppress(Unavailable):
-            await self._queue.check()
+
+@asynccontextmanager
+async def readers_told(container: Gateway) -> AsyncGenerator[None, None]:
+    """What nobody reads, at any gateway, is for the workers to cancel."""
+    if container.settings().orphaned_after is None:
+        yield
+        return
+    telling = asyncio.create_task(container.redis_readers().tell(), name="readers")
+    try:
+        yield
+    finally:
+        telling.cancel()
+        await asyncio.wait([telling])

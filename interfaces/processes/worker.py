@@ -4,47 +4,66 @@ import asyncio
 import logging
 import os
 import signal
-from collections.abc import Callable, Mapping
-from contextlib import AsyncExitStack
-from typing import Self
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 
-from sluice.infrastructure.cluster import joined, worker_of
-from sluice.infrastructure.container import Container, build_every_path
+from sluice.infrastructure.composition.base import build_every_path
+from sluice.infrastructure.composition.worker import Worker
+from sluice.infrastructure.jobs.redis.worker import JobWorker
 from sluice.infrastructure.settings import Settings, WrongSetting
-from sluice.infrastructure.telemetry.loop_watch import LoopWatch
-from sluice.infrastructure.telemetry.metrics import BLOCKED, RUNNING, TASKS, Metrics, Name, Reading
+from sluice.infrastructure.telemetry.loop_watch import LoopWatch, watched_loop
+from sluice.infrastructure.telemetry.prometheus import (
+    BLOCKED,
+    RUNNING,
+    TASKS,
+    Metrics,
+    Name,
+    Reading,
+)
+from sluice.interfaces.processes.cluster import joined
 
 logger = logging.getLogger(__name__)
 
 
-class Worker:
-    """Opened before it runs, closed after."""
+@asynccontextmanager
+async def worker(
+    settings: Settings, offline_url: str | None
+) -> AsyncGenerator["WorkerProcess", None]:
+    """Raises WrongSetting for a graph, a folder or a port that cannot be used."""
+    container = Worker(settings=settings, offline_url=offline_url)
+    build_every_path(container)
+    async with joined(container), AsyncExitStack() as stack:
+        stack.push_async_callback(container.completions().aclose)
+        watch = stack.enter_context(watched_loop())
+        port = None
+        if settings.metrics_port is not None:
+            port, stop = show_metrics(container, settings.metrics_port, watch)
+            stack.callback(stop)
+        yield WorkerProcess(container.worker(), grace=settings.shutdown_grace, metrics_port=port)
 
-    metrics_port: int | None = None
 
-    def __init__(self, settings: Settings, offline_url: str | None) -> None:
-        self._settings = settings
-        self._container = Container(settings=settings, offline_url=offline_url)
-        self._stack = AsyncExitStack()
+def show_metrics(container: Worker, port: int, watch: LoopWatch) -> tuple[int, Callable[[], None]]:
+    """The port, and how to stop."""
+    host, worker = container.settings().host, container.worker()
+    loop = asyncio.get_running_loop()
+    gauges: Mapping[Name, Reading] = {
+        RUNNING: lambda: worker.running,
+        TASKS: lambda: len(asyncio.all_tasks(loop)),
+    }
+    counters: Mapping[Name, Reading] = {BLOCKED: lambda: watch.blocked}
+    try:
+        return Metrics(container.metrics(), gauges, counters).serve(host, port)
+    except OSError as error:
+        raise WrongSetting(f"SLUICE_METRICS_PORT: {host}:{port}: {error.strerror}") from error
+
+
+class WorkerProcess:
+    """`grace` is in seconds; `metrics_port` where metrics are shown, if they are."""
+
+    def __init__(self, worker: JobWorker, *, grace: float, metrics_port: int | None) -> None:
+        self._worker, self._grace = worker, grace
+        self.metrics_port = metrics_port
         self._leave = asyncio.Event()
-
-    async def __aenter__(self) -> Self:
-        """Raises WrongSetting for a graph, a folder or a port that cannot be used."""
-        build_every_path(self._container)
-        async with AsyncExitStack() as stack:
-            cluster = await stack.enter_async_context(joined(self._container))
-            stack.push_async_callback(self._container.completions().aclose)
-            watch = LoopWatch()
-            watch.start()
-            stack.callback(watch.stop)
-            self._worker = worker_of(self._container, cluster)
-            if self._settings.metrics_port is not None:
-                stack.callback(self._show_metrics(self._settings.metrics_port, watch))
-            self._stack = stack.pop_all()
-        return self
-
-    async def __aexit__(self, *error: object) -> None:
-        await self._stack.aclose()
 
     async def run(self) -> None:
         """The first signal lets what runs end, within the grace; a second exits at once."""
@@ -57,26 +76,10 @@ class Worker:
         leaving.cancel()
         if not running.done():
             logger.info("leaving: no new jobs, %d are running", self._worker.running)
-            await self._worker.drain(self._settings.shutdown_grace)
+            await self._worker.drain(self._grace)
             await asyncio.wait([running])
         if not running.cancelled() and (crash := running.exception()) is not None:
             raise crash
-
-    def _show_metrics(self, port: int, watch: LoopWatch) -> Callable[[], None]:
-        """Returns how to stop it."""
-        host = self._settings.host
-        loop, worker = asyncio.get_running_loop(), self._worker
-        gauges: Mapping[Name, Reading] = {
-            RUNNING: lambda: worker.running,
-            TASKS: lambda: len(asyncio.all_tasks(loop)),
-        }
-        counters: Mapping[Name, Reading] = {BLOCKED: lambda: watch.blocked}
-        metrics = Metrics(self._container.tally(), gauges, counters)
-        try:
-            self.metrics_port, stop = metrics.serve(host, port)
-        except OSError as error:
-            raise WrongSetting(f"SLUICE_METRICS_PORT: {host}:{port}: {error.strerror}") from error
-        return stop
 
     def _told(self, number: int) -> None:
         if self._leave.is_set():

@@ -18,7 +18,7 @@ SOURCES = sorted(path for layer in LAYERS for path in (ROOT / layer).rglob("*.py
 CATCH_ALLS = {
     "application/process_chat.py": "the one of the use cases: whatever happens, the log ends",
     "application/relay.py": "no node sees an error of ours: it is raised where the run is awaited",
-    "infrastructure/container.py": "importing and calling the user's factory runs the user's code",
+    "infrastructure/composition/user_graph.py": "a factory, and its import, is the user's code",
     "infrastructure/pipeline/nodes.py": "a node must not end the process, whatever it raises",
     "infrastructure/pipeline/runs.py": "a node is the user's code: what it raises is PipelineError",
     "infrastructure/sqlite/database.py": "what ends a transaction is told to whoever asked for it",
@@ -132,6 +132,17 @@ def suppresses_all(node: ast.Call) -> bool:
 
 def is_all(kind: ast.expr) -> bool:
     return isinstance(kind, ast.Name) and kind.id in ("Exception", "BaseException")
+
+
+def test_containers_declare_their_adapters_and_override_none() -> None:
+    """But where a deployment's declarations are made those of what it inherits."""
+    found = {
+        name(path)
+        for path in SOURCES
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.Attribute) and node.attr in ("override", "override_providers")
+    }
+    assert found == {"infrastructure/composition/declaring.py"}
 
 
 def test_words_that_say_nothing_name_nothing() -> None:

@@ -14,7 +14,7 @@ from sluice.domain.chat import Job
 from sluice.domain.events import CancelReason
 from sluice.infrastructure.jobs.redis.places import Given, Places
 from sluice.infrastructure.jobs.shared import Bounds
-from sluice.infrastructure.redis.client import Server
+from sluice.infrastructure.redis.client import RedisClient
 from sluice.offline_model import OfflineModel
 from tests.http.house import Frame, text
 from tests.live.cluster import Cluster, clustered
@@ -79,7 +79,7 @@ async def cluster(processes: Cluster) -> Cluster:
 
 @pytest.fixture
 async def places(redis_url: str) -> AsyncIterator[Places]:
-    server = Server.at(redis_url)
+    server = RedisClient.at(redis_url)
     places = Places(server)
     await places.beat("worker", 2, 60, [])
     yield places

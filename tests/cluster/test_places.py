@@ -11,7 +11,7 @@ from sluice.infrastructure.event_log.memory import MemoryEventLog
 from sluice.infrastructure.jobs.redis.places import Places
 from sluice.infrastructure.jobs.redis.queue import StreaqJobQueue
 from sluice.infrastructure.jobs.shared import Bounds
-from sluice.infrastructure.redis.client import Server
+from sluice.infrastructure.redis.client import RedisClient
 from tests.cluster.conftest import BOUNDS, submitted, taken
 from tests.doubles import a_job
 
@@ -139,7 +139,7 @@ async def test_nothing_is_left_of_what_is_over(places: Places, redis_url: str) -
             await places.finish(given.job, given.job)
     assert await places.count() == (1, 0, 0)
     await places.gone("worker")
-    server = Server.at(redis_url)
+    server = RedisClient.at(redis_url)
     assert await server.ask("KEYS", "sluice:{jobs}:*") == [b"sluice:{jobs}:arrivals"]
     await server.aclose()
 

@@ -13,21 +13,23 @@ from typing import Any
 
 import pytest
 
-from sluice.application.orphans import Orphans
+from sluice.application.metrics import JobMetrics
 from sluice.application.ports import Accepted
 from sluice.application.process_chat import ProcessChat
+from sluice.application.readers import JobReaders
 from sluice.application.submit import NewMessage, SubmitMessage
-from sluice.application.tally import Tally
 from sluice.domain.errors import Unavailable
 from sluice.domain.events import Done, Token
-from sluice.infrastructure.chats.sqlite import SqliteConversations
+from sluice.infrastructure.chats.sqlite.chats import SqliteChats
+from sluice.infrastructure.chats.sqlite.idempotency import SqliteIdempotency
+from sluice.infrastructure.chats.sqlite.sessions import SqliteSessions
 from sluice.infrastructure.event_log.redis.log import RedisEventLog
 from sluice.infrastructure.jobs.redis.places import Places
 from sluice.infrastructure.jobs.redis.queue import StreaqJobQueue
 from sluice.infrastructure.jobs.redis.worker import JobWorker
 from sluice.infrastructure.jobs.shared import Bounds
-from sluice.infrastructure.redis.client import Server, Word
-from sluice.infrastructure.sqlite.database import Database
+from sluice.infrastructure.redis.client import RedisClient, Word
+from sluice.infrastructure.sqlite.database import SqliteDatabase
 from tests.doubles import FixedFlag, MockPipeline
 
 STEPS = [
@@ -67,7 +69,7 @@ _steps: ContextVar[Steps] = ContextVar("_steps")
 """Of the request that is being served."""
 
 
-class SteppedServer(Server):
+class SteppedServer(RedisClient):
     async def ask(self, *command: Word) -> Any:
         ask = super().ask
         return await _steps.get().take(lambda: ask(*command))
@@ -77,8 +79,8 @@ class SteppedServer(Server):
         return await _steps.get().take(lambda: run(script, keys, *arguments))
 
 
-class SteppedConversations:
-    def __init__(self, inner: SqliteConversations) -> None:
+class Stepped:
+    def __init__(self, inner: object) -> None:
         self._inner = inner
 
     def __getattr__(self, name: str) -> Any:
@@ -86,13 +88,14 @@ class SteppedConversations:
 
 
 class Gateway:
-    def __init__(self, url: str, conversations: SqliteConversations) -> None:
+    def __init__(self, url: str, database: SqliteDatabase) -> None:
         self.server = SteppedServer.at(url)
         self.log = RedisEventLog(self.server)
         queue = StreaqJobQueue(Places(self.server), Bounds())
-        stepped: Any = SteppedConversations(conversations)
+        adapters = SqliteChats, SqliteSessions, SqliteIdempotency
+        stepped: list[Any] = [Stepped(adapter(database)) for adapter in adapters]
         self._submit = SubmitMessage(
-            *(stepped, self.log, queue, FixedFlag(), Orphans(queue, self.log))
+            *(*stepped, self.log, queue, FixedFlag(), JobReaders(queue, self.log))
         )
 
     async def ask(self, key: str | None, steps: Steps) -> Accepted:
@@ -113,14 +116,14 @@ class Gateway:
 class House:
     """Gateways and a worker."""
 
-    def __init__(self, url: str, database: Database) -> None:
-        self.conversations = SqliteConversations(database)
-        gateways = [Gateway(url, self.conversations) for _ in range(3)]
+    def __init__(self, url: str, database: SqliteDatabase) -> None:
+        self.chats = SqliteChats(database)
+        gateways = [Gateway(url, database) for _ in range(3)]
         self.one, self.other, self.third = self.gateways = gateways
-        self.server = Server.at(url)
+        self.server = RedisClient.at(url)
         self.log, self.places = RedisEventLog(self.server), Places(self.server)
         process = ProcessChat(
-            MockPipeline(Token("a", "x"), DONE), self.log, self.conversations, Tally()
+            MockPipeline(Token("a", "x"), DONE), self.log, self.chats, JobMetrics()
         )
         self.worker = JobWorker(url, self.places, self.log, process, Bounds())
 
@@ -137,7 +140,7 @@ class House:
             assert [one.event async for batch in batches for one in batch][-1] == DONE
             await self.idle()
             assert await self.log.unfinished() == []
-        said = await self.conversations.messages("ann", accepted.chat_id)
+        said = await self.chats.messages("ann", accepted.chat_id)
         assert [(one.role, one.job_id) for one in said] == [
             ("user", accepted.job_id), ("assistant", accepted.job_id),
         ]  # fmt: skip
@@ -145,7 +148,7 @@ class House:
 
 @pytest.fixture
 async def house(redis_url: str) -> AsyncIterator[House]:
-    database = Database(":memory:")
+    database = SqliteDatabase(":memory:")
     await database.open()
     async with AsyncExitStack() as stack:
         stack.push_async_callback(database.aclose)

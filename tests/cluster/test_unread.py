@@ -9,7 +9,7 @@ from sluice.domain.chat import Job, JobId, new_id
 from sluice.domain.events import CancelReason
 from sluice.infrastructure.jobs.redis.orphans import RedisOrphans
 from sluice.infrastructure.jobs.redis.places import Places
-from sluice.infrastructure.redis.client import Server
+from sluice.infrastructure.redis.client import RedisClient
 from tests.cluster.conftest import BOUNDS, submitted, taken
 from tests.doubles import a_job
 
@@ -17,7 +17,7 @@ from tests.doubles import a_job
 class Clock:
     """The places' clock of what nobody reads, moved by hand."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: RedisClient) -> None:
         self.server = server
 
     async def passes(self, seconds: float) -> float:
@@ -39,7 +39,7 @@ class Clock:
 
 @pytest.fixture
 async def clock(places: Places, redis_url: str) -> AsyncIterator[Clock]:
-    server = Server.at(redis_url)
+    server = RedisClient.at(redis_url)
     yield Clock(server)
     await server.aclose()
 

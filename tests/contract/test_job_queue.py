@@ -9,14 +9,14 @@ import pytest
 from sluice.application.ports import JobQueuePort
 from sluice.application.process_chat import QUEUED
 from sluice.domain.chat import Job
-from sluice.domain.errors import Busy, Conflict, NotFound, Unavailable
+from sluice.domain.errors import Conflict, LimitReached, NotFound, Unavailable
 from sluice.infrastructure.event_log.memory import MemoryEventLog
 from sluice.infrastructure.jobs.inline.queue import InlineJobQueue
 from sluice.infrastructure.jobs.redis.places import Places
 from sluice.infrastructure.jobs.redis.queue import StreaqJobQueue
 from sluice.infrastructure.jobs.redis.worker import JobWorker
 from sluice.infrastructure.jobs.shared import Bounds, WhenBusy
-from sluice.infrastructure.redis.client import Server
+from sluice.infrastructure.redis.client import RedisClient
 from tests.doubles import a_job
 from tests.queue_bench import RecordingRuns
 from tests.waiting import until
@@ -70,7 +70,7 @@ async def distributed(
     when_busy: WhenBusy,
 ) -> StreaqJobQueue:
     """A gateway and a worker, each with connections of its own."""
-    servers = [Server.at(url), Server.at(url)]
+    servers = [RedisClient.at(url), RedisClient.at(url)]
     for server in servers:
         stack.push_async_callback(server.aclose)
     queue = StreaqJobQueue(Places(servers[0]), bounds, when_busy=when_busy)
@@ -114,7 +114,7 @@ async def test_beyond_the_services_queue_it_is_busy(bench_of: BenchOf) -> None:
     *fitting, beyond = a_user_each(4)
     await bench.submit(*fitting)
     await bench.active(fitting[0])
-    with pytest.raises(Busy) as busy:
+    with pytest.raises(LimitReached) as busy:
         await bench.submit(beyond)
     assert not busy.value.per_user
     await bench.finish(fitting[0])
@@ -126,7 +126,7 @@ async def test_a_users_bounds_are_that_users_only(bench_of: BenchOf) -> None:
     bench = await bench_of(Bounds(user_running=1, user_queued=1))
     first, second, third = a_chat_each(3)
     await bench.submit(first, second)
-    with pytest.raises(Busy) as busy:
+    with pytest.raises(LimitReached) as busy:
         await bench.submit(third)
     assert busy.value.per_user
     (other,) = a_chat_each(1, user="bob")

@@ -15,7 +15,7 @@ from sluice.domain.chat import now
 from sluice.domain.errors import NotFound
 from sluice.domain.events import Cancelled
 from sluice.infrastructure.event_log.sqlite.log import SqliteEventLog
-from sluice.infrastructure.sqlite.database import Database
+from sluice.infrastructure.sqlite.database import SqliteDatabase
 from sluice.offline_model import Break, Reply
 from tests.doubles import a_job
 from tests.faults.conftest import Live, Start
@@ -87,7 +87,7 @@ async def test_the_text_of_a_nodes_error_is_in_no_log_line(start: Start) -> None
     seen = await ended(live, job)
     assert seen[-1].data["code"] == "pipeline_error"
     async with asyncio.timeout(5):
-        while (log := live.service.log.read_text()).count("nobody awaited an error") < 2:
+        while (log := live.service.log.read_text()).count("unhandled exception in event loop") < 2:
             await asyncio.sleep(0.05)
     assert "a node failed" in log
     assert "graphs.py" in log
@@ -151,7 +151,7 @@ async def test_a_node_that_blocks_the_loop_is_named_in_the_log(start: Start) -> 
             await asyncio.sleep(0.05)
     # A busy machine may stop the loop at other places too.
     (line,) = [line for line in log.splitlines() if "sleeps_without_letting_go" in line]
-    assert "the event loop has not turned" in line
+    assert "event loop blocked" in line
     assert "graphs.py" in line
     assert (await service.metrics())["sluice_loop_blocked_total"] >= 1
 
@@ -160,7 +160,7 @@ async def test_a_clock_that_jumps_neither_ends_a_log_early_nor_loses_it(
     tmp_path: Path, mocker: pytest_mock.MockerFixture
 ) -> None:
     """Wall time decides only when a finished log is forgotten, and what is shown as a date."""
-    database = Database(tmp_path / "sluice.db")
+    database = SqliteDatabase(tmp_path / "sluice.db")
     await database.open()
     log = SqliteEventLog(database, retention=60)
     await log.open()

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from sluice.infrastructure.sqlite.database import Database
+from sluice.infrastructure.sqlite.database import SqliteDatabase
 from tests.live.service import Service
 from tests.live.worker import Worker
 
 
 async def damage(path: Path) -> None:
     """Where the jobs are found that were not over."""
-    database = Database(path)
+    database = SqliteDatabase(path)
     await database.open()
     await database.aclose()
     with closing(sqlite3.connect(path)) as db:

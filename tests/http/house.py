@@ -16,19 +16,21 @@ from uvicorn.server import ServerState
 from sluice.application.chats import DeleteChat, ShowChat
 from sluice.application.follow import FollowJob
 from sluice.application.jobs import CancelJob, ShowJob
-from sluice.application.orphans import Orphans
+from sluice.application.metrics import JobMetrics
 from sluice.application.ports import Push
 from sluice.application.process_chat import QUEUED, ProcessChat
+from sluice.application.readers import JobReaders
 from sluice.application.submit import SubmitMessage
-from sluice.application.tally import Tally
 from sluice.application.wire import record
 from sluice.domain.chat import Job, JobId
 from sluice.domain.events import Cursor, Done, Recorded, StageCompleted, StageStarted, Token
-from sluice.infrastructure.chats.sqlite import SqliteConversations
+from sluice.infrastructure.chats.sqlite.chats import SqliteChats
+from sluice.infrastructure.chats.sqlite.idempotency import SqliteIdempotency
+from sluice.infrastructure.chats.sqlite.sessions import SqliteSessions
 from sluice.infrastructure.event_log.memory import MemoryEventLog
 from sluice.infrastructure.jobs.inline.queue import InlineJobQueue
 from sluice.infrastructure.jobs.shared import Bounds
-from sluice.infrastructure.sqlite.database import Database
+from sluice.infrastructure.sqlite.database import SqliteDatabase
 from sluice.interfaces.http.app import create_app
 from sluice.interfaces.http.auth.identity import Anonymous, Identity
 from sluice.interfaces.http.server.connection import connections
@@ -135,12 +137,12 @@ async def serving(
     **options: Any,
 ) -> AsyncIterator[House]:
     """A house whose pipeline plays `plays` for every job; `protocol`: another server's."""
-    log, pipeline, flag, tally = FailingLog(), MockPipeline(*plays), FixedFlag(), Tally()
-    database = Database(":memory:")
+    log, pipeline, flag, counts = FailingLog(), MockPipeline(*plays), FixedFlag(), JobMetrics()
+    database = SqliteDatabase(":memory:")
     await database.open()
-    conversations = SqliteConversations(database)
-    queue = InlineJobQueue(ProcessChat(pipeline, log, conversations, tally), bounds or Bounds())
-    orphans = Orphans(queue, log)
+    chats = SqliteChats(database)
+    queue = InlineJobQueue(ProcessChat(pipeline, log, chats, counts), bounds or Bounds())
+    readers = JobReaders(queue, log)
     unready: list[str] = []
 
     async def ready() -> str | None:
@@ -150,13 +152,15 @@ async def serving(
         return b"sluice_open_streams 0.0\n"
 
     services = Services(
-        submit=SubmitMessage(conversations, log, queue, flag, orphans),
-        follow=FollowJob(log, orphans, tally, streams=streams),
+        submit=SubmitMessage(
+            chats, SqliteSessions(database), SqliteIdempotency(database), log, queue, flag, readers
+        ),
+        follow=FollowJob(log, readers, counts, streams=streams),
         show_job=ShowJob(log),
         cancel=CancelJob(log, queue),
-        show_chat=ShowChat(conversations, log),
-        delete_chat=DeleteChat(conversations, log, queue),
-        conversations=conversations,
+        show_chat=ShowChat(chats, log),
+        delete_chat=DeleteChat(chats, log, queue),
+        chats=chats,
         ready=ready,
         metrics=metrics,
     )

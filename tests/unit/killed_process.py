@@ -12,15 +12,15 @@ import sys
 from sluice.application.process_chat import QUEUED
 from sluice.domain.chat import Chat, Job, new_id, now
 from sluice.domain.events import Done, Reset, Token
-from sluice.infrastructure.chats.sqlite import SqliteConversations
+from sluice.infrastructure.chats.sqlite.chats import SqliteChats
 from sluice.infrastructure.event_log.sqlite.log import SqliteEventLog
-from sluice.infrastructure.sqlite.database import Database
+from sluice.infrastructure.sqlite.database import SqliteDatabase
 
 
 class Service:
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: SqliteDatabase) -> None:
         self.log = SqliteEventLog(database)
-        self.conversations = SqliteConversations(database)
+        self.chats = SqliteChats(database)
 
     async def run(self) -> None:
         await self.log.open()
@@ -33,8 +33,8 @@ class Service:
 
     async def submitted(self, number: int) -> Job:
         job = Job(new_id(), "chat", "ann", "A2", str(20 * 2**number), "request")
-        await self.conversations.open(Chat("chat", "ann", "title", now()))
-        await self.conversations.asked(job)
+        await self.chats.open(Chat("chat", "ann", "title", now()))
+        await self.chats.add_question(job)
         await self.log.create(job, QUEUED)
         return job
 
@@ -48,7 +48,7 @@ class Service:
             notifier.publish(Token(text, "answer"))
             await asyncio.sleep(0.001)
         answer = "".join(said)
-        await self.conversations.answered(job, answer, "completed", notifier.attempt)
+        await self.chats.keep_answer(job, answer, "completed", notifier.attempt)
         await notifier.end(Done("A2", answer))
 
     async def tell(self, job: Job) -> None:
@@ -60,7 +60,7 @@ class Service:
 
 
 async def main(path: str) -> None:
-    database = Database(path)
+    database = SqliteDatabase(path)
     await database.open()
     await Service(database).run()
     await database.aclose()

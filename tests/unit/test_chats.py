@@ -105,7 +105,7 @@ async def test_a_chat_whose_job_does_not_end_is_deleted_all_the_same(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A job that no process runs, or whose worker hangs."""
-    monkeypatch.setattr("sluice.application.chats._PATIENCE", 0.01)
+    monkeypatch.setattr("sluice.application.chats._END_TIMEOUT_SECONDS", 0.01)
     async with use_cases() as house:
         job = await house.a_log(STARTED)
         await house.delete_chat("ann", job.chat_id)
@@ -124,13 +124,13 @@ async def test_deleting_one_chat_leaves_the_others_alone() -> None:
 async def test_a_question_whose_chat_is_deleted_while_it_is_taken_leaves_nothing() -> None:
     async with use_cases(*ANSWER) as house:
         chat = await house.a_chat()
-        asked = house.conversations.asked
+        asked = house.chats.add_question
 
         async def asked_and_deleted(job: Job) -> None:
             await asked(job)
             await house.delete_chat("ann", chat.id)
 
-        house.conversations.asked = asked_and_deleted  # type: ignore[method-assign]
+        house.chats.add_question = asked_and_deleted  # type: ignore[method-assign]
         with pytest.raises(NotFound):
             await house.ask(chat_id=chat.id)
         assert await house.unfinished() == []
@@ -140,7 +140,7 @@ async def test_a_question_whose_chat_is_deleted_while_it_is_taken_leaves_nothing
 async def test_a_question_is_taken_if_its_chat_cannot_be_looked_at_again() -> None:
     async with use_cases(*ANSWER) as house:
         await house.a_chat()
-        chat, looks = house.conversations.chat, 0
+        chat, looks = house.chats.chat, 0
 
         async def once(user: str, chat_id: str) -> Chat:
             nonlocal looks
@@ -149,7 +149,7 @@ async def test_a_question_is_taken_if_its_chat_cannot_be_looked_at_again() -> No
                 raise Unavailable
             return await chat(user, chat_id)
 
-        house.conversations.chat = once  # type: ignore[method-assign]
+        house.chats.chat = once  # type: ignore[method-assign]
         accepted = await house.ask(chat_id="chat")
         assert (await house.read(accepted.job_id))[-1] == ANSWER[-1]
 
@@ -158,7 +158,7 @@ async def test_a_job_that_finds_its_chat_deleted_ends() -> None:
     """Its question came while the chat was being deleted: no reader may wait for ever."""
     async with use_cases(*ANSWER) as house:
         job = await house.a_log(job=a_job())
-        await house.conversations.delete("ann", job.chat_id)
+        await house.chats.delete("ann", job.chat_id)
         house.queue.resume([job])
         async with asyncio.timeout(5):
             assert (await house.read(job.id))[-1] == Cancelled("user")

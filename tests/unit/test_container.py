@@ -1,40 +1,54 @@
-"""The container: every path and every adapter is built, without a network, each on its own path."""
+"""Every container: its paths and its adapters are built, without I/O, each job on its own path."""
 
 import asyncio
 import socket
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
-from typing import Any, TypedDict, TypeVar
+from typing import Any, TypedDict
 
 import pytest
+from dependency_injector.errors import Error
 from langgraph.graph import START, StateGraph
 
+from sluice.application.ports import PipelinePort
+from sluice.application.readers import JobReaders
 from sluice.domain.chat import ExecutionPath, Job
 from sluice.domain.ports import LLMClientPort
-from sluice.infrastructure.container import (
-    Container,
+from sluice.infrastructure.chats.postgres.chats import PostgresChats
+from sluice.infrastructure.chats.postgres.idempotency import PostgresIdempotency
+from sluice.infrastructure.chats.sqlite.chats import SqliteChats
+from sluice.infrastructure.chats.sqlite.idempotency import SqliteIdempotency
+from sluice.infrastructure.composition.base import (
+    Base,
     bounds_of,
     build_every_path,
-    bundled_documents,
     runner,
     upstream_of,
 )
+from sluice.infrastructure.composition.embedded import Embedded
+from sluice.infrastructure.composition.embedded_postgres import EmbeddedPostgres
+from sluice.infrastructure.composition.gateway import Gateway
+from sluice.infrastructure.composition.user_graph import bundled_documents
+from sluice.infrastructure.composition.worker import Worker
 from sluice.infrastructure.event_log.memory import MemoryEventLog
+from sluice.infrastructure.event_log.redis.log import RedisEventLog
 from sluice.infrastructure.event_log.sqlite.log import SqliteEventLog
+from sluice.infrastructure.jobs.inline.queue import InlineJobQueue
+from sluice.infrastructure.jobs.redis.orphans import RedisOrphans
+from sluice.infrastructure.jobs.redis.queue import StreaqJobQueue
+from sluice.infrastructure.jobs.redis.worker import JobWorker
 from sluice.infrastructure.jobs.shared import Bounds
 from sluice.infrastructure.llm.langchain_adapter import LangChainLLMAdapter
 from sluice.infrastructure.llm.openai_client import OpenAILLMClient
 from sluice.infrastructure.pipeline.stage_path import StagePath
 from sluice.infrastructure.pipeline.token_path import TokenPath
 from sluice.infrastructure.settings import WrongSetting, read_settings
-from tests.doubles import a_job
+from tests.doubles import MockPipeline, a_job
 
 pytestmark = pytest.mark.usefixtures("no_settings", "no_network")
 
-T = TypeVar("T")
-STORES = ["memory://", "sqlite:////nowhere/sluice.db"]
+PIPELINE = MockPipeline()
 
 
 @pytest.fixture
@@ -79,62 +93,133 @@ def own(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return module
 
 
-def container(**given: Any) -> Container:
-    return Container(settings=read_settings(**{"store": "memory://", **given}))
+def container(**given: Any) -> Embedded:
+    return Embedded(settings=read_settings(**{"store": "memory://", **given}))
 
 
-async def on_path(path: ExecutionPath, build: Callable[[], T]) -> T:
-    """What `build` gives within the run of a job of that path, in a task of its own."""
-    built: list[T] = []
+POSTGRES: dict[str, Any] = {"database": "postgresql://nobody@postgres.example/none"}
+CLUSTER: dict[str, Any] = {"store": "redis://redis.example", **POSTGRES}
+DEPLOYMENTS: dict[str, tuple[type[Base], dict[str, Any], dict[str, type]]] = {
+    "memory": (
+        Embedded,
+        {"store": "memory://"},
+        {
+            "log": MemoryEventLog,
+            "chats": SqliteChats,
+            "queue": InlineJobQueue,
+            "readers": JobReaders,
+        },
+    ),
+    "sqlite": (
+        Embedded,
+        {"store": "sqlite:////nowhere/sluice.db"},
+        {"log": SqliteEventLog, "chats": SqliteChats, "keys": SqliteIdempotency},
+    ),
+    "sqlite, chats in PostgreSQL": (
+        EmbeddedPostgres,
+        {"store": "sqlite:////nowhere/sluice.db", **POSTGRES},
+        {"log": SqliteEventLog, "chats": PostgresChats, "keys": PostgresIdempotency},
+    ),
+    "gateway": (
+        Gateway,
+        CLUSTER,
+        {
+            "log": RedisEventLog,
+            "chats": PostgresChats,
+            "queue": StreaqJobQueue,
+            "readers": JobReaders,
+        },
+    ),
+    "gateway that tells who reads": (
+        Gateway,
+        {**CLUSTER, "on_disconnect": "cancel:1"},
+        {"readers": RedisOrphans, "redis_readers": RedisOrphans},
+    ),
+    "worker": (Worker, CLUSTER, {"log": RedisEventLog, "worker": JobWorker}),
+}
+NOT_A_WORKERS = {"queue", "readers", "submit", "follow", "cancel", "delete_chat"}
 
-    def process_chat() -> Any:
-        return process
 
-    async def process(*_: object) -> None:
-        await asyncio.sleep(0)
-        built.append(build())
-
-    await asyncio.create_task(runner(process_chat)(a_job(path=path), lambda: None))
-    return built[0]
-
-
-@pytest.mark.parametrize("path", ["A1", "A2"])
-@pytest.mark.parametrize("store", STORES)
-async def test_every_adapter_is_built_without_a_network(path: ExecutionPath, store: str) -> None:
-    everything = container(store=store)
+@pytest.mark.parametrize("name", DEPLOYMENTS)
+async def test_every_adapter_of_a_deployment_is_built_without_a_network(name: str) -> None:
+    kind, given, declared = DEPLOYMENTS[name]
+    everything = kind(settings=read_settings(**given))
+    left_out = NOT_A_WORKERS if kind is Worker else set()
+    arguments: dict[str, list[Any]] = {"pipeline": ["A1"], "process_chat": [PIPELINE]}
+    built = {
+        provided: provider(*arguments.get(provided, []))
+        for provided, provider in everything.providers.items()
+        if provided not in left_out
+    }
     build_every_path(everything)
-    providers = everything.providers.values()
-    built = await on_path(path, lambda: [provider() for provider in providers])
     assert len(built) >= 20
-    assert isinstance(everything.log(), MemoryEventLog if "memory" in store else SqliteEventLog)
+    assert {port: type(built[port]) for port in declared} == declared
+
+
+@pytest.mark.parametrize("name", [name for name in DEPLOYMENTS if name != "worker"])
+async def test_the_use_cases_of_a_deployment_share_its_adapters(name: str) -> None:
+    kind, given, _ = DEPLOYMENTS[name]
+    everything = kind(settings=read_settings(**given))
+    submit, show = everything.submit(), everything.show_chat()
+    assert submit._log is show._log is everything.log()
+    assert submit._chats is show._chats is everything.chats()
+    assert submit._queue is everything.queue()
+    assert submit._readers is everything.readers()
+
+
+@pytest.mark.parametrize("name", sorted(NOT_A_WORKERS))
+async def test_a_worker_has_nothing_to_take_a_question_with(name: str) -> None:
+    worker = Worker(settings=read_settings(**CLUSTER))
+    with pytest.raises(Error, match="is not defined"):
+        worker.providers[name]()
+
+
+def test_a_deployment_leaves_the_base_and_the_others_as_they_are() -> None:
+    with pytest.raises(Error, match="is not defined"):
+        Base(settings=read_settings()).log()
+    assert isinstance(container().chats(), SqliteChats)
+    shared = EmbeddedPostgres(settings=read_settings(store="memory://", **POSTGRES))
+    assert isinstance(shared.chats(), PostgresChats)
+    assert isinstance(container().chats(), SqliteChats)
 
 
 def test_building_touches_no_file(tmp_path: Path) -> None:
     build_every_path(store := container(store=f"sqlite:///{tmp_path}/new/sluice.db"))
-    store.conversations()
+    store.chats()
     assert list(tmp_path.iterdir()) == []
 
 
-async def test_the_path_of_a_job_chooses_client_and_reader_together(own: ModuleType) -> None:
+def test_the_path_of_a_job_chooses_client_and_reader_together(own: ModuleType) -> None:
     both = container()
-    assert isinstance(await on_path("A1", both.pipeline), StagePath)
+    assert isinstance(both.pipeline("A1"), StagePath)
     assert [type(client) for client in own.build.clients] == [OpenAILLMClient]
-    assert isinstance(await on_path("A2", both.pipeline), TokenPath)
+    assert isinstance(both.pipeline("A2"), TokenPath)
     assert [type(client) for client in own.build.clients][1:] == [LangChainLLMAdapter]
 
 
 async def test_jobs_side_by_side_take_each_their_own_path() -> None:
-    both = container()
     paths: list[ExecutionPath] = ["A1", "A2", "A2", "A1"]
-    pipelines = await asyncio.gather(*(on_path(path, both.pipeline) for path in paths))
-    assert [type(one) for one in pipelines] == [StagePath, TokenPath, TokenPath, StagePath]
+    taken: list[tuple[ExecutionPath, type]] = []
+    both = container()
+
+    def process_chat(pipeline: PipelinePort) -> Any:
+        async def process(job: Job, *_: object) -> None:
+            await asyncio.sleep(0)
+            taken.append((job.path, type(pipeline)))
+
+        return process
+
+    run = runner(both.pipeline, process_chat)
+    await asyncio.gather(*(run(a_job(path=path), lambda: None) for path in paths))
+    assert len(taken) == len(paths)
+    assert set(taken) == {("A1", StagePath), ("A2", TokenPath)}
 
 
-async def test_a_graph_is_made_once_for_each_path(own: ModuleType) -> None:
+def test_a_graph_is_made_once_for_each_path(own: ModuleType) -> None:
     both = container()
     build_every_path(both)
     build_every_path(both)
-    assert await on_path("A2", both.pipeline) is await on_path("A2", both.pipeline)
+    assert both.pipeline("A2") is both.pipeline("A2")
     assert len(own.build.clients) == 2
 
 
@@ -150,11 +235,12 @@ def test_two_containers_share_nothing() -> None:
     assert one.queue() is not other.queue()
 
 
-def test_a_job_without_a_path_is_a_fault_of_ours_and_not_a_guess() -> None:
+@pytest.mark.parametrize("path", ["", "A3", "a1", None])
+def test_a_job_without_a_path_is_a_fault_of_ours_and_not_a_guess(path: Any) -> None:
     both = container()
     build_every_path(both)
-    with pytest.raises(LookupError):
-        both.pipeline()
+    with pytest.raises(Error):
+        both.pipeline(path)
 
 
 def no_graph(_: LLMClientPort) -> object:
@@ -241,11 +327,11 @@ def test_where_everybody_is_one_user_bounds_per_user_do_not_apply() -> None:
 async def test_a_jobs_stop_and_the_attempts_before_it_reach_its_run() -> None:
     asked: list[object] = []
 
-    def process_chat() -> Any:
+    def process_chat(_: PipelinePort) -> Any:
         async def process(job: Job, stop: Any, after: int | None) -> None:
             asked.append((stop(), after))
 
         return process
 
-    await runner(process_chat)(a_job(), lambda: "user", 1)
+    await runner(lambda _: PIPELINE, process_chat)(a_job(), lambda: "user", 1)
     assert asked == [("user", 1)]

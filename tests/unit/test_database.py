@@ -18,16 +18,16 @@ from sluice.application.process_chat import QUEUED
 from sluice.domain.chat import Chat, Job, new_id, now
 from sluice.domain.errors import Conflict, Unavailable
 from sluice.domain.events import Done, Token
-from sluice.infrastructure.chats.sqlite import SqliteConversations
+from sluice.infrastructure.chats.sqlite.chats import SqliteChats
 from sluice.infrastructure.event_log.sqlite.log import SqliteEventLog
-from sluice.infrastructure.sqlite.database import Database
-from sluice.infrastructure.sqlite.file import PATIENCE
+from sluice.infrastructure.sqlite.database import SqliteDatabase
+from sluice.infrastructure.sqlite.file import LOCK_TIMEOUT_SECONDS
 from sluice.infrastructure.sqlite.schema import STEPS
 
 
 @pytest.fixture
-async def database(tmp_path: Path) -> AsyncIterator[Database]:
-    database = Database(tmp_path / "sluice.db")
+async def database(tmp_path: Path) -> AsyncIterator[SqliteDatabase]:
+    database = SqliteDatabase(tmp_path / "sluice.db")
     await database.open()
     yield database
     await database.aclose()
@@ -49,7 +49,7 @@ def started(program: str, path: Path) -> Iterator[subprocess.Popen[bytes]]:
 
 async def refused(path: Path) -> str:
     with pytest.raises(ValueError) as caught:  # noqa: PT011 - the text is what is tested
-        await Database(path).open()
+        await SqliteDatabase(path).open()
     text = str(caught.value)
     assert str(path) in text
     assert "\n" not in text
@@ -57,13 +57,13 @@ async def refused(path: Path) -> str:
 
 
 async def test_nothing_is_touched_before_it_is_opened(tmp_path: Path) -> None:
-    Database(tmp_path / "a.db")
+    SqliteDatabase(tmp_path / "a.db")
     assert files(tmp_path) == {}
 
 
 async def test_missing_folders_are_made_for_their_owner_only(tmp_path: Path) -> None:
     path = tmp_path / "share" / "sluice" / "sluice.db"
-    database = Database(path)
+    database = SqliteDatabase(path)
     await database.open()
     await database.write(lambda db: db.execute("CREATE TABLE t (a)"))
     modes = {each.name: stat.S_IMODE(each.stat().st_mode) for each in path.parent.iterdir()}
@@ -84,7 +84,7 @@ async def test_a_path_that_cannot_be_a_file_is_named(tmp_path: Path) -> None:
 async def test_a_file_has_one_process_under_any_of_its_names(tmp_path: Path) -> None:
     path, link = tmp_path / "a.db", tmp_path / "link.db"
     link.symlink_to(path)
-    database = Database(path)
+    database = SqliteDatabase(path)
     await database.open()
     assert "in use by another process" in await refused(link)
     await database.aclose()
@@ -106,16 +106,16 @@ async def test_the_database_of_another_program_is_left_as_it_is(tmp_path: Path) 
     assert path.read_bytes() == before
 
 
-async def test_a_newer_version_is_left_as_it_is(tmp_path: Path, database: Database) -> None:
+async def test_a_newer_version_is_left_as_it_is(tmp_path: Path, database: SqliteDatabase) -> None:
     await database.write(lambda db: db.execute(f"PRAGMA user_version = {len(STEPS) + 1}"))
     await database.aclose()
     assert "newer" in await refused(tmp_path / "sluice.db")
 
 
 async def test_an_older_version_is_brought_forward(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, database: Database
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, database: SqliteDatabase
 ) -> None:
-    conversations = SqliteConversations(database)
+    conversations = SqliteChats(database)
     chat = await conversations.open(Chat("c", "u", "무", now()))
     await database.aclose()
     steps = (*STEPS, ("ALTER TABLE chats ADD COLUMN pinned INTEGER NOT NULL DEFAULT 7",))
@@ -129,13 +129,13 @@ async def test_an_older_version_is_brought_forward(
 async def test_an_answer_of_the_first_version_is_one_of_a_first_attempt(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    database, job = Database(tmp_path / "old.db"), Job(new_id(), "c", "u", "A2", "why?", "r")
-    conversations = SqliteConversations(database)
+    database, job = SqliteDatabase(tmp_path / "old.db"), Job(new_id(), "c", "u", "A2", "why?", "r")
+    conversations = SqliteChats(database)
     with monkeypatch.context() as patched:
         patched.setattr("sluice.infrastructure.sqlite.file.STEPS", STEPS[:1])
         await database.open()
         await conversations.open(Chat("c", "u", "t", now()))
-        await conversations.asked(job)
+        await conversations.add_question(job)
         answer = (
             "INSERT INTO messages VALUES (NULL, 1, 1, 'a', 'assistant', 'so', ?, 'completed', 0)"
         )
@@ -143,14 +143,14 @@ async def test_an_answer_of_the_first_version_is_one_of_a_first_attempt(
         await database.aclose()
     await database.open()
     assert [each.content for each in await conversations.messages("u", "c")] == ["why?", "so"]
-    await conversations.answered(job, "", "cancelled", 2)
-    await conversations.answered(job, "so", "completed", 1)
+    await conversations.keep_answer(job, "", "cancelled", 2)
+    await conversations.keep_answer(job, "so", "completed", 1)
     assert [each.content for each in await conversations.messages("u", "c")] == ["why?"]
     await database.aclose()
 
 
 async def test_a_step_that_fails_leaves_the_older_version(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, database: Database
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, database: SqliteDatabase
 ) -> None:
     await database.aclose()
     with monkeypatch.context() as patched:
@@ -165,9 +165,9 @@ async def test_a_step_that_fails_leaves_the_older_version(
 async def test_a_second_process_is_refused_until_the_first_is_killed(tmp_path: Path) -> None:
     path = tmp_path / "a.db"
     program = (
-        "import asyncio, sys; from sluice.infrastructure.sqlite.database import Database\n"
+        "import asyncio, sys; from sluice.infrastructure.sqlite.database import SqliteDatabase\n"
         "async def main():\n"
-        "    await Database(sys.argv[1]).open(); print('open', flush=True)\n"
+        "    await SqliteDatabase(sys.argv[1]).open(); print('open', flush=True)\n"
         "    await asyncio.Event().wait()\n"
         "asyncio.run(main())"
     )
@@ -175,7 +175,7 @@ async def test_a_second_process_is_refused_until_the_first_is_killed(tmp_path: P
         assert first.stdout is not None
         assert await asyncio.to_thread(first.stdout.readline) == b"open\n"
         assert "in use" in await refused(path)
-    database = Database(path)
+    database = SqliteDatabase(path)
     await database.open()
     assert "in use" in await refused(path)
     await database.aclose()
@@ -183,14 +183,14 @@ async def test_a_second_process_is_refused_until_the_first_is_killed(tmp_path: P
 
 async def test_an_exit_without_closing_does_not_hang(tmp_path: Path) -> None:
     program = (
-        "import asyncio, sys; from sluice.infrastructure.sqlite.database import Database\n"
-        "database = Database(sys.argv[1]); asyncio.run(database.open())"
+        "import asyncio, sys; from sluice.infrastructure.sqlite.database import SqliteDatabase\n"
+        "database = SqliteDatabase(sys.argv[1]); asyncio.run(database.open())"
     )
     with started(program, tmp_path / "a.db") as process:
         assert await asyncio.to_thread(process.wait, 30) == 0
 
 
-async def test_what_waits_is_committed_together(database: Database) -> None:
+async def test_what_waits_is_committed_together(database: SqliteDatabase) -> None:
     begun: list[str] = []
     await database.write(lambda db: db.set_trace_callback(begun.append))
     await asyncio.gather(
@@ -200,7 +200,7 @@ async def test_what_waits_is_committed_together(database: Database) -> None:
     assert begun.count("BEGIN IMMEDIATE") < 20
 
 
-async def test_what_fails_undoes_itself_and_nothing_else(database: Database) -> None:
+async def test_what_fails_undoes_itself_and_nothing_else(database: SqliteDatabase) -> None:
     def insert(title: str, *, then: Exception | None = None) -> None:
         def work(db: sqlite3.Connection) -> None:
             values = (new_id(), title)
@@ -229,7 +229,7 @@ async def test_what_fails_undoes_itself_and_nothing_else(database: Database) -> 
     assert sorted(titles) == [("1",), ("3",), ("6",)]
 
 
-async def test_what_cannot_even_be_undone_is_told_to_all(database: Database) -> None:
+async def test_what_cannot_even_be_undone_is_told_to_all(database: SqliteDatabase) -> None:
     denied = iter([sqlite3.SQLITE_DENY])
 
     def authorize(action: int, what: str | None, *_: object) -> int:
@@ -247,15 +247,15 @@ async def test_what_cannot_even_be_undone_is_told_to_all(database: Database) -> 
     await database.persist(lambda db: db.execute(good))
 
 
-async def test_a_cancelled_write_is_whole_or_absent(database: Database) -> None:
-    conversations = SqliteConversations(database)
+async def test_a_cancelled_write_is_whole_or_absent(database: SqliteDatabase) -> None:
+    conversations = SqliteChats(database)
     opening = asyncio.ensure_future(conversations.open(Chat("c", "u", "t", now())))
     await asyncio.sleep(0)
     opening.cancel()
     assert (await conversations.open(Chat("c", "u", "other", now()))).title == "t"
 
 
-async def test_a_closed_database_is_unavailable(database: Database) -> None:
+async def test_a_closed_database_is_unavailable(database: SqliteDatabase) -> None:
     await database.aclose()
     await database.aclose()
     for call in (database.read, database.write, database.persist):
@@ -264,7 +264,7 @@ async def test_a_closed_database_is_unavailable(database: Database) -> None:
 
 
 async def test_one_waits_for_a_lock_and_the_others_are_told_at_once(
-    tmp_path: Path, database: Database
+    tmp_path: Path, database: SqliteDatabase
 ) -> None:
     with closing(sqlite3.connect(tmp_path / "sluice.db", isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
@@ -273,13 +273,13 @@ async def test_one_waits_for_a_lock_and_the_others_are_told_at_once(
             with pytest.raises(Unavailable):
                 await database.check()
         waited = time.monotonic() - begun
-        assert PATIENCE <= waited < 3 * PATIENCE
+        assert LOCK_TIMEOUT_SECONDS <= waited < 3 * LOCK_TIMEOUT_SECONDS
         other.execute("COMMIT")
     await database.check()
-    assert database._patience == PATIENCE
+    assert database._lock_timeout == LOCK_TIMEOUT_SECONDS
 
 
-async def fill(database: Database) -> None:
+async def fill(database: SqliteDatabase) -> None:
     """Makes the disk full, as far as SQLite can tell."""
     pages = await database.read(lambda db: db.execute("PRAGMA page_count").fetchone())
     await database.write(lambda db: db.execute(f"PRAGMA max_page_count = {pages[0]}"))
@@ -289,7 +289,7 @@ def room(db: sqlite3.Connection) -> None:
     db.execute("PRAGMA max_page_count = 1000000")
 
 
-async def empty(database: Database) -> None:
+async def empty(database: SqliteDatabase) -> None:
     """Again, if it was in one transaction with a write that waits for the room."""
     try:
         await database.write(room)
@@ -297,8 +297,8 @@ async def empty(database: Database) -> None:
         await database.write(room)
 
 
-async def test_a_full_disk_is_unavailable_until_there_is_room(database: Database) -> None:
-    conversations = SqliteConversations(database)
+async def test_a_full_disk_is_unavailable_until_there_is_room(database: SqliteDatabase) -> None:
+    conversations = SqliteChats(database)
     await conversations.open(Chat("c", "u", "t", now()))
     await fill(database)
     long = "t" * 100_000
@@ -310,13 +310,13 @@ async def test_a_full_disk_is_unavailable_until_there_is_room(database: Database
     await database.check()
 
 
-async def test_an_answer_outlasts_a_full_disk(database: Database) -> None:
-    conversations = SqliteConversations(database)
+async def test_an_answer_outlasts_a_full_disk(database: SqliteDatabase) -> None:
+    conversations = SqliteChats(database)
     await conversations.open(Chat("c", "u", "t", now()))
     job = Job(new_id(), "c", "u", "A2", "why?", "r")
-    await conversations.asked(job)
+    await conversations.add_question(job)
     await fill(database)
-    answering = asyncio.create_task(conversations.answered(job, "b" * 100_000, "completed", 1))
+    answering = asyncio.create_task(conversations.keep_answer(job, "b" * 100_000, "completed", 1))
     with pytest.raises(Unavailable):
         await conversations.rename("u", "c", "t" * 100_000)
     assert not answering.done()
@@ -327,9 +327,9 @@ async def test_an_answer_outlasts_a_full_disk(database: Database) -> None:
 
 
 async def test_nothing_of_a_deleted_chat_is_left_in_the_files(
-    tmp_path: Path, database: Database
+    tmp_path: Path, database: SqliteDatabase
 ) -> None:
-    conversations, log = SqliteConversations(database), SqliteEventLog(database)
+    conversations, log = SqliteChats(database), SqliteEventLog(database)
     await log.open()
     for number in range(40):
         chat_id = f"{'dead' if number % 2 else 'kept'}-{number}"
@@ -337,9 +337,9 @@ async def test_nothing_of_a_deleted_chat_is_left_in_the_files(
         for size in (5, 700, 3_000, 20_000):
             text, logged = f"{chat_id} says " + "x" * size, f"log of {chat_id}" + "y" * size
             job = Job(new_id(), chat_id, "u", "A2", text, "r")
-            await conversations.asked(job)
-            await conversations.answered(job, text + "z" * size, "failed", 1)
-            await conversations.answered(job, text, "completed", 1)
+            await conversations.add_question(job)
+            await conversations.keep_answer(job, text + "z" * size, "failed", 1)
+            await conversations.keep_answer(job, text, "completed", 1)
             await log.create(replace(job, message=logged, metadata={"m": logged}), QUEUED)
             notifier = await log.begin(job.id)
             notifier.publish(*(Token(logged, "answer") for _ in range(5)))
@@ -354,8 +354,10 @@ async def test_nothing_of_a_deleted_chat_is_left_in_the_files(
     await log.aclose()
 
 
-async def test_what_others_still_read_is_removed_later(tmp_path: Path, database: Database) -> None:
-    conversations = SqliteConversations(database)
+async def test_what_others_still_read_is_removed_later(
+    tmp_path: Path, database: SqliteDatabase
+) -> None:
+    conversations = SqliteChats(database)
     await conversations.open(Chat("c", "u", "a canary", now()))
     with closing(sqlite3.connect(tmp_path / "sluice.db", isolation_level=None)) as backup:
         backup.execute("BEGIN")
@@ -368,14 +370,14 @@ async def test_what_others_still_read_is_removed_later(tmp_path: Path, database:
 
 
 async def test_no_text_reaches_a_debug_log(
-    database: Database, caplog: pytest.LogCaptureFixture
+    database: SqliteDatabase, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.DEBUG):
-        conversations = SqliteConversations(database)
+        conversations = SqliteChats(database)
         await conversations.open(Chat("c", "u", "canary", now()))
         job = Job(new_id(), "c", "u", "A2", "canary", "r")
-        await conversations.asked(job)
-        await conversations.answered(job, "canary", "completed", 1)
+        await conversations.add_question(job)
+        await conversations.keep_answer(job, "canary", "completed", 1)
         assert len(await conversations.messages("u", "c")) == 2
         with pytest.raises(UnicodeEncodeError):
             await conversations.rename("u", "c", "canary \ud800")

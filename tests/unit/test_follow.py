@@ -6,7 +6,7 @@ import pytest
 
 from sluice.application.process_chat import QUEUED
 from sluice.domain.chat import Job
-from sluice.domain.errors import Busy, Finished, NotFound
+from sluice.domain.errors import Finished, LimitReached, NotFound
 from sluice.domain.events import Cursor, Done, Event, Reset, StageStarted, Token
 from tests.doubles import a_job, publish
 from tests.use_cases import UseCases, use_cases
@@ -89,7 +89,7 @@ async def test_a_user_has_so_many_streams_and_another_has_others() -> None:
         open_ones = [await house.follow("ann", mine.id, after=None) for _ in range(2)]
         for stream in open_ones:
             await anext(stream)
-        with pytest.raises(Busy) as busy:
+        with pytest.raises(LimitReached) as busy:
             await house.follow("ann", mine.id, after=None)
         assert busy.value.per_user
         others = await house.follow("bob", bobs.id, after=None)
@@ -106,7 +106,7 @@ async def test_streams_that_are_opened_at_once_are_bounded_like_others() -> None
     async with use_cases(streams=2) as house:
         job = await house.a_log()
         streams = [await house.follow("ann", job.id, after=None) for _ in range(2)]
-        with pytest.raises(Busy):
+        with pytest.raises(LimitReached):
             await house.follow("ann", job.id, after=None)
         for stream in streams:
             await stream.aclose()
@@ -154,4 +154,4 @@ async def test_how_far_readers_lag_is_counted_once() -> None:
     async with use_cases() as house:
         job = await told(house)
         await house.read(job.id)
-        assert (house.tally.take_lag(), house.tally.take_lag()) == (6, 0)
+        assert (house.metrics.take_lag(), house.metrics.take_lag()) == (6, 0)

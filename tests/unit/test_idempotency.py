@@ -8,7 +8,7 @@ import pytest
 
 from sluice.application.ports import Record
 from sluice.domain.chat import Job
-from sluice.domain.errors import Busy, Conflict, Unavailable
+from sluice.domain.errors import Conflict, LimitReached, Unavailable
 from sluice.domain.events import Done, Token
 from tests.use_cases import ONE_AND_ONE, use_cases, waiting
 from tests.waiting import until
@@ -99,7 +99,7 @@ async def test_a_key_belongs_to_its_user() -> None:
 async def test_a_refused_question_is_taken_later_with_its_key() -> None:
     async with use_cases(waiting(), bounds=ONE_AND_ONE) as house:
         taken = [await house.ask() for _ in range(2)]
-        with pytest.raises(Busy):
+        with pytest.raises(LimitReached):
             await house.ask("Why?", idempotency_key="key")
         await house.cancel("ann", taken[1].job_id)
         await house.read(taken[1].job_id)
@@ -115,7 +115,7 @@ async def test_of_equal_submits_of_which_one_finds_no_room_the_key_stays_with_th
         house.queue.submit = first_refused(submit)  # type: ignore[method-assign, assignment]
         ten = [house.ask(idempotency_key="key") for _ in range(10)]
         answers = await asyncio.gather(*ten, return_exceptions=True)
-        assert sum(isinstance(answer, Busy) for answer in answers) == 1
+        assert sum(isinstance(answer, LimitReached) for answer in answers) == 1
         house.queue.submit = submit  # type: ignore[method-assign]
         again = await house.ask(idempotency_key="key")
         assert await house.unfinished() == [again.job_id]
@@ -128,7 +128,7 @@ def first_refused(submit: Submit) -> Submit:
     async def submit_or_refuse(job: Job, record: Record, undo: Record) -> None:
         calls.append(job)
         if len(calls) == 1:
-            raise Busy("the service is busy", per_user=False)
+            raise LimitReached("the service is busy", per_user=False)
         await submit(job, record, undo)
 
     return submit_or_refuse
@@ -145,7 +145,7 @@ async def test_a_store_that_fails_leaves_no_job_and_its_question_is_taken_later(
         with pytest.raises(Unavailable):
             await house.ask("Why?", session="s", idempotency_key="key")
         house.log.create = create  # type: ignore[method-assign]
-        assert await house.said(await house.conversations.session("ann", "s", "")) == []
+        assert await house.said(await house.sessions.session("ann", "s", "")) == []
         assert (house.queue.running, house.queue.queued) == (0, 0)
         accepted = await house.ask("Why?", session="s", idempotency_key="key")
         assert await house.unfinished() == [accepted.job_id]

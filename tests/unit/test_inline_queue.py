@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from sluice.domain.chat import Job
-from sluice.domain.errors import Busy, Conflict
+from sluice.domain.errors import Conflict, LimitReached
 from sluice.infrastructure.jobs.shared import Bounds
 from tests.doubles import a_job
 from tests.queue_bench import Benches
@@ -49,7 +49,7 @@ async def test_beyond_the_services_queue_it_is_busy(bench_of: Benches) -> None:
     bench = bench_of(Bounds(running=1, queued=2))
     *fitting, beyond = a_user_each(4)
     await bench.submit(*fitting)
-    with pytest.raises(Busy) as busy:
+    with pytest.raises(LimitReached) as busy:
         await bench.submit(beyond)
     assert (busy.value.per_user, busy.value.retry_after > 0) == (False, True)
     await bench.runs.finish(fitting[0])
@@ -74,7 +74,7 @@ async def test_beyond_a_users_queue_the_user_is_told_to_wait_and_others_are_not(
     bench = bench_of(Bounds(running=9, user_running=1, user_queued=1))
     running, waiting, beyond = a_chat_each(3, user="ann")
     await bench.submit(running, waiting)
-    with pytest.raises(Busy) as busy:
+    with pytest.raises(LimitReached) as busy:
         await bench.submit(beyond)
     assert (busy.value.per_user, busy.value.retry_after > 0) == (True, True)
     await bench.submit(a_job(user="bob", chat_id="bob"))
@@ -84,7 +84,7 @@ async def test_without_bounds_per_user_one_user_may_have_everything(bench_of: Be
     bench = bench_of(Bounds(running=5, queued=20, user_running=None, user_queued=None))
     await bench.submit(*a_chat_each(25))
     await until(lambda: len(bench.runs.active) == 5)
-    with pytest.raises(Busy):
+    with pytest.raises(LimitReached):
         await bench.submit(a_job(chat_id="other"))
 
 
@@ -110,7 +110,7 @@ async def test_a_crowd_that_comes_at_once_is_bounded_like_one_that_comes_in_turn
     written.set()
     await asyncio.wait(crowd)
     refused = [task.exception() for task in crowd if task.exception()]
-    assert [type(error) for error in refused] == [Busy] * 15
+    assert [type(error) for error in refused] == [LimitReached] * 15
     await until(lambda: len(bench.runs.active) == 2)
     assert (bench.queue.running, bench.queue.queued) == (2, 3)
 
@@ -168,6 +168,6 @@ async def test_interruptions_that_come_at_once_leave_the_last_one_running(
 async def test_who_is_refused_interrupts_nobody(bench_of: Benches) -> None:
     bench = bench_of(Bounds(running=1, queued=1), when_busy="interrupt")
     await bench.submit(a_job(id="a"), a_job(id="other", chat_id="other", user="bob"))
-    with pytest.raises(Busy):
+    with pytest.raises(LimitReached):
         await bench.submit(a_job(id="b"))
     await until(lambda: bench.runs.active == ["a"])

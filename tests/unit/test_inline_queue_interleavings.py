@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sluice.domain.chat import Job
-from sluice.domain.errors import Busy, Unavailable
+from sluice.domain.errors import LimitReached, Unavailable
 from sluice.infrastructure.jobs.inline.queue import InlineJobQueue
 from sluice.infrastructure.jobs.shared import Bounds
 from tests.doubles import a_job
@@ -102,7 +102,7 @@ class Play:
             if not refused:
                 assert self.runs.ends[one.job.id] in ("done", "user")
             elif refused is not True:
-                assert isinstance(refused, Busy | Unavailable)
+                assert isinstance(refused, LimitReached | Unavailable)
                 assert one.job.id not in self.runs.started
 
 

@@ -43,8 +43,8 @@ def log() -> Iterator[Lines]:
 
 @pytest.fixture
 async def watch(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[LoopWatch]:
-    monkeypatch.setattr(loop_watch, "_BEAT", 0.01)
-    monkeypatch.setattr(loop_watch, "_LATE", 0.1)
+    monkeypatch.setattr(loop_watch, "_INTERVAL_SECONDS", 0.01)
+    monkeypatch.setattr(loop_watch, "_BLOCKED_SECONDS", 0.1)
     watch = LoopWatch()
     watch.start()
     yield watch
@@ -62,7 +62,7 @@ async def test_a_blocked_loop_is_told_while_it_is_blocked_with_the_place(
     await asyncio.sleep(0)
     a_node_that_blocks(log, SECRET)
     (line,) = log.lines
-    assert "the event loop has not turned for" in line
+    assert "event loop blocked for" in line
     assert "test_loop_watch.py" in line
     assert "a_node_that_blocks" in line
     assert watch.blocked == 1
@@ -85,7 +85,7 @@ async def test_one_block_is_told_once_and_the_next_again(watch: LoopWatch, log: 
 async def test_a_loop_that_turns_is_not_told_of(
     watch: LoopWatch, log: Lines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loop_watch, "_LATE", 5)  # no machine is so busy
+    monkeypatch.setattr(loop_watch, "_BLOCKED_SECONDS", 5)  # no machine is so busy
     for _ in range(100):
         await asyncio.sleep(0)
     assert (watch.blocked, log.lines) == (0, [])

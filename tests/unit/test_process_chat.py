@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from sluice.application import process_chat
-from sluice.application.ports import ConversationPort
+from sluice.application.chat_ports import ChatPort
+from sluice.application.metrics import JobMetrics
 from sluice.application.process_chat import QUEUED, ProcessChat, history
-from sluice.application.tally import Tally
 from sluice.domain.chat import Chat, Message, Turn, now
 from sluice.domain.errors import Superseded, Unavailable, UpstreamTruncated, WorkerLost
 from sluice.domain.events import (
@@ -26,9 +26,9 @@ from sluice.domain.events import (
     StageStarted,
     Token,
 )
-from sluice.infrastructure.chats.sqlite import SqliteConversations
+from sluice.infrastructure.chats.sqlite.chats import SqliteChats
 from sluice.infrastructure.event_log.memory import MemoryEventLog
-from sluice.infrastructure.sqlite.database import Database
+from sluice.infrastructure.sqlite.database import SqliteDatabase
 from tests.doubles import MockPipeline, a_job
 
 DONE = Done("A2", "ab")
@@ -38,19 +38,19 @@ STARTED, COMPLETED = StageStarted("answer", 0), StageCompleted("answer", 100)
 class Bench:
     """A job in a memory log, and what its processing left behind."""
 
-    def __init__(self, conversations: ConversationPort) -> None:
+    def __init__(self, chats: ChatPort) -> None:
         self.log = MemoryEventLog()
-        self.conversations = conversations
+        self.chats = chats
         self.job = a_job()
 
     async def opened(self) -> None:
-        await self.conversations.open(Chat(self.job.chat_id, self.job.user, None, now()))
-        await self.conversations.asked(self.job)
+        await self.chats.open(Chat(self.job.chat_id, self.job.user, None, now()))
+        await self.chats.add_question(self.job)
         await self.log.create(self.job, QUEUED)
 
     def process(self, *plays: Any, **options: Any) -> Callable[..., Any]:
         pipeline = MockPipeline(*plays)
-        return ProcessChat(pipeline, self.log, self.conversations, Tally(), **options)
+        return ProcessChat(pipeline, self.log, self.chats, JobMetrics(), **options)
 
     async def told(self) -> list[Event]:
         """Everything behind `queued`; exactly one terminal event, and it is the last."""
@@ -61,15 +61,15 @@ class Bench:
         return events
 
     async def kept(self) -> list[tuple[str, str, str]]:
-        messages = await self.conversations.messages(self.job.user, self.job.chat_id)
+        messages = await self.chats.messages(self.job.user, self.job.chat_id)
         return [(m.role, m.content, m.status) for m in messages]
 
 
 @pytest.fixture
 async def bench(no_generator_left: None) -> AsyncIterator[Bench]:
-    database = Database(":memory:")
+    database = SqliteDatabase(":memory:")
     await database.open()
-    bench = Bench(SqliteConversations(database))
+    bench = Bench(SqliteChats(database))
     await bench.opened()
     yield bench
     await database.aclose()
@@ -88,15 +88,15 @@ async def test_what_the_pipeline_says_is_told_and_its_answer_kept(bench: Bench) 
 async def test_a_chat_that_cannot_be_read_for_a_while_is_waited_for(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(process_chat, "_PAUSE", 0)
-    messages, outages = bench.conversations.messages, [Unavailable("away"), Unavailable("away")]
+    monkeypatch.setattr(process_chat, "_RETRY_SECONDS", 0)
+    messages, outages = bench.chats.messages, [Unavailable("away"), Unavailable("away")]
 
     async def sometimes(user: str, chat_id: str) -> Any:
         if outages:
             raise outages.pop()
         return await messages(user, chat_id)
 
-    monkeypatch.setattr(bench.conversations, "messages", sometimes)
+    monkeypatch.setattr(bench.chats, "messages", sometimes)
     await bench.process(DONE)(bench.job)
     assert await bench.told() == [DONE]
     assert outages == []
@@ -219,7 +219,7 @@ async def test_a_run_handed_back_while_its_attempt_cannot_begin_asks_no_more(ben
 
 async def test_a_cancelled_run_closes_its_pipeline(bench: Bench) -> None:
     pipeline = MockPipeline(STARTED, asyncio.Event())
-    process = ProcessChat(pipeline, bench.log, bench.conversations, Tally())
+    process = ProcessChat(pipeline, bench.log, bench.chats, JobMetrics())
     task = asyncio.create_task(process(bench.job))
     await reads(bench, 2)
     task.cancel()
@@ -230,7 +230,7 @@ async def test_a_cancelled_run_closes_its_pipeline(bench: Bench) -> None:
 async def test_an_error_while_telling_closes_the_pipeline(bench: Bench) -> None:
     """The log refuses in the middle: the generator stands at a yield, and must not stay there."""
     pipeline = MockPipeline(STARTED, Token("a", "x"), Token("b", "x"), DONE)
-    process = ProcessChat(pipeline, bench.log, bench.conversations, Tally(), max_answer=1)
+    process = ProcessChat(pipeline, bench.log, bench.chats, JobMetrics(), max_answer=1)
     await process(bench.job)
     assert pipeline.closed == 1
 
@@ -253,14 +253,14 @@ async def test_an_attempt_that_is_cancelled_before_it_says_anything_begins_with_
 async def test_a_cancel_at_the_moment_of_finishing_leaves_one_end(bench: Bench) -> None:
     """The end is being written when the cancel comes: it is shielded, and it stands."""
     writing, go_on = asyncio.Event(), asyncio.Event()
-    answered = bench.conversations.answered
+    answered = bench.chats.keep_answer
 
     async def slow(*given: Any) -> None:
         writing.set()
         await go_on.wait()
         await answered(*given)
 
-    bench.conversations.answered = slow  # type: ignore[method-assign, assignment]
+    bench.chats.keep_answer = slow  # type: ignore[method-assign, assignment]
     task = asyncio.create_task(
         bench.process(DONE)(bench.job, lambda: "user" if writing.is_set() else None)
     )
@@ -278,17 +278,17 @@ async def test_a_writer_that_wakes_up_between_answer_and_end_changes_nothing(
 ) -> None:
     """Frozen when it had everything to say but had not begun to: the next attempt has ended."""
     writing, go_on = asyncio.Event(), asyncio.Event()
-    answered = bench.conversations.answered
+    answered = bench.chats.keep_answer
 
     async def frozen(*given: Any) -> None:
         writing.set()
         await go_on.wait()
         await answered(*given)
 
-    bench.conversations.answered = frozen  # type: ignore[method-assign, assignment]
+    bench.chats.keep_answer = frozen  # type: ignore[method-assign, assignment]
     task = asyncio.create_task(bench.process(DONE)(bench.job))
     await writing.wait()
-    bench.conversations.answered = answered  # type: ignore[method-assign]
+    bench.chats.keep_answer = answered  # type: ignore[method-assign]
     await bench.process(Done("A2", "b"))(bench.job)
     go_on.set()
     with pytest.raises(Superseded):
@@ -302,7 +302,7 @@ async def test_an_attempt_that_says_nothing_leaves_no_answer_of_an_earlier_one(
 ) -> None:
     """The first kept its answer and was killed before it could tell its end."""
     first = await bench.log.begin(bench.job.id)
-    await bench.conversations.answered(bench.job, "ab", "completed", first.attempt)
+    await bench.chats.keep_answer(bench.job, "ab", "completed", first.attempt)
     await bench.process(DONE)(bench.job, lambda: "user")
     assert (await bench.told())[-1] == Cancelled("user")
     assert await bench.kept() == [("user", "Why?", "completed")]
@@ -311,12 +311,12 @@ async def test_an_attempt_that_says_nothing_leaves_no_answer_of_an_earlier_one(
 async def test_an_end_without_a_text_does_not_wait_for_a_chat_that_is_away(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(process_chat, "_PATIENCE", 0.01)
+    monkeypatch.setattr(process_chat, "_EMPTY_ANSWER_TIMEOUT_SECONDS", 0.01)
 
     async def never(*_: object) -> None:
         await asyncio.Event().wait()
 
-    monkeypatch.setattr(bench.conversations, "answered", never)
+    monkeypatch.setattr(bench.chats, "keep_answer", never)
     await bench.process(STARTED)(bench.job)
     assert isinstance((await bench.told())[-1], Failed)
 
@@ -324,14 +324,14 @@ async def test_an_end_without_a_text_does_not_wait_for_a_chat_that_is_away(
 async def test_a_job_that_was_given_up_leaves_its_key_to_another_one(bench: Bench) -> None:
     await bench.process(DONE)(bench.job, lambda: "shutdown")
     assert await bench.told() == [Cancelled("shutdown")]
-    assert not await bench.conversations.ended(bench.job.id)
+    assert not await bench.chats.has_ended(bench.job.id)
 
 
 async def test_an_end_without_a_text_is_known_as_one_when_its_log_is_gone(bench: Bench) -> None:
-    assert not await bench.conversations.ended(bench.job.id)
+    assert not await bench.chats.has_ended(bench.job.id)
     await bench.process(STARTED)(bench.job)
     assert isinstance((await bench.told())[-1], Failed)
-    assert await bench.conversations.ended(bench.job.id)
+    assert await bench.chats.has_ended(bench.job.id)
     assert await bench.kept() == [("user", "Why?", "completed")]
 
 

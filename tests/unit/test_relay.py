@@ -93,7 +93,7 @@ async def test_a_node_that_will_not_be_stopped_ends_in_the_error_too() -> None:
 async def test_a_node_that_goes_on_for_good_does_not_keep_its_job_from_ending(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(relay, "_PATIENCE", 0.01)
+    monkeypatch.setattr(relay, "_CANCEL_TIMEOUT_SECONDS", 0.01)
     over, cancelled = asyncio.Event(), 0
 
     async def node(tell: Tell) -> Done:
@@ -121,7 +121,7 @@ async def test_a_node_that_goes_on_for_good_does_not_keep_its_job_from_ending(
 async def test_nor_does_one_that_is_stopped_by_an_error_of_ours(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(relay, "_PATIENCE", 0.01)
+    monkeypatch.setattr(relay, "_CANCEL_TIMEOUT_SECONDS", 0.01)
     over = asyncio.Event()
 
     async def node(tell: Tell) -> Done:

@@ -7,7 +7,15 @@ from typing import Any
 
 import pytest
 
-from sluice.infrastructure.settings import Settings, read_settings
+from sluice.infrastructure.flags.rollout import Share
+from sluice.infrastructure.settings import (
+    MemoryStore,
+    RedisStore,
+    Settings,
+    SqliteStore,
+    StoreAddress,
+    read_settings,
+)
 
 pytestmark = pytest.mark.usefixtures("no_settings")
 
@@ -57,7 +65,13 @@ DEFAULTS = {
 
 def value_of(settings: Settings, variable: str) -> Any:
     value = getattr(settings, variable.removeprefix("SLUICE_").lower())
-    return value.percent if variable == "ENABLE_TOKEN_STREAMING" else value
+    match value:
+        case Share():
+            return value.percent
+        case MemoryStore() | SqliteStore() | RedisStore():
+            return str(value)
+        case _:
+            return value
 
 
 def variables() -> set[str]:
@@ -92,7 +106,7 @@ def test_without_a_data_home_the_store_is_in_the_home_folder(
 ) -> None:
     monkeypatch.setenv("XDG_DATA_HOME", "")
     monkeypatch.setenv("HOME", "/home/ann")
-    assert read_settings().store == "sqlite:////home/ann/.local/share/sluice/sluice.db"
+    assert read_settings().store == SqliteStore(Path("/home/ann/.local/share/sluice/sluice.db"))
 
 
 @pytest.mark.parametrize(
@@ -166,6 +180,22 @@ def test_no_secret_shows_where_settings_are_printed(monkeypatch: pytest.MonkeyPa
         monkeypatch.setenv(name, "canary")
     monkeypatch.setenv("OPENAI_MODEL", "m")
     assert "canary" not in repr(read_settings())
+
+
+@pytest.mark.parametrize(
+    ("text", "store"),
+    [
+        ("memory://", MemoryStore()),
+        ("sqlite:///rel.db", SqliteStore(Path("rel.db"))),
+        ("sqlite:////data/a b.db", SqliteStore(Path("/data/a b.db"))),
+        ("redis://h", RedisStore("redis://h")),
+        ("rediss://u:p@h:1/2?protocol=3", RedisStore("rediss://u:p@h:1/2?protocol=3")),
+    ],
+)
+def test_a_stores_address_is_parsed_once(text: str, store: StoreAddress) -> None:
+    settings = read_settings(store=text, database="postgresql://h/d")
+    assert settings.store == store
+    assert settings.distributed == isinstance(store, RedisStore)
 
 
 def test_where_things_are_kept_is_shown_without_passwords() -> None:

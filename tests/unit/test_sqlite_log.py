@@ -15,21 +15,21 @@ from sluice.domain.chat import Job, new_id, now
 from sluice.domain.errors import NotFound, StreamLost, Unavailable
 from sluice.domain.events import Cursor, Done, Event, Failed, Recorded, Reset, StageStarted, Token
 from sluice.infrastructure.event_log.sqlite.log import SqliteEventLog
-from sluice.infrastructure.sqlite.database import Database
+from sluice.infrastructure.sqlite.database import SqliteDatabase
 
 DONE = Done("A2", "answer")
 
 
 @pytest.fixture
-async def database(tmp_path: Path) -> AsyncIterator[Database]:
-    database = Database(tmp_path / "sluice.db")
+async def database(tmp_path: Path) -> AsyncIterator[SqliteDatabase]:
+    database = SqliteDatabase(tmp_path / "sluice.db")
     await database.open()
     yield database
     await database.aclose()
 
 
 @pytest.fixture
-async def log(database: Database) -> AsyncIterator[SqliteEventLog]:
+async def log(database: SqliteDatabase) -> AsyncIterator[SqliteEventLog]:
     log = SqliteEventLog(database)
     await log.open()
     yield log
@@ -56,29 +56,29 @@ async def an_ended_job(log: SqliteEventLog, *said: Event) -> Job:
     return job
 
 
-async def fill(database: Database) -> None:
+async def fill(database: SqliteDatabase) -> None:
     """Makes the disk full, as far as SQLite can tell."""
     (pages,) = await database.read(lambda db: db.execute("PRAGMA page_count").fetchone())
     await database.write(lambda db: db.execute(f"PRAGMA max_page_count = {pages}"))
 
 
-async def empty(database: Database) -> None:
+async def empty(database: SqliteDatabase) -> None:
     await database.write(lambda db: db.execute("PRAGMA max_page_count = 1000000"))
 
 
-async def stored(database: Database) -> int:
+async def stored(database: SqliteDatabase) -> int:
     (rows,) = await database.read(lambda db: db.execute("SELECT count(*) FROM batches").fetchone())
     return int(rows)
 
 
-async def until_stored(database: Database, rows: int) -> None:
+async def until_stored(database: SqliteDatabase, rows: int) -> None:
     async with asyncio.timeout(5):
         while await stored(database) < rows:  # noqa: ASYNC110 - only the file can tell
             await asyncio.sleep(0.01)
 
 
 async def test_tokens_are_seen_before_they_are_durable_the_end_only_afterwards(
-    database: Database, log: SqliteEventLog, monkeypatch: pytest.MonkeyPatch
+    database: SqliteDatabase, log: SqliteEventLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = a_job()
     await log.create(job, QUEUED)
@@ -102,7 +102,7 @@ async def test_tokens_are_seen_before_they_are_durable_the_end_only_afterwards(
 
 
 async def test_tokens_reach_the_file_without_an_end(
-    database: Database, log: SqliteEventLog
+    database: SqliteDatabase, log: SqliteEventLog
 ) -> None:
     job = a_job()
     await log.create(job, QUEUED)
@@ -116,7 +116,7 @@ async def test_tokens_reach_the_file_without_an_end(
 
 
 async def test_first_events_attempts_and_ends_reach_the_disk_tokens_the_system(
-    database: Database, log: SqliteEventLog
+    database: SqliteDatabase, log: SqliteEventLog
 ) -> None:
     statements: list[str] = []
     await database.write(lambda db: db.set_trace_callback(statements.append))
@@ -140,7 +140,7 @@ async def test_first_events_attempts_and_ends_reach_the_disk_tokens_the_system(
     assert synced() == ["FULL"]
 
 
-async def test_closing_writes_what_was_said(database: Database) -> None:
+async def test_closing_writes_what_was_said(database: SqliteDatabase) -> None:
     log = SqliteEventLog(database)
     await log.open()
     job = a_job()
@@ -157,7 +157,7 @@ async def test_closing_writes_what_was_said(database: Database) -> None:
 
 
 async def test_an_old_log_is_told_in_few_events_whatever_it_was_said_in(
-    log: SqliteEventLog, database: Database
+    log: SqliteEventLog, database: SqliteDatabase
 ) -> None:
     pieces = [f"{number} 무" for number in range(20_000)]
     job = await an_ended_job(log, *(Token(piece, "answer") for piece in pieces))
@@ -173,7 +173,7 @@ async def test_an_old_log_is_told_in_few_events_whatever_it_was_said_in(
 
 
 async def test_readers_of_an_old_log_share_one_load(
-    log: SqliteEventLog, database: Database, monkeypatch: pytest.MonkeyPatch
+    log: SqliteEventLog, database: SqliteDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = await an_ended_job(log, Token("a", "answer"))
     fresh, reads = SqliteEventLog(database), list[object]()
@@ -192,7 +192,7 @@ async def test_readers_of_an_old_log_share_one_load(
 
 
 async def test_what_is_deleted_while_it_is_loaded_is_not_found(
-    log: SqliteEventLog, database: Database, monkeypatch: pytest.MonkeyPatch
+    log: SqliteEventLog, database: SqliteDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = await an_ended_job(log, Token("a", "answer"))
     fresh = SqliteEventLog(database)
@@ -229,7 +229,7 @@ async def test_what_is_over_does_not_stay_in_memory(log: SqliteEventLog) -> None
 
 
 async def test_while_the_disk_is_full_readers_are_sent_away_and_nothing_is_lost(
-    log: SqliteEventLog, database: Database
+    log: SqliteEventLog, database: SqliteDatabase
 ) -> None:
     job = a_job()
     await log.create(job, QUEUED)
@@ -262,7 +262,7 @@ async def test_while_the_disk_is_full_readers_are_sent_away_and_nothing_is_lost(
 
 
 async def test_a_full_disk_shows_in_the_check_until_there_is_room(
-    log: SqliteEventLog, database: Database, monkeypatch: pytest.MonkeyPatch
+    log: SqliteEventLog, database: SqliteDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await log.check()
 
@@ -277,7 +277,7 @@ async def test_a_full_disk_shows_in_the_check_until_there_is_room(
 
 
 async def test_closing_on_a_full_disk_hands_the_job_back(
-    log: SqliteEventLog, database: Database
+    log: SqliteEventLog, database: SqliteDatabase
 ) -> None:
     job = a_job()
     await log.create(job, QUEUED)
@@ -293,7 +293,7 @@ async def test_closing_on_a_full_disk_hands_the_job_back(
 
 
 async def test_a_chat_deleted_on_a_full_disk_leaves_no_rows(
-    log: SqliteEventLog, database: Database
+    log: SqliteEventLog, database: SqliteDatabase
 ) -> None:
     job = a_job()
     await log.create(job, QUEUED)
@@ -309,7 +309,7 @@ async def test_a_chat_deleted_on_a_full_disk_leaves_no_rows(
     assert (await followed(log, other))[-1].event == DONE
 
 
-async def damaged(database: Database, sql: str) -> SqliteEventLog:
+async def damaged(database: SqliteDatabase, sql: str) -> SqliteEventLog:
     await database.write(lambda db: db.execute(sql))
     return SqliteEventLog(database)
 
@@ -328,7 +328,7 @@ MIDDLE = "(SELECT key FROM batches ORDER BY key LIMIT 1 OFFSET 1)"
     ],
 )
 async def test_a_log_with_a_gap_says_so_instead_of_its_end(
-    log: SqliteEventLog, database: Database, damage: str
+    log: SqliteEventLog, database: SqliteDatabase, damage: str
 ) -> None:
     job = a_job()
     await log.create(job, QUEUED)
@@ -348,7 +348,7 @@ async def test_a_log_with_a_gap_says_so_instead_of_its_end(
 
 
 async def test_a_gap_in_an_attempt_that_was_repeated_is_made_good_by_its_reset(
-    log: SqliteEventLog, database: Database
+    log: SqliteEventLog, database: SqliteDatabase
 ) -> None:
     job = a_job()
     await log.create(job, QUEUED)
@@ -361,7 +361,7 @@ async def test_a_gap_in_an_attempt_that_was_repeated_is_made_good_by_its_reset(
 
 
 async def test_expired_logs_leave_the_file_but_unfinished_ones_stay_whatever_the_clock_says(
-    log: SqliteEventLog, database: Database, monkeypatch: pytest.MonkeyPatch
+    log: SqliteEventLog, database: SqliteDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     over = [await an_ended_job(log, Token("a", "answer")) for _ in range(3)]
     running = a_job()

@@ -10,9 +10,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from sluice.domain.events import TERMINAL, Cursor, Recorded, Token
-from sluice.infrastructure.chats.sqlite import SqliteConversations
+from sluice.infrastructure.chats.sqlite.chats import SqliteChats
 from sluice.infrastructure.event_log.sqlite.log import SqliteEventLog
-from sluice.infrastructure.sqlite.database import Database
+from sluice.infrastructure.sqlite.database import SqliteDatabase
 from tests.unit import killed_process
 
 ROOT = Path(__file__).parents[2]
@@ -49,12 +49,12 @@ def ended(frames: dict[Cursor, str]) -> list[Cursor]:
 
 
 @asynccontextmanager
-async def reopened(path: Path) -> AsyncIterator[tuple[SqliteEventLog, SqliteConversations]]:
-    database = Database(path)
+async def reopened(path: Path) -> AsyncIterator[tuple[SqliteEventLog, SqliteChats]]:
+    database = SqliteDatabase(path)
     await database.open()
     log = SqliteEventLog(database)
     await log.open()
-    yield log, SqliteConversations(database)
+    yield log, SqliteChats(database)
     await log.aclose()
     await database.aclose()
 

@@ -3,7 +3,7 @@
 import pytest
 
 from sluice.application.process_chat import QUEUED
-from sluice.domain.errors import Busy, NotFound, Unavailable
+from sluice.domain.errors import LimitReached, NotFound, Unavailable
 from sluice.domain.events import Cancelled, Done, Token
 from tests.use_cases import ONE_AND_ONE, use_cases, waiting
 
@@ -53,7 +53,7 @@ async def test_without_a_user_the_path_is_drawn_by_the_chat() -> None:
 async def test_a_new_chat_is_named_after_its_first_question_in_one_line() -> None:
     async with use_cases(waiting()) as house:
         accepted = await house.ask("Why \n\t not? " + "x" * 100)
-        chat = await house.conversations.chat("ann", accepted.chat_id)
+        chat = await house.chats.chat("ann", accepted.chat_id)
         assert chat.title == "Why not? " + "x" * 71
 
 
@@ -74,7 +74,7 @@ async def test_a_session_makes_its_chat_at_the_first_question_and_keeps_it() -> 
             await house.read(accepted.job_id)
         said = await house.said(accepted.chat_id)
         assert [content for _, content, _ in said] == ["one", "two"]
-        assert (await house.conversations.chat("ann", accepted.chat_id)).title == "one"
+        assert (await house.chats.chat("ann", accepted.chat_id)).title == "one"
         assert house.flag.keys == [accepted.chat_id] * 2
 
 
@@ -110,11 +110,11 @@ async def test_a_question_refused_for_want_of_room_leaves_nothing_behind() -> No
         for _ in range(2):
             await house.ask()
         before = await house.unfinished()
-        chats = await house.conversations.chats("ann", limit=9, before=None)
-        with pytest.raises(Busy):
+        chats = await house.chats.chats("ann", limit=9, before=None)
+        with pytest.raises(LimitReached):
             await house.ask(session="s", idempotency_key="key")
         assert await house.unfinished() == before
-        assert await house.conversations.chats("ann", limit=9, before=None) == chats
+        assert await house.chats.chats("ann", limit=9, before=None) == chats
 
 
 async def test_a_leaving_service_takes_nothing() -> None:

@@ -12,14 +12,15 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 from sluice.application.ports import Push
+from sluice.application.tracebacks import format_traceback
 from sluice.application.wire import record
 from sluice.domain.chat import JobId
-from sluice.domain.errors import NotFound, Unavailable, trace
+from sluice.domain.errors import NotFound, Unavailable
 from sluice.domain.events import Cursor, Recorded
 from sluice.infrastructure.event_log.buffer import Tail
 from sluice.infrastructure.event_log.redis.entries import events
 from sluice.infrastructure.event_log.redis.keys import log_key
-from sluice.infrastructure.redis.client import Server, command, packed
+from sluice.infrastructure.redis.client import RedisClient, command, packed
 
 logger = logging.getLogger(__name__)
 
@@ -71,7 +72,7 @@ def records(entries: Iterable[Entry]) -> list[Recorded]:
 
 
 class Feed:
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: RedisClient) -> None:
         self._server, self._line = server, server.line()
         self._tails: WeakValueDictionary[bytes, FollowedTail] = WeakValueDictionary()
         self._wake = f"sluice:wake:{secrets.token_hex(8)}".encode()
@@ -180,7 +181,7 @@ class Feed:
         except Unavailable as error:
             answer = error
         if isinstance(answer, Exception):
-            logger.error("the logs cannot be read: %s", trace(answer))
+            logger.error("the logs cannot be read: %s", format_traceback(answer))
             await self._recover()
         else:
             self._spread(answer or ())
@@ -193,7 +194,7 @@ class Feed:
                 try:
                     tail.take(entries)
                 except Unavailable as error:
-                    logger.error("a log cannot be read: %s", trace(error))
+                    logger.error("a log cannot be read: %s", format_traceback(error))
                     tail.breaks(error)
                 if entries[-1][1][0] != b"e":
                     tail.breaks(NotFound(key))

@@ -5,15 +5,16 @@ import secrets
 from collections.abc import AsyncGenerator, Sequence
 
 from sluice.application.ports import JobLog, Push
+from sluice.application.tracebacks import format_traceback
 from sluice.domain.chat import ChatId, Job, JobId, moment
-from sluice.domain.errors import Finished, NotFound, Superseded, Unavailable, trace
+from sluice.domain.errors import Finished, NotFound, Superseded, Unavailable
 from sluice.domain.events import Cursor, Event, Recorded
 from sluice.infrastructure.event_log.redis.entries import body, dump, item, load
 from sluice.infrastructure.event_log.redis.follower import Feed
 from sluice.infrastructure.event_log.redis.keys import chat_key, header_key, log_key
 from sluice.infrastructure.event_log.redis.publisher import Publisher, RedisAttempt
 from sluice.infrastructure.event_log.redis.scripts import BEGIN, CREATE, DELETE, LIST
-from sluice.infrastructure.redis.client import Server
+from sluice.infrastructure.redis.client import RedisClient
 
 logger = logging.getLogger(__name__)
 
@@ -24,7 +25,7 @@ _UNENDED = 30 * 24 * 3600 * 1000
 class RedisEventLog:
     """`retention`: seconds that a log can be read after its end; before that nothing expires."""
 
-    def __init__(self, server: Server, *, retention: float = 3600) -> None:
+    def __init__(self, server: RedisClient, *, retention: float = 3600) -> None:
         self._server, self._retention = server, int(retention * 1000)
         self._publisher = Publisher(server, self._retention, self._open, self._over)
         self._feed = Feed(server)
@@ -110,7 +111,7 @@ class RedisEventLog:
         try:
             await self._list(job, self._retention)
         except Unavailable as error:
-            logger.warning("job %s stays in its chat's index: %s", job.id, trace(error))
+            logger.warning("job %s stays in its chat's index: %s", job.id, format_traceback(error))
 
     async def _list(self, job: Job, milliseconds: int) -> None:
         await self._server.run(LIST, [chat_key(job.chat_id)], job.id, milliseconds)

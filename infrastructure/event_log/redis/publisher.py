@@ -14,14 +14,15 @@ from weakref import WeakValueDictionary
 
 from redis.exceptions import NoScriptError
 
+from sluice.application.tracebacks import format_traceback
 from sluice.application.wire import split
 from sluice.domain.chat import Job, JobId, micros, now
-from sluice.domain.errors import StreamLost, Superseded, Unavailable, trace
+from sluice.domain.errors import StreamLost, Superseded, Unavailable
 from sluice.domain.events import Cursor, Done, Event, Reset, Token
 from sluice.infrastructure.event_log.redis.entries import body, item
 from sluice.infrastructure.event_log.redis.keys import header_key, log_key
 from sluice.infrastructure.event_log.redis.scripts import APPEND, LOST, WRITTEN
-from sluice.infrastructure.redis.client import Server, command, packed
+from sluice.infrastructure.redis.client import RedisClient, command, packed
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -143,7 +144,7 @@ class Publisher:
 
     def __init__(
         self,
-        server: Server,
+        server: RedisClient,
         retention: int,
         create: Callable[[Job, int, Event], Awaitable[None]],
         over: Callable[[Job], Awaitable[None]],
@@ -247,4 +248,4 @@ class Publisher:
     def _noticed(self, error: Unavailable) -> None:
         if not self._down:
             self._down = True
-            logger.error("the log cannot be written: %s", trace(error))
+            logger.error("the log cannot be written: %s", format_traceback(error))

@@ -8,14 +8,15 @@ from contextlib import suppress
 from datetime import timedelta
 from weakref import WeakValueDictionary
 
+from sluice.application.tracebacks import format_traceback
 from sluice.application.wire import record
 from sluice.domain.chat import ChatId, Job, JobId, micros, now
-from sluice.domain.errors import NotFound, Unavailable, trace
+from sluice.domain.errors import NotFound, Unavailable
 from sluice.domain.events import Cursor, Event
 from sluice.infrastructure.event_log.log import Attempt, LogReader
 from sluice.infrastructure.event_log.sqlite import rows
 from sluice.infrastructure.event_log.sqlite.writer import StoredLog, Writer
-from sluice.infrastructure.sqlite.database import Database
+from sluice.infrastructure.sqlite.database import SqliteDatabase
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +33,7 @@ class SqliteEventLog(LogReader):
     nothing else is noticed of it once it has passed.
     """
 
-    def __init__(self, database: Database, *, retention: float = 3600) -> None:
+    def __init__(self, database: SqliteDatabase, *, retention: float = 3600) -> None:
         super().__init__()
         self._database = database
         self._retention = timedelta(seconds=retention)
@@ -102,7 +103,7 @@ class SqliteEventLog(LogReader):
             try:
                 await self.sweep()
             except Unavailable as error:
-                logger.warning("expired logs could not be deleted: %s", trace(error))
+                logger.warning("expired logs could not be deleted: %s", format_traceback(error))
             await asyncio.sleep(_SWEEP)
 
     async def _find(self, job_id: JobId) -> StoredLog:

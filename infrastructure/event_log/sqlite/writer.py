@@ -9,7 +9,7 @@ from sluice.domain.errors import NotFound, Superseded, Unavailable
 from sluice.domain.events import Recorded
 from sluice.infrastructure.event_log.log import Log
 from sluice.infrastructure.event_log.sqlite import rows
-from sluice.infrastructure.sqlite.database import Database, Work
+from sluice.infrastructure.sqlite.database import SqliteDatabase, Work
 
 _TICK = 0.1
 """Seconds that tokens may wait for their commit: what a crash can take from a log. The attempt
@@ -85,7 +85,7 @@ class Writer:
     `ended` is told of every log whose end is durable, before its readers are.
     """
 
-    def __init__(self, database: Database, ended: Callable[[StoredLog], None]) -> None:
+    def __init__(self, database: SqliteDatabase, ended: Callable[[StoredLog], None]) -> None:
         self._database, self._ended = database, ended
         self._dirty: dict[StoredLog, None] = {}
         self._due = asyncio.Event()

@@ -8,8 +8,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from sluice.application.ports import Record, nothing
+from sluice.application.tracebacks import format_traceback
 from sluice.domain.chat import ChatId, Job, JobId
-from sluice.domain.errors import Busy, Conflict, Superseded, Unavailable, trace
+from sluice.domain.errors import Conflict, LimitReached, Superseded, Unavailable
 from sluice.domain.events import CancelReason
 from sluice.infrastructure.jobs.shared import Bounds, Run, WhenBusy, stop
 
@@ -143,10 +144,10 @@ class InlineJobQueue:
     def _require_room(self, job: Job) -> None:
         waiting = [place.job.user for place in self._places.values() if not place.counted]
         if len(waiting) >= self._bounds.queued:
-            raise Busy("the service is busy", per_user=False, retry_after=5)
+            raise LimitReached("the service is busy", per_user=False, retry_after=5)
         bound = self._bounds.user_queued
         if bound is not None and waiting.count(job.user) >= bound:
-            raise Busy("too many questions are waiting", per_user=True, retry_after=5)
+            raise LimitReached("too many questions are waiting", per_user=True, retry_after=5)
 
     def _may_run(self, job: Job) -> bool:
         user_bound = self._bounds.user_running
@@ -190,7 +191,7 @@ class InlineJobQueue:
         except Superseded:
             logger.info("job %s is not this run's any more", place.job.id)
         except Unavailable as error:
-            logger.error("job %s could not be written: %s", place.job.id, trace(error))
+            logger.error("job %s could not be written: %s", place.job.id, format_traceback(error))
         finally:
             self._leave(place)
 

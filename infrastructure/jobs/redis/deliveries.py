@@ -29,7 +29,7 @@ from streaq import Worker
 from streaq.constants import REDIS_GROUP
 from streaq.types import StreamMessage, Streaq
 
-from sluice.domain.errors import trace
+from sluice.application.tracebacks import format_traceback
 from sluice.infrastructure.jobs.redis.places import Given
 
 logger = logging.getLogger(__name__)
@@ -145,7 +145,7 @@ class Deliveries(Worker[None]):
                 self._held[msg] = Lease(self._renew, beginning, delivery)
                 await super().run_task(msg)
         except _OUTAGES as error:
-            logger.warning("a delivery is left to be repeated: %s", trace(error))
+            logger.warning("a delivery is left to be repeated: %s", format_traceback(error))
         finally:
             del self._held[msg]
 
@@ -169,7 +169,7 @@ class Deliveries(Worker[None]):
         try:
             answers = await self._ask([message for message, _ in held])
         except _OUTAGES as error:
-            logger.warning("leases cannot be renewed: %s", trace(error))
+            logger.warning("leases cannot be renewed: %s", format_traceback(error))
             await asyncio.sleep(_PAUSE)
             return
         for (_, lease), still in zip(held, answers, strict=True):
@@ -204,7 +204,7 @@ class Deliveries(Worker[None]):
                 try:
                     await super().producer(queue.clone(), limiter, scope)
                 except _OUTAGES as error:
-                    logger.warning("the queue cannot be read: %s", trace(error))
+                    logger.warning("the queue cannot be read: %s", format_traceback(error))
                     await asyncio.sleep(_PAUSE)
                     await self._prepare()
 

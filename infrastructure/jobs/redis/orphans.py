@@ -17,7 +17,7 @@ _INTERVAL = 0.5
 
 
 class RedisOrphans:
-    """The OrphansPort of a gateway; it does nothing unless `tell` runs."""
+    """The ReadersPort of a gateway; it does nothing unless `tell` runs."""
 
     def __init__(self, places: Places) -> None:
         self._places = places

@@ -9,7 +9,7 @@ from sluice.domain.chat import Job, JobId
 from sluice.domain.errors import Abandoned
 from sluice.domain.events import CancelReason
 from sluice.infrastructure.jobs.shared import Bounds, WhenBusy
-from sluice.infrastructure.redis.client import Server, Word
+from sluice.infrastructure.redis.client import RedisClient, Word
 
 _SCRIPT = files("sluice.infrastructure.jobs.redis").joinpath("places.lua").read_text()
 _PREFIX = "sluice:{jobs}:"
@@ -38,7 +38,7 @@ class Counts(NamedTuple):
 
 
 class Places:
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: RedisClient) -> None:
         self._server = server
 
     async def admit(self, job: Job, bounds: Bounds, when_busy: WhenBusy) -> Admission:

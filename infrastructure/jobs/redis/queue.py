@@ -5,7 +5,7 @@ from contextlib import suppress
 
 from sluice.application.ports import Record, nothing
 from sluice.domain.chat import Job, JobId
-from sluice.domain.errors import Abandoned, Busy, Conflict, Unavailable
+from sluice.domain.errors import Abandoned, Conflict, LimitReached, Unavailable
 from sluice.domain.events import CancelReason
 from sluice.infrastructure.jobs.redis.places import Places
 from sluice.infrastructure.jobs.shared import Bounds, WhenBusy
@@ -59,7 +59,7 @@ class StreaqJobQueue:
             try:
                 await self._admit(job)
                 await record()
-            except (Busy, Conflict, Abandoned):
+            except (LimitReached, Conflict, Abandoned):
                 raise
             except Exception:
                 if await self._abandon(job.id):
@@ -87,8 +87,8 @@ class StreaqJobQueue:
             case "conflict":
                 raise Conflict("the chat's last question is still being answered")
             case "busy":
-                raise Busy("the service is busy", per_user=False, retry_after=5)
+                raise LimitReached("the service is busy", per_user=False, retry_after=5)
             case "user":
-                raise Busy("too many questions are waiting", per_user=True, retry_after=5)
+                raise LimitReached("too many questions are waiting", per_user=True, retry_after=5)
             case "taken":
                 return

@@ -10,8 +10,9 @@ from typing import TypeVar
 from coredis.exceptions import RedisError
 
 from sluice.application.ports import EventLogPort
+from sluice.application.tracebacks import format_traceback
 from sluice.domain.chat import JobId
-from sluice.domain.errors import NotFound, Superseded, Unavailable, trace
+from sluice.domain.errors import NotFound, Superseded, Unavailable
 from sluice.domain.events import CancelReason
 from sluice.infrastructure.jobs.redis.deliveries import LEASE, Deliveries, Lease
 from sluice.infrastructure.jobs.redis.places import Given, Places
@@ -101,7 +102,7 @@ class JobWorker:
             try:
                 await deliveries.run_async()
             except* (RedisError, OSError) as errors:
-                logger.error("the queue cannot be used: %s", trace(errors))
+                logger.error("the queue cannot be used: %s", format_traceback(errors))
             await asyncio.sleep(_PAUSE)
 
     async def _beats(self) -> None:
@@ -109,7 +110,7 @@ class JobWorker:
             try:
                 await self._beat()
             except (Unavailable, OSError) as error:
-                logger.warning("the places cannot be reached: %s", trace(error))
+                logger.warning("the places cannot be reached: %s", format_traceback(error))
             await asyncio.sleep(_BEAT)
 
     async def _beat(self) -> None:
@@ -216,7 +217,7 @@ def _over(task: asyncio.Task[None], job_id: JobId) -> bool:
         case Superseded():
             return False
         case error:
-            logger.error("job %s could not be written: %s", job_id, trace(error))
+            logger.error("job %s could not be written: %s", job_id, format_traceback(error))
             return False
 
 

@@ -11,7 +11,8 @@ from typing import Literal, Protocol
 import jwt
 from starlette.requests import HTTPConnection
 
-from sluice.domain.errors import Unavailable, trace
+from sluice.application.tracebacks import format_traceback
+from sluice.domain.errors import Unavailable
 from sluice.interfaces.http.auth.identity import User, unauthorized, valid_id
 
 logger = logging.getLogger(__name__)
@@ -87,7 +88,7 @@ class KeySet:
         try:
             self._keys = await asyncio.to_thread(partial(read_keys, self._source))
         except Unavailable as error:
-            logger.warning("the keys of SLUICE_JWT_JWKS cannot be had: %s", trace(error))
+            logger.warning("the keys of SLUICE_JWT_JWKS cannot be had: %s", format_traceback(error))
 
 
 def read_keys(source: str) -> Sequence[jwt.PyJWK]:

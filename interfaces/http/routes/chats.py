@@ -49,7 +49,7 @@ async def open_chat(
         chat = Chat(new_id(), user.id, body.title if body else None, now())
         response.status_code = 201
         response.headers["Location"] = f"/api/v1/chat/{chat.id}"
-        return ChatBody.of(await services.conversations.open(chat))
+        return ChatBody.of(await services.chats.open(chat))
     check_question(body, options)
     new = NewMessage(
         user=user.id,
@@ -71,7 +71,7 @@ async def list_chats(
 ) -> ChatPage:
     """The user's chats, newest first."""
     before = _position(cursor) if cursor else None
-    chats = await services.conversations.chats(user.id, limit=limit + 1, before=before)
+    chats = await services.chats.chats(user.id, limit=limit + 1, before=before)
     page = chats[:limit]
     more = len(chats) > limit
     return ChatPage(
@@ -95,7 +95,7 @@ async def rename_chat(
     chat_id: ChatIdPath, body: Renamed, services: ServicesDep, user: UserDep
 ) -> None:
     """Give a chat another title."""
-    await services.conversations.rename(user.id, chat_id, body.title)
+    await services.chats.rename(user.id, chat_id, body.title)
 
 
 @routes.delete("/api/v1/chat/{chat_id}", status_code=204, responses=_PAST)

@@ -9,7 +9,7 @@ from typing import Any
 import uvicorn
 
 
-class Server(uvicorn.Server):
+class UvicornServer(uvicorn.Server):
     """The first signal starts `drain` and serves on until it is over; a second exits at once.
 
     uvicorn would raise the signal again after a clean stop; ours are handled here, so exit is 0.

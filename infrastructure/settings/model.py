@@ -1,4 +1,4 @@
-"""Every setting, read from the environment once, checked before anything starts."""
+"""The settings: each variable with its type, its default, and what its value may be."""
 
 import ipaddress
 import os
@@ -6,18 +6,26 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, ValidationError, field_validator
+from pydantic import BeforeValidator, Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from sluice.infrastructure.addresses import address, origin, web_address, without_password
 from sluice.infrastructure.flags.rollout import Share
+from sluice.infrastructure.settings.addresses import (
+    RedisStore,
+    SqliteStore,
+    StoreAddress,
+    address,
+    origin,
+    parse_store,
+    web_address,
+    without_password,
+)
 
 _LONGEST = 1e9
 """Seconds, thirty years: more, and no clock could count them."""
 Seconds = Annotated[float, Field(gt=0, le=_LONGEST, allow_inf_nan=False)]
 Port = Annotated[int, Field(ge=0, le=65535)]
 Count = Annotated[int, Field(ge=1)]
-_REDIS = ("redis://", "rediss://")
 _DOTTED = r"[^\W\d]\w*(?:\.[^\W\d]\w*)*"
 _FACTORY = re.compile(f"{_DOTTED}:{_DOTTED}")
 _CANCEL = re.compile(r"cancel:([0-9]{1,9}(?:\.[0-9]+)?)")
@@ -34,9 +42,9 @@ def _listed(value: Any) -> Any:
 Listed = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)]
 
 
-def _default_store() -> str:
+def _default_store() -> StoreAddress:
     data = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
-    return f"sqlite:///{Path(data) / 'sluice' / 'sluice.db'}"
+    return SqliteStore(Path(data) / "sluice" / "sluice.db")
 
 
 class WrongSetting(Exception):
@@ -64,7 +72,9 @@ class Settings(BaseSettings):
     host: str = "127.0.0.1"
     port: Port = 8000
     metrics_port: Port | None = None
-    store: str = Field(default_factory=_default_store, repr=False)
+    store: Annotated[StoreAddress, NoDecode, BeforeValidator(parse_store)] = Field(
+        default_factory=_default_store
+    )
     database: str | None = Field(None, repr=False)
     pipeline: str | None = None
     speaking_nodes: Listed = ()
@@ -140,29 +150,15 @@ class Settings(BaseSettings):
     @property
     def distributed(self) -> bool:
         """Any number of gateways and workers share the store."""
-        return self.store.startswith(_REDIS)
+        return isinstance(self.store, RedisStore)
 
     @property
     def shown_store(self) -> str:
         """Where things are kept, without a password."""
-        shown = [without_password(self.store)]
+        shown = [str(self.store)]
         if self.database is not None:
             shown.append(without_password(self.database))
         return ", ".join(shown)
-
-    @field_validator("store")
-    @classmethod
-    def _store(cls, value: str) -> str:
-        if value.startswith(_REDIS):
-            _, _, number = value.partition("://")[2].partition("?")[0].partition("/")
-            if number and not number.isdecimal():
-                raise ValueError("names no database by its number: redis://host:port/0")
-            return address(value, "redis://host:port/0")
-        if value != "memory://" and not value.startswith("sqlite:///"):
-            raise ValueError("is memory://, sqlite:///path.db or redis://host")
-        if value == "sqlite:///":
-            raise ValueError("names no file: sqlite:///path.db")
-        return value
 
     @field_validator("database")
     @classmethod
@@ -186,47 +182,3 @@ class Settings(BaseSettings):
         if value and not _FACTORY.fullmatch(value):
             raise ValueError("is module:factory")
         return value
-
-
-def read_settings(*, worker: bool = False, **given: Any) -> Settings:
-    """Raises WrongSetting. A `worker` asks nobody who they are: no request reaches it."""
-    try:
-        settings = Settings(**given)
-    except ValidationError as error:
-        first = error.errors()[0]
-        variable = _variable(str(first["loc"][0]))
-        message = first["msg"].removeprefix("Value error, ")
-        raise WrongSetting(f"{variable}: {message}") from None
-    _check_together(settings, serves=not worker)
-    return settings
-
-
-def _variable(field: str) -> str:
-    if field.isupper():
-        return field
-    known = Settings.model_fields.get(field)
-    alias = known and known.validation_alias
-    return alias if isinstance(alias, str) else f"SLUICE_{field.upper()}"
-
-
-def _check_together(settings: Settings, *, serves: bool) -> None:
-    if not settings.offline and settings.openai_model is None:
-        raise WrongSetting("OPENAI_MODEL: is required once a key or a base URL is set")
-    if settings.distributed and settings.database is None:
-        raise WrongSetting("SLUICE_DATABASE: is required with a Redis store: postgresql://…")
-    if not serves:
-        return
-    if settings.auth == "jwt" and not (settings.jwt_secret or settings.jwt_jwks):
-        raise WrongSetting("SLUICE_JWT_SECRET: jwt needs it, or SLUICE_JWT_JWKS")
-    if settings.auth == "none" and not settings.allow_anonymous and not _loopback(settings.host):
-        raise WrongSetting(
-            f"SLUICE_AUTH: none would open {settings.host} to everybody;"
-            " set it, or SLUICE_ALLOW_ANONYMOUS=true"
-        )
-
-
-def _loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -1,11 +1,65 @@
 """Addresses in settings: checked before anything uses them, and shown without what is secret."""
 
 import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
 _WEB = ("http", "https")
+_REDIS = ("redis", "rediss")
 _PLAIN = re.compile(r"[\x21-\x7e]+")
 """Whatever else a URL may hold is percent-encoded."""
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryStore:
+    """In this process, gone with it."""
+
+    def __str__(self) -> str:
+        return "memory://"
+
+
+@dataclass(frozen=True, slots=True)
+class SqliteStore:
+    """One file."""
+
+    path: Path
+
+    def __str__(self) -> str:
+        return f"sqlite:///{self.path}"
+
+
+@dataclass(frozen=True, slots=True)
+class RedisStore:
+    """`url` may hold a password: `str` gives what may be shown."""
+
+    url: str = field(repr=False)
+
+    def __str__(self) -> str:
+        return without_password(self.url)
+
+
+StoreAddress = MemoryStore | SqliteStore | RedisStore
+
+
+def parse_store(value: Any) -> Any:
+    """Raises ValueError; what is no text is left to the type."""
+    if not isinstance(value, str):
+        return value
+    scheme, _, rest = value.partition("://")
+    if scheme in _REDIS:
+        _, _, number = rest.partition("?")[0].partition("/")
+        if number and not number.isdecimal():
+            raise ValueError("names no database by its number: redis://host:port/0")
+        return RedisStore(address(value, "redis://host:port/0"))
+    if value == "memory://":
+        return MemoryStore()
+    if scheme != "sqlite" or not rest.startswith("/"):
+        raise ValueError("is memory://, sqlite:///path.db or redis://host")
+    if rest == "/":
+        raise ValueError("names no file: sqlite:///path.db")
+    return SqliteStore(Path(rest[1:]))
 
 
 def address(url: str, example: str) -> str:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 
 @dataclass(slots=True, eq=False)
-class Tally:
+class JobMetrics:
     """`ended` by path and status, `errors` by code; `lag` is the most events that one reader
     found waiting for it since somebody last asked."""
 

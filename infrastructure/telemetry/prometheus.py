@@ -12,7 +12,7 @@ from prometheus_client import (
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import generate_latest
 
-from sluice.application.tally import Tally
+from sluice.application.metrics import JobMetrics
 
 Reading = Callable[[], float]
 Name = tuple[str, str]
@@ -20,7 +20,7 @@ Name = tuple[str, str]
 
 RUNNING: Name = ("jobs_running", "Jobs running now")
 TASKS: Name = ("tasks", "Tasks of the event loop")
-BLOCKED: Name = ("loop_blocked", "Times the event loop did not turn for a second")
+BLOCKED: Name = ("loop_blocked", "Times the event loop was blocked for a second")
 
 
 class Metrics:
@@ -28,11 +28,11 @@ class Metrics:
 
     def __init__(
         self,
-        tally: Tally,
+        metrics: JobMetrics,
         gauges: Mapping[Name, Reading],
         counters: Mapping[Name, Reading],
     ) -> None:
-        self._tally, self._gauges, self._counters = tally, gauges, counters
+        self._metrics, self._gauges, self._counters = metrics, gauges, counters
         self._registry = CollectorRegistry()
         self._registry.register(self)
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
@@ -63,15 +63,15 @@ class Metrics:
         yield GaugeMetricFamily(
             "sluice_stream_lag_events",
             "Most events that one reader found waiting since the last scrape",
-            self._tally.take_lag(),
+            self._metrics.take_lag(),
         )
         ended = CounterMetricFamily(
             "sluice_jobs_ended", "Jobs by path and end", labels=("path", "status")
         )
-        for labels, count in list(self._tally.ended.items()):
+        for labels, count in list(self._metrics.ended.items()):
             ended.add_metric(labels, count)
         yield ended
         errors = CounterMetricFamily("sluice_errors", "Failed jobs by error code", labels=("code",))
-        for code, count in list(self._tally.errors.items()):
+        for code, count in list(self._metrics.errors.items()):
             errors.add_metric((code,), count)
         yield errors

@@ -5,20 +5,18 @@ messages are ordered by turn.
 """
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
-from sluice.application.ports import Accepted
-from sluice.domain.chat import Chat, ChatId, Job, JobId, JobStatus, Message, UserId, new_id, now
-from sluice.domain.errors import Conflict, NotFound
-from sluice.infrastructure.postgres.database import Connection, Database
+from sluice.domain.chat import Chat, ChatId, Job, JobId, JobStatus, Message, UserId, new_id
+from sluice.domain.errors import NotFound
+from sluice.infrastructure.postgres.database import Connection, PostgresDatabase
 
-_CLAIM_LASTS = timedelta(hours=24)
 _CHAT = "SELECT id, user_id, title, created_at FROM chats"
 
 
-class PostgresConversations:
-    def __init__(self, database: Database) -> None:
+class PostgresChats:
+    def __init__(self, database: PostgresDatabase) -> None:
         self._database = database
 
     async def open(self, chat: Chat) -> Chat:
@@ -85,13 +83,13 @@ class PostgresConversations:
             for message_id, role, content, job_id, status, at in rows
         ]
 
-    async def asked(self, job: Job) -> None:
+    async def add_question(self, job: Job) -> None:
         await self._database.run(lambda db: _ask(db, job))
 
-    async def unasked(self, job: Job) -> None:
+    async def remove_question(self, job: Job) -> None:
         await self._database.run(lambda db: _unask(db, job))
 
-    async def answered(self, job: Job, answer: str, status: JobStatus, attempt: int) -> None:
+    async def keep_answer(self, job: Job, answer: str, status: JobStatus, attempt: int) -> None:
         """Outlasts an outage: the job's end is told only afterwards."""
 
         async def work(db: Connection) -> None:
@@ -110,55 +108,12 @@ class PostgresConversations:
 
         await self._database.persist(work)
 
-    async def ended(self, job_id: JobId) -> bool:
+    async def has_ended(self, job_id: JobId) -> bool:
         async def work(db: Connection) -> bool:
             found = await db.execute("SELECT FROM turns WHERE job_id = %s AND ended", [job_id])
             return found.rowcount > 0
 
         return await self._database.run(work)
-
-    async def session(self, user: UserId, name: str, chat_id: ChatId) -> ChatId:
-        named = user.encode(), name.encode()
-
-        async def work(db: Connection) -> tuple[Any, ...] | None:
-            insert = "INSERT INTO sessions VALUES (%s, %s, %s) ON CONFLICT DO NOTHING"
-            await db.execute(insert, (*named, chat_id.encode()))
-            query = "SELECT chat_id FROM sessions WHERE user_id = %s AND name = %s"
-            return await (await db.execute(query, named)).fetchone()
-
-        while (row := await self._database.run(work)) is None:
-            continue  # its chat was deleted in between
-        found: bytes = row[0]
-        return found.decode()
-
-    async def claim(self, user: UserId, key: str, fingerprint: str, accepted: Accepted) -> Accepted:
-        whose = user.encode(), key.encode()
-        to = accepted.job_id, accepted.chat_id.encode(), accepted.path
-
-        async def work(db: Connection) -> tuple[Any, ...] | None:
-            await db.execute("DELETE FROM claims WHERE created_at < %s", [now() - _CLAIM_LASTS])
-            await db.execute(
-                "INSERT INTO claims VALUES (%s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING",
-                (*whose, fingerprint, *to, now()),
-            )
-            found = await db.execute(
-                "SELECT fingerprint, job_id, chat_id, path FROM claims"
-                " WHERE user_id = %s AND key = %s",
-                whose,
-            )
-            return await found.fetchone()
-
-        while (row := await self._database.run(work)) is None:
-            continue  # somebody freed the key in between
-        bound, job_id, chat_id, path = row
-        if bound != fingerprint:
-            raise Conflict("the idempotency key was used for another request")
-        return Accepted(job_id, chat_id.decode(), path)
-
-    async def unclaim(self, user: UserId, key: str, job_id: JobId) -> None:
-        delete = "DELETE FROM claims WHERE user_id = %s AND key = %s AND job_id = %s"
-        whose = user.encode(), key.encode(), job_id
-        await self._database.run(lambda db: db.execute(delete, whose))
 
 
 async def _chat(db: Connection, user: UserId, chat_id: ChatId) -> Chat:

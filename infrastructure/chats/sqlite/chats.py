@@ -6,10 +6,9 @@ messages are ordered by turn.
 
 import sqlite3
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
-from sluice.application.ports import Accepted
 from sluice.domain.chat import (
     Chat,
     ChatId,
@@ -23,14 +22,12 @@ from sluice.domain.chat import (
     new_id,
     now,
 )
-from sluice.domain.errors import Conflict, NotFound
-from sluice.infrastructure.sqlite.database import Database
-
-_CLAIM_LASTS = timedelta(hours=24)
+from sluice.domain.errors import NotFound
+from sluice.infrastructure.sqlite.database import SqliteDatabase
 
 
-class SqliteConversations:
-    def __init__(self, database: Database) -> None:
+class SqliteChats:
+    def __init__(self, database: SqliteDatabase) -> None:
         self._database = database
 
     async def open(self, chat: Chat) -> Chat:
@@ -96,14 +93,14 @@ class SqliteConversations:
             for message_id, role, content, job_id, status, created_at in rows
         ]
 
-    async def asked(self, job: Job) -> None:
+    async def add_question(self, job: Job) -> None:
         """Durable with the job's log, which is created next."""
         await self._database.write(lambda db: _ask(db, job), durable=False)
 
-    async def unasked(self, job: Job) -> None:
+    async def remove_question(self, job: Job) -> None:
         await self._database.write(lambda db: _unask(db, job))
 
-    async def answered(self, job: Job, answer: str, status: JobStatus, attempt: int) -> None:
+    async def keep_answer(self, job: Job, answer: str, status: JobStatus, attempt: int) -> None:
         """Durable with the job's terminal event, which is written next. Outlasts an outage."""
 
         def work(db: sqlite3.Connection) -> None:
@@ -121,54 +118,10 @@ class SqliteConversations:
 
         await self._database.persist(work, durable=False)
 
-    async def ended(self, job_id: JobId) -> bool:
+    async def has_ended(self, job_id: JobId) -> bool:
         query = "SELECT 1 FROM turns WHERE job_id = ? AND ended"
         found = await self._database.read(lambda db: db.execute(query, (job_id,)).fetchone())
         return found is not None
-
-    async def session(self, user: UserId, name: str, chat_id: ChatId) -> ChatId:
-        """Durable with the job's log, which is created next."""
-
-        def work(db: sqlite3.Connection) -> Any:
-            named = "INSERT INTO sessions VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
-            db.execute(named, (user, name, chat_id))
-            query = "SELECT chat_id FROM sessions WHERE user = ? AND name = ?"
-            return db.execute(query, (user, name)).fetchone()[0]
-
-        found: ChatId = await self._database.write(work, durable=False)
-        return found
-
-    async def claim(self, user: UserId, key: str, fingerprint: str, accepted: Accepted) -> Accepted:
-        """Durable with the job's log, which is created next."""
-
-        def work(db: sqlite3.Connection) -> Any:
-            oldest = micros(now() - _CLAIM_LASTS)
-            db.execute("DELETE FROM claims WHERE created_at < ?", (oldest,))
-            db.execute(
-                "INSERT INTO claims (user, key, fingerprint, job_id, chat_id, path, created_at)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-                (
-                    *(user, key, fingerprint),
-                    *(accepted.job_id, accepted.chat_id, accepted.path),
-                    micros(now()),
-                ),
-            )
-            return db.execute(
-                "SELECT fingerprint, job_id, chat_id, path FROM claims WHERE user = ? AND key = ?",
-                (user, key),
-            ).fetchone()
-
-        bound, *to = await self._database.write(work, durable=False)
-        if bound != fingerprint:
-            raise Conflict("the idempotency key was used for another request")
-        return Accepted(*to)
-
-    async def unclaim(self, user: UserId, key: str, job_id: JobId) -> None:
-        def work(db: sqlite3.Connection) -> None:
-            whose = user, key, job_id
-            db.execute("DELETE FROM claims WHERE user = ? AND key = ? AND job_id = ?", whose)
-
-        await self._database.write(work, durable=False)
 
 
 def _chat(db: sqlite3.Connection, user: UserId, chat_id: ChatId) -> Chat:

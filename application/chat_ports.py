@@ -1,0 +1,79 @@
+"""What the use cases ask of the store of chats. Its three parts share a database."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Protocol
+
+from sluice.application.ports import Accepted
+from sluice.domain.chat import Chat, ChatId, Job, JobId, JobStatus, Message, UserId
+
+
+class ChatPort(Protocol):
+    """Chats and their messages. A chat of another user is NotFound, like one that never was."""
+
+    async def open(self, chat: Chat) -> Chat:
+        """Creates the chat, or returns the user's own of that id as it stands."""
+        ...
+
+    async def chat(self, user: UserId, chat_id: ChatId) -> Chat: ...
+
+    async def chats(
+        self, user: UserId, *, limit: int, before: tuple[datetime, ChatId] | None
+    ) -> Sequence[Chat]:
+        """Newest first, strictly older than `before`."""
+        ...
+
+    async def rename(self, user: UserId, chat_id: ChatId, title: str | None) -> None: ...
+
+    async def delete(self, user: UserId, chat_id: ChatId) -> None:
+        """Removes the chat with every text in it, from the file too."""
+        ...
+
+    async def messages(self, user: UserId, chat_id: ChatId) -> Sequence[Message]:
+        """Oldest first."""
+        ...
+
+    async def add_question(self, job: Job) -> None:
+        """Keeps the job's question; the same job again only counts its attempts anew."""
+        ...
+
+    async def remove_question(self, job: Job) -> None:
+        """Forgets the question of a job that was not taken; a retried one is its job's again."""
+        ...
+
+    async def keep_answer(self, job: Job, answer: str, status: JobStatus, attempt: int) -> None:
+        """Keeps the job's answer, whole or partial, in place of what was kept before.
+
+        An empty one keeps none. Once an attempt has called, an earlier one's call does nothing.
+        """
+        ...
+
+    async def has_ended(self, job_id: JobId) -> bool:
+        """Whether its answer was kept, if only an empty one: known longer than its log."""
+        ...
+
+
+class SessionPort(Protocol):
+    """The names that users give to chats of theirs."""
+
+    async def session(self, user: UserId, name: str, chat_id: ChatId) -> ChatId:
+        """The chat that the user's session of that name is: `chat_id` from now on if there is none.
+
+        It need not have been opened yet. Once it is deleted the name is free again.
+        """
+        ...
+
+
+class IdempotencyPort(Protocol):
+    """What each idempotency key of a user is bound to; a chat's deletion frees its keys."""
+
+    async def claim(self, user: UserId, key: str, fingerprint: str, accepted: Accepted) -> Accepted:
+        """Binds the key for 24 h; returns what it is bound to.
+
+        Raises Conflict if it is bound to another fingerprint.
+        """
+        ...
+
+    async def release(self, user: UserId, key: str, job_id: JobId) -> None:
+        """Frees the key of that job; one that is another's by now stays bound."""
+        ...

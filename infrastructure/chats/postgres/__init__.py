@@ -1,0 +1,1 @@
+"""Chats, sessions and idempotency keys in PostgreSQL."""

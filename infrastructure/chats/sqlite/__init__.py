@@ -1,0 +1,1 @@
+"""Chats, sessions and idempotency keys in the service's one SQLite file, or in memory."""

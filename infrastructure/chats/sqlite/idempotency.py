@@ -1,0 +1,51 @@
+"""Idempotency keys in SQLite."""
+
+import sqlite3
+from datetime import timedelta
+from typing import Any
+
+from sluice.application.ports import Accepted
+from sluice.domain.chat import JobId, UserId, micros, now
+from sluice.domain.errors import Conflict
+from sluice.infrastructure.sqlite.database import SqliteDatabase
+
+_KEY_LASTS = timedelta(hours=24)
+
+
+class SqliteIdempotency:
+    """The chat's deletion removes what is bound to it: see SqliteChats."""
+
+    def __init__(self, database: SqliteDatabase) -> None:
+        self._database = database
+
+    async def claim(self, user: UserId, key: str, fingerprint: str, accepted: Accepted) -> Accepted:
+        """Durable with the job's log, which is created next."""
+
+        def work(db: sqlite3.Connection) -> Any:
+            oldest = micros(now() - _KEY_LASTS)
+            db.execute("DELETE FROM claims WHERE created_at < ?", (oldest,))
+            db.execute(
+                "INSERT INTO claims (user, key, fingerprint, job_id, chat_id, path, created_at)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+                (
+                    *(user, key, fingerprint),
+                    *(accepted.job_id, accepted.chat_id, accepted.path),
+                    micros(now()),
+                ),
+            )
+            return db.execute(
+                "SELECT fingerprint, job_id, chat_id, path FROM claims WHERE user = ? AND key = ?",
+                (user, key),
+            ).fetchone()
+
+        bound, *to = await self._database.write(work, durable=False)
+        if bound != fingerprint:
+            raise Conflict("the idempotency key was used for another request")
+        return Accepted(*to)
+
+    async def release(self, user: UserId, key: str, job_id: JobId) -> None:
+        def work(db: sqlite3.Connection) -> None:
+            whose = user, key, job_id
+            db.execute("DELETE FROM claims WHERE user = ? AND key = ? AND job_id = ?", whose)
+
+        await self._database.write(work, durable=False)

@@ -1,0 +1,145 @@
+"""What every deployment has in common: the use cases, and the two paths that a job can take.
+
+The ports are dependencies here: each deployment declares its adapters.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from dependency_injector.containers import DeclarativeContainer
+from dependency_injector.providers import (
+    Aggregate,
+    Dependency,
+    Factory,
+    Object,
+    Provider,
+    Singleton,
+)
+from dependency_injector.providers import Callable as Call
+
+from sluice.application.chat_ports import ChatPort, IdempotencyPort, SessionPort
+from sluice.application.chats import DeleteChat, ShowChat
+from sluice.application.follow import FollowJob
+from sluice.application.jobs import CancelJob, ShowJob
+from sluice.application.metrics import JobMetrics
+from sluice.application.ports import EventLogPort, PipelinePort, ReadersPort, Stop
+from sluice.application.process_chat import ProcessChat
+from sluice.application.submit import SubmitMessage
+from sluice.domain.chat import ExecutionPath, Job
+from sluice.domain.ports import LLMClientPort
+from sluice.infrastructure.composition.user_graph import factory_of, graph_of
+from sluice.infrastructure.flags.rollout import OpenFeatureFlag
+from sluice.infrastructure.jobs.shared import Bounds, Run
+from sluice.infrastructure.llm.langchain_adapter import LangChainLLMAdapter
+from sluice.infrastructure.llm.langchain_runnable_wrapper import LangChainOpenAIRunnable
+from sluice.infrastructure.llm.openai_client import OpenAILLMClient
+from sluice.infrastructure.llm.upstream import ChatCompletions, Upstream
+from sluice.infrastructure.pipeline.stage_path import StagePath
+from sluice.infrastructure.pipeline.token_path import TokenPath
+from sluice.infrastructure.settings import Settings
+
+OFFLINE_MODEL = "sluice-offline"
+
+
+def runner(
+    pipeline: Callable[[ExecutionPath], PipelinePort],
+    process_chat: Callable[[PipelinePort], ProcessChat],
+) -> Run:
+    """Runs a job on the path that was decided when it was submitted."""
+
+    async def run(job: Job, stop: Stop, after: int | None = None) -> None:
+        await process_chat(pipeline(job.path))(job, stop, after)
+
+    return run
+
+
+def upstream_of(settings: Settings, offline_url: str | None) -> Upstream:
+    return Upstream(
+        base_url=offline_url or settings.openai_base_url,
+        api_key=settings.openai_api_key or "none",
+        model=settings.openai_model or OFFLINE_MODEL,
+        connect_timeout=settings.connect_timeout,
+        first_token_timeout=settings.first_token_timeout,
+        idle_timeout=settings.idle_timeout,
+        retries=settings.upstream_retries,
+        max_answer=settings.max_answer_bytes,
+    )
+
+
+def bounds_of(settings: Settings) -> Bounds:
+    """Where everybody is the one anonymous user, users have no bounds of their own."""
+    everyone = settings.auth == "none"
+    return Bounds(
+        running=settings.max_running,
+        queued=settings.max_queued,
+        user_running=None if everyone else settings.user_running,
+        user_queued=None if everyone else settings.user_queued,
+    )
+
+
+def streams_of(settings: Settings) -> int | None:
+    return None if settings.auth == "none" else settings.user_streams
+
+
+class Base(DeclarativeContainer):
+    settings: Provider[Settings] = Dependency(instance_of=Settings)
+    offline_url: Provider[str | None] = Object(None)
+    """Where the bundled offline model listens, if it is used."""
+
+    # Declared by each deployment; a gateway runs nothing, and a worker takes nothing.
+    log: Provider[EventLogPort] = Dependency()
+    chats: Provider[ChatPort] = Dependency()
+    sessions: Provider[SessionPort] = Dependency()
+    keys: Provider[IdempotencyPort] = Dependency()
+    queue: Provider[Any] = Dependency()
+    """A JobQueuePort, whose type each deployment knows better."""
+    readers: Provider[ReadersPort] = Dependency()
+
+    metrics = Singleton(JobMetrics)
+    bounds = Call(bounds_of, settings)
+
+    completions: Provider[ChatCompletions] = Singleton(
+        ChatCompletions, Call(upstream_of, settings, offline_url)
+    )
+    raw_client: Provider[LLMClientPort] = Singleton(OpenAILLMClient, completions)
+    wrapped_client: Provider[LLMClientPort] = Singleton(
+        LangChainLLMAdapter,
+        Singleton(LangChainOpenAIRunnable, completions=completions),
+        direct=raw_client,
+    )
+    offline: Provider[bool] = Call(lambda url: url is not None, offline_url)
+
+    factory = Singleton(factory_of, settings)
+    raw_graph = Singleton(graph_of, settings, factory, raw_client)
+    wrapped_graph = Singleton(graph_of, settings, factory, wrapped_client)
+
+    pipeline: Provider[PipelinePort] = Aggregate(
+        A1=Singleton(StagePath, raw_graph, offline=offline),
+        A2=Singleton(TokenPath, wrapped_graph, offline=offline),
+    )
+    """Asked for a job's path: client and reader are chosen together, here and nowhere else."""
+
+    process_chat: Provider[ProcessChat] = Factory(
+        ProcessChat,
+        log=log,
+        chats=chats,
+        metrics=metrics,
+        deadline=settings.provided.total_timeout,
+        max_answer=settings.provided.max_answer_bytes,
+    )
+    run: Provider[Run] = Call(runner, pipeline.provider, process_chat.provider)
+
+    flag = Singleton(OpenFeatureFlag, settings.provided.enable_token_streaming)
+    submit = Singleton(SubmitMessage, chats, sessions, keys, log, queue, flag, readers)
+    follow = Singleton(FollowJob, log, readers, metrics, streams=Call(streams_of, settings))
+    show_job = Singleton(ShowJob, log)
+    cancel = Singleton(CancelJob, log, queue)
+    show_chat = Singleton(ShowChat, chats, log)
+    delete_chat = Singleton(DeleteChat, chats, log, queue)
+
+
+def build_every_path(container: Base) -> None:
+    """Raises WrongSetting now rather than at the first question."""
+    paths: tuple[ExecutionPath, ...] = ("A1", "A2")
+    for path in paths:
+        container.pipeline(path)

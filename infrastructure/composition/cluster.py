@@ -1,0 +1,47 @@
+"""What gateways and workers share: jobs and logs in Redis, chats in PostgreSQL.
+
+Imported only where it is used: its libraries are an extra.
+"""
+
+from dependency_injector.providers import Provider, Singleton
+
+from sluice.application.chat_ports import ChatPort, IdempotencyPort, SessionPort
+from sluice.application.ports import EventLogPort
+from sluice.infrastructure.chats.postgres.chats import PostgresChats
+from sluice.infrastructure.chats.postgres.idempotency import PostgresIdempotency
+from sluice.infrastructure.chats.postgres.sessions import PostgresSessions
+from sluice.infrastructure.composition.base import Base
+from sluice.infrastructure.composition.declaring import deployment
+from sluice.infrastructure.event_log.redis.log import RedisEventLog
+from sluice.infrastructure.jobs.redis.places import Places
+from sluice.infrastructure.postgres.database import PostgresDatabase
+from sluice.infrastructure.redis.client import RedisClient
+from sluice.infrastructure.settings import RedisStore, Settings, WrongSetting
+
+
+def redis_of(settings: Settings) -> RedisClient:
+    """Raises WrongSetting."""
+    try:
+        return RedisClient.at(url_of(settings))
+    except (TypeError, ValueError) as error:
+        raise WrongSetting("SLUICE_STORE: names an option that Redis's client has not") from error
+
+
+def url_of(settings: Settings) -> str:
+    """Raises WrongSetting for another store."""
+    if not isinstance(settings.store, RedisStore):
+        raise WrongSetting("SLUICE_STORE: workers and gateways share a Redis: redis://host")
+    return settings.store.url
+
+
+@deployment
+class Cluster(Base):
+    redis = Singleton(redis_of, Base.settings)
+    places = Singleton(Places, redis)
+    log: Provider[EventLogPort] = Singleton(
+        RedisEventLog, redis, retention=Base.settings.provided.retention
+    )
+    postgres = Singleton(PostgresDatabase, Base.settings.provided.database)
+    chats: Provider[ChatPort] = Singleton(PostgresChats, postgres)
+    sessions: Provider[SessionPort] = Singleton(PostgresSessions, postgres)
+    keys: Provider[IdempotencyPort] = Singleton(PostgresIdempotency, postgres)

@@ -1,0 +1,55 @@
+"""One process that serves, runs jobs and keeps them, in memory or in one SQLite file."""
+
+from dependency_injector.providers import Callable as Call
+from dependency_injector.providers import Provider, Selector, Singleton
+
+from sluice.application.chat_ports import ChatPort, IdempotencyPort, SessionPort
+from sluice.application.ports import EventLogPort, ReadersPort
+from sluice.application.readers import JobReaders
+from sluice.infrastructure.chats.sqlite.chats import SqliteChats
+from sluice.infrastructure.chats.sqlite.idempotency import SqliteIdempotency
+from sluice.infrastructure.chats.sqlite.sessions import SqliteSessions
+from sluice.infrastructure.composition.base import Base
+from sluice.infrastructure.composition.declaring import deployment
+from sluice.infrastructure.event_log.memory import MemoryEventLog
+from sluice.infrastructure.event_log.sqlite.log import SqliteEventLog
+from sluice.infrastructure.jobs.inline.queue import InlineJobQueue
+from sluice.infrastructure.settings import Settings, SqliteStore
+from sluice.infrastructure.sqlite.database import SqliteDatabase
+
+
+def database_of(settings: Settings) -> SqliteDatabase:
+    """`memory://` keeps chats in the same engine, without a file."""
+    store = settings.store
+    return SqliteDatabase(store.path if isinstance(store, SqliteStore) else ":memory:")
+
+
+def durable(settings: Settings) -> bool:
+    return isinstance(settings.store, SqliteStore)
+
+
+def kind_of_log(settings: Settings) -> str:
+    return "sqlite" if durable(settings) else "memory"
+
+
+@deployment
+class Embedded(Base):
+    database = Singleton(database_of, Base.settings)
+    log: Provider[EventLogPort] = Selector(
+        Call(kind_of_log, Base.settings),
+        memory=Singleton(MemoryEventLog, retention=Base.settings.provided.retention),
+        sqlite=Singleton(SqliteEventLog, database, retention=Base.settings.provided.retention),
+    )
+    chats: Provider[ChatPort] = Singleton(SqliteChats, database)
+    sessions: Provider[SessionPort] = Singleton(SqliteSessions, database)
+    keys: Provider[IdempotencyPort] = Singleton(SqliteIdempotency, database)
+    queue: Provider[InlineJobQueue] = Singleton(
+        InlineJobQueue,
+        Base.run,
+        Base.bounds,
+        when_busy=Base.settings.provided.when_busy,
+        durable=Call(durable, Base.settings),
+    )
+    readers: Provider[ReadersPort] = Singleton(
+        JobReaders, queue, log, after=Base.settings.provided.orphaned_after
+    )

@@ -1,0 +1,22 @@
+"""The embedded service with its chats in PostgreSQL; the logs of its jobs stay where they are.
+
+Imported only where it is used: its libraries are an extra.
+"""
+
+from dependency_injector.providers import Provider, Singleton
+
+from sluice.application.chat_ports import ChatPort, IdempotencyPort, SessionPort
+from sluice.infrastructure.chats.postgres.chats import PostgresChats
+from sluice.infrastructure.chats.postgres.idempotency import PostgresIdempotency
+from sluice.infrastructure.chats.postgres.sessions import PostgresSessions
+from sluice.infrastructure.composition.declaring import deployment
+from sluice.infrastructure.composition.embedded import Embedded
+from sluice.infrastructure.postgres.database import PostgresDatabase
+
+
+@deployment
+class EmbeddedPostgres(Embedded):
+    postgres = Singleton(PostgresDatabase, Embedded.settings.provided.database)
+    chats: Provider[ChatPort] = Singleton(PostgresChats, postgres)
+    sessions: Provider[SessionPort] = Singleton(PostgresSessions, postgres)
+    keys: Provider[IdempotencyPort] = Singleton(PostgresIdempotency, postgres)

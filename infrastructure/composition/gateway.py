@@ -1,0 +1,33 @@
+"""A gateway: it serves any job, and leaves running them to the workers."""
+
+from dependency_injector.providers import Callable as Call
+from dependency_injector.providers import Provider, Selector, Singleton
+
+from sluice.application.ports import ReadersPort
+from sluice.application.readers import JobReaders
+from sluice.infrastructure.composition.cluster import Cluster
+from sluice.infrastructure.composition.declaring import deployment
+from sluice.infrastructure.jobs.redis.orphans import RedisOrphans
+from sluice.infrastructure.jobs.redis.queue import StreaqJobQueue
+from sluice.infrastructure.settings import Settings
+
+
+def what_nobody_reads(settings: Settings) -> str:
+    return "runs_on" if settings.orphaned_after is None else "is_cancelled"
+
+
+@deployment
+class Gateway(Cluster):
+    queue: Provider[StreaqJobQueue] = Singleton(
+        StreaqJobQueue,
+        Cluster.places,
+        Cluster.bounds,
+        when_busy=Cluster.settings.provided.when_busy,
+    )
+    redis_readers: Provider[RedisOrphans] = Singleton(RedisOrphans, Cluster.places)
+    """Tells the workers what is read here: they cancel what is read nowhere."""
+    readers: Provider[ReadersPort] = Selector(
+        Call(what_nobody_reads, Cluster.settings),
+        runs_on=Singleton(JobReaders, queue, Cluster.log),
+        is_cancelled=redis_readers,
+    )

@@ -1,0 +1,54 @@
+"""The graph that answers: the user's own, or the bundled one."""
+
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+
+from sluice.domain.ports import LLMClientPort
+from sluice.infrastructure.pipeline import bundled
+from sluice.infrastructure.pipeline.graph import WatchedGraph
+from sluice.infrastructure.retrieval.documents import Documents
+from sluice.infrastructure.settings import Settings, WrongSetting
+
+GraphFactory = Callable[[LLMClientPort], object]
+
+
+def factory_of(settings: Settings) -> GraphFactory:
+    """The user's own graph factory, or the bundled one. Raises WrongSetting."""
+    if settings.pipeline is None:
+        try:
+            documents = Documents(settings.documents or bundled_documents())
+        except ValueError as error:
+            raise WrongSetting(f"SLUICE_DOCUMENTS: {error}") from error
+        return lambda llm: bundled.build(llm, documents)
+    module, _, name = settings.pipeline.partition(":")
+    try:
+        factory: GraphFactory = getattr(import_module(module), name)
+    except Exception as error:  # importing runs the user's code, which may raise anything
+        raise WrongSetting(f"SLUICE_PIPELINE: {_told(error)}") from error
+    return factory
+
+
+def graph_of(settings: Settings, factory: GraphFactory, llm: LLMClientPort) -> WatchedGraph:
+    """Calls the factory, once per path. Raises WrongSetting."""
+    try:
+        graph = factory(llm)
+    except Exception as error:  # like the import: the user's code
+        raise WrongSetting(f"SLUICE_PIPELINE: {_told(error)}") from error
+    try:
+        return WatchedGraph(graph, frozenset(settings.speaking_nodes))
+    except TypeError as error:
+        raise WrongSetting(f"SLUICE_PIPELINE: {error}") from error
+    except ValueError as error:
+        raise WrongSetting(f"SLUICE_SPEAKING_NODES: {error}") from error
+
+
+def _told(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+
+
+def bundled_documents() -> Path:
+    """Sluice's own docs: inside the wheel, or beside the packages in a checkout."""
+    layer = Path(__file__).resolve().parents[1]
+    inside = layer / "retrieval" / "docs"
+    return inside if inside.is_dir() else layer.parent / "docs"

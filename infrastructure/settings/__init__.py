@@ -1,0 +1,21 @@
+"""Every setting, read from the environment once, checked before anything starts."""
+
+from sluice.infrastructure.settings.addresses import (
+    MemoryStore,
+    RedisStore,
+    SqliteStore,
+    StoreAddress,
+)
+from sluice.infrastructure.settings.checks import check_environment, read_settings
+from sluice.infrastructure.settings.model import Settings, WrongSetting
+
+__all__ = [
+    "MemoryStore",
+    "RedisStore",
+    "Settings",
+    "SqliteStore",
+    "StoreAddress",
+    "WrongSetting",
+    "check_environment",
+    "read_settings",
+]

@@ -1,0 +1,107 @@
+"""What every command does before its process runs, and around it."""
+
+import asyncio
+import errno
+import gc
+import inspect
+import os
+import signal
+import socket
+import sys
+from collections.abc import Coroutine
+from contextlib import AbstractAsyncContextManager, ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sluice.infrastructure.settings import Settings, SqliteStore, StoreAddress, WrongSetting
+from sluice.infrastructure.telemetry.logs import configure_logs, tell_loop_errors
+
+if TYPE_CHECKING:
+    from sluice.interfaces.processes.http_service import HttpService
+
+
+def run(settings: Settings, work: Coroutine[Any, Any, None]) -> None:
+    """Runs the process to its end. Raises WrongSetting, and SystemExit for an early SIGTERM."""
+    # Until there is anything to drain. Without a handler the first process of a container would
+    # ignore the signal.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    configure_logs(settings.log_level, settings.log_format)
+    sys.path.insert(0, str(Path.cwd()))
+    gc.disable()  # what loads now stays: walking it again and again takes an eighth of the start
+    import uvloop
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.get_loop().set_exception_handler(tell_loop_errors)
+        try:
+            runner.run(work)
+        finally:
+            if inspect.getcoroutinestate(work) == inspect.CORO_CREATED:
+                work.close()  # the signal came before it had begun
+
+
+def service_of(settings: Settings, stack: ExitStack) -> "AbstractAsyncContextManager[HttpService]":
+    """Imported late: a wrong setting or a taken port is told before the libraries load."""
+    if settings.distributed:
+        from sluice.interfaces.processes.gateway import gateway
+
+        return gateway(settings)
+    offline_url = offline_model(settings, stack)
+    from sluice.interfaces.processes.embedded import embedded
+
+    return embedded(settings, offline_url)
+
+
+def offline_model(settings: Settings, stack: ExitStack) -> str | None:
+    """Starts the bundled model if nobody named another, and says where it listens."""
+    if not settings.offline:
+        return None
+    from sluice.offline_model import MODEL_ID, OfflineModelThread
+
+    thread = OfflineModelThread()
+    url = thread.start()
+    stack.callback(thread.stop)
+    # A graph that calls the SDK by itself shall find the same model.
+    os.environ |= {"OPENAI_BASE_URL": url, "OPENAI_API_KEY": "offline"}
+    os.environ.setdefault("OPENAI_MODEL", MODEL_ID)
+    return url
+
+
+async def check_store(store: StoreAddress) -> None:
+    """Tells of a file that cannot be used before the libraries load, which takes seconds."""
+    if not isinstance(store, SqliteStore):
+        return
+    from sluice.infrastructure.sqlite.database import SqliteDatabase
+
+    database = SqliteDatabase(store.path)
+    try:
+        await database.open()
+    except ValueError as error:
+        raise WrongSetting(f"SLUICE_STORE: {error}") from error
+    await database.aclose()
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Bound before anything else, so that a taken port is told at once. Raises WrongSetting."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM
+        )[0]
+        listener = socket.socket(family, kind, protocol)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+    except UnicodeError as error:
+        raise WrongSetting(f"SLUICE_HOST: {host} is no name of a host") from error
+    except OSError as error:
+        not_ours = isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL
+        name = "SLUICE_HOST" if not_ours else "SLUICE_PORT"
+        raise WrongSetting(f"{name}: {host}:{port}: {error.strerror}") from error
+    listener.listen(2048)
+    return listener
+
+
+def settle_collector() -> None:
+    """What is loaded now stays: the collector need not walk it again at every few tokens."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
+    gc.enable()
