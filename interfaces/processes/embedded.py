@@ -24,6 +24,7 @@ from sluice.interfaces.http.auth.jwt import Keys, KeySet, SharedSecret, TokenIde
 from sluice.interfaces.http.server.connection import connections
 from sluice.interfaces.http.server.uvicorn_server import Server
 from sluice.interfaces.http.services import Options, Services, StreamStats
+from sluice.interfaces.protocols.served import PROTOCOLS
 
 logger = logging.getLogger(__name__)
 
@@ -89,7 +90,7 @@ class Service:
 
     def server(self, listener: socket.socket, *, cut: int) -> Server:
         config = uvicorn.Config(
-            create_app(self._services(), self._options()),
+            create_app(self._services(), self._options(), *PROTOCOLS.values()),
             http=connections(self._streams),
             ws="none",
             log_config=None,

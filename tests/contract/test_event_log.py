@@ -13,8 +13,8 @@ from fakeredis.aioredis import FakeRedis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sluice.application.ports import EventLogPort
-from sluice.application.wire import MAX_TOKEN, record
+from sluice.application.coalescing import MAX_TOKEN_BYTES, size_of
+from sluice.application.ports import Batch, EventLogPort, Push
 from sluice.domain.chat import Job, new_id
 from sluice.domain.errors import Finished, NotFound, Superseded, Unavailable
 from sluice.domain.events import (
@@ -35,7 +35,9 @@ from sluice.infrastructure.event_log.redis.log import RedisEventLog
 from sluice.infrastructure.event_log.sqlite.log import SqliteEventLog
 from sluice.infrastructure.redis.client import Server
 from sluice.infrastructure.sqlite.database import Database
+from sluice.interfaces.protocols.native.encoder import NATIVE
 from tests.doubles import publish
+from tests.frames import recorded_in
 
 FIRST = StageCompleted("queued", 0)
 DONE = Done("A2", "무색 answer")
@@ -116,11 +118,14 @@ async def followed(log: EventLogPort, job: Job, after: Cursor | None = None) -> 
     return await rest(await log.follow(job.id, after=after))
 
 
+async def encoded(log: EventLogPort, job: Job, push: Push) -> AsyncGenerator[Batch, None]:
+    return await log.follow_encoded(job.id, after=None, encoder=NATIVE, push=push)
+
+
 def assert_same(got: Sequence[Recorded], expected: Sequence[Recorded]) -> None:
     """The same events in order, but for tokens that were joined under the last one's id."""
     left = iter(expected)
     for recorded in got:
-        assert recorded.frame == record(recorded.id, recorded.event).frame
         one = next(left)
         if not isinstance(recorded.event, Token):
             assert (recorded.id, recorded.event) == (one.id, one.event)
@@ -134,7 +139,7 @@ def assert_same(got: Sequence[Recorded], expected: Sequence[Recorded]) -> None:
                 break
             one = next(left)
         assert recorded.event.content == text
-        assert len(text.encode()) <= MAX_TOKEN or text == one.event.content
+        assert len(text.encode()) <= MAX_TOKEN_BYTES or text == one.event.content
     assert list(left) == []
 
 
@@ -143,7 +148,7 @@ class Script:
 
     def __init__(self, log: EventLogPort, job: Job) -> None:
         self.log, self.job = log, job
-        self.records = [record(Cursor(1, 1), FIRST)]
+        self.records = [Recorded(Cursor(1, 1), FIRST)]
         self.attempt = self.seq = 0
 
     async def begin(self) -> None:
@@ -156,7 +161,7 @@ class Script:
         await publish(self.notifier, *events)
         for event in events:
             self.seq += 1
-            self.records.append(record(Cursor(self.attempt, self.seq), event))
+            self.records.append(Recorded(Cursor(self.attempt, self.seq), event))
 
 
 async def a_script(log: EventLogPort) -> Script:
@@ -182,7 +187,7 @@ async def test_the_log_begins_with_the_event_it_was_created_with(log: EventLogPo
     job = a_job()
     await log.create(job, FIRST)
     assert await log.job(job.id) == job
-    assert (await log.read(job.id)).events == [record(Cursor(1, 1), FIRST)]
+    assert (await log.read(job.id)).events == [Recorded(Cursor(1, 1), FIRST)]
 
 
 async def test_creating_a_job_again_changes_nothing(store: Store) -> None:
@@ -256,14 +261,14 @@ async def test_a_log_can_be_resumed_after_every_single_event(store: Store) -> No
 
 async def test_a_running_log_can_be_resumed_after_every_single_event(log: EventLogPort) -> None:
     job, notifier = await begun(log)
-    expected = [record(Cursor(1, 1), FIRST)]
+    expected = [Recorded(Cursor(1, 1), FIRST)]
     readers = []
     for number in range(20):
         readers.append(await log.follow(job.id, after=expected[-1].id))
-        expected.append(record(Cursor(1, number + 2), Token(str(number), "answer")))
+        expected.append(Recorded(Cursor(1, number + 2), Token(str(number), "answer")))
         notifier.publish(expected[-1].event)
     await notifier.end(DONE)
-    expected.append(record(Cursor(1, 22), DONE))
+    expected.append(Recorded(Cursor(1, 22), DONE))
     for index, reader in enumerate(readers, 1):
         assert_same(await rest(reader), expected[index:])
 
@@ -315,7 +320,8 @@ async def test_what_a_waiting_reader_takes_in_line_is_neither_missed_nor_yielded
     await script.begin()
     got, offered, taken = list[Recorded](), list[Recorded](), list[Recorded]()
 
-    def push(recorded: Recorded) -> bool:
+    def push(body: bytes) -> bool:
+        (recorded,) = recorded_in(body)
         offered.append(recorded)
         if len(offered) % every:
             return False
@@ -323,12 +329,13 @@ async def test_what_a_waiting_reader_takes_in_line_is_neither_missed_nor_yielded
         got.append(recorded)
         return True
 
-    async def read(batches: AsyncGenerator[Sequence[Recorded], None]) -> list[Recorded]:
+    async def read(batches: AsyncGenerator[Batch, None]) -> list[Recorded]:
         yielded = list[Recorded]()
         async with asyncio.timeout(5), aclosing(batches):
             async for batch in batches:
-                yielded += batch
-                got.extend(batch)
+                assert recorded_in(batch.body) == list(batch.events)
+                yielded += batch.events
+                got.extend(batch.events)
         return yielded
 
     async def said(*events: Event) -> None:
@@ -338,7 +345,7 @@ async def test_what_a_waiting_reader_takes_in_line_is_neither_missed_nor_yielded
             await asyncio.sleep(0)
         await asyncio.sleep(0)
 
-    reading = asyncio.create_task(read(await log.follow(job.id, after=None, push=push)))
+    reading = asyncio.create_task(read(await encoded(log, job, push)))
     await said(StageStarted("answer", 10))
     tokens = [Token(f"{number}", "answer") for number in range(10)]
     for token in tokens:
@@ -354,13 +361,13 @@ async def test_what_a_waiting_reader_takes_in_line_is_neither_missed_nor_yielded
 async def test_a_reader_that_has_left_takes_nothing_more(log: EventLogPort) -> None:
     """Its response may be over, and its connection at another one."""
     job, notifier = await begun(log)
-    offered = list[Recorded]()
+    offered = list[bytes]()
 
-    def push(recorded: Recorded) -> bool:
-        offered.append(recorded)
+    def push(body: bytes) -> bool:
+        offered.append(body)
         return True
 
-    batches = await log.follow(job.id, after=None, push=push)
+    batches = await encoded(log, job, push)
     await anext(batches)
     waiting = asyncio.ensure_future(anext(batches))
     await asyncio.sleep(0.02)
@@ -379,13 +386,13 @@ async def test_a_log_that_says_nothing_more_keeps_no_reader_that_has_left(
     log: EventLogPort,
 ) -> None:
     class Connection:
-        def push(self, _: Recorded) -> bool:
+        def push(self, _: bytes) -> bool:
             return True
 
     job, _ = await begun(log)
     connection = Connection()
     kept = weakref.ref(connection)
-    batches = await log.follow(job.id, after=None, push=connection.push)
+    batches = await encoded(log, job, connection.push)
     del connection
     await anext(batches)
     waiting = asyncio.ensure_future(anext(batches))
@@ -526,7 +533,9 @@ async def test_a_batch_is_one_event_or_64_kibibytes(store: Store) -> None:
         batches = await log.follow(job.id, after=None)
         async with aclosing(batches):
             async for batch in batches:
-                assert len(batch) == 1 or sum(len(each.frame) for each in batch) <= MAX_TOKEN
+                assert (
+                    len(batch) == 1 or sum(size_of(each.event) for each in batch) <= MAX_TOKEN_BYTES
+                )
 
 
 async def test_unfinished_jobs_are_listed_oldest_first(store: Store) -> None:

@@ -14,7 +14,7 @@ from weakref import WeakValueDictionary
 
 from redis.exceptions import NoScriptError
 
-from sluice.application.wire import split
+from sluice.application.coalescing import split
 from sluice.domain.chat import Job, JobId, micros, now
 from sluice.domain.errors import StreamLost, Superseded, Unavailable, trace
 from sluice.domain.events import Cursor, Done, Event, Reset, Token
