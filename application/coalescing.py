@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from sluice.domain.events import Event, Recorded, Token
+from sluice.domain.events import Cursor, Event, Recorded, Token
 
 MAX_TOKEN_BYTES = 64 * 1024
 """Of UTF-8 in one token's content, coalesced or not."""
@@ -17,6 +17,16 @@ def split(token: Token) -> list[Token]:
     content = token.content
     starts = range(0, len(content), SAFE_TOKEN_CHARACTERS)
     return [Token(content[start : start + SAFE_TOKEN_CHARACTERS], token.node) for start in starts]
+
+
+def split_again(token: Recorded, pieces: Sequence[str]) -> list[Recorded]:
+    """The tokens that one was joined of: each by its own id, the last by the joined one's."""
+    (attempt, seq), event = token
+    first = seq - len(pieces) + 1
+    node = event.node if isinstance(event, Token) else ""
+    return [
+        Recorded(Cursor(attempt, first + n), Token(piece, node)) for n, piece in enumerate(pieces)
+    ]
 
 
 def size_of(event: Event) -> int:

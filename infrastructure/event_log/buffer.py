@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 from weakref import WeakValueDictionary
 
-from sluice.application.coalescing import MAX_TOKEN_BYTES, size_of
+from sluice.application.coalescing import MAX_TOKEN_BYTES, coalesce, size_of, split_again
 from sluice.application.ports import Batch, Encoder, Push
 from sluice.domain.errors import Finished
 from sluice.domain.events import BEGINNING, TERMINAL, Cursor, Recorded, Reset, Token
@@ -26,13 +26,13 @@ _id = attrgetter("id")
 class _Start(NamedTuple):
     """Where a reader begins: with the record at `position`, and before it with `first`.
 
-    `first` is a `reset` that is in no log, or the rest of a joined token whose `head` the reader
+    `first` is a `reset` that is in no log, or the rest of a joined token, whose `head` the reader
     has read elsewhere.
     """
 
     position: int
-    first: Recorded | None = None
-    head: Recorded | None = None
+    first: Sequence[Recorded] = ()
+    head: Sequence[Recorded] = ()
 
 
 class _Reader:
@@ -51,17 +51,6 @@ class _Reader:
     def wake(self) -> None:
         if not self.news.done():
             self.news.set_result(None)
-
-    def pushed(self) -> bool:
-        """Whether the record at the position, a token, was taken where it stands."""
-        if self.push is None or self.form is None or self.news.done():
-            return False
-        state, body = self.form.one(self.position, self.state)
-        if body and not self.push(body):
-            return False
-        self.position += 1
-        self.state = state
-        return True
 
 
 class Buffer:
@@ -102,10 +91,19 @@ class Buffer:
         """The last token, to whoever takes it where it stands; the others are woken."""
         waiting, self._waiting = self._waiting, []
         for reader in waiting:
-            if reader.pushed():
-                self._waiting.append(reader)
-            else:
-                reader.wake()
+            form, push = reader.form, reader.push
+            if form is not None and push is not None and not reader.news.done():
+                try:
+                    state, body = form.one(reader.position, reader.state)
+                except Exception:  # noqa: BLE001 - raised again where the reader reads
+                    reader.wake()
+                    continue
+                if not body or push(body):
+                    reader.position += 1
+                    reader.state = state
+                    self._waiting.append(reader)
+                    continue
+            reader.wake()
 
     def wake(self) -> None:
         waiting, self._waiting = self._waiting, []
@@ -133,7 +131,7 @@ class Buffer:
             self._forms = WeakValueDictionary()
         form = self._forms.get(encoder)
         if form is None:
-            form = self._forms[encoder] = EncodedLog(encoder, self.records)
+            form = self._forms[encoder] = EncodedLog(encoder, self.records, self._pieces)
         return form
 
     def _start(self, after: Cursor | None) -> _Start:
@@ -148,7 +146,7 @@ class Buffer:
                 return _Start(index + 1)
             if (start := self._inside(index, after)) is not None:
                 return start
-        return _Start(0, _UNKNOWN)
+        return _Start(0, [_UNKNOWN])
 
     def _inside(self, index: int, after: Cursor) -> _Start | None:
         """Behind one of the pieces of a joined token."""
@@ -156,16 +154,13 @@ class Buffer:
         missing = whole.id.seq - after.seq
         if whole.id.attempt != after.attempt or missing >= len(pieces):
             return None
-        assert isinstance(whole.event, Token)  # noqa: S101 - only tokens have pieces
-        node = whole.event.node
-        head = Recorded(after, Token("".join(pieces[:-missing]), node))
-        rest = Recorded(whole.id, Token("".join(pieces[-missing:]), node))
-        return _Start(index + 1, rest, head)
+        unjoined = split_again(whole, pieces)
+        return _Start(index + 1, unjoined[-missing:], unjoined[:-missing])
 
     async def _events(self, start: _Start) -> AsyncGenerator[Sequence[Recorded], None]:
         reader = _Reader(start.position, None, None)
-        if start.first is not None:
-            yield (start.first,)
+        if start.first:
+            yield coalesce(start.first)
         while True:
             end = await self._news(reader)
             batch = self.records[reader.position : end]
@@ -178,7 +173,7 @@ class Buffer:
         self, start: _Start, form: EncodedLog, skip: int, push: Push | None
     ) -> AsyncGenerator[Batch, None]:
         reader = _Reader(start.position, form, None)
-        if start.first is None:
+        if not start.first:
             reader.state = form.state_at(start.position)
         else:
             reader.state, batch = form.outside(start.position, start.head, start.first, skip)

@@ -10,6 +10,9 @@ from sluice.domain.errors import Finished, Superseded, Unavailable
 from sluice.domain.events import Cursor, Event, Recorded
 from sluice.infrastructure.event_log.buffer import Buffer
 
+_new = tuple.__new__
+"""A named tuple's own `__new__` costs a call in Python, and there are two for each token."""
+
 
 class Log(Buffer):
     """A job's buffer, and who may write to it. `ending`: its terminal event is on its way in."""
@@ -68,7 +71,7 @@ class Attempt:
         for event in events:
             seq += 1
             require_encodable(event)
-            records.append(Recorded(Cursor(self.attempt, seq), event))
+            records.append(_new(Recorded, (_new(Cursor, (self.attempt, seq)), event)))
         self._seq = seq  # all of them can be told, or it has raised
         return records
 

@@ -19,6 +19,11 @@ def escaped(data: str) -> str:
     return data
 
 
+def tokens_in(before: Cursor, token: Cursor) -> int:
+    """How many tokens of the log one stands for, by its id and the previous event's."""
+    return token.seq - (before.seq if before.attempt == token.attempt else 0)
+
+
 def frame_ids(before: Cursor, event: Cursor, frames: int) -> Sequence[str]:
     """The ids of an event's frames: the last has the event's own, the k-th `<before>.k`.
 

@@ -18,6 +18,7 @@ SOURCES = sorted(path for layer in LAYERS for path in (ROOT / layer).rglob("*.py
 CATCH_ALLS = {
     "application/process_chat.py": "the one of the use cases: whatever happens, the log ends",
     "application/relay.py": "no node sees an error of ours: it is raised where the run is awaited",
+    "infrastructure/event_log/buffer.py": "no job ends by a fault in one reader's encoder",
     "infrastructure/container.py": "importing and calling the user's factory runs the user's code",
     "infrastructure/pipeline/nodes.py": "a node must not end the process, whatever it raises",
     "infrastructure/pipeline/runs.py": "a node is the user's code: what it raises is PipelineError",

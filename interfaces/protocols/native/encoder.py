@@ -10,9 +10,10 @@ from typing import Any
 from sluice.application.codec import FORMS, fields_of
 from sluice.application.compact_json import compact
 from sluice.domain.chat import Job
-from sluice.domain.events import Cursor, Done, Event, Recorded, Token
+from sluice.domain.events import BEGINNING, Cursor, Done, Event, Recorded, Token
 from sluice.interfaces.protocols.frames import escaped
 
+_TOKEN = FORMS[Token].name
 KEEPALIVE = b"event: keepalive\ndata: {}\n\n"
 
 
@@ -25,7 +26,16 @@ class NativeEncoder:
     def encode(
         self, _state: None, _before: Cursor, recorded: Recorded, /
     ) -> tuple[None, tuple[bytes]]:
-        return None, (frame(recorded),)
+        """Raises UnicodeEncodeError if a text holds a lone surrogate."""
+        (attempt, seq), event = recorded
+        if type(event) is Token:  # first, and all at once: nearly every event is one
+            data = f'{{"content":{quoted(event.content)},"node":{quoted(event.node)}}}'
+            name = _TOKEN
+        else:
+            name, data = FORMS[type(event)].name, compact(data_of(event))
+        if not data.isascii():
+            data = escaped(data)
+        return None, (f"event: {name}\nid: {attempt}-{seq}\ndata: {data}\n\n".encode(),)
 
 
 NATIVE = NativeEncoder()
@@ -36,16 +46,7 @@ def encoder_for(_job: Job) -> NativeEncoder:
 
 
 def frame(recorded: Recorded) -> bytes:
-    """Raises UnicodeEncodeError if a text holds a lone surrogate."""
-    (attempt, seq), event = recorded
-    if isinstance(event, Token):  # first, and all at once: nearly every event is one
-        data = f'{{"content":{quoted(event.content)},"node":{quoted(event.node)}}}'
-        name = "token"
-    else:
-        name, data = FORMS[type(event)].name, compact(data_of(event))
-    if not data.isascii():
-        data = escaped(data)
-    return f"event: {name}\nid: {attempt}-{seq}\ndata: {data}\n\n".encode()
+    return NATIVE.encode(None, BEGINNING, recorded)[1][0]
 
 
 def data_of(event: Event) -> dict[str, Any]:
