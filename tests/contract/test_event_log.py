@@ -2,11 +2,13 @@
 
 import asyncio
 import gc
+import json
 import weakref
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fakeredis.aioredis import FakeRedis
@@ -38,6 +40,7 @@ from sluice.infrastructure.sqlite.database import Database
 from sluice.interfaces.protocols.native.encoder import NATIVE
 from tests.doubles import publish
 from tests.frames import recorded_in
+from tests.http.protocols.toy.encoder import ToyEncoder
 
 FIRST = StageCompleted("queued", 0)
 DONE = Done("A2", "무색 answer")
@@ -680,3 +683,86 @@ async def test_any_interleaving_gives_every_reader_a_gapless_suffix(
     assert [each.id for each in script.records if isinstance(each.event, TERMINAL)] == [
         script.records[-1].id
     ]
+
+
+@pytest.mark.parametrize("joins", [True, False])
+async def test_an_encoders_readers_early_late_resumed_and_elsewhere_get_the_same(
+    store: Store, joins: bool
+) -> None:
+    """A store may have joined what one encoder wants token by token."""
+    job = a_job()
+    await store.log.create(job, FIRST)
+    encoder = ToyEncoder(job.id, joins)
+    follow = store.log.follow_encoded
+    early = [
+        asyncio.create_task(bodies(await follow(job.id, after=None, encoder=encoder)))
+        for _ in range(3)
+    ]
+    script = Script(store.log, job)
+    await script.begin()
+    for number in range(20):
+        await script.publish(Token(f"{number} 무", "answer"))
+        await asyncio.sleep(0)
+    await script.begin()
+    await script.publish(Reset("new_attempt"))
+    await script.publish(*[Token(text, "answer") for text in "abc"], DONE)
+    expected, state, before = list[bytes](), encoder.initial, Cursor(1, 0)
+    for recorded in script.records:
+        state, new = encoder.encode(state, before, recorded)
+        expected += new
+        before = recorded.id
+    assert all([said_by(await each) == said_by(b"".join(expected)) for each in early])
+    for log in (store.log, await store.fresh()):
+        if joins:
+            whole = await bodies(await log.follow_encoded(job.id, after=None, encoder=encoder))
+            assert said_by(whole) == said_by(b"".join(expected))
+            continue
+        for index in range(len(expected)):
+            after, skip = position(expected[index - 1]) if index else (Cursor(1, 0), 0)
+            rest = await log.follow_encoded(job.id, after=after, encoder=encoder, skip=skip)
+            assert await bodies(rest) == b"".join(expected[index:])
+
+
+async def bodies(batches: AsyncGenerator[Batch, None]) -> bytes:
+    async with asyncio.timeout(5), aclosing(batches):
+        return b"".join([batch.body async for batch in batches])
+
+
+def said_by(body: bytes) -> list[object]:
+    """The toy's lines, with what was said between two others as one text."""
+    lines: list[object] = []
+    for frame in body.decode().split("\n\n")[:-1]:
+        line = json.loads(frame.split("data: ")[1])
+        if "say" in line and lines and isinstance(lines[-1], tuple):
+            lines[-1] = (lines[-1][0] + line["say"], line["said"])
+        else:
+            lines.append((line["say"], line["said"]) if "say" in line else line)
+    return lines
+
+
+def position(frame: bytes) -> tuple[Cursor, int]:
+    """Where a reader goes on that has this frame of the toy."""
+    event, _, skip = frame.decode().split("\n")[0].removeprefix("id: ").partition(".")
+    attempt, seq = map(int, event.split("-"))
+    return Cursor(attempt, seq), int(skip or 0)
+
+
+async def test_a_fault_in_a_readers_encoder_ends_its_reading_and_nobody_elses(
+    log: EventLogPort,
+) -> None:
+    class Faulty(ToyEncoder):
+        def encode(self, *_: object) -> Any:
+            raise ValueError("a fault")
+
+    job, notifier = await begun(log)
+    batches = await log.follow_encoded(
+        job.id, after=Cursor(1, 1), encoder=Faulty(job.id), push=lambda _: True
+    )
+    reading = asyncio.create_task(bodies(batches))
+    other = asyncio.create_task(followed(log, job))
+    await asyncio.sleep(0.02)
+    notifier.publish(Token("a", "answer"))
+    await notifier.end(DONE)
+    with pytest.raises(ValueError, match="a fault"):
+        await reading
+    assert [each.event for each in await other] == [FIRST, Token("a", "answer"), DONE]
