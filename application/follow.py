@@ -1,15 +1,17 @@
 """Reading a job's log: the owner only, from any cursor, as far behind as a reader may be."""
 
 from collections import Counter
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
 from sluice.application.metrics import JobMetrics
-from sluice.application.ports import EventLogPort, Push, ReadersPort
-from sluice.application.wire import coalesce
+from sluice.application.ports import Batch, Encoder, EventLogPort, Push, ReadersPort
 from sluice.domain.chat import Job, JobId, UserId
 from sluice.domain.errors import LimitReached, NotFound
-from sluice.domain.events import Cursor, Recorded
+from sluice.domain.events import Cursor
+
+EncoderFor = Callable[[Job], Encoder]
+"""A protocol's encoder for one job's readers; equal ones share what they encode."""
 
 
 async def owned(log: EventLogPort, user: UserId, job_id: JobId) -> Job:
@@ -36,14 +38,23 @@ class FollowJob:
         self.open: Counter[UserId] = Counter()
 
     async def __call__(
-        self, user: UserId, job_id: JobId, *, after: Cursor | None, push: Push | None = None
-    ) -> AsyncGenerator[Sequence[Recorded], None]:
-        """Yields what waits, coalesced, until the terminal event.
+        self,
+        user: UserId,
+        job_id: JobId,
+        *,
+        after: Cursor | None,
+        encoder_for: EncoderFor,
+        skip: int = 0,
+        push: Push | None = None,
+    ) -> AsyncGenerator[Batch, None]:
+        """Yields what waits, until the terminal event; `skip` and `push` as the log has them.
 
         Raises NotFound, Finished for the terminal event's cursor, and LimitReached.
         """
-        await owned(self._log, user, job_id)
-        batches = await self._log.follow(job_id, after=after, push=push)
+        encoder = encoder_for(await owned(self._log, user, job_id))
+        batches = await self._log.follow_encoded(
+            job_id, after=after, encoder=encoder, skip=skip, push=push
+        )
         if self._streams is not None and self.open[user] >= self._streams:
             raise LimitReached("too many open streams", per_user=True)
         reading = self._read(user, job_id, batches)
@@ -51,16 +62,16 @@ class FollowJob:
         return reading
 
     async def _read(
-        self, user: UserId, job_id: JobId, batches: AsyncGenerator[Sequence[Recorded], None]
-    ) -> AsyncGenerator[Sequence[Recorded], None]:
+        self, user: UserId, job_id: JobId, batches: AsyncGenerator[Batch, None]
+    ) -> AsyncGenerator[Batch, None]:
         self.open[user] += 1
         self._readers.joined(job_id)
         try:
             async with aclosing(batches):
-                yield ()
+                yield Batch((), b"", 0)
                 async for batch in batches:
-                    self._metrics.behind(len(batch))
-                    yield coalesce(batch)
+                    self._metrics.behind(batch.waiting)
+                    yield batch
         finally:
             self._readers.left(job_id)
             self.open[user] -= 1

@@ -4,8 +4,8 @@ import asyncio
 import logging
 from dataclasses import replace
 
+from sluice.application.coalescing import SAFE_TOKEN_CHARACTERS, split
 from sluice.application.ports import PipelinePort
-from sluice.application.wire import LONGEST, split
 from sluice.domain.chat import Question
 from sluice.domain.errors import AnswerTooLarge, PipelineError
 from sluice.domain.events import (
@@ -80,7 +80,7 @@ class Relay:
             if self._size > self._max_answer:
                 raise AnswerTooLarge
             self._pieces.append(content)
-            if len(content) > LONGEST:
+            if len(content) > SAFE_TOKEN_CHARACTERS:
                 self.notifier.publish(*split(event))
             else:
                 self.notifier.publish(event)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from hashlib import sha256
 
 from sluice.application.chat_ports import ChatPort, IdempotencyPort, SessionPort
+from sluice.application.compact_json import compact
 from sluice.application.follow import owned
 from sluice.application.ports import (
     Accepted,
@@ -16,7 +17,6 @@ from sluice.application.ports import (
     nothing,
 )
 from sluice.application.process_chat import GIVEN_UP, QUEUED
-from sluice.application.wire import compact
 from sluice.domain.chat import Chat, ChatId, Job, JobId, UserId, new_id, now
 from sluice.domain.errors import Abandoned, Finished, NotFound, Superseded, Unavailable
 from sluice.domain.events import Json

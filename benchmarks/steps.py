@@ -197,6 +197,7 @@ def _published(*, pushed: bool) -> Work:
     from sluice.domain.chat import Job, new_id
     from sluice.domain.events import Done, Token
     from sluice.infrastructure.event_log.memory import MemoryEventLog
+    from sluice.interfaces.protocols.native.encoder import NATIVE
 
     async def work(tokens: int) -> None:
         log = MemoryEventLog()
@@ -205,7 +206,9 @@ def _published(*, pushed: bool) -> Work:
         writer = await log.begin(job.id)
 
         async def read() -> None:
-            async for _ in await log.follow(job.id, after=None, push=lambda _: pushed):
+            async for _ in await log.follow_encoded(
+                job.id, after=None, encoder=NATIVE, push=lambda _: pushed
+            ):
                 pass
 
         reader = asyncio.create_task(read())
@@ -231,17 +234,19 @@ def _log() -> Work:
 
 @step("write", "frames through the event stream response")
 def _response() -> Work:
-    from collections.abc import AsyncGenerator, Sequence
+    from collections.abc import AsyncGenerator
     from typing import Any
 
-    from sluice.application.wire import record
+    from sluice.application.ports import Batch
     from sluice.domain.events import Cursor, Recorded, Token
     from sluice.interfaces.http.services import StreamStats
     from sluice.interfaces.http.sse import EventStream
+    from sluice.interfaces.protocols.native.encoder import frame
 
-    batch = [record(Cursor(1, 2), Token("token ", "answer"))]
+    recorded = Recorded(Cursor(1, 2), Token("token ", "answer"))
+    batch = Batch([recorded], frame(recorded), 1)
 
-    async def batches(tokens: int) -> AsyncGenerator[Sequence[Recorded], None]:
+    async def batches(tokens: int) -> AsyncGenerator[Batch, None]:
         for _ in range(tokens):
             yield batch
 
@@ -264,20 +269,20 @@ def _past_response() -> Work:
     from types import SimpleNamespace
     from typing import Any
 
-    from sluice.application.wire import record
-    from sluice.domain.events import Cursor, Token
-    from sluice.interfaces.http.server.connection import Direct
+    from sluice.domain.events import Cursor, Recorded, Token
+    from sluice.interfaces.http.server.connection import BodyWriter
+    from sluice.interfaces.protocols.native.encoder import frame
 
-    recorded = record(Cursor(1, 2), Token("token ", "answer"))
+    frames = frame(Recorded(Cursor(1, 2), Token("token ", "answer")))
     transport = SimpleNamespace(is_closing=lambda: False, write=lambda _: None)
     flow = SimpleNamespace(write_paused=False)
     scope = {"http_version": "1.1"}
     cycle: Any = SimpleNamespace(flow=flow, transport=transport, scope=scope)
 
     def work(tokens: int) -> None:
-        push = Direct(cycle, count(1).__next__)
+        push = BodyWriter(cycle, count(1).__next__)
         for _ in range(tokens):
-            push(recorded)
+            push(frames)
 
     return work
 
@@ -298,11 +303,11 @@ def _dict_frame() -> Work:
 
 @step("frame", "Sluice: event to frame")
 def _frame() -> Work:
-    from sluice.application.wire import record
-    from sluice.domain.events import Cursor, Token
+    from sluice.domain.events import Cursor, Recorded, Token
+    from sluice.interfaces.protocols.native.encoder import frame
 
     return lambda tokens: [
-        record(Cursor(1, number), Token("token", "answer")) for number in range(tokens)
+        frame(Recorded(Cursor(1, number), Token("token", "answer"))) for number in range(tokens)
     ]
 
 

@@ -21,7 +21,6 @@ import uvloop
 
 from sluice.application.ports import EventLogPort
 from sluice.application.process_chat import QUEUED
-from sluice.application.wire import coalesce
 from sluice.domain.chat import Job, new_id
 from sluice.domain.events import Done, Token
 from sluice.infrastructure.event_log.memory import MemoryEventLog
@@ -29,6 +28,7 @@ from sluice.infrastructure.event_log.redis.log import RedisEventLog
 from sluice.infrastructure.event_log.sqlite.log import SqliteEventLog
 from sluice.infrastructure.redis.client import RedisClient
 from sluice.infrastructure.sqlite.database import SqliteDatabase
+from sluice.interfaces.protocols.native.encoder import NATIVE
 
 PACE = 0.02
 OLD = 100_000
@@ -57,8 +57,8 @@ async def opened(kind: str, stack: AsyncExitStack) -> tuple[EventLogPort, Sqlite
 async def told(log: EventLogPort, job_id: str) -> int:
     """How many bytes a reader is sent."""
     size = 0
-    async for batch in await log.follow(job_id, after=None):
-        size += sum(len(recorded.frame) for recorded in coalesce(batch))
+    async for batch in await log.follow_encoded(job_id, after=None, encoder=NATIVE):
+        size += len(batch.body)
     return size
 
 

@@ -17,6 +17,10 @@ class Cursor(NamedTuple):
         return f"{self.attempt}-{self.seq}"
 
 
+BEGINNING = Cursor(1, 0)
+"""Before every event."""
+
+
 @dataclass(frozen=True, slots=True)
 class StageStarted:
     stage: str
@@ -105,11 +109,10 @@ TERMINAL = (Done, Failed, Cancelled)
 
 
 class Recorded(NamedTuple):
-    """An event in the log. `frame` is its SSE frame, built once for all readers."""
+    """An event in the log."""
 
     id: Cursor
     event: Event
-    frame: bytes
 
 
 Json = str | int | float | bool | None | list["Json"] | Mapping[str, "Json"]

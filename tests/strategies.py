@@ -6,7 +6,6 @@ from typing import get_args
 
 from hypothesis import strategies as st
 
-from sluice.application import wire
 from sluice.domain.events import (
     Cancelled,
     CancelReason,
@@ -63,7 +62,7 @@ def recorded(steps: Sequence[tuple[Event, bool]]) -> list[Recorded]:
     log = []
     for (event, _), attempt in zip(steps, attempts, strict=True):
         seqs[attempt] = seqs.get(attempt, 0) + 1
-        log.append(wire.record(Cursor(attempt + 1, seqs[attempt]), event))
+        log.append(Recorded(Cursor(attempt + 1, seqs[attempt]), event))
     return log
 
 

@@ -1,7 +1,7 @@
 """The use cases over a memory log, chats in memory and the queue of this process."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,7 +10,7 @@ from sluice.application.chats import DeleteChat, ShowChat
 from sluice.application.follow import FollowJob
 from sluice.application.jobs import CancelJob, ShowJob
 from sluice.application.metrics import JobMetrics
-from sluice.application.ports import Accepted
+from sluice.application.ports import Accepted, Batch
 from sluice.application.process_chat import QUEUED, ProcessChat
 from sluice.application.readers import JobReaders
 from sluice.application.submit import NewMessage, SubmitMessage
@@ -23,6 +23,7 @@ from sluice.infrastructure.event_log.memory import MemoryEventLog
 from sluice.infrastructure.jobs.inline.queue import InlineJobQueue
 from sluice.infrastructure.jobs.shared import Bounds
 from sluice.infrastructure.sqlite.database import SqliteDatabase
+from sluice.interfaces.protocols.native.encoder import encoder_for
 from tests.doubles import FixedFlag, MockPipeline, a_job, publish
 
 ONE_AND_ONE = Bounds(running=1, queued=1)
@@ -58,7 +59,7 @@ class UseCases:
         self.delete_chat = DeleteChat(self.chats, self.log, self.queue)
         self.show_chat = ShowChat(self.chats, self.log)
         self.show_job, self.cancel = ShowJob(self.log), CancelJob(self.log, self.queue)
-        self.follow = FollowJob(self.log, readers, self.metrics, streams=self.streams)
+        self.follow_job = FollowJob(self.log, readers, self.metrics, streams=self.streams)
 
     async def ask(self, message: str | None = "Why?", **fields: Any) -> Accepted:
         given = {"user": "ann", "request_id": "request", "message": message}
@@ -85,7 +86,12 @@ class UseCases:
         self, job: str, user: str = "ann", after: Cursor | None = None
     ) -> list[Recorded]:
         batches = await self.follow(user, job, after=after)
-        return [one async for batch in batches for one in batch]
+        return [one async for batch in batches for one in batch.events]
+
+    async def follow(
+        self, user: str, job: str, *, after: Cursor | None
+    ) -> AsyncGenerator[Batch, None]:
+        return await self.follow_job(user, job, after=after, encoder_for=encoder_for)
 
     async def unfinished(self) -> list[str]:
         return [job.id for job in await self.log.unfinished()]

@@ -9,24 +9,43 @@ from bisect import bisect_left
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from operator import attrgetter
 from types import MappingProxyType
+from typing import Any, NamedTuple
+from weakref import WeakValueDictionary
 
-from sluice.application.ports import Push
-from sluice.application.wire import BEGINNING, MAX_TOKEN, record
+from sluice.application.coalescing import MAX_TOKEN_BYTES, coalesce, size_of, split_again
+from sluice.application.ports import Batch, Encoder, Push
 from sluice.domain.errors import Finished
-from sluice.domain.events import TERMINAL, Cursor, Recorded, Reset, Token
+from sluice.domain.events import BEGINNING, TERMINAL, Cursor, Recorded, Reset, Token
+from sluice.infrastructure.event_log.encoded import EncodedLog
 
-_UNKNOWN = record(BEGINNING, Reset("cursor_unknown"))
-_NOTHING: Mapping[int, Sequence[str]] = MappingProxyType({})
+_UNKNOWN = Recorded(BEGINNING, Reset("cursor_unknown"))
+_NO_PIECES: Mapping[int, Sequence[str]] = MappingProxyType({})
 _id = attrgetter("id")
 
 
+class _Start(NamedTuple):
+    """Where a reader begins: with the record at `position`, and before it with `first`.
+
+    `first` is a `reset` that is in no log, or the rest of a joined token, whose `head` the reader
+    has read elsewhere.
+    """
+
+    position: int
+    first: Sequence[Recorded] = ()
+    head: Sequence[Recorded] = ()
+
+
 class _Reader:
-    """Waits at `position` for `news`; until it is woken, `push` may take it further."""
+    """Waits at `position` for `news`; until it is woken, `push` may take it further.
 
-    __slots__ = ("news", "position", "push")
+    `form` is None for who reads events; `state` is the encoder's, at the position.
+    """
 
-    def __init__(self, position: int, push: Push | None) -> None:
-        self.position, self.push = position, push
+    __slots__ = ("form", "news", "position", "push", "state")
+
+    def __init__(self, position: int, form: EncodedLog | None, push: Push | None) -> None:
+        self.position, self.form, self.push = position, form, push
+        self.state: Any = None
         self.news: asyncio.Future[None]
 
     def wake(self) -> None:
@@ -34,22 +53,23 @@ class _Reader:
             self.news.set_result(None)
 
 
-class Tail:
+class Buffer:
     """Append-only; readers hold a position in it, not a queue.
 
-    A store may load old tokens coalesced: `runs` then has the pieces of such a token by its
+    A store may load old tokens joined: `pieces` then has what such a token was joined of, by its
     index in `records`, and each piece's id is a cursor like any other.
     """
 
-    __slots__ = ("_runs", "_waiting", "broken", "records")
+    __slots__ = ("_forms", "_pieces", "_waiting", "broken", "records")
 
     def __init__(
-        self, records: Iterable[Recorded] = (), runs: Mapping[int, Sequence[str]] = _NOTHING
+        self, records: Iterable[Recorded] = (), pieces: Mapping[int, Sequence[str]] = _NO_PIECES
     ) -> None:
         self.records = list(records)
         self.broken: Exception | None = None
-        self._runs = runs
+        self._pieces = pieces
         self._waiting: list[_Reader] = []
+        self._forms: WeakValueDictionary[Encoder, EncodedLog] | None = None
 
     @property
     def ended(self) -> bool:
@@ -63,19 +83,27 @@ class Tail:
         self.records.extend(records)
         if self._waiting:
             if len(records) == 1 and type(records[0].event) is Token:
-                self._push(records[0])
+                self._push()
             else:
                 self.wake()
 
-    def _push(self, token: Recorded) -> None:
-        """To whoever takes it where it stands; the others are woken."""
+    def _push(self) -> None:
+        """The last token, to whoever takes it where it stands; the others are woken."""
         waiting, self._waiting = self._waiting, []
         for reader in waiting:
-            if reader.push is not None and not reader.news.done() and reader.push(token):
-                reader.position += 1
-                self._waiting.append(reader)
-            else:
-                reader.wake()
+            form, push = reader.form, reader.push
+            if form is not None and push is not None and not reader.news.done():
+                try:
+                    state, body = form.one(reader.position, reader.state)
+                except Exception:  # noqa: BLE001 - raised again where the reader reads
+                    reader.wake()
+                    continue
+                if not body or push(body):
+                    reader.position += 1
+                    reader.state = state
+                    self._waiting.append(reader)
+                    continue
+            reader.wake()
 
     def wake(self) -> None:
         waiting, self._waiting = self._waiting, []
@@ -87,65 +115,104 @@ class Tail:
         self.broken = error
         self.wake()
 
-    def follow(
-        self, after: Cursor | None, push: Push | None = None
-    ) -> AsyncGenerator[Sequence[Recorded], None]:
+    def follow(self, after: Cursor | None) -> AsyncGenerator[Sequence[Recorded], None]:
         """Checks the cursor now (Finished), reads when iterated."""
+        return self._events(self._start(after))
+
+    def follow_encoded(
+        self, after: Cursor | None, encoder: Encoder, skip: int = 0, push: Push | None = None
+    ) -> AsyncGenerator[Batch, None]:
+        """Checks the cursor now (Finished), reads when iterated."""
+        return self._batches(self._start(after), self._form(encoder), skip, push)
+
+    def _form(self, encoder: Encoder) -> EncodedLog:
+        """The one that all readers of the encoder share; it is gone with the last of them."""
+        if self._forms is None:
+            self._forms = WeakValueDictionary()
+        form = self._forms.get(encoder)
+        if form is None:
+            form = self._forms[encoder] = EncodedLog(encoder, self.records, self._pieces)
+        return form
+
+    def _start(self, after: Cursor | None) -> _Start:
         if after is None or after == BEGINNING:
-            return self._read(0, push)
+            return _Start(0)
         index = bisect_left(self.records, after, key=_id)
         if index < len(self.records):
             found = self.records[index]
             if found.id == after:
                 if isinstance(found.event, TERMINAL):
                     raise Finished
-                return self._read(index + 1, push)
-            if (rest := self._rest(index, after)) is not None:
-                return self._read(index + 1, push, rest)
-        return self._read(0, push, _UNKNOWN)
+                return _Start(index + 1)
+            if (start := self._inside(index, after)) is not None:
+                return start
+        return _Start(0, [_UNKNOWN])
 
-    def _rest(self, index: int, after: Cursor) -> Recorded | None:
-        """What a coalesced token holds behind one of its pieces."""
-        whole, pieces = self.records[index], self._runs.get(index, ())
+    def _inside(self, index: int, after: Cursor) -> _Start | None:
+        """Behind one of the pieces of a joined token."""
+        whole, pieces = self.records[index], self._pieces.get(index, ())
         missing = whole.id.seq - after.seq
         if whole.id.attempt != after.attempt or missing >= len(pieces):
             return None
-        assert isinstance(whole.event, Token)  # noqa: S101 - only tokens have pieces
-        return record(whole.id, Token("".join(pieces[-missing:]), whole.event.node))
+        unjoined = split_again(whole, pieces)
+        return _Start(index + 1, unjoined[-missing:], unjoined[:-missing])
 
-    async def _read(
-        self, position: int, push: Push | None, first: Recorded | None = None
-    ) -> AsyncGenerator[Sequence[Recorded], None]:
-        loop, reader = asyncio.get_running_loop(), _Reader(position, push)
-        if first is not None:
-            yield (first,)
+    async def _events(self, start: _Start) -> AsyncGenerator[Sequence[Recorded], None]:
+        reader = _Reader(start.position, None, None)
+        if start.first:
+            yield coalesce(start.first)
         while True:
-            if batch := self._batch(reader.position):
-                reader.position += len(batch)
-                yield batch
-                if isinstance(batch[-1].event, TERMINAL):
-                    return
-            elif self.broken is not None:
-                raise self.broken
-            else:
-                reader.news = loop.create_future()
-                self._waiting.append(reader)
-                try:
-                    await reader.news
-                except asyncio.CancelledError:
-                    if reader in self._waiting:  # a log that says nothing more would keep it
-                        self._waiting.remove(reader)
-                    raise
+            end = await self._news(reader)
+            batch = self.records[reader.position : end]
+            reader.position = end
+            yield batch
+            if isinstance(batch[-1].event, TERMINAL):
+                return
 
-    def _batch(self, position: int) -> Sequence[Recorded]:
-        """What waits at `position`, at least one event and about MAX_TOKEN bytes at most."""
+    async def _batches(
+        self, start: _Start, form: EncodedLog, skip: int, push: Push | None
+    ) -> AsyncGenerator[Batch, None]:
+        reader = _Reader(start.position, form, None)
+        if not start.first:
+            reader.state = form.state_at(start.position)
+        else:
+            reader.state, batch = form.outside(start.position, start.head, start.first, skip)
+            skip = 0
+            yield batch
+        while True:
+            if not skip:
+                reader.push = push
+            end = await self._news(reader)
+            reader.state, batch = form.batch(reader.position, end, reader.state, skip)
+            reader.position, skip = end, 0
+            yield batch
+            if isinstance(batch.events[-1].event, TERMINAL):
+                return
+
+    async def _news(self, reader: _Reader) -> int:
+        """Where the next batch ends; waits until there is one, or raises what broke the log."""
+        while (end := self._end(reader.position)) == reader.position:
+            if self.broken is not None:
+                raise self.broken
+            reader.news = asyncio.get_running_loop().create_future()
+            self._waiting.append(reader)
+            try:
+                await reader.news
+            except asyncio.CancelledError:
+                if reader in self._waiting:  # a log that says nothing more would keep it
+                    self._waiting.remove(reader)
+                raise
+        return end
+
+    def _end(self, position: int) -> int:
+        """Of what waits at `position`: at least one event and about MAX_TOKEN_BYTES at most."""
         records = self.records
         end = len(records)
         if end - position <= 1:
-            return records[position:end]
+            return end
         size = 0
         for index in range(position, end):
-            size += len(records[index].frame)
-            if size > MAX_TOKEN and index > position:
-                return records[position:index]
-        return records[position:end]
+            size += size_of(records[index].event)
+            if size > MAX_TOKEN_BYTES and index > position:
+                return index
+        return end

@@ -3,16 +3,19 @@
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from datetime import datetime
 
-from sluice.application.ports import JobLog, Push
-from sluice.application.wire import record
+from sluice.application.codec import require_encodable
+from sluice.application.ports import Batch, Encoder, JobLog, Push
 from sluice.domain.chat import Job, JobId
 from sluice.domain.errors import Finished, Superseded, Unavailable
 from sluice.domain.events import Cursor, Event, Recorded
-from sluice.infrastructure.event_log.buffer import Tail
+from sluice.infrastructure.event_log.buffer import Buffer
+
+_new = tuple.__new__
+"""A named tuple's own `__new__` costs a call in Python, and there are two for each token."""
 
 
-class Log(Tail):
-    """A job's tail, and who may write to it. `ending`: its terminal event is on its way in."""
+class Log(Buffer):
+    """A job's buffer, and who may write to it. `ending`: its terminal event is on its way in."""
 
     __slots__ = ("__weakref__", "attempt", "ended_at", "ending", "job")
 
@@ -20,12 +23,12 @@ class Log(Tail):
         self,
         job: Job,
         records: Iterable[Recorded],
-        runs: Mapping[int, Sequence[str]] | None = None,
+        pieces: Mapping[int, Sequence[str]] | None = None,
         *,
         attempt: int = 0,
         ended_at: datetime | None = None,
     ) -> None:
-        super().__init__(records, runs or {})
+        super().__init__(records, pieces or {})
         self.job, self.attempt, self.ended_at = job, attempt, ended_at
         self.ending = ended_at is not None
 
@@ -67,8 +70,9 @@ class Attempt:
         seq, records = self._seq, list[Recorded]()
         for event in events:
             seq += 1
-            records.append(record(Cursor(self.attempt, seq), event))
-        self._seq = seq  # all of them have a frame, or it has raised
+            require_encodable(event)
+            records.append(_new(Recorded, (_new(Cursor, (self.attempt, seq)), event)))
+        self._seq = seq  # all of them can be told, or it has raised
         return records
 
 
@@ -105,11 +109,25 @@ class LogReader:
         return JobLog(log.job, log.records, log.ended_at)
 
     async def follow(
-        self, job_id: JobId, *, after: Cursor | None, push: Push | None = None
+        self, job_id: JobId, *, after: Cursor | None
     ) -> AsyncGenerator[Sequence[Recorded], None]:
+        return (await self._followed(job_id)).follow(after)
+
+    async def follow_encoded(
+        self,
+        job_id: JobId,
+        *,
+        after: Cursor | None,
+        encoder: Encoder,
+        skip: int = 0,
+        push: Push | None = None,
+    ) -> AsyncGenerator[Batch, None]:
+        return (await self._followed(job_id)).follow_encoded(after, encoder, skip, push)
+
+    async def _followed(self, job_id: JobId) -> Log:
         if self._leaving:
             raise Unavailable("the service is shutting down")
-        return (await self._find(job_id)).follow(after, push)
+        return await self._find(job_id)
 
     def hang_up(self) -> None:
         self._leaving = True

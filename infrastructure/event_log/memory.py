@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
 
-from sluice.application.wire import record
+from sluice.application.codec import require_encodable
 from sluice.domain.chat import ChatId, Job, JobId, now
 from sluice.domain.errors import NotFound
 from sluice.domain.events import Cursor, Event, Recorded
@@ -33,7 +33,8 @@ class MemoryEventLog(LogReader):
 
     async def create(self, job: Job, first: Event) -> None:
         if job.id not in self._logs:
-            first_record = record(Cursor(1, 1), first)
+            require_encodable(first)
+            first_record = Recorded(Cursor(1, 1), first)
             self._logs[job.id] = _Log(job, first_record, lambda: self._forget_later(job.id))
 
     async def begin(self, job_id: JobId, *, after: int | None = None) -> Attempt:

@@ -2,14 +2,14 @@
 
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from starlette.middleware.cors import CORSMiddleware
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from sluice.interfaces.http.edge import Edge
 from sluice.interfaces.http.problems import answer_problems, describe_problems
-from sluice.interfaces.http.routes import chats, events, health, jobs, messages, pages
+from sluice.interfaces.http.routes import chats, health, jobs, messages, pages
 from sluice.interfaces.http.services import Options, Services
 from sluice.interfaces.http.sse import leave_ending_to_the_log
 
@@ -40,7 +40,8 @@ class App(FastAPI):
         return super().openapi()
 
 
-def create_app(services: Services, options: Options) -> FastAPI:
+def create_app(services: Services, options: Options, *protocols: APIRouter) -> FastAPI:
+    """`protocols`: the routes of each protocol that is served."""
     app = App(
         title="Sluice",
         summary="Tokens out of a LangGraph pipeline: in order, exactly once, resumable.",
@@ -52,8 +53,10 @@ def create_app(services: Services, options: Options) -> FastAPI:
         telemetry={"logs": False},  # they hold exceptions' texts, and those may hold a prompt
     )
     app.state.services, app.state.options = services, options
-    for module in (chats, messages, events, jobs, health, pages):
+    for module in (chats, messages, jobs, health, pages):
         app.include_router(module.routes)
+    for routes in protocols:
+        app.include_router(routes)
     app.mount("/assets", StaticFiles(directory=options.web))
     answer_problems(app)
     leave_ending_to_the_log()

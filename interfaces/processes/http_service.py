@@ -26,6 +26,7 @@ from sluice.interfaces.http.server.connection import connections
 from sluice.interfaces.http.server.uvicorn_server import UvicornServer
 from sluice.interfaces.http.services import Options, Services, StreamStats
 from sluice.interfaces.processes.identity import identity_of
+from sluice.interfaces.protocols.served import PROTOCOLS
 
 logger = logging.getLogger(__name__)
 
@@ -66,7 +67,7 @@ class HttpService:
 
     def server(self, *, cut: int) -> UvicornServer:
         config = uvicorn.Config(
-            create_app(self._services(), self._options()),
+            create_app(self._services(), self._options(), *PROTOCOLS.values()),
             http=connections(self._streams),
             ws="none",
             log_config=None,

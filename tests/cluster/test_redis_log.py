@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from sluice.application.wire import MAX_TOKEN
+from sluice.application.coalescing import MAX_TOKEN_BYTES
 from sluice.domain.chat import Job
 from sluice.domain.errors import NotFound, StreamLost, Superseded, Unavailable
 from sluice.domain.events import (
@@ -153,8 +153,8 @@ async def test_of_readers_who_come_at_once_the_one_who_knows_most_is_believed(
     async def at_once() -> None:
         """Whoever comes second has no news from Redis yet."""
 
-    monkeypatch.setattr(gateway._feed, "read", look)
-    monkeypatch.setattr(gateway._feed, "_interrupt", at_once)
+    monkeypatch.setattr(gateway._follower, "read", look)
+    monkeypatch.setattr(gateway._follower, "_interrupt", at_once)
     follow = gateway.follow
     one, other = await asyncio.gather(follow(job.id, after=late[-1].id), follow(job.id, after=None))
     async with aclosing(one), aclosing(other):
@@ -328,7 +328,7 @@ async def test_an_answer_that_is_told_anew_has_no_longer_tokens_than_others(
     got = await rest(await gateway.follow(job.id, after=None))
     tokens = [each.event.content for each in got if isinstance(each.event, Token)]
     assert "".join(tokens) == answer
-    assert max(len(token.encode()) for token in tokens) <= MAX_TOKEN
+    assert max(len(token.encode()) for token in tokens) <= MAX_TOKEN_BYTES
 
 
 async def test_a_log_that_lost_its_end_is_not_continued(
@@ -436,7 +436,7 @@ async def test_another_process_ends_the_readers_of_a_deleted_chat(
 ) -> None:
     job, notifier = await begun(worker)
     reader = asyncio.create_task(rest(await gateway.follow(job.id, after=None)))
-    await until(lambda: gateway._feed._task)
+    await until(lambda: gateway._follower._task)
     await worker.delete(job.chat_id)
     with pytest.raises(NotFound):
         await reader
@@ -447,10 +447,10 @@ async def test_another_process_ends_the_readers_of_a_deleted_chat(
 async def test_a_log_is_held_only_while_somebody_reads_it(gateway: RedisEventLog) -> None:
     job, notifier = await begun(gateway)
     readers = [await gateway.follow(job.id, after=None) for _ in range(3)]
-    assert len(gateway._feed._tails) == 1
+    assert len(gateway._follower._logs) == 1
     for reader in readers:
         await anext(reader)
         await reader.aclose()
     del readers, reader
-    await until(lambda: not gateway._feed._tails)
+    await until(lambda: not gateway._follower._logs)
     await notifier.end(DONE)

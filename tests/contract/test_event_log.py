@@ -2,19 +2,21 @@
 
 import asyncio
 import gc
+import json
 import weakref
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fakeredis.aioredis import FakeRedis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sluice.application.ports import EventLogPort
-from sluice.application.wire import MAX_TOKEN, record
+from sluice.application.coalescing import MAX_TOKEN_BYTES, size_of
+from sluice.application.ports import Batch, EventLogPort, Push
 from sluice.domain.chat import Job, new_id
 from sluice.domain.errors import Finished, NotFound, Superseded, Unavailable
 from sluice.domain.events import (
@@ -35,7 +37,10 @@ from sluice.infrastructure.event_log.redis.log import RedisEventLog
 from sluice.infrastructure.event_log.sqlite.log import SqliteEventLog
 from sluice.infrastructure.redis.client import RedisClient
 from sluice.infrastructure.sqlite.database import SqliteDatabase
+from sluice.interfaces.protocols.native.encoder import NATIVE
 from tests.doubles import publish
+from tests.frames import recorded_in
+from tests.http.protocols.toy.encoder import ToyEncoder
 
 FIRST = StageCompleted("queued", 0)
 DONE = Done("A2", "무색 answer")
@@ -116,11 +121,14 @@ async def followed(log: EventLogPort, job: Job, after: Cursor | None = None) -> 
     return await rest(await log.follow(job.id, after=after))
 
 
+async def encoded(log: EventLogPort, job: Job, push: Push) -> AsyncGenerator[Batch, None]:
+    return await log.follow_encoded(job.id, after=None, encoder=NATIVE, push=push)
+
+
 def assert_same(got: Sequence[Recorded], expected: Sequence[Recorded]) -> None:
     """The same events in order, but for tokens that were joined under the last one's id."""
     left = iter(expected)
     for recorded in got:
-        assert recorded.frame == record(recorded.id, recorded.event).frame
         one = next(left)
         if not isinstance(recorded.event, Token):
             assert (recorded.id, recorded.event) == (one.id, one.event)
@@ -134,7 +142,7 @@ def assert_same(got: Sequence[Recorded], expected: Sequence[Recorded]) -> None:
                 break
             one = next(left)
         assert recorded.event.content == text
-        assert len(text.encode()) <= MAX_TOKEN or text == one.event.content
+        assert len(text.encode()) <= MAX_TOKEN_BYTES or text == one.event.content
     assert list(left) == []
 
 
@@ -143,7 +151,7 @@ class Script:
 
     def __init__(self, log: EventLogPort, job: Job) -> None:
         self.log, self.job = log, job
-        self.records = [record(Cursor(1, 1), FIRST)]
+        self.records = [Recorded(Cursor(1, 1), FIRST)]
         self.attempt = self.seq = 0
 
     async def begin(self) -> None:
@@ -156,7 +164,7 @@ class Script:
         await publish(self.notifier, *events)
         for event in events:
             self.seq += 1
-            self.records.append(record(Cursor(self.attempt, self.seq), event))
+            self.records.append(Recorded(Cursor(self.attempt, self.seq), event))
 
 
 async def a_script(log: EventLogPort) -> Script:
@@ -182,7 +190,7 @@ async def test_the_log_begins_with_the_event_it_was_created_with(log: EventLogPo
     job = a_job()
     await log.create(job, FIRST)
     assert await log.job(job.id) == job
-    assert (await log.read(job.id)).events == [record(Cursor(1, 1), FIRST)]
+    assert (await log.read(job.id)).events == [Recorded(Cursor(1, 1), FIRST)]
 
 
 async def test_creating_a_job_again_changes_nothing(store: Store) -> None:
@@ -256,14 +264,14 @@ async def test_a_log_can_be_resumed_after_every_single_event(store: Store) -> No
 
 async def test_a_running_log_can_be_resumed_after_every_single_event(log: EventLogPort) -> None:
     job, notifier = await begun(log)
-    expected = [record(Cursor(1, 1), FIRST)]
+    expected = [Recorded(Cursor(1, 1), FIRST)]
     readers = []
     for number in range(20):
         readers.append(await log.follow(job.id, after=expected[-1].id))
-        expected.append(record(Cursor(1, number + 2), Token(str(number), "answer")))
+        expected.append(Recorded(Cursor(1, number + 2), Token(str(number), "answer")))
         notifier.publish(expected[-1].event)
     await notifier.end(DONE)
-    expected.append(record(Cursor(1, 22), DONE))
+    expected.append(Recorded(Cursor(1, 22), DONE))
     for index, reader in enumerate(readers, 1):
         assert_same(await rest(reader), expected[index:])
 
@@ -315,7 +323,8 @@ async def test_what_a_waiting_reader_takes_in_line_is_neither_missed_nor_yielded
     await script.begin()
     got, offered, taken = list[Recorded](), list[Recorded](), list[Recorded]()
 
-    def push(recorded: Recorded) -> bool:
+    def push(body: bytes) -> bool:
+        (recorded,) = recorded_in(body)
         offered.append(recorded)
         if len(offered) % every:
             return False
@@ -323,12 +332,13 @@ async def test_what_a_waiting_reader_takes_in_line_is_neither_missed_nor_yielded
         got.append(recorded)
         return True
 
-    async def read(batches: AsyncGenerator[Sequence[Recorded], None]) -> list[Recorded]:
+    async def read(batches: AsyncGenerator[Batch, None]) -> list[Recorded]:
         yielded = list[Recorded]()
         async with asyncio.timeout(5), aclosing(batches):
             async for batch in batches:
-                yielded += batch
-                got.extend(batch)
+                assert recorded_in(batch.body) == list(batch.events)
+                yielded += batch.events
+                got.extend(batch.events)
         return yielded
 
     async def said(*events: Event) -> None:
@@ -338,7 +348,7 @@ async def test_what_a_waiting_reader_takes_in_line_is_neither_missed_nor_yielded
             await asyncio.sleep(0)
         await asyncio.sleep(0)
 
-    reading = asyncio.create_task(read(await log.follow(job.id, after=None, push=push)))
+    reading = asyncio.create_task(read(await encoded(log, job, push)))
     await said(StageStarted("answer", 10))
     tokens = [Token(f"{number}", "answer") for number in range(10)]
     for token in tokens:
@@ -354,13 +364,13 @@ async def test_what_a_waiting_reader_takes_in_line_is_neither_missed_nor_yielded
 async def test_a_reader_that_has_left_takes_nothing_more(log: EventLogPort) -> None:
     """Its response may be over, and its connection at another one."""
     job, notifier = await begun(log)
-    offered = list[Recorded]()
+    offered = list[bytes]()
 
-    def push(recorded: Recorded) -> bool:
-        offered.append(recorded)
+    def push(body: bytes) -> bool:
+        offered.append(body)
         return True
 
-    batches = await log.follow(job.id, after=None, push=push)
+    batches = await encoded(log, job, push)
     await anext(batches)
     waiting = asyncio.ensure_future(anext(batches))
     await asyncio.sleep(0.02)
@@ -379,13 +389,13 @@ async def test_a_log_that_says_nothing_more_keeps_no_reader_that_has_left(
     log: EventLogPort,
 ) -> None:
     class Connection:
-        def push(self, _: Recorded) -> bool:
+        def push(self, _: bytes) -> bool:
             return True
 
     job, _ = await begun(log)
     connection = Connection()
     kept = weakref.ref(connection)
-    batches = await log.follow(job.id, after=None, push=connection.push)
+    batches = await encoded(log, job, connection.push)
     del connection
     await anext(batches)
     waiting = asyncio.ensure_future(anext(batches))
@@ -526,7 +536,9 @@ async def test_a_batch_is_one_event_or_64_kibibytes(store: Store) -> None:
         batches = await log.follow(job.id, after=None)
         async with aclosing(batches):
             async for batch in batches:
-                assert len(batch) == 1 or sum(len(each.frame) for each in batch) <= MAX_TOKEN
+                assert (
+                    len(batch) == 1 or sum(size_of(each.event) for each in batch) <= MAX_TOKEN_BYTES
+                )
 
 
 async def test_unfinished_jobs_are_listed_oldest_first(store: Store) -> None:
@@ -671,3 +683,86 @@ async def test_any_interleaving_gives_every_reader_a_gapless_suffix(
     assert [each.id for each in script.records if isinstance(each.event, TERMINAL)] == [
         script.records[-1].id
     ]
+
+
+@pytest.mark.parametrize("joins", [True, False])
+async def test_an_encoders_readers_early_late_resumed_and_elsewhere_get_the_same(
+    store: Store, joins: bool
+) -> None:
+    """A store may have joined what one encoder wants token by token."""
+    job = a_job()
+    await store.log.create(job, FIRST)
+    encoder = ToyEncoder(job.id, joins)
+    follow = store.log.follow_encoded
+    early = [
+        asyncio.create_task(bodies(await follow(job.id, after=None, encoder=encoder)))
+        for _ in range(3)
+    ]
+    script = Script(store.log, job)
+    await script.begin()
+    for number in range(20):
+        await script.publish(Token(f"{number} 무", "answer"))
+        await asyncio.sleep(0)
+    await script.begin()
+    await script.publish(Reset("new_attempt"))
+    await script.publish(*[Token(text, "answer") for text in "abc"], DONE)
+    expected, state, before = list[bytes](), encoder.initial, Cursor(1, 0)
+    for recorded in script.records:
+        state, new = encoder.encode(state, before, recorded)
+        expected += new
+        before = recorded.id
+    assert all([said_by(await each) == said_by(b"".join(expected)) for each in early])
+    for log in (store.log, await store.fresh()):
+        if joins:
+            whole = await bodies(await log.follow_encoded(job.id, after=None, encoder=encoder))
+            assert said_by(whole) == said_by(b"".join(expected))
+            continue
+        for index in range(len(expected)):
+            after, skip = position(expected[index - 1]) if index else (Cursor(1, 0), 0)
+            rest = await log.follow_encoded(job.id, after=after, encoder=encoder, skip=skip)
+            assert await bodies(rest) == b"".join(expected[index:])
+
+
+async def bodies(batches: AsyncGenerator[Batch, None]) -> bytes:
+    async with asyncio.timeout(5), aclosing(batches):
+        return b"".join([batch.body async for batch in batches])
+
+
+def said_by(body: bytes) -> list[object]:
+    """The toy's lines, with what was said between two others as one text."""
+    lines: list[object] = []
+    for frame in body.decode().split("\n\n")[:-1]:
+        line = json.loads(frame.split("data: ")[1])
+        if "say" in line and lines and isinstance(lines[-1], tuple):
+            lines[-1] = (lines[-1][0] + line["say"], line["said"])
+        else:
+            lines.append((line["say"], line["said"]) if "say" in line else line)
+    return lines
+
+
+def position(frame: bytes) -> tuple[Cursor, int]:
+    """Where a reader goes on that has this frame of the toy."""
+    event, _, skip = frame.decode().split("\n")[0].removeprefix("id: ").partition(".")
+    attempt, seq = map(int, event.split("-"))
+    return Cursor(attempt, seq), int(skip or 0)
+
+
+async def test_a_fault_in_a_readers_encoder_ends_its_reading_and_nobody_elses(
+    log: EventLogPort,
+) -> None:
+    class Faulty(ToyEncoder):
+        def encode(self, *_: object) -> Any:
+            raise ValueError("a fault")
+
+    job, notifier = await begun(log)
+    batches = await log.follow_encoded(
+        job.id, after=Cursor(1, 1), encoder=Faulty(job.id), push=lambda _: True
+    )
+    reading = asyncio.create_task(bodies(batches))
+    other = asyncio.create_task(followed(log, job))
+    await asyncio.sleep(0.02)
+    notifier.publish(Token("a", "answer"))
+    await notifier.end(DONE)
+    with pytest.raises(ValueError, match="a fault"):
+        await reading
+    assert [each.event for each in await other] == [FIRST, Token("a", "answer"), DONE]

@@ -11,17 +11,17 @@ from typing import Any, NamedTuple
 
 import httpx2
 import uvicorn
+from fastapi import APIRouter, FastAPI
 from uvicorn.server import ServerState
 
 from sluice.application.chats import DeleteChat, ShowChat
 from sluice.application.follow import FollowJob
 from sluice.application.jobs import CancelJob, ShowJob
 from sluice.application.metrics import JobMetrics
-from sluice.application.ports import Push
+from sluice.application.ports import Batch, Encoder, Push
 from sluice.application.process_chat import QUEUED, ProcessChat
 from sluice.application.readers import JobReaders
 from sluice.application.submit import SubmitMessage
-from sluice.application.wire import record
 from sluice.domain.chat import Job, JobId
 from sluice.domain.events import Cursor, Done, Recorded, StageCompleted, StageStarted, Token
 from sluice.infrastructure.chats.sqlite.chats import SqliteChats
@@ -35,6 +35,8 @@ from sluice.interfaces.http.app import create_app
 from sluice.interfaces.http.auth.identity import Anonymous, Identity
 from sluice.interfaces.http.server.connection import connections
 from sluice.interfaces.http.services import Options, Services, StreamStats
+from sluice.interfaces.protocols.native.encoder import frame
+from sluice.interfaces.protocols.served import PROTOCOLS
 from tests.doubles import FixedFlag, MockPipeline
 from tests.waiting import until
 
@@ -67,12 +69,20 @@ class FailingLog(MemoryEventLog):
             raise self.failure
         return await super().job(job_id)
 
-    async def follow(
-        self, job_id: JobId, *, after: Cursor | None, push: Push | None = None
-    ) -> AsyncGenerator[Sequence[Recorded], None]:
+    async def follow_encoded(
+        self,
+        job_id: JobId,
+        *,
+        after: Cursor | None,
+        encoder: Encoder,
+        skip: int = 0,
+        push: Push | None = None,
+    ) -> AsyncGenerator[Batch, None]:
         if self.breaking is not None:
             return _broken(self.breaking)
-        return await super().follow(job_id, after=after, push=push)
+        return await super().follow_encoded(
+            job_id, after=after, encoder=encoder, skip=skip, push=push
+        )
 
     @property
     def awaited(self) -> bool:
@@ -80,8 +90,9 @@ class FailingLog(MemoryEventLog):
         return any(log._waiting for log in self._logs.values())
 
 
-async def _broken(error: Exception) -> AsyncGenerator[Sequence[Recorded], None]:
-    yield (record(Cursor(1, 1), QUEUED),)
+async def _broken(error: Exception) -> AsyncGenerator[Batch, None]:
+    recorded = Recorded(Cursor(1, 1), QUEUED)
+    yield Batch([recorded], frame(recorded), 1)
     raise error
 
 
@@ -134,9 +145,13 @@ async def serving(
     streams: int | None = None,
     patience: float = 30,
     protocol: type[asyncio.Protocol] | None = None,
+    routers: Sequence[APIRouter] = (),
     **options: Any,
 ) -> AsyncIterator[House]:
-    """A house whose pipeline plays `plays` for every job; `protocol`: another server's."""
+    """A house whose pipeline plays `plays` for every job; `protocol`: another server's.
+
+    `routers`: the routes of protocols beside our own.
+    """
     log, pipeline, flag, counts = FailingLog(), MockPipeline(*plays), FixedFlag(), JobMetrics()
     database = SqliteDatabase(":memory:")
     await database.open()
@@ -167,7 +182,8 @@ async def serving(
     given = Options(identity=identity or Anonymous(), web=WEB, **options)
     state = ServerState()
     protocol = protocol or connections(given.streams, patience=patience)
-    async with _listening(services, given, state, protocol) as url:
+    app = create_app(services, given, *PROTOCOLS.values(), *routers)
+    async with _listening(app, state, protocol) as url:
         # Without `verify=False` every client would load the system's certificates.
         async with httpx2.AsyncClient(
             base_url=url, trust_env=False, timeout=5, verify=False
@@ -183,11 +199,9 @@ async def serving(
 
 @asynccontextmanager
 async def _listening(
-    services: Services, options: Options, state: ServerState, protocol: type[asyncio.Protocol]
+    app: FastAPI, state: ServerState, protocol: type[asyncio.Protocol]
 ) -> AsyncIterator[str]:
-    config = uvicorn.Config(
-        create_app(services, options), log_config=None, access_log=False, proxy_headers=False
-    )
+    config = uvicorn.Config(app, log_config=None, access_log=False, proxy_headers=False)
     config.load()
 
     def connection() -> asyncio.Protocol:

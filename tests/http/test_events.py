@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from sluice.application.wire import KEEPALIVE
 from sluice.domain.events import Done, Reset, Token
+from sluice.interfaces.protocols.native.encoder import KEEPALIVE
 from tests.http.house import (
     ANSWER,
     DONE,

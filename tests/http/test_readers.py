@@ -7,11 +7,12 @@ from typing import Any
 import httpx2
 import pytest
 
-from sluice.application.wire import KEEPALIVE, record
+from sluice.application.ports import Batch
 from sluice.domain.errors import Unavailable
-from sluice.domain.events import Cursor
+from sluice.domain.events import Cursor, Recorded
 from sluice.interfaces.http.services import StreamStats
-from sluice.interfaces.http.sse import EventStream
+from sluice.interfaces.protocols.native.encoder import KEEPALIVE, frame
+from sluice.interfaces.protocols.native.routes import NativeStream
 from tests.http.house import (
     ANSWER,
     DONE,
@@ -160,7 +161,8 @@ class RecordingBatches:
         self.closed = 0
 
     async def __anext__(self) -> Any:
-        return (record(Cursor(1, 1), STARTED),)
+        recorded = Recorded(Cursor(1, 1), STARTED)
+        return Batch([recorded], frame(recorded), 1)
 
     async def aclose(self) -> None:
         self.closed += 1
@@ -182,13 +184,13 @@ async def test_a_reader_of_the_log_is_closed_wherever_its_client_breaks(
     async def receive() -> Any:
         await asyncio.Event().wait()
 
-    stream = EventStream(batches, stats, ping=10, expires=None)  # type: ignore[arg-type]
+    stream = NativeStream(batches, stats, ping=10, expires=None)  # type: ignore[arg-type]
     with suppress(OSError):
         await stream({"type": "http", "method": method}, receive, send)
     assert (batches.closed, stats.open) == (1, 0)
 
 
 def test_keepalives_are_the_contracts_bytes() -> None:
-    stream = EventStream(RecordingBatches(), StreamStats(), ping=10, expires=None)  # type: ignore[arg-type]
+    stream = NativeStream(RecordingBatches(), StreamStats(), ping=10, expires=None)  # type: ignore[arg-type]
     assert stream.ping_message_factory is not None
     assert stream.ping_message_factory().encode() == KEEPALIVE

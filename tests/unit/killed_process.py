@@ -15,6 +15,7 @@ from sluice.domain.events import Done, Reset, Token
 from sluice.infrastructure.chats.sqlite.chats import SqliteChats
 from sluice.infrastructure.event_log.sqlite.log import SqliteEventLog
 from sluice.infrastructure.sqlite.database import SqliteDatabase
+from sluice.interfaces.protocols.native.encoder import frame
 
 
 class Service:
@@ -54,7 +55,7 @@ class Service:
     async def tell(self, job: Job) -> None:
         async for batch in await self.log.follow(job.id, after=None):
             for recorded in batch:
-                line = json.dumps([job.id, *recorded.id, recorded.frame.decode()])
+                line = json.dumps([job.id, *recorded.id, frame(recorded).decode()])
                 sys.stdout.write(f"{line}\n")
             sys.stdout.flush()
 

@@ -21,7 +21,7 @@ async def running(house: UseCases) -> tuple[str, str]:
     accepted = await house.ask()
     stream = await house.follow("ann", accepted.job_id, after=None)
     async for batch in stream:
-        if any(isinstance(one.event, Token) for one in batch):
+        if any(isinstance(one.event, Token) for one in batch.events):
             break
     await stream.aclose()
     return accepted.job_id, accepted.chat_id

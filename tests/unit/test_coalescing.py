@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sluice.application import wire
-from sluice.domain.events import Cursor, Recorded, Token
+from sluice.application.coalescing import coalesce
+from sluice.domain.events import BEGINNING, Cursor, Recorded, Token
 from tests.strategies import LOG, recorded
 
 
@@ -37,23 +37,22 @@ def text(one: Recorded) -> str:
 def test_coalescing_keeps_the_text_the_order_the_nodes_the_attempts_and_every_other_event(
     log: list[Recorded],
 ) -> None:
-    assert runs(wire.coalesce(log)) == runs(log)
+    assert runs(coalesce(log)) == runs(log)
 
 
 @given(LOG)
 def test_coalesced_ids_are_ids_of_the_log_and_rise_to_its_last(log: list[Recorded]) -> None:
-    ids = [one.id for one in wire.coalesce(log)]
+    ids = [one.id for one in coalesce(log)]
     assert ids == sorted(set(ids))
     assert set(ids) <= {one.id for one in log}
     assert ids[-1:] == [one.id for one in log[-1:]]
 
 
 @given(LOG)
-def test_coalesced_tokens_stay_within_64_kib_and_their_frames_say_what_they_hold(
+def test_coalesced_tokens_stay_within_64_kib(
     log: list[Recorded],
 ) -> None:
-    for one in wire.coalesce(log):
-        assert one.frame == wire.record(one.id, one.event).frame
+    for one in coalesce(log):
         if isinstance(one.event, Token):
             assert len(one.event.content.encode()) <= 64 * 1024
 
@@ -62,23 +61,23 @@ def test_coalesced_tokens_stay_within_64_kib_and_their_frames_say_what_they_hold
 def test_a_cursor_from_a_coalesced_batch_goes_on_without_gap_or_repeat(
     log: list[Recorded], data: st.DataObject
 ) -> None:
-    joined = wire.coalesce(log)
+    joined = coalesce(log)
     seen = data.draw(st.integers(0, len(joined)))
-    last = joined[seen - 1].id if seen else wire.BEGINNING
-    rest = wire.coalesce([one for one in log if one.id > last])
+    last = joined[seen - 1].id if seen else BEGINNING
+    rest = coalesce([one for one in log if one.id > last])
     assert runs([*joined[:seen], *rest]) == runs(log)
 
 
 def test_waiting_tokens_of_one_node_become_one_under_the_last_id() -> None:
     log = recorded([(Token(piece, "answer"), False) for piece in "abc"])
-    (one,) = wire.coalesce(log)
+    (one,) = coalesce(log)
     assert (one.id, one.event) == (Cursor(1, 3), Token("abc", "answer"))
 
 
 @pytest.mark.parametrize("piece", ["a" * 1000, "페" * 999, "\n" * 900, "👩" * 500])
 def test_a_long_answer_fills_its_frames_but_never_beyond_64_kib(piece: str) -> None:
     log = recorded([(Token(piece, "answer"), False)] * 400)
-    sizes = [len(text(one).encode()) for one in wire.coalesce(log)]
+    sizes = [len(text(one).encode()) for one in coalesce(log)]
     assert sum(sizes) == 400 * len(piece.encode())
     assert max(sizes) <= 64 * 1024
     assert min(sizes[:-1]) > 30 * 1024
@@ -86,4 +85,4 @@ def test_a_long_answer_fills_its_frames_but_never_beyond_64_kib(piece: str) -> N
 
 def test_a_reader_that_keeps_up_gets_each_token_as_it_was_written() -> None:
     log = recorded([(Token("a", "answer"), False)])
-    assert wire.coalesce(log)[0] is log[0]
+    assert coalesce(log)[0] is log[0]

@@ -33,11 +33,11 @@ async def test_a_reader_that_keeps_up_reads_each_token_by_itself() -> None:
         job = await house.a_log()
         notifier = await house.log.begin(job.id)
         batches = await house.follow("ann", job.id, after=None)
-        seen = [*await anext(batches)]
+        seen = [*(await anext(batches)).events]
         events: list[Event] = [STARTED, *WORDS, DONE]
         for event in events:
             await publish(notifier, event)
-            seen += await anext(batches)
+            seen += (await anext(batches)).events
         assert [one.event for one in seen] == [QUEUED, *events]
         await batches.aclose()
 
@@ -98,7 +98,7 @@ async def test_a_user_has_so_many_streams_and_another_has_others() -> None:
         again = await house.follow("ann", mine.id, after=None)
         for stream in (*open_ones, others, again):
             await stream.aclose()
-        assert house.follow.open == {}
+        assert house.follow_job.open == {}
 
 
 async def test_streams_that_are_opened_at_once_are_bounded_like_others() -> None:
@@ -110,7 +110,7 @@ async def test_streams_that_are_opened_at_once_are_bounded_like_others() -> None
             await house.follow("ann", job.id, after=None)
         for stream in streams:
             await stream.aclose()
-        assert house.follow.open == {}
+        assert house.follow_job.open == {}
 
 
 async def test_a_stream_that_nobody_comes_to_read_stops_counting() -> None:
@@ -119,7 +119,7 @@ async def test_a_stream_that_nobody_comes_to_read_stops_counting() -> None:
         await house.follow("ann", job.id, after=None)
         for _ in range(5):
             await asyncio.sleep(0)
-        assert house.follow.open == {}
+        assert house.follow_job.open == {}
 
 
 async def test_without_a_bound_there_is_none() -> None:
@@ -147,7 +147,7 @@ async def test_a_reader_may_leave_at_every_point() -> None:
             for _ in range(count):
                 await anext(stream, None)
             await stream.aclose()
-        assert house.follow.open == {}
+        assert house.follow_job.open == {}
 
 
 async def test_how_far_readers_lag_is_counted_once() -> None:

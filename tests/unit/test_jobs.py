@@ -7,7 +7,6 @@ import pytest
 from sluice.application.jobs import view
 from sluice.application.ports import JobLog
 from sluice.application.process_chat import QUEUED
-from sluice.application.wire import record
 from sluice.domain.errors import Internal, NotFound
 from sluice.domain.events import (
     Cancelled,
@@ -15,6 +14,7 @@ from sluice.domain.events import (
     Done,
     Event,
     Failed,
+    Recorded,
     Reset,
     StageCompleted,
     StageStarted,
@@ -90,7 +90,7 @@ async def test_the_text_of_an_earlier_attempt_is_forgotten() -> None:
         (Cursor(2, 3), STARTED),
         (Cursor(2, 4), WORDS[1]),
     ]
-    seen = view(JobLog(job, [record(*one) for one in told]))
+    seen = view(JobLog(job, [Recorded(*one) for one in told]))
     assert (seen.status, seen.text, seen.last_event_id) == ("running", "b", Cursor(2, 4))
 
 
@@ -102,7 +102,7 @@ async def test_a_job_that_begins_again_waits_again() -> None:
         (Cursor(2, 1), Reset("new_attempt")),
         (Cursor(2, 2), QUEUED),
     ]
-    assert view(JobLog(job, [record(*one) for one in told])).status == "queued"
+    assert view(JobLog(job, [Recorded(*one) for one in told])).status == "queued"
 
 
 async def test_anothers_job_is_neither_shown_nor_cancelled() -> None:
@@ -121,7 +121,7 @@ async def test_a_running_job_is_cancelled_with_its_text_kept() -> None:
         accepted = await house.ask()
         stream = await house.follow("ann", accepted.job_id, after=None)
         async for batch in stream:
-            if any(isinstance(one.event, Token) for one in batch):
+            if any(isinstance(one.event, Token) for one in batch.events):
                 await house.cancel("ann", accepted.job_id)
         seen = await house.show_job("ann", accepted.job_id)
         assert (seen.status, seen.text) == ("cancelled", "a")

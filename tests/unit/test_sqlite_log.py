@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from sluice.application.coalescing import MAX_TOKEN_BYTES
 from sluice.application.process_chat import QUEUED
-from sluice.application.wire import MAX_TOKEN
 from sluice.domain.chat import Job, new_id, now
 from sluice.domain.errors import NotFound, StreamLost, Unavailable
 from sluice.domain.events import Cursor, Done, Event, Failed, Recorded, Reset, StageStarted, Token
@@ -166,7 +166,9 @@ async def test_an_old_log_is_told_in_few_events_whatever_it_was_said_in(
     assert (first.event, last.event) == (QUEUED, DONE)
     contents = [each.event.content for each in tokens if isinstance(each.event, Token)]
     assert "".join(contents) == "".join(pieces)
-    assert len(contents) == len(tokens) == 1 + sum(len(p.encode()) for p in pieces) // MAX_TOKEN
+    assert (
+        len(contents) == len(tokens) == 1 + sum(len(p.encode()) for p in pieces) // MAX_TOKEN_BYTES
+    )
     (rest, end) = await followed(fresh, job, Cursor(1, 19_999))
     assert rest.event == Token(pieces[-2] + pieces[-1], "answer")
     assert end == last

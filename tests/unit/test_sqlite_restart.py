@@ -13,6 +13,7 @@ from sluice.domain.events import TERMINAL, Cursor, Recorded, Token
 from sluice.infrastructure.chats.sqlite.chats import SqliteChats
 from sluice.infrastructure.event_log.sqlite.log import SqliteEventLog
 from sluice.infrastructure.sqlite.database import SqliteDatabase
+from sluice.interfaces.protocols.native.encoder import frame
 from tests.unit import killed_process
 
 ROOT = Path(__file__).parents[2]
@@ -96,7 +97,7 @@ async def test_what_a_reader_has_seen_is_true_after_every_kill(tmp_path: Path) -
                 assert_gapless(records)
                 last = records[-1]
                 assert isinstance(last.event, TERMINAL) == (job_id not in unfinished)
-                assert not ended(frames) or frames[last.id] == last.frame.decode()
+                assert not ended(frames) or frames[last.id] == frame(last).decode()
             assert len(await conversations.messages("ann", "chat")) >= len(seen) == 6
     assert await asyncio.to_thread(run_until, lambda _: False, path, seen) == 0
     async with reopened(path) as (log, conversations):

@@ -1,7 +1,7 @@
 """A job, and a run of consecutive events, as Redis keeps them.
 
 A run is a JSON list of `[node, content]` for a token and `[null, name, data]` for any other
-event in its wire form. Ids are not stored but counted.
+event, as the codec has it. Ids are not stored but counted.
 """
 
 from collections.abc import Iterable, Sequence
@@ -10,7 +10,7 @@ from datetime import datetime
 
 import msgspec
 
-from sluice.application.wire import decode, encode
+from sluice.application.codec import decode, encode
 from sluice.domain.chat import Job
 from sluice.domain.events import Event, Token
 

@@ -1,42 +1,42 @@
 """The reading half of the Redis log: one connection brings the news of every followed log.
 
-It fills a Tail for each, which all local readers share and which is gone with the last of them.
+It fills a FollowedLog for each, which all local readers share; it is gone with the last of them.
 """
 
 import asyncio
 import logging
 import secrets
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import Any
 from weakref import WeakValueDictionary
 
-from sluice.application.ports import Push
 from sluice.application.tracebacks import format_traceback
-from sluice.application.wire import record
 from sluice.domain.chat import JobId
 from sluice.domain.errors import NotFound, Unavailable
 from sluice.domain.events import Cursor, Recorded
-from sluice.infrastructure.event_log.buffer import Tail
+from sluice.infrastructure.event_log.buffer import Buffer
 from sluice.infrastructure.event_log.redis.entries import events
 from sluice.infrastructure.event_log.redis.keys import log_key
 from sluice.infrastructure.redis.client import RedisClient, command, packed
 
 logger = logging.getLogger(__name__)
 
-_TICK = 0.01
+_READ_INTERVAL_S = 0.01
 """Seconds between two reads: the first news of a quiet moment come at once."""
-_PAUSE = 0.2
+_RETRY_DELAY_S = 0.2
 """Seconds between two tries while Redis is down."""
-_BLOCK = 5
+_READ_BLOCK_S = 5
 """Seconds that a read waits for news: a connection that died unseen is noticed then."""
-_PAGE = 500
+_PAGE_ENTRIES = 500
 """Entries read at once: a long log must not keep the others waiting."""
 
 Entry = tuple[bytes, Sequence[bytes]]
 
 
-class FollowedTail(Tail):
+class FollowedLog(Buffer):
+    """What this process has read of a log that may be written anywhere."""
+
     __slots__ = ("__weakref__", "key", "packed_key")
 
     def __init__(self, key: bytes, records: Iterable[Recorded]) -> None:
@@ -67,32 +67,32 @@ def records(entries: Iterable[Entry]) -> list[Recorded]:
         except (ValueError, TypeError, LookupError) as error:
             raise Unavailable("a log holds what cannot be read") from error
         before = seq - len(said)
-        found += [record(Cursor(attempt, before + n), event) for n, event in enumerate(said, 1)]
+        found += [Recorded(Cursor(attempt, before + n), event) for n, event in enumerate(said, 1)]
     return found
 
 
-class Feed:
+class Follower:
+    """Reads every followed log over one connection, and tells their local readers."""
+
     def __init__(self, server: RedisClient) -> None:
         self._server, self._line = server, server.line()
-        self._tails: WeakValueDictionary[bytes, FollowedTail] = WeakValueDictionary()
+        self._logs: WeakValueDictionary[bytes, FollowedLog] = WeakValueDictionary()
         self._wake = f"sluice:wake:{secrets.token_hex(8)}".encode()
         self._woken = b"0-0"
         self._task: asyncio.Task[None] | None = None
         self._leaving: Unavailable | None = None
 
-    async def follow(
-        self, job_id: JobId, after: Cursor | None, push: Push | None = None
-    ) -> AsyncGenerator[Sequence[Recorded], None]:
-        """Raises NotFound, Finished and Unavailable."""
+    async def followed(self, job_id: JobId, after: Cursor | None) -> FollowedLog:
+        """With what is behind `after`, if there is any; raises NotFound and Unavailable."""
         if self._leaving is not None:
             raise self._leaving
         key = log_key(job_id)
-        tail = self._tails.get(key)
-        if tail is None or tail.broken is not None:
-            tail = await self._followed(key, await self.read(job_id))
+        log = self._logs.get(key)
+        if log is None or log.broken is not None:
+            log = await self._shared(key, await self.read(job_id))
         elif after is not None:
-            await self._catch_up(tail, after)
-        return tail.follow(after, push)
+            await self._catch_up(log, after)
+        return log
 
     async def read(self, job_id: JobId) -> list[Recorded]:
         """The whole log as it is now; NotFound if there is none."""
@@ -103,17 +103,17 @@ class Feed:
             found += records(page)
             if not found or (page and page[-1][1][0] != b"e"):
                 raise NotFound(job_id)
-            more = len(page) == _PAGE
+            more = len(page) == _PAGE_ENTRIES
         return found
 
     def forget(self, job_id: JobId) -> None:
-        if (tail := self._tails.get(log_key(job_id))) is not None:
-            tail.breaks(NotFound(job_id))
+        if (log := self._logs.get(log_key(job_id))) is not None:
+            log.breaks(NotFound(job_id))
 
     def hang_up(self) -> None:
         self._leaving = Unavailable("the service is shutting down")
-        for tail in list(self._tails.values()):
-            tail.breaks(self._leaving)
+        for log in list(self._logs.values()):
+            log.breaks(self._leaving)
 
     async def aclose(self) -> None:
         self.hang_up()
@@ -122,62 +122,64 @@ class Feed:
             await asyncio.wait([self._task])
         await self._line.aclose()
 
-    async def _followed(self, key: bytes, found: list[Recorded]) -> FollowedTail:
-        """The tail that all who follow at once share; live ones get the news."""
-        tail = self._tails.get(key)
-        if tail is None or tail.broken is not None:
-            tail = self._tails[key] = FollowedTail(key, found)
+    async def _shared(self, key: bytes, found: list[Recorded]) -> FollowedLog:
+        """The log that all who follow at once share; live ones get the news."""
+        log = self._logs.get(key)
+        if log is None or log.broken is not None:
+            log = self._logs[key] = FollowedLog(key, found)
         else:  # another reader's, who came at the same time and may have seen less
-            tail.add(found)
-        if not tail.ended:
+            log.add(found)
+        if not log.ended:
             if self._task is None:
                 self._task = asyncio.create_task(self._run(), name="log reader")
             else:
                 await self._interrupt()
-        return tail
+        return log
 
-    async def _catch_up(self, tail: FollowedTail, after: Cursor) -> None:
+    async def _catch_up(self, log: FollowedLog, after: Cursor) -> None:
         """With a reader that has read on at another gateway."""
         more = True
-        while more and after > tail.last and not tail.ended:
-            page = await self._page(tail.key, tail.last)
-            tail.take(page)
-            more = len(page) == _PAGE
+        while more and after > log.last and not log.ended:
+            page = await self._page(log.key, log.last)
+            log.take(page)
+            more = len(page) == _PAGE_ENTRIES
 
     async def _interrupt(self) -> None:
-        """Ends the read that waits without the new tail."""
+        """Ends the read that waits without the new log."""
         add = ("XADD", self._wake, "MAXLEN", 1, "*", "w", "")
         await self._server.ask_all([add, ("EXPIRE", self._wake, 60)])
 
     async def _page(self, key: bytes, after: Cursor) -> Sequence[Entry]:
-        page = await self._server.ask("XRANGE", key, f"({after}", "+", "COUNT", _PAGE)
+        page = await self._server.ask("XRANGE", key, f"({after}", "+", "COUNT", _PAGE_ENTRIES)
         return [(entry_id, *fields.items()) for entry_id, fields in page]
 
     async def _run(self) -> None:
         try:
             while commands := self._question():
                 await self._ask(commands)
-                await asyncio.sleep(_TICK)
+                await asyncio.sleep(_READ_INTERVAL_S)
         finally:
             self._task = None
 
     def _question(self) -> bytes | None:
-        """One XREAD over every live tail. No strong reference to a tail outlives this."""
-        live = [tail for tail in self._tails.values() if not tail.ended and tail.broken is None]
+        """One XREAD over every live log. No strong reference to a log outlives this."""
+        live = [log for log in self._logs.values() if not log.ended and log.broken is None]
         if not live:
             return None
-        ids = [b"%d-%d" % tail.last for tail in live]
+        ids = [b"%d-%d" % log.last for log in live]
         return command(
             8 + 2 * len(live),
-            packed(b"XREAD", b"COUNT", b"%d" % _PAGE, b"BLOCK", b"%d" % (_BLOCK * 1000)),
+            packed(
+                b"XREAD", b"COUNT", b"%d" % _PAGE_ENTRIES, b"BLOCK", b"%d" % (_READ_BLOCK_S * 1000)
+            ),
             packed(b"STREAMS", self._wake),
-            *[tail.packed_key for tail in live],
+            *[log.packed_key for log in live],
             packed(self._woken, *ids),
         )
 
     async def _ask(self, commands: bytes) -> None:
         try:
-            (answer,) = await self._line.ask(commands, 1, patience=_BLOCK + 3)
+            (answer,) = await self._line.ask(commands, 1, patience=_READ_BLOCK_S + 3)
         except Unavailable as error:
             answer = error
         if isinstance(answer, Exception):
@@ -190,24 +192,24 @@ class Feed:
         for key, entries in answer:
             if key == self._wake:
                 self._woken = entries[-1][0]
-            elif (tail := self._tails.get(key)) is not None:
+            elif (log := self._logs.get(key)) is not None:
                 try:
-                    tail.take(entries)
+                    log.take(entries)
                 except Unavailable as error:
                     logger.error("a log cannot be read: %s", format_traceback(error))
-                    tail.breaks(error)
+                    log.breaks(error)
                 if entries[-1][1][0] != b"e":
-                    tail.breaks(NotFound(key))
+                    log.breaks(NotFound(key))
 
     async def _recover(self) -> None:
         """Waits for Redis. Readers whose logs it has lost meanwhile are sent away."""
         kept: list[Any] | None = None
         while kept is None:
-            await asyncio.sleep(_PAUSE)
-            keys = list(self._tails.keys())
+            await asyncio.sleep(_RETRY_DELAY_S)
+            keys = list(self._logs.keys())
             with suppress(Unavailable):
                 kept = await self._server.ask_all([("EXISTS", key) for key in keys])
         logger.warning("the logs are read again")
         for key, there in zip(keys, kept, strict=True):
-            if not there and (tail := self._tails.get(key)) is not None and not tail.ended:
-                tail.breaks(Unavailable("the log is lost"))
+            if not there and (log := self._logs.get(key)) is not None and not log.ended:
+                log.breaks(Unavailable("the log is lost"))

@@ -4,13 +4,13 @@ import logging
 import secrets
 from collections.abc import AsyncGenerator, Sequence
 
-from sluice.application.ports import JobLog, Push
+from sluice.application.ports import Batch, Encoder, JobLog, Push
 from sluice.application.tracebacks import format_traceback
 from sluice.domain.chat import ChatId, Job, JobId, moment
 from sluice.domain.errors import Finished, NotFound, Superseded, Unavailable
 from sluice.domain.events import Cursor, Event, Recorded
 from sluice.infrastructure.event_log.redis.entries import body, dump, item, load
-from sluice.infrastructure.event_log.redis.follower import Feed
+from sluice.infrastructure.event_log.redis.follower import FollowedLog, Follower
 from sluice.infrastructure.event_log.redis.keys import chat_key, header_key, log_key
 from sluice.infrastructure.event_log.redis.publisher import Publisher, RedisAttempt
 from sluice.infrastructure.event_log.redis.scripts import BEGIN, CREATE, DELETE, LIST
@@ -28,7 +28,7 @@ class RedisEventLog:
     def __init__(self, server: RedisClient, *, retention: float = 3600) -> None:
         self._server, self._retention = server, int(retention * 1000)
         self._publisher = Publisher(server, self._retention, self._open, self._over)
-        self._feed = Feed(server)
+        self._follower = Follower(server)
 
     async def open(self) -> None:
         """Redis may be down: it is waited for where it is needed."""
@@ -65,13 +65,24 @@ class RedisEventLog:
         if job is None:
             raise NotFound(job_id)
         ended_at = None if ended is None else moment(int(ended))
-        return JobLog(load(job), await self._feed.read(job_id), ended_at)
+        return JobLog(load(job), await self._follower.read(job_id), ended_at)
 
     async def follow(
-        self, job_id: JobId, *, after: Cursor | None, push: Push | None = None
+        self, job_id: JobId, *, after: Cursor | None
     ) -> AsyncGenerator[Sequence[Recorded], None]:
-        await self._publisher.flushed(job_id)
-        return await self._feed.follow(job_id, after, push)
+        return (await self._followed(job_id, after)).follow(after)
+
+    async def follow_encoded(
+        self,
+        job_id: JobId,
+        *,
+        after: Cursor | None,
+        encoder: Encoder,
+        skip: int = 0,
+        push: Push | None = None,
+    ) -> AsyncGenerator[Batch, None]:
+        log = await self._followed(job_id, after)
+        return log.follow_encoded(after, encoder, skip, push)
 
     async def unfinished(self, chat_id: ChatId | None = None) -> Sequence[Job]:
         keys = await (self._headers() if chat_id is None else self._listed(chat_id))
@@ -83,7 +94,7 @@ class RedisEventLog:
         for listed in await self._server.ask("ZRANGE", chat_key(chat_id), 0, -1):
             job_id = listed.decode()
             self._publisher.supersede(job_id)
-            self._feed.forget(job_id)
+            self._follower.forget(job_id)
             await self._server.run(DELETE, _keys(job_id))
         await self._server.ask("DEL", chat_key(chat_id))
 
@@ -91,12 +102,16 @@ class RedisEventLog:
         await self._server.check()
 
     def hang_up(self) -> None:
-        self._feed.hang_up()
+        self._follower.hang_up()
 
     async def aclose(self) -> None:
         """Everything published is in Redis when this returns, if it can be reached."""
         await self._publisher.aclose()
-        await self._feed.aclose()
+        await self._follower.aclose()
+
+    async def _followed(self, job_id: JobId, after: Cursor | None) -> FollowedLog:
+        await self._publisher.flushed(job_id)
+        return await self._follower.followed(job_id, after)
 
     async def _open(self, job: Job, attempt: int, first: Event) -> None:
         """Listed first: an index may name what is not there, but not miss what is."""

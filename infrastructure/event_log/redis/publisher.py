@@ -14,8 +14,8 @@ from weakref import WeakValueDictionary
 
 from redis.exceptions import NoScriptError
 
+from sluice.application.coalescing import split
 from sluice.application.tracebacks import format_traceback
-from sluice.application.wire import split
 from sluice.domain.chat import Job, JobId, micros, now
 from sluice.domain.errors import StreamLost, Superseded, Unavailable
 from sluice.domain.events import Cursor, Done, Event, Reset, Token
@@ -32,8 +32,7 @@ _TICK = 0.01
 _PAUSE = 0.2
 """Seconds between two tries while Redis is down."""
 
-_SHA = hashlib.sha1(APPEND.encode(), usedforsecurity=False).hexdigest()
-_EVALSHA = packed(b"EVALSHA", _SHA.encode(), b"2")
+_EVALSHA = packed(b"EVALSHA", hashlib.sha1(APPEND.encode()).hexdigest().encode(), b"2")  # noqa: S324
 
 
 class RedisAttempt:

@@ -8,11 +8,11 @@ from contextlib import suppress
 from datetime import timedelta
 from weakref import WeakValueDictionary
 
+from sluice.application.codec import require_encodable
 from sluice.application.tracebacks import format_traceback
-from sluice.application.wire import record
 from sluice.domain.chat import ChatId, Job, JobId, micros, now
 from sluice.domain.errors import NotFound, Unavailable
-from sluice.domain.events import Cursor, Event
+from sluice.domain.events import Cursor, Event, Recorded
 from sluice.infrastructure.event_log.log import Attempt, LogReader
 from sluice.infrastructure.event_log.sqlite import rows
 from sluice.infrastructure.event_log.sqlite.writer import StoredLog, Writer
@@ -63,7 +63,8 @@ class SqliteEventLog(LogReader):
     async def create(self, job: Job, first: Event) -> None:
         if job.id in self._logs:
             return
-        recorded = record(Cursor(1, 1), first)
+        require_encodable(first)
+        recorded = Recorded(Cursor(1, 1), first)
         key = await self._database.write(lambda db: rows.insert_job(db, job, recorded))
         if key is not None and job.id not in self._logs:
             self._keep(StoredLog(self._writer, rows.Stored(key, job, 0, None, [recorded])))

@@ -1,7 +1,7 @@
 """A job's log as rows: one for each run of events that was committed together.
 
 A row's body is a JSON list: `[node, [content, …]]` for consecutive tokens of one node, and
-`[name, data]` for any other event, in its wire form. Ids are not stored but counted. Loading
+`[name, data]` for any other event, as the codec has it. Ids are not stored but counted. Loading
 joins tokens, so that a replay costs what its text costs and not what its tokens did.
 """
 
@@ -13,7 +13,8 @@ from typing import Any
 
 import msgspec
 
-from sluice.application.wire import MAX_TOKEN, decode, encode, record
+from sluice.application.coalescing import MAX_TOKEN_BYTES
+from sluice.application.codec import decode, encode
 from sluice.domain.chat import ChatId, Job, JobId, micros, moment
 from sluice.domain.errors import StreamLost
 from sluice.domain.events import TERMINAL, Cursor, Failed, Recorded, Token
@@ -26,14 +27,14 @@ _JOB = "id, chat_id, user, path, message, request_id, model, metadata, retry_of,
 
 @dataclass(slots=True)
 class Stored:
-    """`runs`: as Tail takes them."""
+    """`pieces`: as Buffer takes them."""
 
     key: int
     job: Job
     attempt: int
     ended_at: int | None
     records: list[Recorded] = field(default_factory=list)
-    runs: dict[int, Sequence[str]] = field(default_factory=dict)
+    pieces: dict[int, Sequence[str]] = field(default_factory=dict)
 
 
 def insert_job(db: sqlite3.Connection, job: Job, first: Recorded) -> int | None:
@@ -159,7 +160,7 @@ class _Loading:
         ended = loaded.records and isinstance(loaded.records[-1].event, TERMINAL)
         if loaded.ended_at is not None and not ended:
             failed = Failed.of(StreamLost(), loaded.job.request_id)
-            loaded.records.append(record(Cursor(loaded.attempt + 1, 1), failed))
+            loaded.records.append(Recorded(Cursor(loaded.attempt + 1, 1), failed))
 
     def _batch(self, body: bytes) -> None:
         try:
@@ -176,7 +177,7 @@ class _Loading:
             else:
                 self._flush()
                 self._last = Cursor(self._last.attempt, self._last.seq + 1)
-                self._loaded.records.append(record(self._last, item))
+                self._loaded.records.append(Recorded(self._last, item))
 
     def _run(self, node: str, pieces: list[str]) -> None:
         if node != self._node:
@@ -184,7 +185,7 @@ class _Loading:
             self._node = node
         for piece in pieces:
             size = len(piece.encode())
-            if self._size + size > MAX_TOKEN:
+            if self._size + size > MAX_TOKEN_BYTES:
                 self._flush()
             self._pieces.append(piece)
             self._size += size
@@ -193,8 +194,8 @@ class _Loading:
         pieces = self._pieces
         if pieces:
             self._last = Cursor(self._last.attempt, self._last.seq + len(pieces))
-            self._loaded.runs[len(self._loaded.records)] = pieces
-            self._loaded.records.append(record(self._last, Token("".join(pieces), self._node)))
+            self._loaded.pieces[len(self._loaded.records)] = pieces
+            self._loaded.records.append(Recorded(self._last, Token("".join(pieces), self._node)))
             self._pieces, self._size = [], 0
 
 

@@ -27,7 +27,7 @@ class StoredLog(Log):
         super().__init__(
             stored.job,
             stored.records,
-            stored.runs,
+            stored.pieces,
             attempt=stored.attempt,
             ended_at=None if stored.ended_at is None else moment(stored.ended_at),
         )

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from sluice.domain.events import Recorded
 from sluice.interfaces.http.services import StreamStats
 
 if TYPE_CHECKING:
@@ -21,11 +20,11 @@ _LET_BY = 16 * 1024 * 1024
 PUSH = "sluice.push"
 """The ASGI extension for a Push: it writes to the body that is being sent."""
 
-_APART = 0.0005
-"""Seconds, less than uvloop's clock can tell: what comes faster is left to be joined."""
+_JOIN_WITHIN_S = 0.0005
+"""Less than uvloop's clock can tell: what comes faster is left to be joined."""
 
 
-class Direct:
+class BodyWriter:
     """The Push of one response: past the task that waits to send the next part of its body.
 
     A wake-up, a dozen coroutines and three layers of `send` are most of what a reader costs.
@@ -39,15 +38,16 @@ class Direct:
         self._chunked = cycle.scope["http_version"] != "1.0"
         self._wrote = 0.0
 
-    def __call__(self, recorded: Recorded) -> bool:
+    def __call__(self, frames: bytes) -> bool:
         now = self._now()
-        if now - self._wrote < _APART or self._flow.write_paused or self._transport.is_closing():
+        if now - self._wrote < _JOIN_WITHIN_S:
+            return False
+        if self._flow.write_paused or self._transport.is_closing():
             return False
         self._wrote = now
-        frame = recorded.frame
         if self._chunked:
-            frame = b"%x\r\n%b\r\n" % (len(frame), frame)
-        self._transport.write(frame)
+            frames = b"%x\r\n%b\r\n" % (len(frames), frames)
+        self._transport.write(frames)
         return True
 
 
@@ -135,8 +135,8 @@ class Connection(HttpToolsProtocol):
         return self.loop.call_later(self.patience, call)
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
-        direct: Any = Direct(cycle, self.loop.time)
-        cycle.scope["extensions"] = {PUSH: direct}
+        writer: Any = BodyWriter(cycle, self.loop.time)
+        cycle.scope["extensions"] = {PUSH: writer}
         if not cycle.keep_alive:
             app = self._lingering(cycle, app)
         if cycle.scope["http_version"] == "1.0":

@@ -4,18 +4,19 @@ import json
 import re
 from hashlib import sha256
 
-import httpx2
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sluice.application import wire
+from sluice.application.codec import decode, encode
+from sluice.application.compact_json import compact
 from sluice.domain.events import (
     Cancelled,
     Cursor,
     Done,
     Event,
     Failed,
+    Recorded,
     Reset,
     StageCompleted,
     StageFailed,
@@ -23,6 +24,8 @@ from sluice.domain.events import (
     Token,
     Usage,
 )
+from sluice.interfaces.protocols.native.encoder import KEEPALIVE, data_of, frame
+from tests.frames import parsed
 from tests.strategies import CURSOR, EVENT, TEXT
 
 FRAME = re.compile(
@@ -32,68 +35,62 @@ FRAME = re.compile(
 )
 
 
-def parsed(body: bytes) -> list[httpx2.ServerSentEvent]:
-    """What a client that follows the SSE standard reads; httpx2's parser, not ours."""
-    request = httpx2.Request("GET", "http://sluice.test/")
-    headers = {"content-type": "text/event-stream; charset=utf-8"}
-    response = httpx2.Response(200, headers=headers, content=body, request=request)
-    return list(httpx2.EventSource(response))
-
-
 @given(EVENT, CURSOR)
 @example(Token("\r\n\r\ndata: x\n\nevent: done\n\n", "\x00\u2028"), Cursor(1, 1))
 def test_any_event_is_exactly_one_sse_event_and_reads_back_the_same(
     event: Event, cursor: Cursor
 ) -> None:
-    (read,) = parsed(wire.record(cursor, event).frame)
+    (read,) = parsed(frame(Recorded(cursor, event)))
     assert read.id == str(cursor)
-    assert wire.decode(read.event, read.data) == event
+    assert decode(read.event, read.data) == event
 
 
 @given(EVENT, CURSOR)
 def test_a_frame_has_the_grammar_of_the_contract(event: Event, cursor: Cursor) -> None:
-    match = FRAME.fullmatch(wire.record(cursor, event).frame)
+    match = FRAME.fullmatch(frame(Recorded(cursor, event)))
     assert match is not None
     assert (int(match[2]), int(match[3])) == cursor
     data = json.loads(match[4])
     compact = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
+    for character in ("\u2028", "\u2029", "\u0085"):
+        compact = compact.replace(character, f"\\u{ord(character):04x}")
     assert match[4].decode() == compact
 
 
 @given(st.lists(EVENT, max_size=5))
 def test_frames_stand_side_by_side_without_touching(events: list[Event]) -> None:
-    frames = [wire.record(Cursor(1, n), event).frame for n, event in enumerate(events, 1)]
-    read = parsed(wire.KEEPALIVE.join([b"", *frames, b""]))
-    told = [wire.decode(one.event, one.data) for one in read if one.event != "keepalive"]
+    frames = [frame(Recorded(Cursor(1, n), event)) for n, event in enumerate(events, 1)]
+    read = parsed(KEEPALIVE.join([b"", *frames, b""]))
+    told = [decode(one.event, one.data) for one in read if one.event != "keepalive"]
     assert told == events
     assert len(read) == 2 * len(events) + 1
 
 
 @given(EVENT)
 def test_what_is_encoded_decodes_from_text_and_from_bytes(event: Event) -> None:
-    name, data = wire.encode(event)
-    assert wire.decode(name, data) == wire.decode(name, data.encode()) == event
+    name, data = encode(event)
+    assert decode(name, data) == decode(name, data.encode()) == event
 
 
 def test_the_example_of_the_contract_is_reproduced_byte_for_byte() -> None:
-    token = wire.record(Cursor(1, 17), Token("무색 페트병은", "answer"))
+    token = frame(Recorded(Cursor(1, 17), Token("무색 페트병은", "answer")))
     expected = 'event: token\nid: 1-17\ndata: {"content":"무색 페트병은","node":"answer"}\n\n'
-    assert token.frame == expected.encode()
+    assert token == expected.encode()
 
 
 def test_a_keepalive_is_an_event_without_an_id() -> None:
-    (read,) = parsed(wire.KEEPALIVE)
+    (read,) = parsed(KEEPALIVE)
     assert (read.event, read.data, read.id) == ("keepalive", "{}", "")
 
 
 def test_a_name_that_is_not_in_the_list_is_refused() -> None:
     with pytest.raises(ValueError, match="no such event"):
-        wire.decode("keepalive", "{}")
+        decode("keepalive", "{}")
 
 
 def test_a_lone_surrogate_never_becomes_a_frame() -> None:
     with pytest.raises(UnicodeEncodeError):
-        wire.record(Cursor(1, 1), Token("\ud800", "answer"))
+        frame(Recorded(Cursor(1, 1), Token("\ud800", "answer")))
 
 
 FAILED = Failed("internal", "-", retryable=True, request_id="r")
@@ -109,12 +106,12 @@ ENCODED: dict[str, Event] = {
 
 @pytest.mark.parametrize("data", ENCODED)
 def test_fields_stand_in_the_order_of_the_contract(data: str) -> None:
-    assert wire.encode(ENCODED[data])[1] == data
+    assert compact(data_of(ENCODED[data])) == data
 
 
 def test_done_says_everything_in_the_order_of_the_contract() -> None:
     done = Done("A2", "a", "greeting", "stop", Usage(1, 2, 3), offline_model=True)
-    fields = json.loads(wire.encode(done)[1])
+    fields = data_of(done)
     assert list(fields) == [
         "status", "path", "answer", "intent", "finish_reason", "usage", "length", "sha256",
         "offline_model",
@@ -124,7 +121,7 @@ def test_done_says_everything_in_the_order_of_the_contract() -> None:
 
 
 def test_done_leaves_out_what_it_does_not_know_but_for_the_finish_reason() -> None:
-    fields = json.loads(wire.encode(Done("A1", "a"))[1])
+    fields = data_of(Done("A1", "a"))
     assert list(fields) == ["status", "path", "answer", "finish_reason", "length", "sha256"]
     assert fields["finish_reason"] is None
 
@@ -132,6 +129,6 @@ def test_done_leaves_out_what_it_does_not_know_but_for_the_finish_reason() -> No
 @given(TEXT)
 @example("e\u0301👩‍👩‍👧‍👦\u1106\u116e")
 def test_done_counts_code_points_and_hashes_the_utf8_of_the_answer(answer: str) -> None:
-    fields = json.loads(wire.encode(Done("A2", answer))[1])
+    fields = data_of(Done("A2", answer))
     assert fields["length"] == len(answer)
     assert fields["sha256"] == sha256(answer.encode()).hexdigest()

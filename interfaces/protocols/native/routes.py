@@ -1,5 +1,7 @@
 """Reading a job's log, live or later: never a 5xx, on which EventSource would give up."""
 
+import random
+import re
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query
@@ -8,12 +10,26 @@ from starlette.responses import Response
 
 from sluice.application.ports import Push
 from sluice.domain.errors import Finished, Unavailable
+from sluice.domain.events import Cursor
 from sluice.interfaces.http.problems import problems
 from sluice.interfaces.http.routes.parameters import JobIdPath
 from sluice.interfaces.http.server.connection import PUSH
 from sluice.interfaces.http.services import OptionsDep, ServicesDep, UserDep
-from sluice.interfaces.http.sse import EventStream, come_back, cursor_of
+from sluice.interfaces.http.sse import HEADERS, EventStream
 from sluice.interfaces.http.strict import ApiRoute, Endpoint
+from sluice.interfaces.protocols.native.encoder import KEEPALIVE, encoder_for
+
+_CURSOR = re.compile(r"([1-9][0-9]{0,17})-(0|[1-9][0-9]{0,17})")
+_NOWHERE = Cursor(0, 0)
+"""In no log: its reader is told so, and given everything."""
+
+
+class NativeStream(EventStream):
+    opening = b"retry: 1000\n\n"
+    keepalive = KEEPALIVE
+
+    def interrupted(self) -> bytes:
+        return _later()
 
 
 class StreamRoute(ApiRoute):
@@ -24,7 +40,7 @@ class StreamRoute(ApiRoute):
             try:
                 return await handle(request)
             except Unavailable:
-                return come_back()
+                return _come_back()
 
         return handle_patiently
 
@@ -63,8 +79,30 @@ async def events(
     after = cursor_of(header, query)
     push: Push | None = request.scope.get("extensions", {}).get(PUSH)
     try:
-        batches = await services.follow(user.id, job_id, after=after, push=push)
+        batches = await services.follow(
+            user.id, job_id, after=after, encoder_for=encoder_for, push=push
+        )
     except Finished:
         return Response(status_code=204)
     options.streams.resumes += after is not None
-    return EventStream(batches, options.streams, ping=options.ping, expires=user.expires)
+    return NativeStream(batches, options.streams, ping=options.ping, expires=user.expires)
+
+
+def cursor_of(header: str | None, query: str | None) -> Cursor | None:
+    """The header wins: EventSource repeats the query at every reconnect."""
+    # Of the space around a header's value the server strips only what stands before it.
+    text = query if header is None else header.rstrip(" \t")
+    if not text:
+        return None
+    match = _CURSOR.fullmatch(text)
+    return Cursor(int(match[1]), int(match[2])) if match else _NOWHERE
+
+
+def _come_back() -> Response:
+    """What a reader is told while the log cannot be read: EventSource gives up on any 5xx."""
+    headers = {**HEADERS, "Connection": "close"}
+    return Response(_later(), headers=headers, media_type="text/event-stream")
+
+
+def _later() -> bytes:
+    return b"retry: %d\n\n" % random.randint(1000, 5000)

@@ -1,0 +1,76 @@
+"""Fewer and larger tokens for a reader that is behind: the same text, every id still a cursor."""
+
+from collections.abc import Sequence
+
+from sluice.domain.events import Cursor, Event, Recorded, Token
+
+MAX_TOKEN_BYTES = 64 * 1024
+"""Of UTF-8 in one token's content, coalesced or not."""
+SAFE_TOKEN_CHARACTERS = MAX_TOKEN_BYTES // 4
+"""A token of so many is short enough, whatever they are."""
+_OTHER_BYTES = 256
+"""About what an event has beside its texts."""
+
+
+def split(token: Token) -> list[Token]:
+    """Into tokens that are short enough."""
+    content = token.content
+    starts = range(0, len(content), SAFE_TOKEN_CHARACTERS)
+    return [Token(content[start : start + SAFE_TOKEN_CHARACTERS], token.node) for start in starts]
+
+
+def split_again(token: Recorded, pieces: Sequence[str]) -> list[Recorded]:
+    """The tokens that one was joined of: each by its own id, the last by the joined one's."""
+    (attempt, seq), event = token
+    first = seq - len(pieces) + 1
+    node = event.node if isinstance(event, Token) else ""
+    return [
+        Recorded(Cursor(attempt, first + n), Token(piece, node)) for n, piece in enumerate(pieces)
+    ]
+
+
+def size_of(event: Event) -> int:
+    """Bytes: of a token's content exactly, of any other event about its texts."""
+    if isinstance(event, Token):
+        content = event.content
+        return len(content) if content.isascii() else len(content.encode())
+    values = (getattr(event, name) for name in event.__match_args__)
+    return _OTHER_BYTES + sum(len(value) for value in values if isinstance(value, str))
+
+
+def coalesce(batch: Sequence[Recorded]) -> Sequence[Recorded]:
+    """Joins consecutive tokens of one node and attempt, up to MAX_TOKEN_BYTES, under the last id.
+
+    A token that stands alone stays the object that it is.
+    """
+    if len(batch) < 2:
+        return batch
+    joined: list[Recorded] = []
+    pieces: list[str] = []
+    size = 0
+    node, last = "", batch[0]
+    for recorded in batch:
+        event = recorded.event
+        if not isinstance(event, Token):
+            _flush(joined, pieces, node, last)
+            joined.append(recorded)
+            continue
+        more = size_of(event)
+        fits = event.node == node and recorded.id.attempt == last.id.attempt
+        if not fits or size + more > MAX_TOKEN_BYTES or not pieces:
+            _flush(joined, pieces, node, last)
+            node, size = event.node, 0
+        pieces.append(event.content)
+        size += more
+        last = recorded
+    _flush(joined, pieces, node, last)
+    return joined
+
+
+def _flush(joined: list[Recorded], pieces: list[str], node: str, last: Recorded) -> None:
+    """The pieces that wait, as one token; `last` is the last of them as it was recorded."""
+    if len(pieces) == 1:
+        joined.append(last)
+    elif pieces:
+        joined.append(Recorded(last.id, Token("".join(pieces), node)))
+    pieces.clear()

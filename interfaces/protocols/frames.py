@@ -1,0 +1,33 @@
+"""What every protocol's frames have in common, by the rules of Server-Sent Events."""
+
+from collections.abc import Sequence
+
+from sluice.domain.events import Cursor
+
+_LINE_BREAKS = {"\u2028": "\\u2028", "\u2029": "\\u2029", "\u0085": "\\u0085"}
+"""They end a line for readers that split as Python's `str.splitlines` does, httpx's for one."""
+
+
+def escaped(data: str) -> str:
+    """JSON of the same value without a raw U+2028, U+2029 or U+0085.
+
+    Between its tokens JSON has none of them, so each stands in a string.
+    """
+    if not data.isascii():
+        for character, escape in _LINE_BREAKS.items():
+            data = data.replace(character, escape)
+    return data
+
+
+def tokens_in(before: Cursor, token: Cursor) -> int:
+    """How many tokens of the log one stands for, by its id and the previous event's."""
+    return token.seq - (before.seq if before.attempt == token.attempt else 0)
+
+
+def frame_ids(before: Cursor, event: Cursor, frames: int) -> Sequence[str]:
+    """The ids of an event's frames: the last has the event's own, the k-th `<before>.k`.
+
+    `before` is the log's previous event. An id says how far to read the log, and how many frames
+    of what follows to drop, so it holds however the tokens behind it are joined.
+    """
+    return [*(f"{before}.{number}" for number in range(1, frames)), str(event)][:frames]

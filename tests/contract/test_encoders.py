@@ -1,0 +1,155 @@
+"""What every encoder promises, so that all gateways send the same bytes for the same log.
+
+A new encoder joins with one more line in ENCODERS.
+"""
+
+import re
+from collections.abc import Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sluice.application.coalescing import coalesce
+from sluice.application.ports import Encoder
+from sluice.domain.events import BEGINNING, Cursor, Done, Recorded, Token
+from sluice.infrastructure.event_log.buffer import Buffer
+from sluice.interfaces.protocols.native.encoder import NATIVE
+from tests.http.protocols.toy.encoder import ToyEncoder
+from tests.strategies import LOG
+
+ENCODERS: list[Encoder] = [NATIVE, ToyEncoder("job"), ToyEncoder("job", joins_tokens=False)]
+EACH = pytest.mark.parametrize("encoder", ENCODERS, ids=repr)
+_ID = re.compile(rb"(?:^|\n)id: ([0-9]+)-([0-9]+)(?:\.([0-9]+))?\n")
+
+
+@dataclass
+class Unjoined:
+    """The same encoder, told of every token by itself."""
+
+    encoder: Encoder
+    joins_tokens: bool = False
+
+    @property
+    def initial(self) -> object:
+        return self.encoder.initial
+
+    def encode(
+        self, state: object, before: Cursor, recorded: Recorded
+    ) -> tuple[object, Sequence[bytes]]:
+        return self.encoder.encode(state, before, recorded)
+
+    __hash__ = object.__hash__
+
+
+def frames(encoder: Encoder, log: Sequence[Recorded]) -> tuple[object, list[bytes]]:
+    state, before, found = encoder.initial, BEGINNING, list[bytes]()
+    for recorded in log:
+        state, new = encoder.encode(state, before, recorded)
+        found += new
+        before = recorded.id
+    return state, found
+
+
+def ended(log: list[Recorded]) -> list[Recorded]:
+    last = log[-1].id if log else Cursor(1, 0)
+    return [*log, Recorded(Cursor(last.attempt, last.seq + 1), Done("A2", "answer"))]
+
+
+def position(frame: bytes) -> tuple[int, int, int]:
+    """Of an id: how far the log is read, and how many frames of the event behind that."""
+    found = _ID.search(frame)
+    assert found is not None
+    attempt, seq, frame_number = (int(group or 0) for group in found.groups())
+    return attempt, seq, frame_number
+
+
+async def told(log: Buffer, encoder: Encoder, after: Cursor | None = None, skip: int = 0) -> bytes:
+    async with aclosing(log.follow_encoded(after, encoder, skip)) as batches:
+        return b"".join([batch.body async for batch in batches])
+
+
+@EACH
+@given(LOG, st.data())
+def test_a_joined_token_leaves_the_state_that_its_tokens_would_have_left(
+    encoder: Encoder, log: list[Recorded], data: st.DataObject
+) -> None:
+    cut = data.draw(st.integers(0, len(log)))
+    assert frames(encoder, coalesce(log[:cut]))[0] == frames(encoder, log[:cut])[0]
+
+
+@EACH
+@given(LOG)
+def test_frames_ids_rise_and_an_events_last_frame_has_its_own(
+    encoder: Encoder, log: list[Recorded]
+) -> None:
+    for joined in (log, coalesce(log)):
+        state, before, last = encoder.initial, BEGINNING, (1, 0, 0)
+        for recorded in joined:
+            state, new = encoder.encode(state, before, recorded)
+            for number, frame in enumerate(new, 1):
+                own = number == len(new)
+                assert position(frame) == ((*recorded.id, 0) if own else (*before, number))
+                assert position(frame) > last
+                last = position(frame)
+            before = recorded.id
+
+
+@EACH
+@given(LOG)
+async def test_a_reader_resumes_behind_every_frame_with_exactly_the_rest(
+    encoder: Encoder, log: list[Recorded]
+) -> None:
+    log = ended(log)
+    buffer, single = Buffer(log), Unjoined(encoder)
+    _, whole = frames(encoder, log)
+    assert await told(buffer, single) == b"".join(whole)
+    for index, frame in enumerate(whole[:-1], 1):
+        attempt, seq, skip = position(frame)
+        rest = await told(buffer, single, Cursor(attempt, seq), skip)
+        assert rest == b"".join(whole[index:])
+
+
+@EACH
+@given(LOG, st.data())
+async def test_two_gateways_give_equal_bytes_wherever_their_readers_began(
+    encoder: Encoder, log: list[Recorded], data: st.DataObject
+) -> None:
+    """One has had a reader from the beginning, and one has none before."""
+    log = ended(log)
+    cut = data.draw(st.integers(0, len(log) - 1))
+    after = log[cut - 1].id if cut else None
+    one, other = Buffer(log), Buffer(log)
+    await told(one, encoder)
+    assert await told(one, encoder, after) == await told(other, encoder, after)
+
+
+@EACH
+def test_no_frame_holds_what_a_reader_by_lines_would_break_at(encoder: Encoder) -> None:
+    text = "a\u2028b\u2029c\u0085d"
+    log = [Recorded(Cursor(1, 1), Token(text, text)), Recorded(Cursor(1, 2), Done("A2", text))]
+    body = b"".join(frames(encoder, log)[1]).decode()
+    assert body.splitlines() == body.split("\n")[:-1]
+    assert r"a\u2028b\u2029c\u0085d" in body
+
+
+async def test_a_frame_that_is_not_there_yet_is_dropped_when_it_comes() -> None:
+    first = Recorded(Cursor(1, 1), Token("a", "answer"))
+    buffer = Buffer()
+    taken = list[bytes]()
+
+    def push(body: bytes) -> bool:
+        taken.append(body)
+        return True
+
+    batches = buffer.follow_encoded(Cursor(1, 0), ToyEncoder("job"), 1, push)
+    reading = anext(batches)
+    reading.send(None)  # it waits
+    buffer.append([first])
+    with pytest.raises(StopIteration) as stopped:
+        reading.send(None)
+    assert stopped.value.value.body == b'id: 1-1\ndata: {"say":"a","said":1}\n\n'
+    assert taken == []
+    await batches.aclose()

@@ -1,0 +1,71 @@
+"""A dry run: a protocol in a folder of its own, served beside ours, and nothing else touched."""
+
+import asyncio
+import json
+
+from sluice.domain.events import Done, Token
+from tests.http.house import House, serving
+from tests.http.protocols.toy.routes import routes
+from tests.http.test_direct import Gate
+from tests.waiting import until
+
+WORDS = [Token(word, "answer") for word in ("무색 ", "페트병\u2028", "은", " a")]
+
+
+def lines(body: str) -> list[tuple[str, dict[str, object]]]:
+    found = []
+    for frame in body.split("\n\n"):
+        if not frame.startswith("id: "):
+            continue
+        frame_id, data = frame.split("\n")
+        found.append((frame_id[4:], json.loads(data[6:])))
+    return found
+
+
+async def toy(house: House, job: str, **headers: str) -> list[tuple[str, dict[str, object]]]:
+    answer = await house.client.get(f"/toy/{job}", headers=headers)
+    assert answer.status_code == 200
+    return lines(answer.content.decode())
+
+
+async def test_its_readers_get_each_token_where_it_is_published_beside_ours() -> None:
+    first = asyncio.Event()
+    plays = [play for word in WORDS for play in (Gate(), word)]
+    async with serving(first, *plays, Done("A2", ""), routers=[routes]) as house:
+        job = (await house.ask())["job_id"]
+        reading = [asyncio.create_task(toy(house, job)) for _ in range(3)]
+        ours = asyncio.create_task(house.read(job))
+        await until(lambda: sum(len(log._waiting) for log in house.log._logs.values()) == 4)
+        first.set()
+        told = [await each for each in reading]
+        assert told[0] == told[1] == told[2]
+        assert told[0] == [
+            ("1-1.1", {"open": job}),
+            *[(f"1-{n + 1}", {"say": word.content, "said": n}) for n, word in enumerate(WORDS, 1)],
+            ("1-5.1", {"close": 4}),
+            ("1-6", {"over": True}),
+        ]
+        assert [frame.data["content"] for frame in await ours if frame.event == "token"] == [
+            word.content for word in WORDS
+        ]
+
+
+async def test_its_readers_resume_at_every_frame() -> None:
+    async with serving(*WORDS, Done("A2", ""), routers=[routes]) as house:
+        job = await house.asked()
+        whole = await toy(house, job)
+        assert [line for _, line in whole] == [
+            {"open": job},
+            {"say": "".join(word.content for word in WORDS), "said": 4},
+            {"close": 4},
+            {"over": True},
+        ]
+        for index, (frame_id, _) in enumerate(whole[:-1], 1):
+            assert await toy(house, job, **{"Last-Event-ID": frame_id}) == whole[index:]
+
+
+async def test_anothers_job_and_a_line_breaking_character_are_as_on_our_own_route() -> None:
+    async with serving(*WORDS, Done("A2", ""), routers=[routes]) as house:
+        job = await house.asked()
+        assert (await house.client.get("/toy/nobodys")).status_code == 404
+        assert "\u2028" not in (await house.client.get(f"/toy/{job}")).text
