@@ -4,9 +4,9 @@ from typing import Any
 
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
-from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
+from sluice.interfaces.http.assets import Assets
 from sluice.interfaces.http.edge import Edge
 from sluice.interfaces.http.problems import answer_problems, describe_problems
 from sluice.interfaces.http.routes import chats, events, health, jobs, messages, pages
@@ -51,10 +51,12 @@ def create_app(services: Services, options: Options) -> FastAPI:
         strict_content_type=False,
         telemetry={"logs": False},  # they hold exceptions' texts, and those may hold a prompt
     )
+    assets = Assets(options.web)
     app.state.services, app.state.options = services, options
+    app.state.page = pages.page_of(assets.text("index.html"), offline=options.offline)
     for module in (chats, messages, events, jobs, health, pages):
         app.include_router(module.routes)
-    app.mount("/assets", StaticFiles(directory=options.web))
+    app.mount("/assets", assets)
     answer_problems(app)
     leave_ending_to_the_log()
     return app

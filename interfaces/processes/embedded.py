@@ -5,7 +5,6 @@ A gateway is the same service over other stores, without a job of its own.
 
 import asyncio
 import logging
-import socket
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -22,7 +21,7 @@ from sluice.interfaces.http.app import create_app
 from sluice.interfaces.http.auth.identity import Anonymous, Identity, TrustedHeader
 from sluice.interfaces.http.auth.jwt import Keys, KeySet, SharedSecret, TokenIdentity, read_keys
 from sluice.interfaces.http.server.connection import connections
-from sluice.interfaces.http.server.uvicorn_server import Server
+from sluice.interfaces.http.server.uvicorn_server import UvicornServer
 from sluice.interfaces.http.services import Options, Services, StreamStats
 
 logger = logging.getLogger(__name__)
@@ -40,7 +39,7 @@ class Service:
     def __init__(self, settings: Settings, offline_url: str | None) -> None:
         self._settings = settings
         self._container = Container(settings=settings, offline_url=offline_url)
-        self._server: Server | None = None
+        self._server: UvicornServer | None = None
         self._watch = LoopWatch()
         self._streams = StreamStats()
         self._stack = AsyncExitStack()
@@ -87,7 +86,7 @@ class Service:
             logger.info("job %s goes on where it was left", job.id)
             container.orphans().submitted(job.id)
 
-    def server(self, listener: socket.socket, *, cut: int) -> Server:
+    def server(self, *, cut: int, signalled: Callable[[], None]) -> UvicornServer:
         config = uvicorn.Config(
             create_app(self._services(), self._options()),
             http=connections(self._streams),
@@ -100,7 +99,7 @@ class Service:
             timeout_keep_alive=75,
             timeout_graceful_shutdown=cut,
         )
-        self._server = Server(config, self._drain)
+        self._server = UvicornServer(config, self._drain, signalled)
         return self._server
 
     async def _drain(self) -> None:

@@ -3,28 +3,30 @@
 import asyncio
 import errno
 import gc
-import inspect
 import os
-import signal
 import socket
 import sys
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sluice.infrastructure.settings import Settings, WrongSetting, read_settings
-from sluice.infrastructure.telemetry.logs import configure_logs, tell_loop_errors
+from sluice.infrastructure.telemetry.logs import configure_logs
+from sluice.interfaces.processes.lifetime import ExitDeadline, run_to_exit
 
 if TYPE_CHECKING:
     from sluice.interfaces.processes.embedded import Service
 
+Work = Coroutine[Any, Any, None]
+
 _WRONG = 2
 """Exit status for what an operator has to mend."""
 
-_CUT = 5
-"""Seconds a connection may take to notice that its stream has ended, and a request that waits for
+_CUT_SECONDS = 4
+"""A connection may take to notice that its stream has ended, and a request that waits for
 a frozen Redis to be told so: cut before that, it would be a 500."""
 
 
@@ -35,7 +37,7 @@ def run_server(**given: Any) -> int:
         listener = _listen(settings.host, settings.port)
     except WrongSetting as error:
         return _refused(error)
-    return _run(settings, _serve(settings, listener))
+    return _run(settings, partial(_serve, listener))
 
 
 def run_worker(**given: Any) -> int:
@@ -44,7 +46,7 @@ def run_worker(**given: Any) -> int:
         settings = _settings(worker=True, **given)
     except WrongSetting as error:
         return _refused(error)
-    return _run(settings, _work(settings))
+    return _run(settings, _work)
 
 
 def _settings(*, worker: bool = False, **given: Any) -> Settings:
@@ -74,23 +76,14 @@ def _check_paths(settings: Settings) -> None:
         raise WrongSetting(f"SLUICE_JWT_JWKS: {keys} is no file")
 
 
-def _run(settings: Settings, work: Coroutine[Any, Any, None]) -> int:
-    # Until there is anything to drain. Without a handler the first process of a container would
-    # ignore the signal.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+def _run(settings: Settings, work: Callable[[Settings, ExitDeadline], Work]) -> int:
     configure_logs(settings.log_level, settings.log_format)
     sys.path.insert(0, str(Path.cwd()))
-    gc.disable()  # what loads now stays: walking it again and again takes an eighth of the start
-    import uvloop
-
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        try:
-            runner.run(work)
-        except WrongSetting as error:
-            return _refused(error)
-        finally:
-            if inspect.getcoroutinestate(work) == inspect.CORO_CREATED:
-                work.close()  # the signal came before it had begun
+    exit_by = ExitDeadline(settings.shutdown_grace)
+    try:
+        run_to_exit(settings, work(settings, exit_by), exit_by)
+    except WrongSetting as error:
+        return _refused(error)
     return 0
 
 
@@ -123,13 +116,12 @@ def run_model(host: str, port: int, pace: float, fault: str | None) -> int:
     return 0
 
 
-async def _serve(settings: Settings, listener: socket.socket) -> None:
-    asyncio.get_running_loop().set_exception_handler(tell_loop_errors)
+async def _serve(listener: socket.socket, settings: Settings, exit_by: ExitDeadline) -> None:
     async with AsyncExitStack() as stack:
         await _check_store(settings.store)
         service = _service(settings, stack)
         await stack.enter_async_context(service)
-        server = service.server(listener, cut=_CUT)
+        server = service.server(cut=_CUT_SECONDS, signalled=exit_by.signalled)
         _settle_collector()
         print(_banner(settings, listener), flush=True)
         await server.serve([listener])
@@ -160,8 +152,7 @@ def _service(settings: Settings, stack: AsyncExitStack) -> "Service":
     return Service(settings, _start_offline_model(stack) if settings.offline else None)
 
 
-async def _work(settings: Settings) -> None:
-    asyncio.get_running_loop().set_exception_handler(tell_loop_errors)
+async def _work(settings: Settings, exit_by: ExitDeadline) -> None:
     async with AsyncExitStack() as stack:
         offline_url = _start_offline_model(stack) if settings.offline else None
         from sluice.interfaces.processes.worker import Worker
@@ -169,7 +160,7 @@ async def _work(settings: Settings) -> None:
         worker = await stack.enter_async_context(Worker(settings, offline_url))
         _settle_collector()
         print(_worker_banner(settings, worker.metrics_port), flush=True)
-        await worker.run()
+        await worker.run(exit_by.signalled)
 
 
 def _start_offline_model(stack: AsyncExitStack) -> str:

@@ -27,6 +27,7 @@ class Worker:
         self._container = Container(settings=settings, offline_url=offline_url)
         self._stack = AsyncExitStack()
         self._leave = asyncio.Event()
+        self._leaving = False
 
     async def __aenter__(self) -> Self:
         """Raises WrongSetting for a graph, a folder or a port that cannot be used."""
@@ -46,11 +47,22 @@ class Worker:
     async def __aexit__(self, *error: object) -> None:
         await self._stack.aclose()
 
-    async def run(self) -> None:
-        """The first signal lets what runs end, within the grace; a second exits at once."""
+    async def run(self, signalled: Callable[[], None]) -> None:
+        """The first signal lets what runs end, within the grace; a second exits at once.
+
+        `signalled` is told of the first in its handler, whatever the event loop does then.
+        """
         loop = asyncio.get_running_loop()
+
+        def handle(number: int, _frame: object) -> None:
+            if self._leaving:
+                os._exit(128 + number)
+            self._leaving = True
+            signalled()
+            loop.call_soon_threadsafe(self._leave.set)
+
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._told, number)
+            signal.signal(number, handle)
         running = asyncio.create_task(self._worker.run())
         leaving = asyncio.create_task(self._leave.wait())
         await asyncio.wait([running, leaving], return_when=asyncio.FIRST_COMPLETED)
@@ -77,8 +89,3 @@ class Worker:
         except OSError as error:
             raise WrongSetting(f"SLUICE_METRICS_PORT: {host}:{port}: {error.strerror}") from error
         return stop
-
-    def _told(self, number: int) -> None:
-        if self._leave.is_set():
-            os._exit(128 + number)
-        self._leave.set()

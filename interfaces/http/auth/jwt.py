@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Sequence
-from functools import partial
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -42,7 +42,7 @@ class SharedSecret:
 
 
 class KeySet:
-    """A JWKS at a URL or in a file, fetched off the loop, at most one fetch at a time.
+    """A JWKS at a URL or in a file, fetched in a thread of its own, at most one fetch at a time.
 
     Known keys are used while newer ones are fetched, and as long as they cannot be.
     """
@@ -51,6 +51,8 @@ class KeySet:
 
     def __init__(self, source: str) -> None:
         self._source = source
+        # The loop's default executor is for users' nodes: nobody signs in while all of it is busy.
+        self._fetcher = ThreadPoolExecutor(1, thread_name_prefix="jwks")
         self._keys: Sequence[jwt.PyJWK] = ()
         self._asked: float | None = None
         self._fetch: asyncio.Task[None] | None = None
@@ -84,8 +86,9 @@ class KeySet:
         return self._asked is None or time.monotonic() - self._asked > seconds
 
     async def _refresh(self) -> None:
+        loop = asyncio.get_running_loop()
         try:
-            self._keys = await asyncio.to_thread(partial(read_keys, self._source))
+            self._keys = await loop.run_in_executor(self._fetcher, read_keys, self._source)
         except Unavailable as error:
             logger.warning("the keys of SLUICE_JWT_JWKS cannot be had: %s", trace(error))
 
