@@ -1,17 +1,21 @@
-"""A graph whose nodes leave threads of their own busy, each in one of the usual ways."""
+"""Graphs whose nodes leave threads of their own busy, each in one of the usual ways."""
 
 import asyncio
+import sys
 import time
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from threading import Thread
-from typing import TypedDict
+from typing import Any, TypedDict
 
+import anyio.to_thread
 from langgraph.graph import END, START, StateGraph
 
 from sluice.domain.ports import LLMClientPort
 
-WAYS = ["synchronous", "to_thread", "pool", "thread", "pool_in_a_with", "blocked_loop"]
 STARTED = "a thread is busy"
+THREADS = 200
+"""More than any pool has by default."""
 _SECONDS = 600
 
 
@@ -20,27 +24,9 @@ class State(TypedDict, total=False):
     answer: str
 
 
-def build(llm: LLMClientPort) -> StateGraph[State]:
-    """The message is the name of the node that it goes to; any other is answered by the model."""
-
-    async def answer(state: State) -> State:
-        return {"answer": "".join([piece async for piece in llm.stream(state["message"])])}
-
-    def route(state: State) -> str:
-        return state["message"] if state["message"] in WAYS else "answer"
-
-    graph = StateGraph(State)
-    graph.add_node("answer", answer, metadata={"speaks": True})
-    for node in (synchronous, to_thread, pool, thread, pool_in_a_with, blocked_loop):
-        graph.add_node(node)
-        graph.add_edge(node.__name__, END)
-    graph.add_edge("answer", END)
-    graph.add_conditional_edges(START, route, [*WAYS, "answer"])
-    return graph
-
-
 def _sleep() -> None:
-    print(STARTED, flush=True)
+    sys.stdout.write(f"{STARTED}\n")  # at once, which `print` of many threads is not
+    sys.stdout.flush()
     time.sleep(_SECONDS)
 
 
@@ -69,6 +55,59 @@ async def pool_in_a_with(_state: State) -> None:
 
 async def blocked_loop(_state: State) -> None:
     _sleep()
+
+
+async def every_thread(_state: State) -> None:
+    """Of the loop's default executor, and of anyio's."""
+    await asyncio.gather(
+        *(asyncio.to_thread(_sleep) for _ in range(THREADS)),
+        *(anyio.to_thread.run_sync(_sleep) for _ in range(THREADS)),
+    )
+
+
+WAYS = {
+    node.__name__: node
+    for node in (synchronous, to_thread, pool, thread, pool_in_a_with, blocked_loop, every_thread)
+}
+
+
+def build(llm: LLMClientPort) -> StateGraph[State]:
+    """The message names the node that it goes to; any other is answered by the model."""
+
+    def route(state: State) -> str:
+        return _next(state)
+
+    return _graph(llm, route)
+
+
+def without_threads(llm: LLMClientPort) -> StateGraph[State]:
+    """The same, but LangGraph needs a thread for none but its synchronous node."""
+
+    async def route(state: State) -> str:
+        return _next(state)
+
+    return _graph(llm, route)
+
+
+def _next(state: State) -> str:
+    return state["message"] if state["message"] in WAYS else "answer"
+
+
+def _graph(
+    llm: LLMClientPort, route: Callable[[State], str] | Callable[[State], Awaitable[str]]
+) -> StateGraph[State]:
+    async def answer(state: State) -> State:
+        return {"answer": "".join([piece async for piece in llm.stream(state["message"])])}
+
+    graph = StateGraph(State)
+    graph.add_node("answer", answer, metadata={"speaks": True})
+    graph.add_edge("answer", END)
+    for name, node in WAYS.items():
+        sleeps: Any = node
+        graph.add_node(name, sleeps)
+        graph.add_edge(name, END)
+    graph.add_conditional_edges(START, route, [*WAYS, "answer"])
+    return graph
 
 
 def leaves_work(_llm: LLMClientPort) -> StateGraph[State]:
