@@ -266,7 +266,7 @@ def _past_response() -> Work:
 
     from sluice.application.wire import record
     from sluice.domain.events import Cursor, Token
-    from sluice.interfaces.http.server.connection import Direct
+    from sluice.interfaces.http.server.frame_writer import FrameWriter
 
     recorded = record(Cursor(1, 2), Token("token ", "answer"))
     transport = SimpleNamespace(is_closing=lambda: False, write=lambda _: None)
@@ -275,7 +275,7 @@ def _past_response() -> Work:
     cycle: Any = SimpleNamespace(flow=flow, transport=transport, scope=scope)
 
     def work(tokens: int) -> None:
-        push = Direct(cycle, count(1).__next__)
+        push = FrameWriter(cycle, count(1).__next__)
         for _ in range(tokens):
             push(recorded)
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from sluice.infrastructure.addresses import address, origin, web_address, without_password
+from sluice.infrastructure.addresses import address, host, origin, web_address, without_password
 from sluice.infrastructure.flags.rollout import Share
 
 _LONGEST = 1e9
@@ -72,6 +72,7 @@ class Settings(BaseSettings):
 
     auth: Literal["none", "jwt", "trusted-header"] = "none"
     allow_anonymous: bool = False
+    allowed_hosts: Listed = ()
     jwt_secret: str | None = Field(None, repr=False)
     jwt_jwks: str | None = None
     jwt_audience: str | None = None
@@ -179,6 +180,11 @@ class Settings(BaseSettings):
         if any("*" in each for each in value):
             raise ValueError("lists origins; * would let every site in with the user's cookies")
         return tuple(map(origin, value))
+
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(map(host, value))
 
     @field_validator("pipeline")
     @classmethod

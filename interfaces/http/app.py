@@ -7,7 +7,8 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
 from sluice.interfaces.http.assets import Assets
-from sluice.interfaces.http.edge import Edge
+from sluice.interfaces.http.hosts import HostCheck
+from sluice.interfaces.http.middleware import ResponseHeaders
 from sluice.interfaces.http.problems import answer_problems, describe_problems
 from sluice.interfaces.http.routes import chats, events, health, jobs, messages, pages
 from sluice.interfaces.http.services import Options, Services
@@ -15,7 +16,7 @@ from sluice.interfaces.http.sse import leave_ending_to_the_log
 
 
 class App(FastAPI):
-    """FastAPI, but also what it answers outside of its own middleware passes CORS and Edge."""
+    """FastAPI, but the middleware here also sees what it answers outside of its own."""
 
     def build_middleware_stack(self) -> ASGIApp:
         app = super().build_middleware_stack()
@@ -32,7 +33,9 @@ class App(FastAPI):
                 allow_credentials=True,
                 expose_headers=["Location", "Retry-After", "X-Request-ID"],
             )  # fmt: skip
-        return Edge(app)
+        if options.hosts is not None:
+            app = HostCheck(app, options.hosts)
+        return ResponseHeaders(app)
 
     def openapi(self) -> dict[str, Any]:
         if self.openapi_schema is None:

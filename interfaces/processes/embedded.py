@@ -20,6 +20,7 @@ from sluice.infrastructure.telemetry.metrics import BLOCKED, RUNNING, TASKS, Met
 from sluice.interfaces.http.app import create_app
 from sluice.interfaces.http.auth.identity import Anonymous, Identity, TrustedHeader
 from sluice.interfaces.http.auth.jwt import Keys, KeySet, SharedSecret, TokenIdentity, read_keys
+from sluice.interfaces.http.hosts import KnownHosts
 from sluice.interfaces.http.server.connection import connections
 from sluice.interfaces.http.server.uvicorn_server import UvicornServer
 from sluice.interfaces.http.services import Options, Services, StreamStats
@@ -149,6 +150,7 @@ class Service:
             models=models_of(settings),
             offline=self._container.offline(),
             max_message_bytes=settings.max_message_bytes,
+            hosts=hosts_of(settings),
             cors_origins=settings.cors_origins,
             streams=self._streams,
         )
@@ -188,6 +190,13 @@ def models_of(settings: Settings) -> frozenset[str] | None:
     if "*" in settings.models:
         return None
     return frozenset({*settings.models, settings.openai_model or OFFLINE_MODEL})
+
+
+def hosts_of(settings: Settings) -> KnownHosts | None:
+    """With sign-in any: a page that rebinds its name has nobody's identity to show."""
+    if settings.auth != "none":
+        return None
+    return KnownHosts([settings.host, *settings.allowed_hosts])
 
 
 def identity_of(settings: Settings) -> Identity:

@@ -118,7 +118,7 @@ def leaves_work(_llm: LLMClientPort) -> StateGraph[State]:
         time.sleep(1)
         print("written", flush=True)
 
-    async def leave(_state: State) -> State:
+    async def leave(state: State) -> State:
         Thread(target=work).start()
         return {"answer": "done"}
 

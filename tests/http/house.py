@@ -130,7 +130,7 @@ async def serving(
     identity: Identity | None = None,
     bounds: Bounds | None = None,
     streams: int | None = None,
-    patience: float = 30,
+    timeout: float = 30,
     protocol: type[asyncio.Protocol] | None = None,
     **options: Any,
 ) -> AsyncIterator[House]:
@@ -162,7 +162,7 @@ async def serving(
     )
     given = Options(identity=identity or Anonymous(), web=WEB, **options)
     state = ServerState()
-    protocol = protocol or connections(given.streams, patience=patience)
+    protocol = protocol or connections(given.streams, timeout=timeout)
     async with _listening(services, given, state, protocol) as url:
         # Without `verify=False` every client would load the system's certificates.
         async with httpx2.AsyncClient(
@@ -182,7 +182,11 @@ async def _listening(
     services: Services, options: Options, state: ServerState, protocol: type[asyncio.Protocol]
 ) -> AsyncIterator[str]:
     config = uvicorn.Config(
-        create_app(services, options), log_config=None, access_log=False, proxy_headers=False
+        create_app(services, options),
+        ws="none",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
     )
     config.load()
 

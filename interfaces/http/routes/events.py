@@ -2,18 +2,18 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Query
+from fastapi import APIRouter, Header
 from starlette.requests import Request
 from starlette.responses import Response
 
 from sluice.application.ports import Push
 from sluice.domain.errors import Finished, Unavailable
+from sluice.interfaces.http.json_request import ApiRoute, Endpoint
 from sluice.interfaces.http.problems import problems
-from sluice.interfaces.http.routes.parameters import JobIdPath
-from sluice.interfaces.http.server.connection import PUSH
+from sluice.interfaces.http.routes.parameters import JobIdPath, QueryCursor
+from sluice.interfaces.http.server.frame_writer import PUSH
 from sluice.interfaces.http.services import OptionsDep, ServicesDep, UserDep
 from sluice.interfaces.http.sse import EventStream, come_back, cursor_of
-from sluice.interfaces.http.strict import ApiRoute, Endpoint
 
 
 class StreamRoute(ApiRoute):
@@ -56,8 +56,8 @@ async def events(
     services: ServicesDep,
     options: OptionsDep,
     user: UserDep,
+    query: QueryCursor,
     header: Annotated[str | None, Header(alias="Last-Event-ID")] = None,
-    query: Annotated[str | None, Query(alias="last_event_id")] = None,
 ) -> Response:
     """Everything after the cursor, or everything; the header wins over the query."""
     after = cursor_of(header, query)
