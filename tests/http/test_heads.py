@@ -6,6 +6,7 @@ from contextlib import suppress
 
 import pytest
 
+from sluice.interfaces.http.server.connection import Connection
 from tests.http.house import DONE, House, serving
 from tests.waiting import until
 
@@ -161,6 +162,7 @@ async def test_a_peer_that_sends_fields_without_end_costs_no_memory() -> None:
         reader, writer = await house.raw(LINE)
         await until(lambda: house.state.connections - before)
         (connection,) = house.state.connections - before
+        assert isinstance(connection, Connection)
         for _ in range(200):
             writer.write(b"abcde: fghi\r\n" * 10_000)
             await writer.drain()
