@@ -49,9 +49,9 @@ class ExitDeadline:
         self._exit_within(self._grace + _LAST_SECONDS)
 
     def ended(self, status: int) -> None:
-        """Nothing of ours runs any more; the process has `status` when others' threads end."""
+        """Nothing of ours runs any more. Whoever called may go on, unless there was a signal."""
         self._status = status
-        self._exit_within(_LAST_SECONDS)
+        self._set.set()
 
     def before_start(self, *_: object) -> None:
         """Handles a signal until there is anything to drain."""
@@ -66,7 +66,10 @@ class ExitDeadline:
 
     def _wait(self) -> None:
         self._set.wait()
-        assert self._exits_at is not None  # noqa: S101 - it was set before
+        while self._exits_at is None:  # it ended by itself, and Python is left to join threads
+            threading.main_thread().join(0.1)
+            if not threading.main_thread().is_alive():
+                self._exit_within(_LAST_SECONDS)
         time.sleep(max(0, self._exits_at - time.monotonic()))
         with suppress(RuntimeError):  # no thread starts any more: Python is all but gone
             # A pipe that nobody reads, or a lock that a thread holds, must not keep us.

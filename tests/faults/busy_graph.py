@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from threading import Thread
 from typing import Any, TypedDict
 
@@ -57,6 +58,13 @@ async def blocked_loop(_state: State) -> None:
     _sleep()
 
 
+async def refuses_to_stop(_state: State) -> None:
+    print(STARTED, flush=True)
+    while True:
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(_SECONDS)
+
+
 async def every_thread(_state: State) -> None:
     """Of the loop's default executor, and of anyio's."""
     await asyncio.gather(
@@ -67,7 +75,16 @@ async def every_thread(_state: State) -> None:
 
 WAYS = {
     node.__name__: node
-    for node in (synchronous, to_thread, pool, thread, pool_in_a_with, blocked_loop, every_thread)
+    for node in (
+        synchronous,
+        to_thread,
+        pool,
+        thread,
+        pool_in_a_with,
+        blocked_loop,
+        refuses_to_stop,
+        every_thread,
+    )
 }
 
 

@@ -16,8 +16,11 @@ from sluice.interfaces.http.auth.identity import User, unauthorized, valid_id
 
 logger = logging.getLogger(__name__)
 
-_LEEWAY, _LIFESPAN, _COOLDOWN, _TIMEOUT = 5, 300, 10, 5
-"""Seconds: of clocks that differ; of keys; between two fetches; of a fetch's every step."""
+_CLOCK_SKEW_SECONDS = 5
+_KEYS_FRESH_SECONDS = 300
+_FETCH_INTERVAL_SECONDS = 10
+_FETCH_TIMEOUT_SECONDS = 5
+"""Of a fetch's every step."""
 
 
 class Keys(Protocol):
@@ -60,7 +63,10 @@ class KeySet:
     async def of(self, token: str, /) -> jwt.PyJWK:
         kid = jwt.get_unverified_header(token).get("kid")
         key = self._find(kid)
-        if self._older_than(_COOLDOWN if key is None else _LIFESPAN) and not self._fetching:
+        if (
+            self._older_than(_FETCH_INTERVAL_SECONDS if key is None else _KEYS_FRESH_SECONDS)
+            and not self._fetching
+        ):
             self._asked = time.monotonic()
             self._fetch = asyncio.create_task(self._refresh())
         if key is None and self._fetch is not None:
@@ -97,7 +103,7 @@ def read_keys(source: str) -> Sequence[jwt.PyJWK]:
     """Blocks. Raises Unavailable, also when no key is usable."""
     try:
         if source.startswith(("https://", "http://")):
-            client = jwt.PyJWKClient(source, cache_jwk_set=False, timeout=_TIMEOUT)
+            client = jwt.PyJWKClient(source, cache_jwk_set=False, timeout=_FETCH_TIMEOUT_SECONDS)
             found = client.get_jwk_set().keys
         else:
             found = jwt.PyJWKSet.from_json(Path(source).read_text("utf-8")).keys
@@ -127,7 +133,7 @@ class TokenIdentity:
                 algorithms=keys.algorithms,
                 audience=self._audience,
                 issuer=self._issuer,
-                leeway=_LEEWAY,
+                leeway=_CLOCK_SKEW_SECONDS,
                 options={"require": ["sub"], "verify_aud": self._audience is not None},
             )
         except jwt.PyJWTError:
@@ -135,7 +141,7 @@ class TokenIdentity:
         user = claims["sub"]
         if not valid_id(user):
             raise unauthorized()
-        expires = float(claims["exp"]) + _LEEWAY if "exp" in claims else None
+        expires = float(claims["exp"]) + _CLOCK_SKEW_SECONDS if "exp" in claims else None
         return User(user, sticky=user, expires=expires, shown_by=shown_by)
 
     def _of(self, algorithm: object) -> Keys:

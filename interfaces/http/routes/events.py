@@ -20,13 +20,13 @@ class StreamRoute(ApiRoute):
     def get_route_handler(self) -> Endpoint:
         handle = super().get_route_handler()
 
-        async def handle_patiently(request: Request) -> Response:
+        async def handle_outage(request: Request) -> Response:
             try:
                 return await handle(request)
             except Unavailable:
                 return come_back()
 
-        return handle_patiently
+        return handle_outage
 
 
 routes = APIRouter(tags=["jobs"], route_class=StreamRoute)
