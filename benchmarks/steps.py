@@ -270,7 +270,7 @@ def _past_response() -> Work:
     from typing import Any
 
     from sluice.domain.events import Cursor, Recorded, Token
-    from sluice.interfaces.http.server.connection import BodyWriter
+    from sluice.interfaces.http.server.frame_writer import FrameWriter
     from sluice.interfaces.protocols.native.encoder import frame
 
     frames = frame(Recorded(Cursor(1, 2), Token("token ", "answer")))
@@ -280,7 +280,7 @@ def _past_response() -> Work:
     cycle: Any = SimpleNamespace(flow=flow, transport=transport, scope=scope)
 
     def work(tokens: int) -> None:
-        push = BodyWriter(cycle, count(1).__next__)
+        push = FrameWriter(cycle, count(1).__next__)
         for _ in range(tokens):
             push(frames)
 

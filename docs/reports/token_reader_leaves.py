@@ -160,7 +160,7 @@ async def _left_sluice(lab: Lab, on_disconnect: str, *, delete: bool = False) ->
     gate = lab.hold(after=1)
     async with (
         embedded(settings, None) as service,
-        _serving(service.server(cut=1)) as url,
+        _serving(service.server(cut=1, signalled=lambda: None)) as url,
         httpx2.AsyncClient(base_url=url) as client,
     ):
         job = (await client.post("/api/v1/chat", json={"message": "Why?"})).json()

@@ -47,7 +47,7 @@ class OpenFeatureFlag:
 
     def __init__(self, share: Share) -> None:
         domain = f"sluice-{uuid4()}"
-        api.set_provider(InMemoryProvider({FLAG: _flag(share)}), domain)
+        api.set_provider_and_wait(InMemoryProvider({FLAG: _flag(share)}), domain)
         self._client = api.get_client(domain)
 
     async def path(self, key: str) -> ExecutionPath:

@@ -11,6 +11,7 @@ from typing import Any
 import aiohttp
 import httpx2
 from openai import AsyncOpenAI, AsyncStream, DefaultAioHttpClient
+from openai._base_client import get_platform
 
 from sluice.application.model_calls import current_node
 from sluice.domain.chat import now
@@ -67,6 +68,9 @@ class ChatCompletions:
             max_retries=upstream.retries,
             http_client=_http_client(upstream),
         )
+        # Else its first request waits for a thread of the loop's default executor, of which a
+        # user's nodes may hold all.
+        self._client._platform = get_platform()
 
     async def aclose(self) -> None:
         await self._client.close()

@@ -1,9 +1,11 @@
 """The bundled pipeline: intent -> retrieve, once per intent that needs it -> answer."""
 
-from asyncio import to_thread
+import asyncio
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from dataclasses import dataclass
+from functools import partial
 from html import escape
 from operator import add
 from typing import Annotated, Literal, Protocol, TypedDict
@@ -80,6 +82,8 @@ _EMPHASIS: dict[Intent, tuple[str, ...]] = {
 }
 _PLACES_UP = 2
 _PASSAGES_PER_INTENT = 4
+_SEARCHING = ThreadPoolExecutor(4, thread_name_prefix="retrieve")
+"""Of our own: the loop's default executor is the users', whose threads may all be busy."""
 
 
 def build(llm: LLMClientPort, documents: Searched) -> StateGraph[State]:
@@ -107,8 +111,9 @@ class _Nodes:
 
     async def retrieve(self, state: Lookup) -> State:
         # A folder of thousands of passages takes milliseconds, which the event loop cannot spare.
-        search = self.documents.search
-        found = await to_thread(search, state["message"], limit=2 * _PASSAGES_PER_INTENT)
+        search = partial(self.documents.search, limit=2 * _PASSAGES_PER_INTENT)
+        loop = asyncio.get_running_loop()
+        found = await loop.run_in_executor(_SEARCHING, search, state["message"])
         cues = _EMPHASIS.get(state["purpose"], ())
         ranked = sorted(enumerate(found), key=lambda place: place[0] - _lead(place[1], cues))
         return {"passages": [passage for _, passage in ranked[:_PASSAGES_PER_INTENT]]}
@@ -120,7 +125,8 @@ class _Nodes:
             return {"answer": "".join([piece async for piece in pieces])}
 
 
-def _lookups(state: State) -> list[Send] | str:
+async def _lookups(state: State) -> list[Send] | str:
+    """A coroutine, for LangGraph runs functions in the loop's default executor."""
     lookups = [
         Send("retrieve", Lookup(message=state["message"], purpose=intent))
         for intent in state["intents"]

@@ -1,12 +1,15 @@
 """Addresses in settings: checked before anything uses them, and shown without what is secret."""
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
 _WEB = ("http", "https")
+_HOST = re.compile(r"([\w.-]*\w\.?|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 _REDIS = ("redis", "rediss")
 _PLAIN = re.compile(r"[\x21-\x7e]+")
 """Whatever else a URL may hold is percent-encoded."""
@@ -83,6 +86,19 @@ def origin(text: str) -> str:
     if parts is None or parts.scheme not in _WEB or text != f"{parts.scheme}://{parts.netloc}":
         raise ValueError(f"{text} is no origin, such as https://example.com")
     return text
+
+
+def host(text: str) -> str:
+    """A name in ASCII, or an address. Raises ValueError for a pattern or a URL; drops a port."""
+    with suppress(ValueError):
+        return str(ip_address(text))
+    match = _HOST.fullmatch(text)
+    if match is None:
+        raise ValueError(f"{text} is no host, such as chat.example.com")
+    try:
+        return match[1].lower().encode("idna").decode()
+    except UnicodeError:
+        raise ValueError(f"{text} is no host, such as chat.example.com") from None
 
 
 def without_password(url: str) -> str:

@@ -15,6 +15,7 @@ from sluice.infrastructure.settings.addresses import (
     SqliteStore,
     StoreAddress,
     address,
+    host,
     origin,
     parse_store,
     web_address,
@@ -82,6 +83,7 @@ class Settings(BaseSettings):
 
     auth: Literal["none", "jwt", "trusted-header"] = "none"
     allow_anonymous: bool = False
+    allowed_hosts: Listed = ()
     jwt_secret: str | None = Field(None, repr=False)
     jwt_jwks: str | None = None
     jwt_audience: str | None = None
@@ -175,6 +177,11 @@ class Settings(BaseSettings):
         if any("*" in each for each in value):
             raise ValueError("lists origins; * would let every site in with the user's cookies")
         return tuple(map(origin, value))
+
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(map(host, value))
 
     @field_validator("pipeline")
     @classmethod

@@ -1,5 +1,6 @@
 """`sluice serve`."""
 
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -10,9 +11,10 @@ if TYPE_CHECKING:
     import socket
 
     from sluice.infrastructure.settings import Settings
+    from sluice.interfaces.processes.lifetime import ExitDeadline
 
-_CUT = 5
-"""Seconds a connection may take to notice that its stream has ended, and a request that waits for
+_CUT_SECONDS = 4
+"""A connection may take to notice that its stream has ended, and a request that waits for
 a frozen Redis to be told so: cut before that, it would be a 500."""
 
 
@@ -28,10 +30,10 @@ def serve(
 
         settings = settings_of(host=host, port=port, store=store, pipeline=pipeline)
         listener = listen(settings.host, settings.port)
-        run(settings, _serve(settings, listener))
+        run(settings, partial(_serve, settings, listener))
 
 
-async def _serve(settings: "Settings", listener: "socket.socket") -> None:
+async def _serve(settings: "Settings", listener: "socket.socket", exit_by: "ExitDeadline") -> None:
     from contextlib import ExitStack
 
     from sluice.interfaces.processes.launch import check_store, service_of, settle_collector
@@ -39,7 +41,7 @@ async def _serve(settings: "Settings", listener: "socket.socket") -> None:
     with ExitStack() as stack:
         await check_store(settings.store)
         async with service_of(settings, stack) as service:
-            server = service.server(cut=_CUT)
+            server = service.server(cut=_CUT_SECONDS, signalled=exit_by.signalled)
             settle_collector()
             print(_banner(settings, listener), flush=True)
             await server.serve([listener])

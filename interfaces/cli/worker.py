@@ -1,5 +1,6 @@
 """`sluice worker`."""
 
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -8,6 +9,7 @@ from sluice.interfaces.cli.shared import address, model_line, refusals, settings
 
 if TYPE_CHECKING:
     from sluice.infrastructure.settings import Settings
+    from sluice.interfaces.processes.lifetime import ExitDeadline
 
 
 def worker(
@@ -19,10 +21,10 @@ def worker(
         from sluice.interfaces.processes.launch import run
 
         settings = settings_of(worker=True, store=store, pipeline=pipeline)
-        run(settings, _work(settings))
+        run(settings, partial(_work, settings))
 
 
-async def _work(settings: "Settings") -> None:
+async def _work(settings: "Settings", exit_by: "ExitDeadline") -> None:
     from contextlib import ExitStack
 
     from sluice.interfaces.processes.launch import offline_model, settle_collector
@@ -34,7 +36,7 @@ async def _work(settings: "Settings") -> None:
         async with process.worker(settings, offline_url) as running:
             settle_collector()
             print(_banner(settings, running.metrics_port), flush=True)
-            await running.run()
+            await running.run(exit_by.signalled)
 
 
 def _banner(settings: "Settings", metrics_port: int | None) -> str:

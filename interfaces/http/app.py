@@ -4,10 +4,11 @@ from typing import Any
 
 from fastapi import APIRouter, FastAPI
 from starlette.middleware.cors import CORSMiddleware
-from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
-from sluice.interfaces.http.edge import Edge
+from sluice.interfaces.http.assets import Assets
+from sluice.interfaces.http.hosts import HostCheck
+from sluice.interfaces.http.middleware import ResponseHeaders
 from sluice.interfaces.http.problems import answer_problems, describe_problems
 from sluice.interfaces.http.routes import chats, health, jobs, messages, pages
 from sluice.interfaces.http.services import Options, Services
@@ -15,7 +16,7 @@ from sluice.interfaces.http.sse import leave_ending_to_the_log
 
 
 class App(FastAPI):
-    """FastAPI, but also what it answers outside of its own middleware passes CORS and Edge."""
+    """FastAPI, but the middleware here also sees what it answers outside of its own."""
 
     def build_middleware_stack(self) -> ASGIApp:
         app = super().build_middleware_stack()
@@ -32,7 +33,9 @@ class App(FastAPI):
                 allow_credentials=True,
                 expose_headers=["Location", "Retry-After", "X-Request-ID"],
             )  # fmt: skip
-        return Edge(app)
+        if options.hosts is not None:
+            app = HostCheck(app, options.hosts)
+        return ResponseHeaders(app)
 
     def openapi(self) -> dict[str, Any]:
         if self.openapi_schema is None:
@@ -52,12 +55,14 @@ def create_app(services: Services, options: Options, *protocols: APIRouter) -> F
         strict_content_type=False,
         telemetry={"logs": False},  # they hold exceptions' texts, and those may hold a prompt
     )
+    assets = Assets(options.web)
     app.state.services, app.state.options = services, options
+    app.state.page = pages.page_of(assets.text("index.html"), offline=options.offline)
     for module in (chats, messages, jobs, health, pages):
         app.include_router(module.routes)
     for routes in protocols:
         app.include_router(routes)
-    app.mount("/assets", StaticFiles(directory=options.web))
+    app.mount("/assets", assets)
     answer_problems(app)
     leave_ending_to_the_log()
     return app

@@ -13,6 +13,7 @@ from sluice.application.follow import FollowJob
 from sluice.application.jobs import CancelJob, ShowJob
 from sluice.application.submit import SubmitMessage
 from sluice.interfaces.http.auth.identity import Identity, User
+from sluice.interfaces.http.hosts import KnownHosts
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,7 @@ class StreamStats:
 class Options:
     """`models`: what a request may name, None for any. `web`: the folder of the page.
 
-    `offline`: the bundled offline model answers, and the page says so.
+    `offline`: the bundled offline model answers, and the page says so. `hosts`: None for any.
     """
 
     identity: Identity
@@ -58,6 +59,7 @@ class Options:
     models: frozenset[str] | None = frozenset()
     offline: bool = False
     max_message_bytes: int = 65536
+    hosts: KnownHosts | None = None
     cors_origins: Collection[str] = ()
     ping: float = 10
     streams: StreamStats = field(default_factory=StreamStats)

@@ -22,6 +22,7 @@ from sluice.infrastructure.telemetry.prometheus import (
     Reading,
 )
 from sluice.interfaces.http.app import create_app
+from sluice.interfaces.http.hosts import KnownHosts
 from sluice.interfaces.http.server.connection import connections
 from sluice.interfaces.http.server.uvicorn_server import UvicornServer
 from sluice.interfaces.http.services import Options, Services, StreamStats
@@ -65,7 +66,7 @@ class HttpService:
         self._streams = StreamStats()
         self._server: UvicornServer | None = None
 
-    def server(self, *, cut: int) -> UvicornServer:
+    def server(self, *, cut: int, signalled: Callable[[], None]) -> UvicornServer:
         config = uvicorn.Config(
             create_app(self._services(), self._options(), *PROTOCOLS.values()),
             http=connections(self._streams),
@@ -78,7 +79,7 @@ class HttpService:
             timeout_keep_alive=75,
             timeout_graceful_shutdown=cut,
         )
-        self._server = UvicornServer(config, self._drain)
+        self._server = UvicornServer(config, self._drain, signalled)
         return self._server
 
     async def trouble(self) -> str | None:
@@ -121,6 +122,7 @@ class HttpService:
             models=models_of(settings),
             offline=self._container.offline(),
             max_message_bytes=settings.max_message_bytes,
+            hosts=hosts_of(settings),
             cors_origins=settings.cors_origins,
             streams=self._streams,
         )
@@ -160,3 +162,10 @@ def models_of(settings: Settings) -> frozenset[str] | None:
     if "*" in settings.models:
         return None
     return frozenset({*settings.models, settings.openai_model or OFFLINE_MODEL})
+
+
+def hosts_of(settings: Settings) -> KnownHosts | None:
+    """With sign-in any: a page that rebinds its name has nobody's identity to show."""
+    if settings.auth != "none":
+        return None
+    return KnownHosts([settings.host, *settings.allowed_hosts])

@@ -1,42 +1,29 @@
 """What every command does before its process runs, and around it."""
 
-import asyncio
 import errno
 import gc
-import inspect
 import os
-import signal
 import socket
 import sys
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sluice.infrastructure.settings import Settings, SqliteStore, StoreAddress, WrongSetting
-from sluice.infrastructure.telemetry.logs import configure_logs, tell_loop_errors
+from sluice.infrastructure.telemetry.logs import configure_logs
+from sluice.interfaces.processes.lifetime import ExitDeadline, run_to_exit
 
 if TYPE_CHECKING:
     from sluice.interfaces.processes.http_service import HttpService
 
 
-def run(settings: Settings, work: Coroutine[Any, Any, None]) -> None:
+def run(settings: Settings, work: Callable[[ExitDeadline], Coroutine[Any, Any, None]]) -> None:
     """Runs the process to its end. Raises WrongSetting, and SystemExit for an early SIGTERM."""
-    # Until there is anything to drain. Without a handler the first process of a container would
-    # ignore the signal.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     configure_logs(settings.log_level, settings.log_format)
     sys.path.insert(0, str(Path.cwd()))
-    gc.disable()  # what loads now stays: walking it again and again takes an eighth of the start
-    import uvloop
-
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.get_loop().set_exception_handler(tell_loop_errors)
-        try:
-            runner.run(work)
-        finally:
-            if inspect.getcoroutinestate(work) == inspect.CORO_CREATED:
-                work.close()  # the signal came before it had begun
+    exit_by = ExitDeadline(settings.shutdown_grace)
+    run_to_exit(settings, work(exit_by), exit_by)
 
 
 def service_of(settings: Settings, stack: ExitStack) -> "AbstractAsyncContextManager[HttpService]":

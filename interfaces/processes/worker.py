@@ -64,12 +64,24 @@ class WorkerProcess:
         self._worker, self._grace = worker, grace
         self.metrics_port = metrics_port
         self._leave = asyncio.Event()
+        self._leaving = False
 
-    async def run(self) -> None:
-        """The first signal lets what runs end, within the grace; a second exits at once."""
+    async def run(self, signalled: Callable[[], None]) -> None:
+        """The first signal lets what runs end, within the grace; a second exits at once.
+
+        `signalled` is told of the first in its handler, whatever the event loop does then.
+        """
         loop = asyncio.get_running_loop()
+
+        def handle(number: int, _frame: object) -> None:
+            if self._leaving:
+                os._exit(128 + number)
+            self._leaving = True
+            signalled()
+            loop.call_soon_threadsafe(self._leave.set)
+
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._told, number)
+            signal.signal(number, handle)
         running = asyncio.create_task(self._worker.run())
         leaving = asyncio.create_task(self._leave.wait())
         await asyncio.wait([running, leaving], return_when=asyncio.FIRST_COMPLETED)
@@ -80,8 +92,3 @@ class WorkerProcess:
             await asyncio.wait([running])
         if not running.cancelled() and (crash := running.exception()) is not None:
             raise crash
-
-    def _told(self, number: int) -> None:
-        if self._leave.is_set():
-            os._exit(128 + number)
-        self._leave.set()

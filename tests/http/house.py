@@ -143,7 +143,7 @@ async def serving(
     identity: Identity | None = None,
     bounds: Bounds | None = None,
     streams: int | None = None,
-    patience: float = 30,
+    timeout: float = 30,
     protocol: type[asyncio.Protocol] | None = None,
     routers: Sequence[APIRouter] = (),
     **options: Any,
@@ -181,7 +181,7 @@ async def serving(
     )
     given = Options(identity=identity or Anonymous(), web=WEB, **options)
     state = ServerState()
-    protocol = protocol or connections(given.streams, patience=patience)
+    protocol = protocol or connections(given.streams, timeout=timeout)
     app = create_app(services, given, *PROTOCOLS.values(), *routers)
     async with _listening(app, state, protocol) as url:
         # Without `verify=False` every client would load the system's certificates.
@@ -201,7 +201,7 @@ async def serving(
 async def _listening(
     app: FastAPI, state: ServerState, protocol: type[asyncio.Protocol]
 ) -> AsyncIterator[str]:
-    config = uvicorn.Config(app, log_config=None, access_log=False, proxy_headers=False)
+    config = uvicorn.Config(app, ws="none", log_config=None, access_log=False, proxy_headers=False)
     config.load()
 
     def connection() -> asyncio.Protocol:

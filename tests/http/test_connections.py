@@ -15,7 +15,7 @@ from tests.waiting import until
 async def test_a_reader_that_stops_reading_is_cut_and_resumes_without_a_gap() -> None:
     said = [Token(f"{n:04}" * 2048, "answer") for n in range(500)]
     answer = "".join(token.content for token in said)
-    async with serving(*said, Done("A2", ""), patience=0.3) as house:
+    async with serving(*said, Done("A2", ""), timeout=0.3) as house:
         job = await house.asked()
         async with stalled_reader(house, f"GET {path(job)} HTTP/1.1\r\nHost: x\r\n\r\n") as stalled:
             await until(lambda: house.streams.stalled == 1)
@@ -66,7 +66,7 @@ async def test_the_end_of_an_answer_that_nobody_reads_does_not_keep_its_connecti
     version: str,
 ) -> None:
     said = [Token("x" * 8192, "answer") for _ in range(5)]
-    async with serving(*said, DONE, patience=0.3) as house:
+    async with serving(*said, DONE, timeout=0.3) as house:
         job = await house.asked()
         async with stalled_reader(house, f"GET {path(job)} HTTP/{version}\r\nHost: x\r\n\r\n"):
             await until(lambda: house.streams.stalled == 1)
@@ -78,7 +78,7 @@ async def test_the_end_of_an_answer_that_nobody_reads_does_not_keep_its_connecti
     ["", "POST /api/v1/ch", "POST /api/v1/chat HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{"],
 )
 async def test_a_peer_that_never_finishes_asking_is_cut(sent: str) -> None:
-    async with serving(DONE, patience=0.3) as house:
+    async with serving(DONE, timeout=0.3) as house:
         _, writer = await house.raw(sent)
         await until(lambda: not house.state.connections and not house.state.tasks)
         writer.close()
@@ -87,7 +87,7 @@ async def test_a_peer_that_never_finishes_asking_is_cut(sent: str) -> None:
 
 async def test_a_peer_that_sends_an_empty_line_and_nothing_more_is_cut() -> None:
     """Which HTTP allows before a request, and takes for none."""
-    async with serving(DONE, patience=0.3) as house:
+    async with serving(DONE, timeout=0.3) as house:
         reader, writer = await house.raw("GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
         assert (await reader.readline()).startswith(b"HTTP/1.1 200 ")
         writer.write(b"\r\n")
@@ -116,7 +116,7 @@ async def test_a_refused_peer_that_never_stops_sending_is_cut() -> None:
         "POST /api/v1/chat HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
         "Content-Type: application/json\r\nContent-Length: 10000000\r\n\r\n"
     )
-    async with serving(DONE, patience=0.3) as house:
+    async with serving(DONE, timeout=0.3) as house:
         reader, writer = await house.raw(head)
         assert (await reader.read()).startswith(b"HTTP/1.1 413 ")  # and the end of our side
         await until(lambda: not house.state.connections)
@@ -144,7 +144,7 @@ async def test_a_refused_peer_that_sends_on_and_on_is_cut() -> None:
 
 async def test_a_reader_that_waits_for_a_slow_model_is_not_cut() -> None:
     gate = asyncio.Event()
-    async with serving(gate, DONE, patience=0.3, ping=0.01) as house:
+    async with serving(gate, DONE, timeout=0.3, ping=0.01) as house:
         job = (await house.ask())["job_id"]
         async with house.client.stream("GET", f"/api/v1/chat/{job}/events") as answer:
             pieces = answer.aiter_raw()

@@ -155,6 +155,31 @@ async def test_the_header_wins_over_the_query() -> None:
         assert events == await house.read(job, headers={"Last-Event-ID": "1-3"})
 
 
+@pytest.mark.parametrize(
+    ("query", "after"),
+    [
+        ("lastEventId=1-3", "1-3"),
+        ("lastEventId=1-2&last_event_id=1-3", "1-3"),
+        ("last_event_id=1-2&lastEventId=1-3", "1-3"),
+        ("last_event_id=1-2&last_event_id=1-3", "1-3"),
+        ("lastEventId=1-2&x=1&lastEventId=1-3", "1-3"),
+        ("lastEventId=garbage&last_event_id=1-3", "1-3"),
+        ("lastEventId=1-3&last_event_id=", None),
+        ("lasteventid=1-3", None),
+    ],
+)
+async def test_the_query_takes_either_name_and_of_several_the_last(
+    query: str, after: str | None
+) -> None:
+    async with serving(*TOLD) as house:
+        job = await house.asked()
+        expected = await house.read(job, headers={"Last-Event-ID": after} if after else {})
+        answer = await house.client.get(f"{path(job)}?{query}")
+        assert frames(answer.content) == expected
+        header = await house.client.get(f"{path(job)}?{query}", headers={"Last-Event-ID": "1-1"})
+        assert frames(header.content) == await house.read(job, headers={"Last-Event-ID": "1-1"})
+
+
 async def test_a_job_that_never_was_is_a_problem_and_not_a_stream() -> None:
     async with serving() as house:
         answer = await house.client.get(path("AAAAAAAAAAAAAAAAAAAAAA"))

@@ -90,7 +90,7 @@ async def test_anything_else_is_asked_to_say_who_it_is(headers: dict[str, str]) 
 
 
 async def test_a_token_that_tries_to_break_its_reader_is_refused() -> None:
-    deep = jwt.utils.base64url_encode(b'{"alg":' + b"[" * 20_000).decode()
+    deep = jwt.utils.base64url_encode(b'{"alg":' + b"[" * 10_000).decode()
     async with serving(identity=by_secret()) as house:
         for made in (f"{deep}.e30.x", f"{deep}.{deep}.{deep}", "e30.e30.e30", "é.é.é"):
             assert await status(house, [("Authorization", f"Bearer {made}".encode())]) == 401

@@ -66,6 +66,14 @@ class Process:
                 assert line, self.log.read_text()
         self.started(said)
 
+    async def says(self, words: str, within: float = 10) -> None:
+        """Until it has written that to standard output."""
+        assert self._process is not None
+        assert self._process.stdout is not None
+        async with asyncio.timeout(within):
+            while words.encode() not in (line := await self._process.stdout.readline()):
+                assert line, self.log.read_text()
+
     def started(self, said: re.Match[bytes]) -> None:
         """The banner has come."""
 

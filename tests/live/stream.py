@@ -33,7 +33,7 @@ class Stream:
     ) -> None:
         self.job, self.after = job, after
         self._port, self._window = port, window
-        self._headers = [("Host", "sluice"), *(headers or {}).items()]
+        self._headers = [("Host", "localhost"), *(headers or {}).items()]
         if after is not None:
             self._headers.append(("Last-Event-ID", after))
         self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=2**20)

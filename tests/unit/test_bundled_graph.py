@@ -1,6 +1,8 @@
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from threading import Event
 from typing import Any
 
 import pytest
@@ -98,6 +100,18 @@ async def test_the_model_is_given_the_chat_so_far_and_the_passages() -> None:
     ]
     quoted = '<passage source="events.md" title="Resuming">\nSend the last id.\n</passage>'
     assert quoted in model.system
+
+
+async def test_its_search_and_its_router_need_no_thread_of_the_loops_executor() -> None:
+    """In which users' synchronous nodes run, and may sleep."""
+    asyncio.get_running_loop().set_default_executor(executor := ThreadPoolExecutor(1))
+    wakes = Event()
+    asleep = executor.submit(wakes.wait)
+    async with asyncio.timeout(5):
+        state = await run(ScriptedModel(["how_to"]), ScriptedDocuments([RESUME]))
+    wakes.set()
+    assert asleep.result(5)
+    assert state["answer"] == "Hello"
 
 
 async def test_a_greeting_looks_nothing_up() -> None:

@@ -1,8 +1,12 @@
 """The rollout: on, off, or a share of users that grows without moving anybody back."""
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from openfeature.evaluation_context import EvaluationContext
+from openfeature.provider.in_memory_provider import InMemoryProvider
 
 from sluice.infrastructure.flags.rollout import OpenFeatureFlag, Share
 from tests.strategies import TEXT
@@ -15,6 +19,20 @@ async def test_on_gives_everybody_tokens_and_off_nobody() -> None:
     on, off = OpenFeatureFlag(Share(100)), OpenFeatureFlag(Share(0))
     assert {await on.path(user) for user in USERS[:100]} == {"A2"}
     assert {await off.path(user) for user in USERS[:100]} == {"A1"}
+
+
+async def test_its_provider_is_ready_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also one that takes a moment, as any that asks another service does."""
+    ready: list[bool] = []
+
+    def initialize(_provider: InMemoryProvider, _context: EvaluationContext) -> None:
+        time.sleep(0.05)
+        ready.append(True)
+
+    monkeypatch.setattr(InMemoryProvider, "initialize", initialize)
+    flag = OpenFeatureFlag(Share(100))
+    assert ready == [True]
+    assert await flag.path("user") == "A2"
 
 
 @given(TEXT)

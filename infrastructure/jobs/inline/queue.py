@@ -108,7 +108,7 @@ class InlineJobQueue:
                 self._cancel(place.job.id, "shutdown")
             elif place.task is not None:
                 stop(place.task)
-        await self._wait(5)
+        await self._wait(3)  # what does not let itself be stopped may not keep the streams
 
     async def _wait(self, seconds: float) -> None:
         """For every job that can still end in this process: a durable queue starts no more."""

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Sequence
-from functools import partial
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -17,8 +17,11 @@ from sluice.interfaces.http.auth.identity import User, unauthorized, valid_id
 
 logger = logging.getLogger(__name__)
 
-_LEEWAY, _LIFESPAN, _COOLDOWN, _TIMEOUT = 5, 300, 10, 5
-"""Seconds: of clocks that differ; of keys; between two fetches; of a fetch's every step."""
+_CLOCK_SKEW_SECONDS = 5
+_KEYS_FRESH_SECONDS = 300
+_FETCH_INTERVAL_SECONDS = 10
+_FETCH_TIMEOUT_SECONDS = 5
+"""Of a fetch's every step."""
 
 
 class Keys(Protocol):
@@ -43,7 +46,7 @@ class SharedSecret:
 
 
 class KeySet:
-    """A JWKS at a URL or in a file, fetched off the loop, at most one fetch at a time.
+    """A JWKS at a URL or in a file, fetched in a thread of its own, at most one fetch at a time.
 
     Known keys are used while newer ones are fetched, and as long as they cannot be.
     """
@@ -52,6 +55,8 @@ class KeySet:
 
     def __init__(self, source: str) -> None:
         self._source = source
+        # The loop's default executor is for users' nodes: nobody signs in while all of it is busy.
+        self._fetcher = ThreadPoolExecutor(1, thread_name_prefix="jwks")
         self._keys: Sequence[jwt.PyJWK] = ()
         self._asked: float | None = None
         self._fetch: asyncio.Task[None] | None = None
@@ -59,7 +64,10 @@ class KeySet:
     async def of(self, token: str, /) -> jwt.PyJWK:
         kid = jwt.get_unverified_header(token).get("kid")
         key = self._find(kid)
-        if self._older_than(_COOLDOWN if key is None else _LIFESPAN) and not self._fetching:
+        if (
+            self._older_than(_FETCH_INTERVAL_SECONDS if key is None else _KEYS_FRESH_SECONDS)
+            and not self._fetching
+        ):
             self._asked = time.monotonic()
             self._fetch = asyncio.create_task(self._refresh())
         if key is None and self._fetch is not None:
@@ -85,8 +93,9 @@ class KeySet:
         return self._asked is None or time.monotonic() - self._asked > seconds
 
     async def _refresh(self) -> None:
+        loop = asyncio.get_running_loop()
         try:
-            self._keys = await asyncio.to_thread(partial(read_keys, self._source))
+            self._keys = await loop.run_in_executor(self._fetcher, read_keys, self._source)
         except Unavailable as error:
             logger.warning("the keys of SLUICE_JWT_JWKS cannot be had: %s", format_traceback(error))
 
@@ -95,7 +104,7 @@ def read_keys(source: str) -> Sequence[jwt.PyJWK]:
     """Blocks. Raises Unavailable, also when no key is usable."""
     try:
         if source.startswith(("https://", "http://")):
-            client = jwt.PyJWKClient(source, cache_jwk_set=False, timeout=_TIMEOUT)
+            client = jwt.PyJWKClient(source, cache_jwk_set=False, timeout=_FETCH_TIMEOUT_SECONDS)
             found = client.get_jwk_set().keys
         else:
             found = jwt.PyJWKSet.from_json(Path(source).read_text("utf-8")).keys
@@ -125,7 +134,7 @@ class TokenIdentity:
                 algorithms=keys.algorithms,
                 audience=self._audience,
                 issuer=self._issuer,
-                leeway=_LEEWAY,
+                leeway=_CLOCK_SKEW_SECONDS,
                 options={"require": ["sub"], "verify_aud": self._audience is not None},
             )
         except jwt.PyJWTError:
@@ -133,7 +142,7 @@ class TokenIdentity:
         user = claims["sub"]
         if not valid_id(user):
             raise unauthorized()
-        expires = float(claims["exp"]) + _LEEWAY if "exp" in claims else None
+        expires = float(claims["exp"]) + _CLOCK_SKEW_SECONDS if "exp" in claims else None
         return User(user, sticky=user, expires=expires, shown_by=shown_by)
 
     def _of(self, algorithm: object) -> Keys:

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Query, Response
 
 from sluice.application.submit import NewMessage
 from sluice.domain.chat import Chat, ChatId, new_id, now
+from sluice.interfaces.http.json_request import ApiRoute
 from sluice.interfaces.http.models import (
     AcceptedBody,
     ChatBody,
@@ -22,7 +23,6 @@ from sluice.interfaces.http.problems import problems, wrong
 from sluice.interfaces.http.routes.messages import SUBMITTED, check_question, submit
 from sluice.interfaces.http.routes.parameters import ChatIdPath, IdempotencyKey
 from sluice.interfaces.http.services import OptionsDep, RequestIdDep, ServicesDep, UserDep
-from sluice.interfaces.http.strict import ApiRoute
 
 routes = APIRouter(tags=["chat"], route_class=ApiRoute)
 

@@ -2,11 +2,11 @@
 
 from fastapi import APIRouter
 
+from sluice.interfaces.http.json_request import ApiRoute
 from sluice.interfaces.http.models import Input, JobBody
 from sluice.interfaces.http.problems import problems
 from sluice.interfaces.http.routes.parameters import JobIdPath
 from sluice.interfaces.http.services import ServicesDep, UserDep
-from sluice.interfaces.http.strict import ApiRoute
 
 routes = APIRouter(tags=["jobs"], route_class=ApiRoute)
 

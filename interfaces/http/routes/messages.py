@@ -3,6 +3,7 @@
 from fastapi import APIRouter, Response
 
 from sluice.application.submit import NewMessage
+from sluice.interfaces.http.json_request import ApiRoute
 from sluice.interfaces.http.models import AcceptedBody, Asking, Question
 from sluice.interfaces.http.problems import problems, too_large, wrong
 from sluice.interfaces.http.routes.parameters import ChatIdPath, IdempotencyKey
@@ -14,7 +15,6 @@ from sluice.interfaces.http.services import (
     ServicesDep,
     UserDep,
 )
-from sluice.interfaces.http.strict import ApiRoute
 
 routes = APIRouter(tags=["chat"], route_class=ApiRoute)
 

@@ -1,25 +1,25 @@
 """The page, its files, and the documentation of the interface."""
 
-import asyncio
-
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from sluice.interfaces.http.docs import STYLE, render
-from sluice.interfaces.http.services import OptionsDep
 
 routes = APIRouter(include_in_schema=False)
 
 _BADGE = 'id="offline"'
 
 
+def page_of(html: str, *, offline: bool) -> str:
+    """Tells of the offline model before the first question, without a script to ask for it."""
+    return html.replace(f"{_BADGE} hidden", _BADGE) if offline else html
+
+
 @routes.head("/")
 @routes.get("/")
-async def page(options: OptionsDep) -> Response:
-    """Tells of the offline model before the first question, without a script to ask for it."""
-    html = await asyncio.to_thread((options.web / "index.html").read_text, "utf-8")
-    return HTMLResponse(html.replace(f"{_BADGE} hidden", _BADGE) if options.offline else html)
+async def page(request: Request) -> Response:
+    return HTMLResponse(request.app.state.page)
 
 
 @routes.get("/docs")

@@ -3,8 +3,9 @@
 import re
 from typing import Annotated
 
-from fastapi import Header, Path
+from fastapi import Depends, Header, Path, Query
 from pydantic import AfterValidator
+from starlette.requests import Request
 
 from sluice.domain.errors import NotFound
 
@@ -20,6 +21,20 @@ def _possible(given: str) -> str:
 
 JobIdPath = Annotated[str, Path(alias="job_id"), AfterValidator(_possible)]
 ChatIdPath = Annotated[str, Path(alias="chat_id"), AfterValidator(_possible)]
+
+
+async def _query_cursor(
+    request: Request,
+    _last_event_id: Annotated[str | None, Query(alias="last_event_id")] = None,
+    _other_name: Annotated[str | None, Query(alias="lastEventId")] = None,
+) -> str | None:
+    """Under either name, as clients differ; of several the last."""
+    named = ("last_event_id", "lastEventId")
+    given = [value for name, value in request.query_params.multi_items() if name in named]
+    return given[-1] if given else None
+
+
+QueryCursor = Annotated[str | None, Depends(_query_cursor)]
 IdempotencyKey = Annotated[
     str | None,
     Header(

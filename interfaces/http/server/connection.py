@@ -1,58 +1,30 @@
-"""What uvicorn's connections lack: patience that ends, and answers that HTTP/1.0 can read."""
+"""What uvicorn's connections lack: deadlines, bounds, and answers that HTTP/1.0 can read."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from sluice.interfaces.http.server.frame_writer import PUSH, FrameWriter
+from sluice.interfaces.http.server.head_limit import HeadLimit
+from sluice.interfaces.http.server.refusal import BAD_REQUEST, HEAD_TOO_LARGE, refusal
 from sluice.interfaces.http.services import StreamStats
 
 if TYPE_CHECKING:
     from uvicorn._types import ASGI3Application
 
-_LET_BY = 16 * 1024 * 1024
-"""Bytes of a body that may still come after its answer."""
+_MAX_DISCARDED_BYTES = 28 * 1024 * 1024
+"""Of what a peer still sends after its answer: it is read so that the peer gets to read that."""
 
-
-PUSH = "sluice.push"
-"""The ASGI extension for a Push: it writes to the body that is being sent."""
-
-_JOIN_WITHIN_S = 0.0005
-"""Less than uvloop's clock can tell: what comes faster is left to be joined."""
-
-
-class BodyWriter:
-    """The Push of one response: past the task that waits to send the next part of its body.
-
-    A wake-up, a dozen coroutines and three layers of `send` are most of what a reader costs.
-    """
-
-    __slots__ = ("_chunked", "_flow", "_now", "_transport", "_wrote")
-
-    def __init__(self, cycle: RequestResponseCycle, now: Callable[[], float]) -> None:
-        """It does not keep the cycle, whose scope keeps it: such rings wait for the collector."""
-        self._flow, self._transport, self._now = cycle.flow, cycle.transport, now
-        self._chunked = cycle.scope["http_version"] != "1.0"
-        self._wrote = 0.0
-
-    def __call__(self, frames: bytes) -> bool:
-        now = self._now()
-        if now - self._wrote < _JOIN_WITHIN_S:
-            return False
-        if self._flow.write_paused or self._transport.is_closing():
-            return False
-        self._wrote = now
-        if self._chunked:
-            frames = b"%x\r\n%b\r\n" % (len(frames), frames)
-        self._transport.write(frames)
-        return True
+_PARSED_BYTES = 1024
+"""At a time: of so many it is not known where in them the last field ended."""
 
 
 class Connection(HttpToolsProtocol):
-    """Cuts a peer that is too slow to ask, or that stops reading; `patience` is in seconds.
+    """Cuts a peer that is too slow to ask, or that stops reading; `timeout` is in seconds.
 
     A stalled peer costs a timer, not one per write: the transport says when its buffer is
     full and when it has room again. Nothing is lost with the connection, for its reader
@@ -60,69 +32,139 @@ class Connection(HttpToolsProtocol):
     """
 
     stats: ClassVar[StreamStats]
-    patience: ClassVar[float]
+    timeout: ClassVar[float]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._asking: asyncio.TimerHandle | None = None
-        self._unread: asyncio.TimerHandle | None = None
-        self._lingers = False
-        self._let_by = 0
+        self._request_timer: asyncio.TimerHandle | None = None
+        self._write_timer: asyncio.TimerHandle | None = None
+        self._answered_early = False
+        self._discarded = 0
+        self._head = HeadLimit()
+        self._in_body = False
+        self._refused = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._asking = self._later(transport.abort)
+        self._await_request()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        _stop(self._asking)
-        _stop(self._unread)
+        _stop(self._request_timer)
+        _stop(self._write_timer)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """An empty line between two requests begins none, and takes uvicorn's own timer away."""
-        super().data_received(data)
+        for start in range(0, len(data), _PARSED_BYTES):
+            if self._refused or self.transport.is_closing():
+                self._discard(len(data) - start)
+                return
+            part = data[start : start + _PARSED_BYTES]
+            self._head.read(len(part))
+            super().data_received(part)
+            if self._head.exceeded and not self._refused:
+                self._refuse()
+        # An empty line between two requests begins none, and takes uvicorn's own timer away.
         idle = self.cycle is None or self.cycle.response_complete
-        if idle and (self._asking is None or self._asking.cancelled()):
-            self._asking = self._later(self.transport.abort)
+        if idle and (self._request_timer is None or self._request_timer.cancelled()):
+            self._await_request()
+
+    def _await_request(self) -> None:
+        _stop(self._request_timer)
+        self._request_timer = self._later(self.transport.abort)
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self._let_by = 0
-        _stop(self._asking)
-        self._asking = self._later(self.transport.abort)
+        self._head.reset()
+        self._discarded = 0
+        self._await_request()
+
+    def on_url(self, url: bytes) -> None:
+        self._head.add(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A trailer is no field of the head: else it could say who the user is."""
+        self._head.add_field(name, value)
+        if not self._in_body:
+            super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        self._head.add(len(self.parser.get_method()) + len(b"  HTTP/1.1\r\n\r\n"))
+        if not self.url.startswith(b"/"):
+            self._take_host_of_target()
+        super().on_headers_complete()
+        self._in_body = True
+        self._head.reset()
+
+    def _take_host_of_target(self) -> None:
+        """Of a target in absolute form the host counts, and not the field (RFC 9112, 3.2.2)."""
+        target = httptools.parse_url(self.url)
+        if target.host:
+            host = b"[%b]" % target.host if b":" in target.host else target.host
+            port = b":%d" % target.port if target.port else b""
+            fields = [field for field in self.headers if field[0] != b"host"]
+            self.headers[:] = [*fields, (b"host", host + port)]
+
+    def on_chunk_header(self) -> None:
+        self._head.reset()
 
     def on_body(self, body: bytes) -> None:
-        """What still comes after the answer is let go by, so that its peer gets to read it."""
+        """What still comes after the answer is discarded, so that its peer gets to read it."""
+        self._head.reset()
         super().on_body(body)
         if self.cycle.response_complete:
-            self._let_by += len(body)
-            if self._let_by > _LET_BY:
-                self.transport.abort()
+            self._discard(len(body))
+
+    def _discard(self, size: int) -> None:
+        self._discarded += size
+        if self._discarded > _MAX_DISCARDED_BYTES:
+            self.transport.abort()
 
     def on_message_complete(self) -> None:
-        _stop(self._asking)
+        self._in_body = False
+        self._head.reset()
+        _stop(self._request_timer)
         super().on_message_complete()
-        if self._lingers:
+        if self._answered_early:
             self.transport.close()
+
+    def send_400_response(self, _msg: str) -> None:
+        """uvicorn calls it when its parser has given up."""
+        self._refuse()
+
+    def _refuse(self) -> None:
+        """Answers, if the peer cannot take that for the answer to another request."""
+        self._refused = True
+        waiting = self.cycle is not None and not self.cycle.response_complete
+        if self._in_body and waiting and not (self.cycle.response_started or self.pipeline):
+            self.cycle.disconnected = True  # nobody else answers it
+            self.cycle.message_event.set()
+        elif self._in_body or waiting:
+            self.transport.close()
+            return
+        problem = HEAD_TOO_LARGE if self._head.exceeded else BAD_REQUEST
+        self.transport.write(refusal(problem, self.server_state.default_headers))
+        self.transport.write_eof()
+        self._await_request()
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._watch()
+        self._await_reader()
 
     def resume_writing(self) -> None:
-        _stop(self._unread)
+        _stop(self._write_timer)
         super().resume_writing()
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
-        if self._lingers and not self.transport.is_closing():
+        if self._answered_early and not self.transport.is_closing():
             self.transport.write_eof()
         if self.transport.get_write_buffer_size():
-            self._watch()
+            self._await_reader()
 
-    def _watch(self) -> None:
-        _stop(self._unread)
-        self._unread = self._later(self._cut)
+    def _await_reader(self) -> None:
+        _stop(self._write_timer)
+        self._write_timer = self._later(self._cut)
 
     def _cut(self) -> None:
         if self.flow.write_paused or (
@@ -132,38 +174,38 @@ class Connection(HttpToolsProtocol):
             self.transport.abort()
 
     def _later(self, call: Any) -> asyncio.TimerHandle:
-        return self.loop.call_later(self.patience, call)
+        return self.loop.call_later(self.timeout, call)
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
-        writer: Any = BodyWriter(cycle, self.loop.time)
+        writer: Any = FrameWriter(cycle, self.loop.time)
         cycle.scope["extensions"] = {PUSH: writer}
         if not cycle.keep_alive:
-            app = self._lingering(cycle, app)
+            app = self._reading_on(cycle, app)
         if cycle.scope["http_version"] == "1.0":
             app = _unchunked(cycle, app)
         super()._start_asgi_task(cycle, app)
 
-    def _lingering(self, cycle: RequestResponseCycle, app: ASGI3Application) -> ASGI3Application:
+    def _reading_on(self, cycle: RequestResponseCycle, app: ASGI3Application) -> ASGI3Application:
         """Closing on a peer that still sends would reset the connection, and lose our answer.
 
-        So what it sends is let go by until it is through, or its time to ask is over.
+        So what it sends is discarded until it is through, or its time to ask is over.
         """
 
         async def run(scope: Any, receive: Any, send: Any) -> None:
-            async def patiently(message: Any) -> None:
+            async def answer(message: Any) -> None:
                 body = message["type"] == "http.response.body"
                 if body and not message.get("more_body", False) and cycle.more_body:
-                    cycle.keep_alive = self._lingers = True
+                    cycle.keep_alive = self._answered_early = True
                 await send(message)
 
-            await app(scope, receive, patiently)
+            await app(scope, receive, answer)
 
         return run
 
 
-def connections(stats: StreamStats, *, patience: float = 30) -> type[asyncio.Protocol]:
+def connections(stats: StreamStats, *, timeout: float = 30) -> type[asyncio.Protocol]:
     """For uvicorn's `http`, which makes one for every connection."""
-    return type("Connection", (Connection,), {"stats": stats, "patience": patience})
+    return type("Connection", (Connection,), {"stats": stats, "timeout": timeout})
 
 
 def _unchunked(cycle: RequestResponseCycle, app: ASGI3Application) -> ASGI3Application:

@@ -12,12 +12,19 @@ import uvicorn
 class UvicornServer(uvicorn.Server):
     """The first signal starts `drain` and serves on until it is over; a second exits at once.
 
+    `signalled` is told of the first in its handler, whatever the event loop does then.
+
     uvicorn would raise the signal again after a clean stop; ours are handled here, so exit is 0.
     """
 
-    def __init__(self, config: uvicorn.Config, drain: Callable[[], Awaitable[None]]) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        drain: Callable[[], Awaitable[None]],
+        signalled: Callable[[], None],
+    ) -> None:
         super().__init__(config)
-        self._drain = drain
+        self._drain, self._signalled = drain, signalled
         self._draining: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self.leaving = False
@@ -30,6 +37,7 @@ class UvicornServer(uvicorn.Server):
         if self.leaving:
             os._exit(128 + sig)
         self.leaving = True
+        self._signalled()
         if self._loop is None:
             self.should_exit = True
             return

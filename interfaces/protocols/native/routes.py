@@ -4,19 +4,19 @@ import random
 import re
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Query
+from fastapi import APIRouter, Header
 from starlette.requests import Request
 from starlette.responses import Response
 
 from sluice.application.ports import Push
 from sluice.domain.errors import Finished, Unavailable
 from sluice.domain.events import Cursor
+from sluice.interfaces.http.json_request import ApiRoute, Endpoint
 from sluice.interfaces.http.problems import problems
-from sluice.interfaces.http.routes.parameters import JobIdPath
-from sluice.interfaces.http.server.connection import PUSH
+from sluice.interfaces.http.routes.parameters import JobIdPath, QueryCursor
+from sluice.interfaces.http.server.frame_writer import PUSH
 from sluice.interfaces.http.services import OptionsDep, ServicesDep, UserDep
 from sluice.interfaces.http.sse import HEADERS, EventStream
-from sluice.interfaces.http.strict import ApiRoute, Endpoint
 from sluice.interfaces.protocols.native.encoder import KEEPALIVE, encoder_for
 
 _CURSOR = re.compile(r"([1-9][0-9]{0,17})-(0|[1-9][0-9]{0,17})")
@@ -36,13 +36,13 @@ class StreamRoute(ApiRoute):
     def get_route_handler(self) -> Endpoint:
         handle = super().get_route_handler()
 
-        async def handle_patiently(request: Request) -> Response:
+        async def handle_outage(request: Request) -> Response:
             try:
                 return await handle(request)
             except Unavailable:
                 return _come_back()
 
-        return handle_patiently
+        return handle_outage
 
 
 routes = APIRouter(tags=["jobs"], route_class=StreamRoute)
@@ -72,8 +72,8 @@ async def events(
     services: ServicesDep,
     options: OptionsDep,
     user: UserDep,
+    query: QueryCursor,
     header: Annotated[str | None, Header(alias="Last-Event-ID")] = None,
-    query: Annotated[str | None, Query(alias="last_event_id")] = None,
 ) -> Response:
     """Everything after the cursor, or everything; the header wins over the query."""
     after = cursor_of(header, query)

@@ -6,7 +6,7 @@ import json
 from sluice.domain.events import Done, Token
 from tests.http.house import House, serving
 from tests.http.protocols.toy.routes import routes
-from tests.http.test_direct import Gate
+from tests.http.test_frame_writer import Gate
 from tests.waiting import until
 
 WORDS = [Token(word, "answer") for word in ("무색 ", "페트병\u2028", "은", " a")]

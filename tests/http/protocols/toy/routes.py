@@ -7,11 +7,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from sluice.domain.events import Cursor
+from sluice.interfaces.http.json_request import ApiRoute
 from sluice.interfaces.http.routes.parameters import JobIdPath
-from sluice.interfaces.http.server.connection import PUSH
+from sluice.interfaces.http.server.frame_writer import PUSH
 from sluice.interfaces.http.services import OptionsDep, ServicesDep, UserDep
 from sluice.interfaces.http.sse import EventStream
-from sluice.interfaces.http.strict import ApiRoute
 from tests.http.protocols.toy.encoder import encoder_for
 
 routes = APIRouter(route_class=ApiRoute)

@@ -11,8 +11,8 @@ import pytest
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from sluice.domain.events import Done, Event, Token
-from sluice.interfaces.http.server import connection
-from sluice.interfaces.http.server.connection import BodyWriter
+from sluice.interfaces.http.server import frame_writer
+from sluice.interfaces.http.server.frame_writer import FrameWriter
 from tests.http.house import Frame, House, frames, path, serving, text
 from tests.http.test_connections import stalled_reader
 from tests.waiting import until
@@ -39,13 +39,13 @@ def one_by_one(tokens: Sequence[Token]) -> list[Event | asyncio.Event]:
 def taken(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """Of each token that a connection was offered, whether it took it."""
     answers: list[bool] = []
-    call = BodyWriter.__call__
+    call = FrameWriter.__call__
 
-    def watched(writer: BodyWriter, body: bytes) -> bool:
+    def watched(writer: FrameWriter, body: bytes) -> bool:
         answers.append(call(writer, body))
         return answers[-1]
 
-    monkeypatch.setattr(BodyWriter, "__call__", watched)
+    monkeypatch.setattr(FrameWriter, "__call__", watched)
     return answers
 
 
@@ -84,8 +84,9 @@ async def test_tokens_that_come_one_by_one_are_written_in_line(taken: list[bool]
 async def test_tokens_that_come_together_are_joined(
     taken: list[bool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # However slow the machine, they are together.
-    monkeypatch.setattr(connection, "_JOIN_WITHIN_S", 10)
+    monkeypatch.setattr(
+        frame_writer, "_MIN_INTERVAL_SECONDS", 10
+    )  # however slow the machine, they are together
     first = asyncio.Event()
     async with serving(first, *TOKENS, Done("A2", "")) as house:
         seen = await read(house, first)

@@ -13,7 +13,7 @@ _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self';"
     " base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-_SECURITY = [
+SECURITY_HEADERS = [
     (b"content-security-policy", _POLICY.encode()),
     (b"cross-origin-opener-policy", b"same-origin"),
     (b"cross-origin-resource-policy", b"same-origin"),
@@ -23,7 +23,7 @@ _SECURITY = [
 ]
 
 
-class Edge:
+class ResponseHeaders:
     """Pure ASGI, and nothing per chunk but a comparison: streams pass through here."""
 
     def __init__(self, app: ASGIApp) -> None:
@@ -36,7 +36,7 @@ class Edge:
         request_id = _given_id(scope) or new_id()
         scope.setdefault("state", {})["request_id"] = request_id
         caching = b"no-store" if scope["path"].startswith("/api/") else b"no-cache"
-        own = [(b"x-request-id", request_id.encode()), *_SECURITY]
+        own = [(b"x-request-id", request_id.encode()), *SECURITY_HEADERS]
 
         def sending(message: Message) -> Any:
             if message["type"] == "http.response.start":

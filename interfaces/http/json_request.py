@@ -28,12 +28,12 @@ class ApiRoute(APIRoute):
             if request.method not in {"GET", "HEAD"}:
                 check_origin(request, user, options.cors_origins)
             request.state.user = user
-            return await handle(StrictRequest(request, options.max_body_bytes))
+            return await handle(JsonRequest(request, options.max_body_bytes))
 
         return handle_known
 
 
-class StrictRequest(Request):
+class JsonRequest(Request):
     """FastAPI reads the body through these two methods."""
 
     def __init__(self, request: Request, limit: int) -> None:
@@ -54,7 +54,7 @@ class StrictRequest(Request):
         return self._body
 
     async def json(self) -> Any:
-        return strict_json(self._body)
+        return parse_json(self._body)
 
     def _check_headers(self) -> None:
         length = self.headers.get("content-length", "0")
@@ -74,7 +74,7 @@ class StrictRequest(Request):
             raise Problem(415, "unsupported_media_type", detail)
 
 
-def strict_json(body: bytes) -> Any:
+def parse_json(body: bytes) -> Any:
     """Raises Problem 400 for what is no JSON, 422 for text that could not be kept or sent."""
     try:
         value = json.loads(
