@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sluice.application.coalescing import coalesce
-from sluice.application.ports import Encoder
+from sluice.application.encoding import Encoder
 from sluice.domain.events import BEGINNING, Cursor, Done, Recorded, Token
 from sluice.infrastructure.event_log.buffer import Buffer
 from sluice.interfaces.protocols.native.encoder import NATIVE
