@@ -90,13 +90,11 @@ class EventLogPort(Protocol):
         skip: int = 0,
         push: Push | None = None,
     ) -> AsyncGenerator[Batch, None]:
-        """Like `follow`, as the frames of the encoder, shared by all of its readers.
+        """Like `follow`, as the encoder's frames.
 
-        `skip`: how many frames of the event behind the cursor its reader has already; the last
-        frame of an event is always told, for it has the event's own id.
-
-        `push` is offered the frames of tokens that come one by one while the iteration waits;
-        what it takes is not yielded.
+        `skip`: how many frames of the event behind the cursor are left out, but never the last.
+        `push` is offered tokens that come one by one while the iteration waits; what it takes
+        is not yielded.
         """
         ...
 

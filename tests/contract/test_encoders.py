@@ -21,7 +21,7 @@ from tests.http.protocols.toy.encoder import ToyEncoder
 from tests.strategies import LOG
 
 ENCODERS: list[Encoder] = [NATIVE, ToyEncoder("job"), ToyEncoder("job", joins_tokens=False)]
-EACH = pytest.mark.parametrize("encoder", ENCODERS, ids=repr)
+EACH = pytest.mark.parametrize("encoder", ENCODERS, ids=["native", "toy", "toy unjoined"])
 _ID = re.compile(rb"(?:^|\n)id: ([0-9]+)-([0-9]+)(?:\.([0-9]+))?\n")
 
 
