@@ -1,17 +1,15 @@
 """Reading a job's log: the owner only, from any cursor, as far behind as a reader may be."""
 
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
+from sluice.application.encoding import Batch, EncoderFor, Push
 from sluice.application.metrics import JobMetrics
-from sluice.application.ports import Batch, Encoder, EventLogPort, Push, ReadersPort
+from sluice.application.ports import EventLogPort, ReadersPort
 from sluice.domain.chat import Job, JobId, UserId
 from sluice.domain.errors import LimitReached, NotFound
 from sluice.domain.events import Cursor
-
-EncoderFor = Callable[[Job], Encoder]
-"""A protocol's encoder for one job's readers; equal ones share what they encode."""
 
 
 async def owned(log: EventLogPort, user: UserId, job_id: JobId) -> Job:

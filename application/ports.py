@@ -6,8 +6,9 @@
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, NamedTuple, Protocol
+from typing import Protocol
 
+from sluice.application.encoding import Batch, Encoder, Push
 from sluice.domain.chat import (
     ChatId,
     ExecutionPath,
@@ -30,51 +31,6 @@ class PipelinePort(Protocol):
     """
 
     async def run(self, question: Question, tell: Tell, /) -> Done: ...
-
-
-class Encoder(Protocol):
-    """A protocol's form of one job's log: a pure fold from recorded events to frames.
-
-    The same prefix of the log gives the same bytes on any gateway, so a state is a value that is
-    never changed, and a token joined of several leaves the state that they would have left.
-    Encoders that are equal share what was encoded: all that the frames depend on is compared.
-    """
-
-    @property
-    def initial(self) -> Any:
-        """The state before the first event. None: there is no state, ever."""
-        ...
-
-    @property
-    def joins_tokens(self) -> bool:
-        """Whether a reader that is behind may be given tokens joined, under the last one's id."""
-        ...
-
-    def encode(
-        self, state: Any, before: Cursor, recorded: Recorded, /
-    ) -> tuple[Any, Sequence[bytes]]:
-        """The state behind the event, and its frames: none, one or more.
-
-        `before` is the id of the log's previous event, BEGINNING at its beginning. A token may
-        be joined: as many as `recorded.id.seq - before.seq`. `reset` (`cursor_unknown`) is told
-        in the initial state, for one reader; the state that it leaves is not used.
-        """
-        ...
-
-
-class Batch(NamedTuple):
-    """What one reader is told at once: events, tokens joined, and their frames side by side.
-
-    `body` is empty where an encoder has no frame for them. `waiting`: how many events of the log.
-    """
-
-    events: Sequence[Recorded]
-    body: bytes
-    waiting: int
-
-
-Push = Callable[[bytes], bool]
-"""Writes frames in line, from where they are published, or says False. Never raises."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,13 +89,11 @@ class EventLogPort(Protocol):
         skip: int = 0,
         push: Push | None = None,
     ) -> AsyncGenerator[Batch, None]:
-        """Like `follow`, as the frames of the encoder, shared by all of its readers.
+        """Like `follow`, as the encoder's frames.
 
-        `skip`: how many frames of the event behind the cursor its reader has already; the last
-        frame of an event is always told, for it has the event's own id.
-
-        `push` is offered the frames of tokens that come one by one while the iteration waits;
-        what it takes is not yielded.
+        `skip`: how many frames of the event behind the cursor are left out, but never the last.
+        `push` is offered tokens that come one by one while the iteration waits; what it takes
+        is not yielded.
         """
         ...
 

@@ -237,7 +237,7 @@ def _response() -> Work:
     from collections.abc import AsyncGenerator
     from typing import Any
 
-    from sluice.application.ports import Batch
+    from sluice.application.encoding import Batch
     from sluice.domain.events import Cursor, Recorded, Token
     from sluice.interfaces.http.services import StreamStats
     from sluice.interfaces.http.sse import EventStream

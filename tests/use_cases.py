@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sluice.application.chats import DeleteChat, ShowChat
+from sluice.application.encoding import Batch
 from sluice.application.follow import FollowJob
 from sluice.application.jobs import CancelJob, ShowJob
 from sluice.application.metrics import JobMetrics
-from sluice.application.ports import Accepted, Batch
+from sluice.application.ports import Accepted
 from sluice.application.process_chat import QUEUED, ProcessChat
 from sluice.application.readers import JobReaders
 from sluice.application.submit import NewMessage, SubmitMessage

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from weakref import WeakValueDictionary
 
 from sluice.application.coalescing import MAX_TOKEN_BYTES, coalesce, size_of, split_again
-from sluice.application.ports import Batch, Encoder, Push
+from sluice.application.encoding import Batch, Encoder, Push
 from sluice.domain.errors import Finished
 from sluice.domain.events import BEGINNING, TERMINAL, Cursor, Recorded, Reset, Token
 from sluice.infrastructure.event_log.encoded import EncodedLog

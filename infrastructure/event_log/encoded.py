@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sluice.application.coalescing import coalesce, split_again
-from sluice.application.ports import Batch, Encoder
+from sluice.application.encoding import Batch, Encoder
 from sluice.domain.events import BEGINNING, Cursor, Recorded
 
 

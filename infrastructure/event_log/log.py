@@ -4,7 +4,8 @@ from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from datetime import datetime
 
 from sluice.application.codec import require_encodable
-from sluice.application.ports import Batch, Encoder, JobLog, Push
+from sluice.application.encoding import Batch, Encoder, Push
+from sluice.application.ports import JobLog
 from sluice.domain.chat import Job, JobId
 from sluice.domain.errors import Finished, Superseded, Unavailable
 from sluice.domain.events import Cursor, Event, Recorded

@@ -17,7 +17,7 @@ from sse_starlette.sse import AppStatus
 from starlette.types import Message, Receive, Scope, Send
 
 from sluice.application.coalescing import MAX_TOKEN_BYTES
-from sluice.application.ports import Batch
+from sluice.application.encoding import Batch
 from sluice.domain.errors import NotFound, Unavailable
 from sluice.domain.events import BEGINNING, TERMINAL
 from sluice.interfaces.http.services import StreamStats

@@ -105,7 +105,7 @@ async def test_the_writer_keeps_nothing_of_the_run_that_spoke_first(worker: Redi
 async def test_a_log_of_any_length_is_read_page_by_page(
     worker: RedisEventLog, gateway: RedisEventLog, monkeypatch: pytest.MonkeyPatch, entries: int
 ) -> None:
-    monkeypatch.setattr(feed, "_PAGE", 2)
+    monkeypatch.setattr(feed, "_PAGE_ENTRIES", 2)
     job, notifier = await begun(worker)
     tokens = [Token(str(number), "answer") for number in range(entries - 2)]
     for token in tokens:
@@ -120,8 +120,8 @@ async def test_a_log_of_any_length_is_read_page_by_page(
 async def test_a_reader_may_have_read_far_ahead_at_another_gateway(
     worker: RedisEventLog, gateway: RedisEventLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(feed, "_PAGE", 2)
-    monkeypatch.setattr(feed, "_TICK", 60)  # what this gateway has is old
+    monkeypatch.setattr(feed, "_PAGE_ENTRIES", 2)
+    monkeypatch.setattr(feed, "_READ_INTERVAL_S", 60)  # what this gateway has is old
     job, notifier = await begun(worker)
     early = await gateway.follow(job.id, after=None)
     await anext(early)
@@ -138,7 +138,7 @@ async def test_of_readers_who_come_at_once_the_one_who_knows_most_is_believed(
     worker: RedisEventLog, gateway: RedisEventLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Their looks at the log may be answered in any order."""
-    monkeypatch.setattr(feed, "_TICK", 60)
+    monkeypatch.setattr(feed, "_READ_INTERVAL_S", 60)
     job, notifier = await begun(worker)
     early = (await worker.read(job.id)).events
     notifier.publish(Token("a", "answer"))

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sluice.application.coalescing import coalesce
-from sluice.application.ports import Encoder
+from sluice.application.encoding import Encoder
 from sluice.domain.events import BEGINNING, Cursor, Done, Recorded, Token
 from sluice.infrastructure.event_log.buffer import Buffer
 from sluice.interfaces.protocols.native.encoder import NATIVE
@@ -21,7 +21,7 @@ from tests.http.protocols.toy.encoder import ToyEncoder
 from tests.strategies import LOG
 
 ENCODERS: list[Encoder] = [NATIVE, ToyEncoder("job"), ToyEncoder("job", joins_tokens=False)]
-EACH = pytest.mark.parametrize("encoder", ENCODERS, ids=repr)
+EACH = pytest.mark.parametrize("encoder", ENCODERS, ids=["native", "toy", "toy unjoined"])
 _ID = re.compile(rb"(?:^|\n)id: ([0-9]+)-([0-9]+)(?:\.([0-9]+))?\n")
 
 

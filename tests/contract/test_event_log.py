@@ -16,7 +16,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sluice.application.coalescing import MAX_TOKEN_BYTES, size_of
-from sluice.application.ports import Batch, EventLogPort, Push
+from sluice.application.encoding import Batch, Push
+from sluice.application.ports import EventLogPort
 from sluice.domain.chat import Job, new_id
 from sluice.domain.errors import Finished, NotFound, Superseded, Unavailable
 from sluice.domain.events import (

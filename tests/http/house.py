@@ -15,10 +15,10 @@ from fastapi import APIRouter, FastAPI
 from uvicorn.server import ServerState
 
 from sluice.application.chats import DeleteChat, ShowChat
+from sluice.application.encoding import Batch, Encoder, Push
 from sluice.application.follow import FollowJob
 from sluice.application.jobs import CancelJob, ShowJob
 from sluice.application.metrics import JobMetrics
-from sluice.application.ports import Batch, Encoder, Push
 from sluice.application.process_chat import QUEUED, ProcessChat
 from sluice.application.readers import JobReaders
 from sluice.application.submit import SubmitMessage

@@ -7,7 +7,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from sluice.application.ports import Batch
+from sluice.application.encoding import Batch
 from sluice.domain.errors import Unavailable
 from sluice.domain.events import Cursor, Recorded
 from sluice.interfaces.http.services import StreamStats

@@ -4,7 +4,8 @@ import logging
 import secrets
 from collections.abc import AsyncGenerator, Sequence
 
-from sluice.application.ports import Batch, Encoder, JobLog, Push
+from sluice.application.encoding import Batch, Encoder, Push
+from sluice.application.ports import JobLog
 from sluice.application.tracebacks import format_traceback
 from sluice.domain.chat import ChatId, Job, JobId, moment
 from sluice.domain.errors import Finished, NotFound, Superseded, Unavailable
@@ -18,7 +19,7 @@ from sluice.infrastructure.redis.client import RedisClient
 
 logger = logging.getLogger(__name__)
 
-_UNENDED = 30 * 24 * 3600 * 1000
+_UNENDED_MS = 30 * 24 * 3600 * 1000
 """Milliseconds that a chat's index names a job which does not end: it may not have begun."""
 
 
@@ -117,7 +118,7 @@ class RedisEventLog:
         """Listed first: an index may name what is not there, but not miss what is."""
         if await self._server.ask("EXISTS", header_key(job.id)):
             return
-        await self._list(job, _UNENDED)
+        await self._list(job, _UNENDED_MS)
         opened = dump(job), attempt, f"{attempt or 1}-1", body([item(first)])
         await self._server.run(CREATE, _keys(job.id), *opened)
 

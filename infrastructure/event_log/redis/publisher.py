@@ -27,9 +27,9 @@ from sluice.infrastructure.redis.client import RedisClient, command, packed
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
-_TICK = 0.01
+_FLUSH_INTERVAL_S = 0.01
 """Seconds between two batches: the first token of a quiet moment leaves at once."""
-_PAUSE = 0.2
+_RETRY_DELAY_S = 0.2
 """Seconds between two tries while Redis is down."""
 
 _EVALSHA = packed(b"EVALSHA", hashlib.sha1(APPEND.encode()).hexdigest().encode(), b"2")  # noqa: S324
@@ -194,7 +194,7 @@ class Publisher:
                 return await ask()
             except Unavailable as error:
                 self._noticed(error)
-                await asyncio.sleep(_PAUSE)
+                await asyncio.sleep(_RETRY_DELAY_S)
         raise Unavailable("the log is closed")
 
     async def aclose(self) -> None:
@@ -212,7 +212,7 @@ class Publisher:
         try:
             while self._dirty:
                 await self._flush()
-                await asyncio.sleep(_PAUSE if self._down else _TICK)
+                await asyncio.sleep(_RETRY_DELAY_S if self._down else _FLUSH_INTERVAL_S)
         finally:
             self._task = None
 

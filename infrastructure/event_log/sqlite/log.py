@@ -20,10 +20,10 @@ from sluice.infrastructure.sqlite.database import SqliteDatabase
 
 logger = logging.getLogger(__name__)
 
-_RECENT = 16
+_RECENT_LOGS = 16
 """Logs that are over but stay in memory without a reader: a page is often reloaded."""
-_SWEEP = 60
-_SWEPT_AT_ONCE = 100
+_SWEEP_INTERVAL_S = 60
+_SWEEP_JOBS = 100
 
 
 class SqliteEventLog(LogReader):
@@ -40,7 +40,7 @@ class SqliteEventLog(LogReader):
         self._writer = Writer(database, self._over)
         self._logs: WeakValueDictionary[JobId, StoredLog] = WeakValueDictionary()
         self._running: dict[JobId, StoredLog] = {}
-        self._recent: deque[StoredLog] = deque(maxlen=_RECENT)
+        self._recent: deque[StoredLog] = deque(maxlen=_RECENT_LOGS)
         self._loading: dict[JobId, asyncio.Task[StoredLog]] = {}
         self._deletions = 0
         self._tasks: list[asyncio.Task[None]] = []
@@ -94,7 +94,7 @@ class SqliteEventLog(LogReader):
         """Deletes the logs past their retention."""
         before = micros(now() - self._retention)
         while await self._database.write(
-            lambda db: rows.delete_expired(db, before, _SWEPT_AT_ONCE), durable=False
+            lambda db: rows.delete_expired(db, before, _SWEEP_JOBS), durable=False
         ):
             self._database.unscrubbed = True
         await self._database.scrub_rest()
@@ -105,7 +105,7 @@ class SqliteEventLog(LogReader):
                 await self.sweep()
             except Unavailable as error:
                 logger.warning("expired logs could not be deleted: %s", format_traceback(error))
-            await asyncio.sleep(_SWEEP)
+            await asyncio.sleep(_SWEEP_INTERVAL_S)
 
     async def _find(self, job_id: JobId) -> StoredLog:
         log = self._logs.get(job_id)
@@ -152,7 +152,7 @@ class SqliteEventLog(LogReader):
             log.delete()
             del self._logs[log.job.id]
             self._running.pop(log.job.id, None)
-        self._recent = deque((log for log in self._recent if not log.deleted), _RECENT)
+        self._recent = deque((log for log in self._recent if not log.deleted), _RECENT_LOGS)
 
     def _present(self) -> Iterable[StoredLog]:
         return self._logs.values()

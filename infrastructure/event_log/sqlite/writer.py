@@ -11,10 +11,10 @@ from sluice.infrastructure.event_log.log import Log
 from sluice.infrastructure.event_log.sqlite import rows
 from sluice.infrastructure.sqlite.database import SqliteDatabase, Work
 
-_TICK = 0.1
+_COMMIT_INTERVAL_S = 0.1
 """Seconds that tokens may wait for their commit: what a crash can take from a log. The attempt
 that follows a crash resets the text anyway; half of it costs twice as much."""
-_PAUSE = 0.5
+_RETRY_DELAY_S = 0.5
 """Seconds between two tries while the database cannot be written."""
 
 
@@ -96,7 +96,7 @@ class Writer:
         """Raises Unavailable once it was stopped."""
         self._take(log)
         if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(_TICK, self._due.set)
+            self._timer = asyncio.get_running_loop().call_later(_COMMIT_INTERVAL_S, self._due.set)
 
     def at_once(self, log: StoredLog) -> None:
         """Raises Unavailable once it was stopped."""
@@ -160,7 +160,7 @@ class Writer:
             for log in (*affected, *self._dirty):
                 if log.broken is None:
                     log.breaks(down)
-            await asyncio.sleep(_PAUSE)
+            await asyncio.sleep(_RETRY_DELAY_S)
         if down is not None:
             for log in (*affected, *self._dirty):
                 if log.broken is down:

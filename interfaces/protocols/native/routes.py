@@ -8,7 +8,7 @@ from fastapi import APIRouter, Header
 from starlette.requests import Request
 from starlette.responses import Response
 
-from sluice.application.ports import Push
+from sluice.application.encoding import Push
 from sluice.domain.errors import Finished, Unavailable
 from sluice.domain.events import Cursor
 from sluice.interfaces.http.json_request import ApiRoute, Endpoint
