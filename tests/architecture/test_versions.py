@@ -5,7 +5,8 @@ import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-SUPPORTED = re.findall(r"^SUPPORTED := (.*)$", (ROOT / "Makefile").read_text(), re.M)[0].split()
+MAKEFILE = (ROOT / "Makefile").read_text()
+SUPPORTED = re.findall(r"^SUPPORTED := (.*)$", MAKEFILE, re.MULTILINE)[0].split()
 
 
 def test_the_project_names_the_versions_that_make_takes() -> None:

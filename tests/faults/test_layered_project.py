@@ -1,5 +1,6 @@
 """A user's project whose packages are called like Sluice's layers is served and tested as it is."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.live import layered_project
-from tests.live.process import environment
+from tests.live.process import ROOT, environment
 from tests.live.service import Service
 
 SLUICE = str(Path(sys.executable).parent / "sluice")
@@ -73,6 +74,18 @@ def test_its_own_tests_find_the_scripted_model_by_themselves(project: Path) -> N
     tested = ran(project, sys.executable, "-m", "pytest", "-q", "-W", "error")
     assert tested.returncode == 0, tested.stdout
     assert "2 passed" in tested.stdout
+
+
+def test_the_test_in_the_reference_passes_for_the_graph_in_the_readme(tmp_path: Path) -> None:
+    for document, name, first in [
+        ("README.md", "my_graph.py", "# my_graph.py"),
+        ("docs/reference.md", "test_graph.py", "import asyncio"),
+    ]:
+        blocks = re.findall(r"```python\n(.*?)```", (ROOT / document).read_text(), re.DOTALL)
+        (code,) = [block for block in blocks if block.startswith(first)]
+        (tmp_path / name).write_text(code)
+    tested = ran(tmp_path, sys.executable, "-m", "pytest", "-q", "-W", "error")
+    assert "1 passed" in tested.stdout, tested.stdout
 
 
 def test_a_reply_that_nobody_asked_for_is_an_error(tmp_path: Path) -> None:
