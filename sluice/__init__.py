@@ -45,14 +45,15 @@ __all__ = [
 
 _PORTS = ("LLMClientPort", "Prompt", "Tool", "ToolCall")
 
+if not TYPE_CHECKING:  # to a type checker it would say that every name is there
 
-def __getattr__(name: str) -> object:
-    """On first use: what only asks for `sluice.something` loads nothing else."""
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module = "sluice.domain.ports" if name in _PORTS else "sluice.domain.errors"
-    value = globals()[name] = getattr(import_module(module), name)
-    return value
+    def __getattr__(name: str) -> object:
+        """On first use: whoever imports only `sluice.something` loads nothing else."""
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        module = "sluice.domain.ports" if name in _PORTS else "sluice.domain.errors"
+        value = globals()[name] = getattr(import_module(module), name)
+        return value
 
 
 def __dir__() -> list[str]:

@@ -55,7 +55,7 @@ async def test_a_run_tells_what_the_user_would_hear_and_nothing_of_a_silent_node
 async def test_a_node_that_is_not_declared_speaks_if_it_is_named() -> None:
     llm = ScriptedLLM("question", "Because")
     undeclared = build(llm)
-    undeclared.nodes["answer"].metadata.clear()
+    undeclared.nodes["answer"].metadata = None
     silent = await run_graph(lambda _: undeclared, "Why?", llm)
     llm.replies.extend(["question", "Because"])
     named = await run_graph(lambda _: undeclared, "Why?", llm, speaking_nodes=["answer"])
