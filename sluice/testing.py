@@ -4,7 +4,7 @@ Nothing here is loaded by the service. The pytest fixture `scripted_llm` comes w
 """
 
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from sluice.application.model_calls import current_node
@@ -37,20 +37,13 @@ class ScriptedLLM:
     ) -> AsyncGenerator[str, None]:
         node = current_node.get()
         say = node.voice() if node else None
-        for piece in self._pieces(prompt, system):
-            if isinstance(piece, ChatError):
-                raise piece
-            if isinstance(piece, str):
-                if say:
-                    say(piece)
-                yield piece
+        for piece in self._played(prompt, system):
+            if say:
+                say(piece)
+            yield piece
 
     async def complete(self, prompt: Prompt, *, system: str | None = None) -> str:
-        pieces = self._pieces(prompt, system)
-        for piece in pieces:
-            if isinstance(piece, ChatError):
-                raise piece
-        return "".join(piece for piece in pieces if isinstance(piece, str))
+        return "".join(self._played(prompt, system))
 
     async def structured(self, prompt: Prompt, schema: type[S], *, system: str | None = None) -> S:
         text = await self.complete(prompt, system=system)
@@ -62,17 +55,19 @@ class ScriptedLLM:
     async def call_tool(
         self, prompt: Prompt, tools: Sequence[Tool], *, system: str | None = None
     ) -> ToolCall | str:
-        match self.replies[0]:
-            case ToolCall() as call:
-                self._pieces(prompt, system)
-                return call
-            case _:
-                return await self.complete(prompt, system=system)
+        chosen = self.replies[0]
+        text = "".join(self._played(prompt, system))
+        return chosen if isinstance(chosen, ToolCall) else text
 
-    def _pieces(self, prompt: Prompt, system: str | None) -> Sequence[str | ToolCall | ChatError]:
+    def _played(self, prompt: Prompt, system: str | None) -> Iterator[str]:
         self.prompts.append((prompt, system))
         reply = self.replies.popleft()
-        return [reply] if isinstance(reply, str | ToolCall | ChatError) else reply
+        pieces = [reply] if isinstance(reply, str | ToolCall | ChatError) else reply
+        for piece in pieces:
+            if isinstance(piece, ChatError):
+                raise piece
+            if isinstance(piece, str):
+                yield piece
 
 
 @dataclass(frozen=True, slots=True)
