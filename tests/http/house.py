@@ -4,7 +4,7 @@ import asyncio
 import json
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -163,7 +163,7 @@ async def serving(
     given = Options(identity=identity or Anonymous(), web=WEB, **options)
     state = ServerState()
     protocol = protocol or connections(given.streams, patience=patience)
-    async with _listening(services, given, state, protocol) as url:
+    async with aclosing(database), _listening(services, given, state, protocol) as url:
         # Without `verify=False` every client would load the system's certificates.
         async with httpx2.AsyncClient(
             base_url=url, trust_env=False, timeout=5, verify=False
@@ -174,7 +174,6 @@ async def serving(
             log.hang_up()
         await queue.drain(0)
         await until(lambda: not state.tasks)
-    await database.aclose()
 
 
 @asynccontextmanager
