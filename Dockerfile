@@ -2,7 +2,7 @@ FROM python:3.11-slim AS build
 WORKDIR /build
 COPY requirements.lock .
 RUN python -m venv /opt/sluice \
-    && /opt/sluice/bin/pip install --no-cache-dir --require-hashes -r requirements.lock
+    && /opt/sluice/bin/pip install --no-cache-dir --no-deps --require-hashes -r requirements.lock
 COPY . .
 RUN /opt/sluice/bin/pip install --no-cache-dir --no-deps --no-build-isolation .
 

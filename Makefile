@@ -1,34 +1,47 @@
-# Two commands do everything: `make run` and `make test`. The rest is for those who work on Sluice.
+# Two commands do everything: `make run` and `make test`. `make help` lists the rest.
 
-PYTHON ?= python3.11
+# PYTHON=… wins; else the newest of these that runs and can make an environment. A shim of a version
+# manager may not run, and Debian's own needs python3-venv.
+SUPPORTED := 3.14 3.13 3.12 3.11
+RUNS   := import sys, ensurepip, venv; sys.exit("%d.%d" % sys.version_info[:2] not in sys.argv[1:])
+FOUND  = $(shell for python in $(SUPPORTED:%=python%) python3; do \
+	"$$python" -c '$(RUNS)' $(SUPPORTED) 2>/dev/null && echo "$$python" && break; done)
+PYTHON ?= $(or $(FOUND),$(error No Python with venv and ensurepip found, of $(SUPPORTED): name one with PYTHON=))
 VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/pip --disable-pip-version-check --quiet
-# With extras: pip would look for the newest `coverage[toml]` beside a pinned `coverage`.
+# A lock is complete for every supported version and system: nothing is left to be resolved.
+LOCKED := $(PIP) install --no-deps --require-hashes -r
 LOCK   := uv pip compile --quiet --generate-hashes --no-strip-extras --no-emit-index-url \
-	--no-emit-find-links --no-header --no-annotate --python-version 3.11 --all-extras pyproject.toml
+	--no-emit-find-links --no-header --no-annotate --universal \
+	--python-version $(lastword $(SUPPORTED)) --all-extras pyproject.toml
 
 # What is checked: a graph that a user saves beside the Makefile is not ours.
-OURS   := domain application infrastructure interfaces offline_model tests benchmarks examples docs
+OURS   := sluice domain application infrastructure interfaces offline_model tests benchmarks examples docs
 
 # By file: what a file starts, it starts once. In their order, which begins with the longest.
 PARALLEL := -p xdist -n 3 --dist loadfile --no-loadscope-reorder
 
-.PHONY: run cluster test types suite unit e2e chaos chaos-cluster bench bench-steps instructions wheel lock clean
+.PHONY: run help cluster test style types suite unit e2e chaos chaos-cluster bench bench-steps instructions wheel lock clean
 
 run: $(VENV)/installed            ## serve at http://127.0.0.1:8000; without a key the offline model answers
 	$(BIN)/sluice serve
 
+help:                             ## what can be made
+	@awk -F ':[^#]*## *' '/^[a-z0-9-]+:.*##/ {printf "%-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
 cluster: $(VENV)/installed        ## two gateways, two workers, Redis and PostgreSQL on this machine, until Ctrl-C
 	@BIN=$(BIN) exec scripts/cluster.sh
 
-test: $(VENV)/developed           ## everything that is checked: style, types, layers, tests
+test: style                       ## everything that is checked: style, layers, types, tests
+	@$(MAKE) --no-print-directory --jobs=2 types suite
+
+style: $(VENV)/developed          ## what is checked within seconds: style, layers, dependencies
 	$(BIN)/python -m compileall -q sluice
 	$(BIN)/ruff check $(OURS)
 	$(BIN)/ruff format --check $(OURS)
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/deptry $(OURS)
-	@$(MAKE) --no-print-directory --jobs=2 types suite
 
 types: $(VENV)/developed
 	$(BIN)/mypy
@@ -36,8 +49,8 @@ types: $(VENV)/developed
 suite: $(VENV)/developed
 	$(BIN)/pytest $(PARALLEL)
 
-unit: $(VENV)/developed           ## the fast tests only
-	$(BIN)/pytest -q $(PARALLEL) --ignore tests/e2e --ignore tests/faults --ignore tests/chaos
+unit: $(VENV)/developed           ## the tests that start no process of ours: two minutes
+	$(BIN)/pytest -q $(PARALLEL) $(addprefix --ignore tests/,e2e faults chaos cluster)
 
 e2e: $(VENV)/installed            ## one question per intent on each path, with curl and jq
 	BIN=$(BIN) scripts/e2e.sh
@@ -69,12 +82,13 @@ clean:
 
 $(VENV)/installed: requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	@echo "Installing into $(VENV) …"
-	$(PIP) install --require-hashes -r requirements.lock
+	@echo "Installing into $(VENV), with $$($(BIN)/python --version) …"
+	$(LOCKED) requirements.lock
 	$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $@
 
 $(VENV)/developed: requirements-dev.lock $(VENV)/installed
 	@echo "Installing what the checks need …"
-	$(PIP) install --require-hashes -r requirements-dev.lock
+	$(LOCKED) requirements-dev.lock
+	$(PIP) check
 	@touch $@

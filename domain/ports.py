@@ -28,6 +28,8 @@ S = TypeVar("S", bound=Schema)
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
+    """The tool that the model chose: its `name`, and its `arguments` as a dict."""
+
     name: str
     arguments: dict[str, Any]
 
@@ -43,11 +45,13 @@ class LLMClientPort(Protocol):
         """Yields the text as it comes. Closing it closes the upstream's connection."""
         ...
 
-    async def complete(self, prompt: Prompt, *, system: str | None = None) -> str: ...
+    async def complete(self, prompt: Prompt, *, system: str | None = None) -> str:
+        """The whole text."""
+        ...
 
-    async def structured(
-        self, prompt: Prompt, schema: type[S], *, system: str | None = None
-    ) -> S: ...
+    async def structured(self, prompt: Prompt, schema: type[S], *, system: str | None = None) -> S:
+        """An instance of `schema`, a Pydantic model. Raises UpstreamBadResponse otherwise."""
+        ...
 
     async def call_tool(
         self, prompt: Prompt, tools: Sequence[Tool], *, system: str | None = None

@@ -5,7 +5,7 @@ from typing import TypedDict
 
 from langgraph.graph import START, StateGraph
 
-from sluice.domain.ports import LLMClientPort
+from sluice import LLMClientPort
 
 
 class State(TypedDict, total=False):

@@ -23,7 +23,7 @@ from langgraph.config import get_stream_writer
 from langgraph.graph import START, StateGraph
 from openai import AsyncOpenAI
 
-from sluice.domain.ports import LLMClientPort
+from sluice import LLMClientPort
 from sluice.infrastructure.llm.langchain_runnable_wrapper import LangChainOpenAIRunnable
 from sluice.infrastructure.llm.upstream import ChatCompletions, Upstream
 

@@ -72,6 +72,7 @@ class OfflineModel:
             connection.abort()
             task.cancel()
         await asyncio.gather(*self._open, return_exceptions=True)
+        await asyncio.sleep(0)  # what was over already is reported after `gather`, from 3.12 on
         await self._server.wait_closed()
         self._server = None
 

@@ -1,5 +1,60 @@
 """Sluice: tokens from a LangGraph pipeline to a browser over SSE.
 
-The layers stand at the top level of the repository; here they are importable as `sluice.domain`,
-`sluice.application` and so on, so that a user's own package named `domain` is nobody's rival.
+What a graph of your own may import is listed here and in `sluice.testing`; everything below is
+Sluice's own and may change. The layers stand at the top level of the repository and are
+importable as `sluice.domain`, `sluice.application` and so on, so that a user's own package named
+`domain` stays the user's.
 """
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sluice.domain.errors import (
+        AnswerTooLarge,
+        ChatError,
+        PipelineError,
+        UpstreamAuth,
+        UpstreamBadResponse,
+        UpstreamDisconnected,
+        UpstreamError,
+        UpstreamRateLimited,
+        UpstreamTimeout,
+        UpstreamTruncated,
+        UpstreamUnavailable,
+    )
+    from sluice.domain.ports import LLMClientPort, Prompt, Tool, ToolCall
+
+__all__ = [
+    "AnswerTooLarge",
+    "ChatError",
+    "LLMClientPort",
+    "PipelineError",
+    "Prompt",
+    "Tool",
+    "ToolCall",
+    "UpstreamAuth",
+    "UpstreamBadResponse",
+    "UpstreamDisconnected",
+    "UpstreamError",
+    "UpstreamRateLimited",
+    "UpstreamTimeout",
+    "UpstreamTruncated",
+    "UpstreamUnavailable",
+]
+
+_PORTS = ("LLMClientPort", "Prompt", "Tool", "ToolCall")
+
+if not TYPE_CHECKING:  # to a type checker it would say that every name is there
+
+    def __getattr__(name: str) -> object:
+        """On first use: whoever imports only `sluice.something` loads nothing else."""
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        module = "sluice.domain.ports" if name in _PORTS else "sluice.domain.errors"
+        value = globals()[name] = getattr(import_module(module), name)
+        return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,22 +1,18 @@
-"""Every double, once. `Mock…` and `Scripted…` play, `Recording…` remembers.
+"""Every double, once. `Mock…` plays, `Recording…` remembers; the model's is `sluice.testing`'s.
 
 A double that a contract suite runs against cannot drift.
 """
 
 import asyncio
-from collections import deque
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
 from threading import get_ident
 from typing import Any
 
 from sluice.application.ports import PipelinePort, Tell
 from sluice.domain.chat import ExecutionPath, Job, Question, new_id
-from sluice.domain.errors import ChatError, PipelineError, UpstreamBadResponse
+from sluice.domain.errors import PipelineError
 from sluice.domain.events import TERMINAL, Done, Event
-from sluice.domain.ports import NotifierPort, Prompt, S, Tool, ToolCall
-
-Reply = str | ToolCall | ChatError | Sequence[str | ChatError]
-"""A text, a tool call, an error, or the pieces of a text with, at their end, maybe an error."""
+from sluice.domain.ports import NotifierPort
 
 
 class MockPipeline:
@@ -69,48 +65,6 @@ class FixedFlag:
     async def path(self, key: str) -> ExecutionPath:
         self.keys.append(key)
         return self._path
-
-
-class ScriptedLLM:
-    """Plays its replies in order, and remembers what it was asked."""
-
-    def __init__(self, *replies: Reply) -> None:
-        self.replies = deque(replies)
-        self.prompts: list[tuple[Prompt, str | None]] = []
-
-    async def stream(
-        self, prompt: Prompt, *, system: str | None = None
-    ) -> AsyncGenerator[str, None]:
-        for piece in self._pieces(prompt, system):
-            if isinstance(piece, ChatError):
-                raise piece
-            if isinstance(piece, str):
-                yield piece
-
-    async def complete(self, prompt: Prompt, *, system: str | None = None) -> str:
-        return "".join([piece async for piece in self.stream(prompt, system=system)])
-
-    async def structured(self, prompt: Prompt, schema: type[S], *, system: str | None = None) -> S:
-        text = await self.complete(prompt, system=system)
-        try:
-            return schema.model_validate_json(text)
-        except ValueError as error:
-            raise UpstreamBadResponse from error
-
-    async def call_tool(
-        self, prompt: Prompt, tools: Sequence[Tool], *, system: str | None = None
-    ) -> ToolCall | str:
-        match self.replies[0]:
-            case ToolCall() as call:
-                self._pieces(prompt, system)
-                return call
-            case _:
-                return await self.complete(prompt, system=system)
-
-    def _pieces(self, prompt: Prompt, system: str | None) -> Sequence[str | ToolCall | ChatError]:
-        self.prompts.append((prompt, system))
-        reply = self.replies.popleft()
-        return [reply] if isinstance(reply, str | ToolCall | ChatError) else reply
 
 
 def a_job(message: str = "Why?", **fields: Any) -> Job:

@@ -1,4 +1,4 @@
-"""A2's model client: any LangChain chat model, so that LangGraph sees every token."""
+"""A2's model client: a LangChain chat model, or for what the run hears itself the one below it."""
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
 from threading import Lock
+from weakref import finalize
 
 from sluice.infrastructure.retrieval.passages import Passage, of_markdown, of_text
 
@@ -46,6 +47,7 @@ class Documents:
             raise ValueError(f"{folder} holds no Markdown or text file with anything in it")
         self._lock = Lock()
         self._index = sqlite3.connect(":memory:", check_same_thread=False)
+        finalize(self, self._index.close)  # from Python 3.13 on, one that is left open is warned of
         self._index.execute(
             "CREATE VIRTUAL TABLE passages USING fts5"
             "(title, body, content='', tokenize='porter unicode61')"

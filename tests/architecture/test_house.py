@@ -13,7 +13,12 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 LAYERS = ("domain", "application", "infrastructure", "interfaces", "offline_model")
-SOURCES = sorted(path for layer in LAYERS for path in (ROOT / layer).rglob("*.py"))
+SOURCES = sorted(
+    [
+        *(path for layer in LAYERS for path in (ROOT / layer).rglob("*.py")),
+        *(ROOT / "sluice").glob("*.py"),
+    ]
+)
 
 CATCH_ALLS = {
     "application/process_chat.py": "the one of the use cases: whatever happens, the log ends",
@@ -46,7 +51,9 @@ def imports(path: Path) -> Iterator[str]:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            base = ("sluice", *path.relative_to(ROOT).parts)[: -node.level] if node.level else ()
+            place = path.relative_to(ROOT).parts
+            place = place if place[0] == "sluice" else ("sluice", *place)
+            base = place[: -node.level] if node.level else ()
             module = ".".join([*base, *filter(None, [node.module])])
             yield from (module, *(f"{module}.{alias.name}" for alias in node.names))
 

@@ -14,7 +14,7 @@ from sluice.infrastructure.llm.langchain_runnable_wrapper import LangChainOpenAI
 from sluice.infrastructure.llm.openai_client import OpenAILLMClient
 from sluice.infrastructure.llm.upstream import ChatCompletions, Upstream
 from sluice.offline_model import OfflineModel, Reply
-from tests.doubles import ScriptedLLM
+from sluice.testing import ScriptedLLM
 
 REAL = ("raw", "langchain")
 """The two clients of the service. `chat-openai` is somebody else's model behind the adapter."""

@@ -4,7 +4,7 @@ import asyncio
 import json
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -183,7 +183,7 @@ async def serving(
     state = ServerState()
     protocol = protocol or connections(given.streams, timeout=timeout)
     app = create_app(services, given, *PROTOCOLS.values(), *routers)
-    async with _listening(app, state, protocol) as url:
+    async with aclosing(database), _listening(app, state, protocol) as url:
         # Without `verify=False` every client would load the system's certificates.
         async with httpx2.AsyncClient(
             base_url=url, trust_env=False, timeout=5, verify=False
@@ -194,7 +194,6 @@ async def serving(
             log.hang_up()
         await queue.drain(0)
         await until(lambda: not state.tasks)
-    await database.aclose()
 
 
 @asynccontextmanager

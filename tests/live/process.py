@@ -6,7 +6,7 @@ import re
 import signal
 import sys
 from asyncio.subprocess import PIPE
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import ClassVar, NamedTuple
@@ -38,6 +38,9 @@ class Connection(NamedTuple):
 class Process:
     """`sluice COMMAND`. `log` is all it wrote to standard error, of every life it had."""
 
+    program: ClassVar[Sequence[str]] = (sys.executable, "-m", "sluice.interfaces.cli")
+    folder: Path = ROOT
+    """Where it is started."""
     command: ClassVar[str]
     banner: ClassVar[re.Pattern[bytes]]
     """How it says that it is there."""
@@ -54,8 +57,8 @@ class Process:
         with self.log.open("ab") as log:
             self._born = log.tell()
             self._process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "sluice.interfaces.cli", self.command),
-                cwd=ROOT,
+                *(*self.program, self.command),
+                cwd=self.folder,
                 env=environment(**self._settings),
                 stdout=PIPE,
                 stderr=log,

@@ -1,0 +1,40 @@
+"""What the documents say of the repository is so."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+FOLDERS = [path.name for path in ROOT.iterdir() if path.is_dir() and path.name.isidentifier()]
+FILE = re.compile(rf"`((?:{'|'.join(FOLDERS)})/[\w./-]+)(?:::\w+)?`")
+LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
+GLOSSARY = re.compile(r"^## Glossary\n(.*?)(?=^## |\Z)", re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_every_file_that_a_document_names_is_there(document: Path) -> None:
+    text = document.read_text()
+    named = {ROOT / name for name in FILE.findall(text)}
+    linked = {document.parent / name for name in LINK.findall(text)}
+    assert [path for path in sorted(named | linked) if not path.exists()] == []
+
+
+def test_reports_speak_of_the_product_and_not_of_who_made_it() -> None:
+    makers = re.compile(r"\b(agents?|colleagues?|helpers?|reviewers?|sessions?)\b", re.IGNORECASE)
+    reports = (ROOT / "docs" / "reports").glob("*.md")
+    assert {
+        path.name: found for path in reports if (found := makers.findall(path.read_text()))
+    } == {}
+
+
+def test_the_glossary_has_at_most_fifteen_terms() -> None:
+    (glossary,) = GLOSSARY.findall((ROOT / "docs" / "architecture.md").read_text())
+    assert 0 < len(re.findall(r"^\| (?!term |---)", glossary, re.MULTILINE)) <= 15
+
+
+def test_the_changelog_is_told_by_kind() -> None:
+    kinds = re.findall(r"^### (.*)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert kinds
+    assert set(kinds) <= {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}

@@ -1,0 +1,46 @@
+"""What users import: `sluice` and `sluice.testing`."""
+
+import subprocess
+import sys
+
+import pytest
+
+import sluice
+from sluice.domain import errors, ports
+
+LOADED = "import sys; import {what}; print(*sorted(m for m in sys.modules if m in {ours!r}))"
+
+
+@pytest.mark.parametrize("name", sluice.__all__)
+def test_a_public_name_is_the_domains_own(name: str) -> None:
+    own = getattr(ports, name, None) or getattr(errors, name)
+    assert getattr(sluice, name) is own
+    assert name in dir(sluice)
+
+
+def test_every_error_a_node_may_meet_is_public() -> None:
+    """Those that the service alone knows of are not: no node could raise them rightly."""
+    of_the_service = {"DeadlineExceeded", "Internal", "StreamLost", "WorkerLost"}
+    every = {
+        name
+        for name, value in vars(errors).items()
+        if isinstance(value, type) and issubclass(value, errors.ChatError)
+    }
+    assert every - set(sluice.__all__) == of_the_service
+
+
+def test_another_name_is_none_of_sluice() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'ScriptedLLM'"):
+        _ = sluice.ScriptedLLM  # type: ignore[attr-defined]
+
+
+def test_importing_sluice_or_its_service_loads_no_more_than_it_needs() -> None:
+    """No layer for the name alone, and no double and no pytest for the service."""
+    ours = {"sluice.domain", "sluice.domain.errors", "sluice.testing", "pytest"}
+    for what in ("sluice", "sluice.interfaces.processes.run"):
+        code = LOADED.format(what=what, ours=ours)
+        loaded = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout.split()
+        assert not {"sluice.testing", "pytest"} & set(loaded)
+        assert what != "sluice" or loaded == []
