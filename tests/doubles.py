@@ -11,7 +11,7 @@ from typing import Any
 
 from sluice.application.ports import PipelinePort, Tell
 from sluice.domain.chat import ExecutionPath, Job, Question, new_id
-from sluice.domain.errors import ChatError, PipelineError, UpstreamBadResponse
+from sluice.domain.errors import ChatError, PipelineError, UnusableOutput
 from sluice.domain.events import TERMINAL, Done, Event
 from sluice.domain.ports import NotifierPort, Prompt, S, Tool, ToolCall
 
@@ -95,7 +95,7 @@ class ScriptedLLM:
         try:
             return schema.model_validate_json(text)
         except ValueError as error:
-            raise UpstreamBadResponse from error
+            raise UnusableOutput from error
 
     async def call_tool(
         self, prompt: Prompt, tools: Sequence[Tool], *, system: str | None = None
