@@ -42,6 +42,15 @@ FAILS = {
     Fault.INVALID_UTF8: "upstream_bad_response",
     Fault.LONE_SURROGATE: "upstream_bad_response",
     Fault.ERROR_CHUNK: "upstream_error",
+    Fault.FINISH_ERROR: "upstream_error",
+    Fault.FINISH_ABORT: "upstream_error",
+    Fault.CHOICE_ERROR: "upstream_error",
+    Fault.ERROR_EVENT: "upstream_rate_limited",
+    Fault.ERROR_FIELD: "upstream_error",
+    Fault.BARE_ERROR: "upstream_auth",
+    Fault.RATE_LIMIT_FIRST: "upstream_rate_limited",
+    Fault.ERROR_AFTER_FINISH: "upstream_unavailable",
+    Fault.KEPT_WARM: "upstream_timeout",
 }
 MID_STREAM = {
     Fault.HANG_MID_STREAM,
@@ -52,6 +61,13 @@ MID_STREAM = {
     Fault.INVALID_UTF8,
     Fault.LONE_SURROGATE,
     Fault.ERROR_CHUNK,
+    Fault.FINISH_ERROR,
+    Fault.FINISH_ABORT,
+    Fault.CHOICE_ERROR,
+    Fault.ERROR_EVENT,
+    Fault.ERROR_FIELD,
+    Fault.BARE_ERROR,
+    Fault.KEPT_WARM,
 }
 GOES_ON = {
     Fault.SERVER_ERROR_ONCE: (TEXT, "stop"),
@@ -66,6 +82,16 @@ GOES_ON = {
     Fault.REFUSAL: (TEXT, "stop"),
     Fault.TOOL_CALL_DELTAS: (TEXT, "stop"),
     Fault.REASONING_DELTAS: (TEXT, "stop"),
+    Fault.FINISH_IN_EVERY_CHUNK: (TEXT, "stop"),
+    Fault.LATE_PIECE: (TEXT, "stop"),
+    Fault.EMPTY_EVENTS: (TEXT, "stop"),
+    Fault.RUBBISH_AFTER_FINISH: (TEXT, "stop"),
+    Fault.NO_LAST_LINE: (TEXT, "stop"),
+    Fault.NO_CONTENT_TYPE: (TEXT, "stop"),
+    Fault.WRONG_CONTENT_TYPE: (TEXT, "stop"),
+    Fault.LARGE_HEADER: (TEXT, "stop"),
+    Fault.CONTENT_PARTS: (TEXT, "stop"),
+    Fault.CUT_CHARACTERS: (TEXT, "stop"),
 }
 
 
@@ -127,7 +153,8 @@ async def test_a_failed_upstream_ends_the_stream_in_its_error(
     assert sorted(opened) == sorted([*closed[1:], *failed])
     assert failed == [{"answer": "answer", "classifier": "intent"}[call]]
     broke_off = call == "answer" and fault in MID_STREAM and shared.path == "A2"
-    assert text(seen) == (HALF if broke_off else "")
+    whole = call == "answer" and fault is Fault.ERROR_AFTER_FINISH and shared.path == "A2"
+    assert text(seen) == (HALF if broke_off else TEXT if whole else "")
     assert outcome.job["status"] == "failed"
     assert outcome.job["error"]["code"] == FAILS[fault]
     assert outcome.job["answer"] is None
