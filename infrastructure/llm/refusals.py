@@ -33,7 +33,7 @@ def refuses(error: UpstreamError, parameter: str) -> bool:
     cause = error.__cause__
     if not isinstance(cause, openai.APIStatusError) or cause.status_code not in (400, 404, 422):
         return False
-    said = cause.message.lower()
+    said = str(cause.body or cause.message).lower()
     if _NAMES[parameter].search(said):
         return True
     if cause.param or _OTHERS.search(said):

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from sluice.domain import errors
 from sluice.domain.ports import LLMClientPort
 from sluice.offline_model import CANARY, Break, Fault, OfflineModel, Reply, Wire, tool_call_deltas
+from sluice.offline_model.replies import Piece
 
 from .llm_clients import REAL, client
 
@@ -187,7 +188,9 @@ async def test_a_hanging_upstream_is_left_at_the_deadline(
 async def test_reasoning_keeps_the_first_token_deadline_and_then_the_idle_one(
     kind: str, model: OfflineModel, thought: dict[str, Any]
 ) -> None:
-    model.script(Reply([thought, Break.HANG]), Reply([thought, *[0.15, thought] * 3, "a"]))
+    model.script(
+        Reply([thought, Break.HANG]), Reply([thought, 0.15, thought, 0.15, thought, 0.15, "a"])
+    )
     patient = {"first_token_timeout": 30, "idle_timeout": 0.3}
     async with client(kind, model.base_url, **patient) as llm, asyncio.timeout(5):
         assert type((await heard(llm))[1]) is errors.UpstreamTimeout
@@ -200,7 +203,8 @@ async def test_nothing_said_keeps_nothing_alive(
     kind: str, model: OfflineModel, warmth: bytes, said: tuple[str, ...]
 ) -> None:
     """Also within one event, byte by byte."""
-    model.script(Reply([*said, *[Wire(warmth), 0.1] * 50]))
+    warm: list[Piece] = [Wire(warmth), 0.1]
+    model.script(Reply([*said, *warm * 50]))
     impatient = {"first_token_timeout": 0.35, "idle_timeout": 0.35}
     async with client(kind, model.base_url, **impatient) as llm, asyncio.timeout(4):
         told, error = await heard(llm)
