@@ -39,7 +39,10 @@ class Said(msgspec.Struct, gc=False):
 
 
 class Choice(msgspec.Struct, gc=False):
+    """`message` in the place of `delta` is a whole answer as one event."""
+
     delta: Said | None = None
+    message: Said | None = None
     finish_reason: str | None = None
     error: Any = None
 

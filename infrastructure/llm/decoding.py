@@ -62,7 +62,7 @@ class DeltaDecoder:
         self._calls: dict[int, tuple[str | None, int]] = {}
         self._halves: dict[str | int, str] = {}
         self._lost: Exception | None = None
-        self._unsettled = False
+        self._unsettled = self._begun = False
         self.finished = False
         """A finish reason has been seen: the answer may be complete."""
         self.done = False
@@ -101,7 +101,7 @@ class DeltaDecoder:
                 raise failure
             return Delta(usage=usage) if usage else None
         choice = chunk.choices[0]
-        said = choice.delta or SILENCE
+        said = choice.delta or (not self._begun and choice.message) or SILENCE
         if choice.error or said.error:
             raise of_choice(choice.error or said.error)
         if finish_reason := choice.finish_reason or None:
@@ -111,6 +111,7 @@ class DeltaDecoder:
         text, calls = said.content, said.tool_calls
         thought = said.reasoning_content or said.reasoning
         if type(text) is str and text and not (calls or thought or unusual or self._unsettled):
+            self._begun = True
             return Delta(text, finish_reason, usage)
         delta = self._all_of(said, unusual=unusual)._replace(
             finish_reason=finish_reason, usage=usage or None
@@ -132,6 +133,7 @@ class DeltaDecoder:
         if self._lost and (text or parts):
             raise UpstreamBadResponse("rubbish in the middle of the answer") from self._lost
         self._unsettled = bool(self._halves or self._lost)
+        self._begun |= bool(text or parts)
         told = tuple(part for part in parts if any(part[1:]))
         return Delta(text, tool_calls=told, reasoning=reasoning)
 

@@ -201,13 +201,14 @@ def plain_body(response: httpx2.Response) -> aiohttp.StreamReader | None:
 
 
 async def _first(response: httpx2.Response, read: Read, patience: Patience) -> bytes:
-    """The first bytes of an event stream, by whatever name it is sent; they decide, not the name.
+    """The first bytes of an event stream, by whatever name it is sent: they decide. Under its own
+    name only a page is none.
 
     Raises what a JSON body says that failed, else UpstreamBadResponse.
     """
     head = await _next(read, patience)
     content_type, _, _ = response.headers.get("content-type", "").partition(";")
-    if content_type.strip().lower() == "text/event-stream":
+    if content_type.strip().lower() == "text/event-stream" and not head.lstrip().startswith(b"<"):
         return head
     while (begins := begins_events(head)) is None and (more := await _next(read, patience)):
         head += more

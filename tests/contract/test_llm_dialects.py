@@ -59,14 +59,21 @@ GOOD = says("a") + says("b") + STOP + DONE
     ],
     ids=["none", "json", "octets", "text", "html", "case", "64 KiB", "500 headers"],
 )
+async def test_a_good_stream_is_read_under_any_name(kind: str, header: bytes) -> None:
+    assert await heard(kind, HEAD + header + b"\r\n", GOOD[:1], 0.01, GOOD[1:]) == ("ab", None)
+
+
 @pytest.mark.parametrize(
-    "beginning", [b"", b"\xef\xbb\xbf", b": hi\n\n", b"\r\n\r\n", b"retry: 1\n", b"event: x\n"]
+    "beginning", [b"\xef\xbb\xbf", b": hi\n\n", b"\r\n\r\n", b"retry: 1\n", b"event: x\n"]
 )
-async def test_a_good_stream_is_read_under_any_name(
-    kind: str, header: bytes, beginning: bytes
-) -> None:
+async def test_a_stream_may_begin_with_something_else(kind: str, beginning: bytes) -> None:
     body = beginning + GOOD
-    assert await heard(kind, HEAD + header + b"\r\n", body[:1], 0.01, body[1:]) == ("ab", None)
+    for head in (EVENTS, HEAD + b"\r\n"):
+        assert await heard(kind, head, body[:1], 0.01, body[1:]) == ("ab", None)
+
+
+async def test_a_page_is_no_stream_though_it_is_called_one(kind: str) -> None:
+    assert await heard(kind, EVENTS + b"\n<html>", NEVER) == ("", errors.UpstreamBadResponse)
 
 
 @pytest.mark.parametrize("name", [b"", b"Content-Type: application/json\r\n"])

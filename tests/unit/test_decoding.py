@@ -201,6 +201,15 @@ def test_arguments_may_be_an_object() -> None:
     assert of_chunk(chunk({"function_call": call["function"]})) == [delta]
 
 
+def test_a_whole_message_as_an_event_is_the_text_if_it_is_all() -> None:
+    message = {"choices": [{"message": {"content": "all"}, "finish_reason": "stop"}]}
+    whole = event(json.dumps(message).encode())
+    assert deltas(whole) == [Delta("all", "stop")]
+    said = event(chunk({"content": "a"}))
+    assert deltas(said, whole) == [Delta("a"), Delta(finish_reason="stop")]
+    assert deltas(whole, whole) == [Delta("all", "stop"), Delta(finish_reason="stop")]
+
+
 @pytest.mark.parametrize("field", ["content", "refusal", "reasoning_content"])
 def test_halves_of_a_character_are_joined(field: str) -> None:
     pieces = ["a\ud83d", "\ude00\ud83c", "\uddf0", "b"]
