@@ -85,14 +85,13 @@ class DeltaDecoder:
             raise UpstreamBadResponse("a lone surrogate")
 
     def _delta(self, data: bytes) -> Delta | None:
-        unusual = False
         try:
             chunk = chunk_of(data)
         except NO_JSON as error:
             loose = self._unusual(data, error)
             if loose is None:
                 return None
-            chunk, unusual = loose, True
+            chunk, self._unsettled = loose, True
         if chunk.error:
             raise of_error(chunk.error)
         usage = chunk.usage and usage_of(chunk.usage)
@@ -102,24 +101,24 @@ class DeltaDecoder:
             return Delta(usage=usage) if usage else None
         choice = chunk.choices[0]
         said = choice.delta or (not self._begun and choice.message) or SILENCE
-        if choice.error or said.error:
-            raise of_choice(choice.error or said.error)
+        if choice.error:
+            raise of_choice(choice.error)
         if finish_reason := choice.finish_reason or None:
             if failure := of_finish_reason(finish_reason):
                 raise failure
             self.finished = True
         text, calls = said.content, said.tool_calls
         thought = said.reasoning_content or said.reasoning
-        if type(text) is str and text and not (calls or thought or unusual or self._unsettled):
+        if type(text) is str and text and not (calls or thought or self._unsettled):
             self._begun = True
             return Delta(text, finish_reason, usage)
-        delta = self._all_of(said, unusual=unusual)._replace(
-            finish_reason=finish_reason, usage=usage or None
-        )
+        delta = self._all_of(said)._replace(finish_reason=finish_reason, usage=usage or None)
         return delta if any(delta) else None
 
-    def _all_of(self, said: Said, *, unusual: bool) -> Delta:
+    def _all_of(self, said: Said) -> Delta:
         """Text, reasoning and tool calls, of which one is the rule."""
+        if said.error:
+            raise of_choice(said.error)
         # A refusal is what the model said: its user must see it, as any other answer.
         content = said.content or said.refusal or ""
         text, thought = (content, "") if isinstance(content, str) else text_and_thought(content)
@@ -127,7 +126,7 @@ class DeltaDecoder:
         reasoning = words_in(aloud) or thought
         calls = said.tool_calls or (said.function_call and [Call(function=said.function_call)])
         parts = [self._part(call) for call in calls or ()]
-        if unusual or self._halves:
+        if self._unsettled:
             text, reasoning = self._joined("text", text), self._joined("reasoning", reasoning)
             parts = [part._replace(arguments=self._joined(*part[::3])) for part in parts]
         if self._lost and (text or parts):
