@@ -72,6 +72,18 @@ class UpstreamBadResponse(UpstreamError):
     public = "The language model sent something that is not an answer. Please try again."
 
 
+class Unusable(UpstreamError):
+    """A call that went well, whose answer is not of the structure that was asked for."""
+
+
+class UnusableOutput(Unusable, UpstreamBadResponse):
+    """Of another structure."""
+
+
+class CutOutput(Unusable, UpstreamTruncated):
+    """Cut short by the model's own limit."""
+
+
 class AnswerTooLarge(ChatError):
     """The answer outgrew SLUICE_MAX_ANSWER_BYTES."""
 

@@ -2,7 +2,7 @@
 
 from .completion import MODEL_ID
 from .faults import CANARY, Fault
-from .replies import Break, Gate, RawAnswer, Reply, Usage, tool_call_deltas
+from .replies import Break, Gate, RawAnswer, Reply, Usage, Wire, tool_call_deltas
 from .server import OfflineModel, Received
 from .thread import OfflineModelThread
 
@@ -18,5 +18,6 @@ __all__ = [
     "Received",
     "Reply",
     "Usage",
+    "Wire",
     "tool_call_deltas",
 ]

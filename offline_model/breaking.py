@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from .completion import MODEL_ID, encoded, error
+from .dialects import DIALECTS, amid, chunk, finished, half
 from .faults import CANARY, Fault
 from .replies import Break, Piece, RawAnswer, Reply, tool_call_deltas
 
@@ -63,27 +64,8 @@ _INSTEAD = {
 }
 
 
-def _half(reply: Reply) -> tuple[list[Piece], list[Piece]]:
-    """Both parts of the pieces, the first never empty if there are any."""
-    pieces = list(reply.pieces or ())
-    middle = (len(pieces) + 1) // 2
-    return pieces[:middle], pieces[middle:]
-
-
 def _stopped(how: Break) -> Callable[[Reply], Reply]:
-    return lambda reply: replace(reply, pieces=[*_half(reply)[0], how])
-
-
-def _finished(reason: str) -> Callable[[Reply], Reply]:
-    return lambda reply: replace(reply, pieces=_half(reply)[0], finish_reason=reason)
-
-
-def _amid(*pieces: Piece) -> Callable[[Reply], Reply]:
-    def insert(reply: Reply) -> Reply:
-        before, after = _half(reply)
-        return replace(reply, pieces=[*before, *pieces, *after])
-
-    return insert
+    return lambda reply: replace(reply, pieces=[*half(reply)[0], how])
 
 
 def _refusing(reply: Reply) -> Reply:
@@ -101,17 +83,12 @@ def _slowly(reply: Reply) -> Reply:
     return replace(reply, pieces=[*(reply.pieces or ()), *added], byte_by_byte=True)
 
 
-def _chunk(delta: str) -> bytes:
-    """A chunk around a delta that need not be JSON."""
-    shell = '{"id":"chatcmpl-offline","object":"chat.completion.chunk","created":1700000000,'
-    return f'{shell}"model":"{MODEL_ID}","choices":[{delta}]}}'.encode()
-
-
-_MALFORMED = _chunk('{"index":0,"delta":{"content":"' + CANARY)
-_INVALID_UTF8 = _chunk('{"index":0,"delta":{"content":"?"},"finish_reason":null}')
-_SURROGATE = _chunk('{"index":0,"delta":{"content":"\\ud800"},"finish_reason":null}')
+_MALFORMED = chunk('{"index":0,"delta":{"content":"' + CANARY)
+_INVALID_UTF8 = chunk('{"index":0,"delta":{"content":"?"},"finish_reason":null}')
+_SURROGATE = chunk('{"index":0,"delta":{"content":"\\ud800"},"finish_reason":null}')
 
 _WITHIN: dict[Fault, Callable[[Reply], Reply]] = {
+    **DIALECTS,
     Fault.HANG_BEFORE_STATUS: lambda reply: replace(reply, before_status=Break.HANG),
     Fault.RESET_BEFORE_ANSWER: lambda reply: replace(reply, before_status=Break.RESET),
     Fault.HANG_AFTER_HEADERS: lambda reply: replace(reply, pieces=[Break.HANG], role=False),
@@ -119,21 +96,21 @@ _WITHIN: dict[Fault, Callable[[Reply], Reply]] = {
     Fault.RESET_MID_STREAM: _stopped(Break.RESET),
     Fault.CUT_MID_CHUNK: _stopped(Break.CUT),
     Fault.PROPER_END_HALF_WAY: _stopped(Break.END),
-    Fault.MALFORMED_JSON: _amid(_MALFORMED),
-    Fault.INVALID_UTF8: _amid(_INVALID_UTF8.replace(b"?", b"\xed\x95\xff")),
-    Fault.LONE_SURROGATE: _amid(_SURROGATE),
-    Fault.ERROR_CHUNK: _amid(error(CANARY, kind="server_error", code="server_error"), Break.END),
-    Fault.EMPTY_CHOICES: _amid(_chunk("")),
-    Fault.NULL_CONTENT: _amid({"content": None}),
-    Fault.USAGE_ONLY: _amid(
-        _chunk("")[:-1] + b',"usage":{"prompt_tokens":1,"completion_tokens":1,"total_tokens":2}}'
+    Fault.MALFORMED_JSON: amid(_MALFORMED),
+    Fault.INVALID_UTF8: amid(_INVALID_UTF8.replace(b"?", b"\xed\x95\xff")),
+    Fault.LONE_SURROGATE: amid(_SURROGATE),
+    Fault.ERROR_CHUNK: amid(error(CANARY, kind="server_error", code="server_error"), Break.END),
+    Fault.EMPTY_CHOICES: amid(chunk("")),
+    Fault.NULL_CONTENT: amid({"content": None}),
+    Fault.USAGE_ONLY: amid(
+        chunk("")[:-1] + b',"usage":{"prompt_tokens":1,"completion_tokens":1,"total_tokens":2}}'
     ),
     Fault.NO_DONE: lambda reply: replace(reply, done=False),
-    Fault.HUGE_CHUNK: _amid("0123456789abcde\n" * (_MIB // 16)),
+    Fault.HUGE_CHUNK: amid("0123456789abcde\n" * (_MIB // 16)),
     Fault.BYTE_BY_BYTE: _slowly,
-    Fault.FINISH_LENGTH: _finished("length"),
-    Fault.FINISH_CONTENT_FILTER: _finished("content_filter"),
+    Fault.FINISH_LENGTH: finished("length"),
+    Fault.FINISH_CONTENT_FILTER: finished("content_filter"),
     Fault.REFUSAL: _refusing,
-    Fault.TOOL_CALL_DELTAS: _amid(*tool_call_deltas("look_up", {"secret": CANARY})),
-    Fault.REASONING_DELTAS: _amid({"reasoning_content": CANARY}, {"reasoning_content": " …"}),
+    Fault.TOOL_CALL_DELTAS: amid(*tool_call_deltas("look_up", {"secret": CANARY})),
+    Fault.REASONING_DELTAS: amid({"reasoning_content": CANARY}, {"reasoning_content": " …"}),
 }

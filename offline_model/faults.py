@@ -33,6 +33,15 @@ class Fault(Enum):
     INVALID_UTF8 = "invalid_utf8"
     LONE_SURROGATE = "lone_surrogate"  # the JSON escape \ud800
     ERROR_CHUNK = "error_chunk"  # an error object as a chunk, then the end of the body
+    FINISH_ERROR = "finish_error"  # half of the answer, then the finish reason `error`
+    FINISH_ABORT = "finish_abort"
+    CHOICE_ERROR = "choice_error"  # an error object within a choice
+    ERROR_EVENT = "error_event"  # `event: error` with a rate limit, then [DONE]
+    ERROR_FIELD = "error_field"  # a field `error:` in place of `data:`, then [DONE]
+    BARE_ERROR = "bare_error"  # an error object without `data:`, that of a refused key
+    RATE_LIMIT_FIRST = "rate_limit_first"  # an error object as the first event
+    ERROR_AFTER_FINISH = "error_after_finish"  # the whole answer, then a 503 as an error object
+    KEPT_WARM = "kept_warm"  # mid-stream, then comments and empty chunks for ever
     HTML_WITH_200 = "html_with_200"
     COMPLETION_WITH_200 = "completion_with_200"  # a whole completion although a stream was asked
     JSON_WITH_200 = "json_with_200"  # JSON that is nothing of this protocol
@@ -48,3 +57,14 @@ class Fault(Enum):
     REFUSAL = "refusal"  # refusal deltas in place of content
     TOOL_CALL_DELTAS = "tool_call_deltas"  # in the middle of a plain answer
     REASONING_DELTAS = "reasoning_deltas"  # likewise
+
+    FINISH_IN_EVERY_CHUNK = "finish_in_every_chunk"  # as some gateways have it
+    LATE_PIECE = "late_piece"  # the last one comes a second and a half after the finish reason
+    EMPTY_EVENTS = "empty_events"  # `data:` with nothing, as a heartbeat
+    RUBBISH_AFTER_FINISH = "rubbish_after_finish"  # a usage without numbers, broken JSON
+    NO_LAST_LINE = "no_last_line"  # the last event lacks its empty line
+    NO_CONTENT_TYPE = "no_content_type"
+    WRONG_CONTENT_TYPE = "wrong_content_type"  # application/json
+    LARGE_HEADER = "large_header"  # of 60 KiB
+    CONTENT_PARTS = "content_parts"  # content as a list of parts, thinking among them
+    CUT_CHARACTERS = "cut_characters"  # one UTF-16 unit a chunk

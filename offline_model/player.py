@@ -6,15 +6,19 @@ from dataclasses import dataclass
 from typing import Never
 
 from .completion import Completion
-from .replies import Break, Delta, Gate, Reply, Usage
+from .replies import Break, Delta, Gate, Reply, Usage, Wire
 from .wire import Connection
 
 _STREAM = {"content-type": "text/event-stream; charset=utf-8", "cache-control": "no-cache"}
 _JSON = {"content-type": "application/json"}
 
 
+_WARMTH = b': warm\n\ndata: {"choices":[]}\n\n'
+_WARM_SECONDS = 0.1
+
+
 def _event(payload: bytes) -> bytes:
-    return b"data: %b\n\n" % payload
+    return payload if isinstance(payload, Wire) else b"data: %b\n\n" % payload
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +43,9 @@ class Player:
         await (self._stream() if stream else self._whole())
 
     async def _stream(self) -> None:
-        await self.connection.begin(200, _STREAM)
+        headers = {**_STREAM, **self.reply.headers}
+        headers = {name: value for name, value in headers.items() if value}
+        await self.connection.begin(200, headers)
         self.connection.byte_by_byte = self.reply.byte_by_byte
         if self.reply.role:
             await self._say(self.completion.chunk({"role": "assistant", "content": ""}))
@@ -50,6 +56,8 @@ class Player:
                 case Break():
                     await self._stop(piece, _event(self._chunk("never whole")))
                     return
+                case float():
+                    await asyncio.sleep(piece)
                 case _:
                     await asyncio.sleep(self.pace)
                     await self._say(piece if isinstance(piece, bytes) else self._chunk(piece))
@@ -67,6 +75,8 @@ class Player:
                     await piece.hold()
                 case Break():
                     stop = stop or piece
+                case float() | Wire():
+                    pass  # of streams only
                 case bytes():
                     raw = raw or piece
                 case _:
@@ -89,6 +99,10 @@ class Player:
         match how:
             case Break.HANG:
                 await self._hang()
+            case Break.WARM:
+                while True:
+                    await self.connection.send(_WARMTH)
+                    await asyncio.sleep(_WARM_SECONDS)
             case Break.RESET:
                 self.connection.reset()
             case Break.CUT:

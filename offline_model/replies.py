@@ -17,6 +17,7 @@ class Break(Enum):
 
     HANG = auto()  # open and silent until the client leaves
     RESET = auto()  # TCP RST
+    WARM = auto()  # open, with comments and empty chunks, until the client leaves
     CUT = auto()  # FIN in the middle of a chunk
     END = auto()  # a proper end of the body
 
@@ -41,8 +42,12 @@ class Gate:
         await self._released.wait()
 
 
-Piece = str | Delta | bytes | Gate | Break
-"""Text, a whole `delta` object, the raw payload of a `data:` line, a place to wait, or an end."""
+class Wire(bytes):
+    """Bytes of the body as they are, where `bytes` are the payload of a `data:` line."""
+
+
+Piece = str | Delta | bytes | float | Gate | Break
+"""Text, a whole `delta` object, bytes, seconds to pause, a place to wait, or an end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +75,9 @@ class Reply:
     role: bool = True  # a first delta that names the role
     done: bool = True  # a last line `data: [DONE]`
     byte_by_byte: bool = False
+    headers: Mapping[str, str] = field(
+        default_factory=dict
+    )  # of a stream; an empty one is not sent
 
     @classmethod
     def calling(cls, name: str, arguments: Mapping[str, Any]) -> Self:

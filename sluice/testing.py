@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from sluice.application.model_calls import current_node
 from sluice.domain.chat import Job, Question, Turn, new_id
-from sluice.domain.errors import ChatError, UpstreamBadResponse
+from sluice.domain.errors import ChatError, UnusableOutput
 from sluice.domain.events import Event, Json, Reset, Token
 from sluice.domain.ports import LLMClientPort, Prompt, S, Tool, ToolCall
 from sluice.infrastructure.pipeline.graph import WatchedGraph
@@ -50,7 +50,7 @@ class ScriptedLLM:
         try:
             return schema.model_validate_json(text)
         except ValueError as error:
-            raise UpstreamBadResponse from error
+            raise UnusableOutput from error
 
     async def call_tool(
         self, prompt: Prompt, tools: Sequence[Tool], *, system: str | None = None

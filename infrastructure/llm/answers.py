@@ -1,22 +1,26 @@
 """What a call is asked, and what is made of its answer when it is complete."""
 
 import re
-from typing import Any, cast
+from contextlib import suppress
+from typing import Any, NamedTuple, cast
 
 import msgspec
 from openai import pydantic_function_tool
 from pydantic import BaseModel, ValidationError
 
-from sluice.domain.errors import UpstreamBadResponse, UpstreamError, UpstreamTruncated
+from sluice.domain.errors import CutOutput, Unusable, UnusableOutput
 from sluice.domain.ports import Prompt, S, Schema, ToolCall
 
-from .decoding import NO_JSON, Delta, ToolCallPart
+from .chunks import NO_JSON
+from .decoding import Delta, ToolCallPart
+from .json_text import json_texts
 
 SILENT = "nostream"
 """LangGraph's tag for a call whose tokens are not for the user."""
 
 _NOT_IN_A_NAME = re.compile(r"[^a-zA-Z0-9_-]")
 _LONGEST_NAME = 64
+_CUT = ("length", "max_tokens", "MAX_TOKENS")
 
 
 def messages_of(prompt: Prompt, system: str | None) -> list[dict[str, Any]]:
@@ -36,10 +40,11 @@ def response_format(schema: type[Schema]) -> dict[str, Any]:
 
 
 def validated(schema: type[S], text: str, finish_reason: str | None) -> S:
-    try:
-        return schema.model_validate_json(text)
-    except ValidationError as error:
-        raise _unusable(finish_reason) from error
+    """Raises UnusableOutput, or CutOutput where the model's limit is to blame."""
+    for candidate in json_texts(text):
+        with suppress(ValidationError):
+            return schema.model_validate_json(candidate)
+    raise _unusable(finish_reason)
 
 
 def json_object(text: str, finish_reason: str | None) -> dict[str, Any]:
@@ -57,9 +62,17 @@ def tool_call(name: str, arguments: str, finish_reason: str | None) -> ToolCall:
     return ToolCall(name, json_object(arguments or "{}", finish_reason))
 
 
-def _unusable(finish_reason: str | None) -> UpstreamError:
+def _unusable(finish_reason: str | None) -> Unusable:
     """Broken because it was cut short, or broken by itself."""
-    return UpstreamTruncated() if finish_reason == "length" else UpstreamBadResponse()
+    return CutOutput() if finish_reason in _CUT else UnusableOutput()
+
+
+class Output(NamedTuple):
+    """What the model said: a text, or the arguments of the tool it called."""
+
+    text: str
+    arguments: str | None
+    finish_reason: str | None
 
 
 class Answer:
@@ -80,14 +93,20 @@ class Answer:
     def text(self) -> str:
         return "".join(self._texts)
 
-    def structured(self, schema: type[S]) -> S:
-        return validated(schema, self.text, self._finish_reason)
+    def output(self) -> Output:
+        call = self._called()
+        return Output(self.text, call and call[1], self._finish_reason)
 
     def tool_call(self) -> ToolCall | None:
         """The first one, if the model called any."""
+        call = self._called()
+        return call and tool_call(*call, self._finish_reason)
+
+    def _called(self) -> tuple[str, str] | None:
+        """The first tool's name and arguments, as they came."""
         if not self._parts:
             return None
         first = min(part.number for part in self._parts)
         parts = [part for part in self._parts if part.number == first]
         name = "".join(part.name or "" for part in parts)
-        return tool_call(name, "".join(part.arguments for part in parts), self._finish_reason)
+        return name, "".join(part.arguments for part in parts)

@@ -13,32 +13,33 @@ _LATE = 1.0
 class Deadline:
     """Entered around each wait; raises UpstreamTimeout when a wait outlasts it.
 
-    At first one deadline spans all waits, counted from construction. What happens between
-    waits never raises, so a slow consumer is no timeout. As with `asyncio.timeout`, a
-    cancellation from outside stays one.
+    At first one deadline spans all waits, counted from construction. It is counted anew from the
+    next wait on when `restarts` is set, which is done for what was waited for and for nothing
+    else. What happens between waits never raises, so a slow consumer is no timeout. As with
+    `asyncio.timeout`, a cancellation from outside stays one.
 
-    The timer is not moved with every wait: when it goes off it looks how long the present wait
-    has lasted and sets itself again. A token costs it two attribute stores.
+    The timer is not moved with every restart: when it goes off it looks how long the deadline
+    has run and sets itself again. A token costs it two attribute stores.
 
     A process that was frozen, or whose loop was blocked, first reads what came meanwhile.
     """
 
     __slots__ = (
         "_cancelling",
-        "_each_wait",
         "_expired",
         "_loop",
         "_seconds",
         "_since",
         "_task",
         "_timer",
+        "restarts",
     )
 
     def __init__(self, seconds: float) -> None:
         self._loop = asyncio.get_running_loop()
         self._seconds = seconds
         self._since = self._loop.time()
-        self._each_wait = False
+        self.restarts = False
         self._expired = False
         self._task: asyncio.Task[object] | None = None
         self._cancelling = 0
@@ -48,10 +49,10 @@ class Deadline:
     def remaining(self) -> float:
         return self._since + self._seconds - self._loop.time()
 
-    def allow(self, seconds: float, *, each_wait: bool) -> None:
-        """A new deadline from now on, for each wait by itself or for all of them."""
+    def allow(self, seconds: float) -> None:
+        """A new deadline, from the next wait on."""
         self._timer.cancel()
-        self._seconds, self._each_wait = seconds, each_wait
+        self._seconds, self.restarts = seconds, True
         self._since = self._loop.time()
         self._timer = self._loop.call_later(seconds, self._look)
 
@@ -65,8 +66,8 @@ class Deadline:
         if task is None:
             raise RuntimeError("a deadline needs a task that it can cancel")
         self._cancelling = task.cancelling()
-        if self._each_wait:
-            self._since = self._loop.time()
+        if self.restarts:
+            self._since, self.restarts = self._loop.time(), False
         self._task = task
         return self
 

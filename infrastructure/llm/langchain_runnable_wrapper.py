@@ -1,6 +1,6 @@
 """The SDK as a LangChain chat model: what LangGraph needs to see the tokens."""
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from functools import partial
 from typing import Any
@@ -24,8 +24,10 @@ from pydantic import BaseModel, Field
 
 from sluice.domain.events import Usage
 
-from .answers import SILENT, response_format, validated
+from .answers import Output
 from .decoding import Delta
+from .langchain_messages import finish_reason_of, streamed_call_in, text_in, whole
+from .structuring import Messages, structured
 from .upstream import ChatCompletions
 
 _NO_SYNC = "LangChainOpenAIRunnable is asynchronous: use ainvoke or astream"
@@ -94,7 +96,7 @@ class LangChainOpenAIRunnable(BaseChatModel):
     def with_structured_output(
         self, schema: dict[str, Any] | type, *, include_raw: bool = False, **kwargs: Any
     ) -> Runnable[LanguageModelInput, dict[str, Any] | BaseModel]:
-        """By the API's JSON schema, strictly; that JSON is never text for the user.
+        """As `structuring` has it; that JSON is never text for the user.
 
         Raises NotImplementedError for other schemas than Pydantic models, and all options.
         """
@@ -102,8 +104,17 @@ class LangChainOpenAIRunnable(BaseChatModel):
             raise NotImplementedError("with_structured_output takes a Pydantic model")
         if include_raw or kwargs:
             raise NotImplementedError("with_structured_output takes no options")
-        llm = self.bind(response_format=response_format(schema)).with_config(tags=[SILENT])
-        return llm | RunnableLambda(partial(_parsed, schema))
+        return RunnableLambda(partial(self._structured, schema))
+
+    async def _structured(self, schema: type[BaseModel], given: LanguageModelInput) -> BaseModel:
+        messages = convert_to_openai_messages(self._convert_input(given).to_messages())
+        said = messages if isinstance(messages, list) else [messages]
+        return await structured(schema, said, self._ask, self.completions.refused)
+
+    async def _ask(self, messages: Messages, options: Mapping[str, Any]) -> Output:
+        message = await whole(self.bind(**options), list(map(dict, messages)))
+        call = streamed_call_in(message)
+        return Output(text_in(message), call and call.arguments, finish_reason_of(message))
 
 
 def _message(delta: Delta) -> AIMessageChunk:
@@ -126,7 +137,3 @@ def _last(usage: Usage | None, finish_reason: str | None) -> ChatGenerationChunk
         message=AIMessageChunk(content="", usage_metadata=counted, chunk_position="last"),
         generation_info={"finish_reason": finish_reason},
     )
-
-
-def _parsed(schema: type[BaseModel], message: AIMessage) -> BaseModel:
-    return validated(schema, message.text, message.response_metadata.get("finish_reason"))

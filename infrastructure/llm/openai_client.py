@@ -1,14 +1,15 @@
 """A1's model client: the raw SDK, which LangGraph does not see."""
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
 from sluice.application.model_calls import current_node
 from sluice.domain.ports import Prompt, S, Tool, ToolCall
 
-from .answers import Answer, messages_of, response_format
+from .answers import Answer, Output, messages_of
 from .decoding import Delta
+from .structuring import Messages, structured
 from .upstream import ChatCompletions
 
 
@@ -30,8 +31,11 @@ class OpenAILLMClient:
         return (await self._answer(prompt, system)).text
 
     async def structured(self, prompt: Prompt, schema: type[S], *, system: str | None = None) -> S:
-        answer = await self._answer(prompt, system, response_format=response_format(schema))
-        return answer.structured(schema)
+        async def ask(messages: Messages, options: Mapping[str, Any]) -> Output:
+            return (await self._answer(messages, None, **options)).output()
+
+        messages = messages_of(prompt, system)
+        return await structured(schema, messages, ask, self._completions.refused)
 
     async def call_tool(
         self, prompt: Prompt, tools: Sequence[Tool], *, system: str | None = None

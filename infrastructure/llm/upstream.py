@@ -1,23 +1,20 @@
 """The upstream: where it is, how long it may take, and one streamed call to it."""
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from contextlib import aclosing, asynccontextmanager, suppress
-from contextvars import ContextVar
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
-from email.utils import parsedate_to_datetime
-from ipaddress import ip_address
 from typing import Any
 
 import aiohttp
 import httpx2
-from openai import AsyncOpenAI, AsyncStream, DefaultAioHttpClient
+from openai import AsyncOpenAI, AsyncStream
 from openai._base_client import get_platform
 
 from sluice.application.model_calls import current_node
-from sluice.domain.chat import now
 from sluice.domain.errors import (
     AnswerTooLarge,
     UpstreamBadResponse,
+    UpstreamError,
     UpstreamTimeout,
     UpstreamTruncated,
 )
@@ -25,14 +22,15 @@ from sluice.domain.events import Usage
 
 from .deadline import Deadline
 from .decoding import Delta, DeltaDecoder
+from .event_stream import begins_events
+from .failures import failure_in
 from .openai_errors import BROKEN_BODY, UPSTREAM_FAILURES, of_failure
+from .patience import Patience
+from .refusals import STREAM_OPTIONS, refuses
+from .transport import calling, http_client
 
-_KEEPALIVE_SECONDS = 30.0
-_UNLIMITED = 0
-"""As aiohttp says it (None would mean its default of 100 to the SDK's transport, and calls would
-queue in silence): how many jobs run at once is bounded elsewhere."""
-_TAIL_SECONDS = 1.0
-"""How long after its finish reason an answer may go on, with its usage and its end."""
+_MAX_REFUSAL_BYTES = 64 * 1024
+"""Of JSON that came in a stream's place, as much is read to learn what failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +64,13 @@ class ChatCompletions:
             base_url=upstream.base_url,
             api_key=upstream.api_key,
             max_retries=upstream.retries,
-            http_client=_http_client(upstream),
+            http_client=http_client(upstream.base_url, upstream.connect_timeout),
         )
         # Else its first request waits for a thread of the loop's default executor, of which a
         # user's nodes may hold all.
         self._client._platform = get_platform()
+        self._refused: set[str] = set()
+        self._refused_by_model: dict[str, set[str]] = {}
 
     async def aclose(self) -> None:
         await self._client.close()
@@ -82,14 +82,28 @@ class ChatCompletions:
         """
         # Real servers refuse a null where a setting is meant to be left out.
         given = {key: value for key, value in options.items() if value is not None}
-        return Call(self._client, self._upstream, {"messages": messages, **given})
+        body = {"model": self._model, "messages": messages, **given}
+        return Call(self._client, self._upstream, body, self._refused)
+
+    @property
+    def refused(self) -> set[str]:
+        """What the job's model was asked for and refused so far; to be added to."""
+        return self._refused_by_model.setdefault(self._model, set())
+
+    @property
+    def _model(self) -> str:
+        node = current_node.get()
+        return (node and node.calls.model) or self._upstream.model
 
 
 class Call:
     """One streamed call; `usage` and `finish_reason` are what it has said of itself so far."""
 
-    def __init__(self, client: AsyncOpenAI, upstream: Upstream, body: dict[str, Any]) -> None:
+    def __init__(
+        self, client: AsyncOpenAI, upstream: Upstream, body: dict[str, Any], refused: set[str]
+    ) -> None:
         self._client, self._upstream, self._body = client, upstream, body
+        self._refused = refused
         self.usage: Usage | None = None
         self.finish_reason: str | None = None
 
@@ -99,26 +113,30 @@ class Call:
         Closing it closes the connection. To be called once.
         """
         decoder, size = DeltaDecoder(), 0
-        deadline = Deadline(self._upstream.first_token_timeout)
-        begun = ended = False
+        patience = Patience(self._upstream.first_token_timeout, self._upstream.idle_timeout)
+        deadline, steady = patience.deadline, False
         try:
             response = await self._open(deadline)
             async with aclosing(response), _reads_of(response) as read:
-                while data := await _next(read, deadline, decoder):
-                    for delta in decoder.feed(data):
-                        if not begun and (delta.text or delta.tool_calls or delta.finish_reason):
-                            begun = True
-                            deadline.allow(self._upstream.idle_timeout, each_wait=True)
-                        if delta.finish_reason or delta.usage:
-                            self._note(delta)
+                data = await _first(response, read, patience)
+                while True:
+                    for delta in decoder.feed(data) if data else decoder.end():
                         text = delta.text
+                        if steady and text and not (delta.finish_reason or delta.usage):
+                            deadline.restarts = True
+                        else:
+                            steady = patience.hear(delta)
+                            self._note(delta)
                         size += len(text) if text.isascii() else len(text.encode())
                         if size > self._upstream.max_answer:
                             raise AnswerTooLarge  # also where nobody hears the tokens, as in A1
                         yield delta
-                    if decoder.finished and not ended:
-                        ended = True
-                        deadline.allow(_TAIL_SECONDS, each_wait=False)
+                    if not data:
+                        break
+                    if decoder.done:
+                        patience.end_is_said()
+                    data = await _next(read, patience)
+            decoder.check()
             if not decoder.finished:
                 raise UpstreamTruncated("no finish reason")
         finally:
@@ -129,17 +147,26 @@ class Call:
         self.finish_reason = delta.finish_reason or self.finish_reason
 
     async def _open(self, deadline: Deadline) -> httpx2.Response:
-        calling = _calling.set(deadline)
+        """Asks for usage, but not twice of a server that refuses to be asked."""
+        options = {"stream_options": {"include_usage": True}}
+        if STREAM_OPTIONS in self._refused:
+            return await self._post(deadline)
+        try:
+            return await self._post(deadline, **options)
+        except UpstreamError as error:
+            if not refuses(error, STREAM_OPTIONS):
+                raise
+        response = await self._post(deadline)
+        self._refused.add(STREAM_OPTIONS)
+        return response
+
+    async def _post(self, deadline: Deadline, **options: Any) -> httpx2.Response:
+        token = calling.set(deadline)
         try:
             with deadline:
                 stream = await self._client.post(
                     "/chat/completions",
-                    body={
-                        "model": _model_of_job() or self._upstream.model,
-                        **self._body,
-                        "stream": True,
-                        "stream_options": {"include_usage": True},
-                    },
+                    body={**self._body, "stream": True, **options},
                     cast_to=object,
                     stream=True,
                     stream_cls=AsyncStream[object],
@@ -147,7 +174,7 @@ class Call:
         except UPSTREAM_FAILURES as failure:
             raise of_failure(failure) from failure
         finally:
-            _calling.reset(calling)
+            calling.reset(token)
         return stream.response
 
 
@@ -162,9 +189,6 @@ async def _reads_of(response: httpx2.Response) -> AsyncGenerator[Read, None]:
     The SDK's transport and httpx2 would pass each read through five more generators: a tenth of
     a token's cost. What they keep to themselves may change; then their own way is taken.
     """
-    content_type, _, _ = response.headers.get("content-type", "").partition(";")
-    if content_type.strip().lower() != "text/event-stream":
-        raise UpstreamBadResponse("no event stream")
     if (body := plain_body(response)) is not None:
         yield body.readany
         return
@@ -180,61 +204,38 @@ def plain_body(response: httpx2.Response) -> aiohttp.StreamReader | None:
     return None
 
 
-async def _next(read: Read, deadline: Deadline, decoder: DeltaDecoder) -> bytes:
+async def _first(response: httpx2.Response, read: Read, patience: Patience) -> bytes:
+    """The first bytes of an event stream, by whatever name it is sent: they decide. Under its own
+    name only a page is none.
+
+    Raises what a JSON body says that failed, else UpstreamBadResponse.
+    """
+    head = await _next(read, patience)
+    content_type, _, _ = response.headers.get("content-type", "").partition(";")
+    if content_type.strip().lower() == "text/event-stream" and not head.lstrip().startswith(b"<"):
+        return head
+    while (begins := begins_events(head)) is None and (more := await _next(read, patience)):
+        head += more
+    if begins:
+        return head
+    while head.lstrip().startswith((b"{", b"[")):
+        if failure := failure_in(head):
+            raise failure
+        if len(head) > _MAX_REFUSAL_BYTES or not (more := await _next(read, patience)):
+            break
+        head += more
+    raise UpstreamBadResponse("no event stream")
+
+
+async def _next(read: Read, patience: Patience) -> bytes:
     """Nothing at the end, also when a finished answer's connection breaks or stays open."""
     try:
-        with deadline:
+        with patience.deadline:
             return await read()
     except UpstreamTimeout:
-        if not decoder.finished:
+        if not patience.over:
             raise
     except BROKEN_BODY as failure:
-        if not decoder.finished:
+        if not patience.over:
             raise of_failure(failure) from failure
     return b""
-
-
-def _model_of_job() -> str | None:
-    node = current_node.get()
-    return node.calls.model if node else None
-
-
-def _http_client(upstream: Upstream) -> httpx2.AsyncClient:
-    """The SDK's aiohttp transport: per token it takes little more than half of httpx2's time."""
-    return DefaultAioHttpClient(
-        # Everything but connecting is timed by Deadline, over the call as a whole.
-        timeout=httpx2.Timeout(None, connect=upstream.connect_timeout),
-        limits=httpx2.Limits(max_connections=_UNLIMITED, keepalive_expiry=_KEEPALIVE_SECONDS),
-        # A redirect would carry the whole prompt to wherever it points.
-        follow_redirects=False,
-        # HTTP_PROXY without NO_PROXY must not lead the offline model's calls astray.
-        trust_env=not _on_this_machine(upstream.base_url),
-        event_hooks={"response": [_refuse_hopeless_wait]},
-    )
-
-
-def _on_this_machine(base_url: str | None) -> bool:
-    host = httpx2.URL(base_url or "").host
-    with suppress(ValueError):
-        return ip_address(host).is_loopback
-    return host == "localhost"
-
-
-_calling: ContextVar[Deadline] = ContextVar("_calling")
-
-
-async def _refuse_hopeless_wait(response: httpx2.Response) -> None:
-    """Keeps the SDK from waiting for a retry when that can only end in a timeout."""
-    if _retry_after(response.headers) >= _calling.get().remaining:
-        response.headers["x-should-retry"] = "false"
-
-
-def _retry_after(headers: httpx2.Headers) -> float:
-    """In seconds, as the SDK reads it: milliseconds, else seconds, else a date; 0 without."""
-    with suppress(KeyError, ValueError):
-        return float(headers["retry-after-ms"]) / 1000
-    with suppress(KeyError, ValueError):
-        return float(headers["retry-after"])
-    with suppress(KeyError, ValueError, TypeError):
-        return (parsedate_to_datetime(headers["retry-after"]) - now()).total_seconds()
-    return 0

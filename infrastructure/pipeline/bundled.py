@@ -15,6 +15,7 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.types import Send
 from pydantic import BaseModel, Field
 
+from sluice.domain.errors import Unusable
 from sluice.domain.ports import LLMClientPort
 
 Intent = Literal["greeting", "how_to", "reference", "troubleshooting"]
@@ -105,8 +106,14 @@ class _Nodes:
     documents: Searched
 
     async def intent(self, state: State) -> State:
-        found = await self.llm.structured(state["message"], Intents, system=_CLASSIFY)
-        intents = list(dict.fromkeys(found.names)) or [_DEFAULT]
+        """A model that answers, but not with intents, shall not cost the user the answer. An
+        upstream that fails here fails the job: it would fail at the answer, too.
+        """
+        try:
+            names = (await self.llm.structured(state["message"], Intents, system=_CLASSIFY)).names
+        except Unusable:
+            names = []
+        intents = list(dict.fromkeys(names)) or [_DEFAULT]
         return {"intents": intents, "intent": ",".join(intents)}
 
     async def retrieve(self, state: Lookup) -> State:

@@ -1,7 +1,9 @@
 """What the suites of the model port run against: both clients over a socket, and the double."""
 
+import asyncio
+import re
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Protocol
 
 import httpx2
@@ -95,3 +97,35 @@ async def client(kind: str, base_url: str, **settings: Any) -> AsyncIterator[LLM
             yield LangChainLLMAdapter(LangChainOpenAIRunnable(completions=completions))
     finally:
         await completions.aclose()
+
+
+@asynccontextmanager
+async def upstream_of_bytes(*plays: bytes | float) -> AsyncIterator[str]:
+    """The base URL of a server that answers every call with these bytes, pausing for seconds in
+    between, and then closes, or hangs if the last of them is a pause.
+    """
+
+    serving: set[asyncio.Task[None]] = set()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = re.search(rb"content-length: (\d+)", head, re.IGNORECASE)
+        await reader.readexactly(int(length[1]) if length else 0)
+        left = asyncio.ensure_future(reader.read())
+        for play in plays:
+            if isinstance(play, bytes):
+                writer.write(play)
+            else:
+                await asyncio.wait([left], timeout=play)
+        left.cancel()
+        await asyncio.gather(left, return_exceptions=True)
+        writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
+
+    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        serving.add(asyncio.ensure_future(serve(reader, writer)))
+
+    async with await asyncio.start_server(accept, "127.0.0.1", 0) as server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
+    await asyncio.gather(*serving)

@@ -11,7 +11,8 @@ from pydantic import BaseModel
 
 from sluice.domain import errors
 from sluice.domain.ports import LLMClientPort
-from sluice.offline_model import CANARY, Break, Fault, OfflineModel, Reply, tool_call_deltas
+from sluice.offline_model import CANARY, Break, Fault, OfflineModel, Reply, Wire, tool_call_deltas
+from sluice.offline_model.replies import Piece
 
 from .llm_clients import REAL, client
 
@@ -45,11 +46,22 @@ BROKEN = {
     Fault.INVALID_UTF8: errors.UpstreamBadResponse,
     Fault.LONE_SURROGATE: errors.UpstreamBadResponse,
     Fault.ERROR_CHUNK: errors.UpstreamError,
+    Fault.FINISH_ERROR: errors.UpstreamError,
+    Fault.FINISH_ABORT: errors.UpstreamError,
+    Fault.CHOICE_ERROR: errors.UpstreamError,
+    Fault.ERROR_EVENT: errors.UpstreamRateLimited,
+    Fault.ERROR_FIELD: errors.UpstreamError,
+    Fault.BARE_ERROR: errors.UpstreamAuth,
+    Fault.RATE_LIMIT_FIRST: errors.UpstreamRateLimited,
+    Fault.ERROR_AFTER_FINISH: errors.UpstreamUnavailable,
 }
+SAID = {Fault.RATE_LIMIT_FIRST: "", Fault.ERROR_AFTER_FINISH: TEXT}
+"""Before a broken stream broke, where it is not half of the answer."""
 HANGING = {
     Fault.HANG_BEFORE_STATUS: ("", "first_token_timeout"),
     Fault.HANG_AFTER_HEADERS: ("", "first_token_timeout"),
     Fault.HANG_MID_STREAM: (HALF, "idle_timeout"),
+    Fault.KEPT_WARM: (HALF, "idle_timeout"),
 }
 HARMLESS = {
     Fault.NO_DONE: TEXT,
@@ -63,6 +75,16 @@ HARMLESS = {
     Fault.REFUSAL: TEXT,
     Fault.TOOL_CALL_DELTAS: TEXT,
     Fault.REASONING_DELTAS: TEXT,
+    Fault.FINISH_IN_EVERY_CHUNK: TEXT,
+    Fault.LATE_PIECE: TEXT,
+    Fault.EMPTY_EVENTS: TEXT,
+    Fault.RUBBISH_AFTER_FINISH: TEXT,
+    Fault.NO_LAST_LINE: TEXT,
+    Fault.NO_CONTENT_TYPE: TEXT,
+    Fault.WRONG_CONTENT_TYPE: TEXT,
+    Fault.LARGE_HEADER: TEXT,
+    Fault.CONTENT_PARTS: TEXT,
+    Fault.CUT_CHARACTERS: TEXT,
 }
 
 
@@ -123,7 +145,7 @@ async def test_a_broken_stream_says_what_came_and_its_error(
 ) -> None:
     model.script(Reply(PIECES, fault=fault))
     said, error = await heard(llm)
-    assert (said, type(error)) == (HALF, BROKEN[fault])
+    assert (said, type(error)) == (SAID.get(fault, HALF), BROKEN[fault])
     assert CANARY not in f"{error!r}{error}"
     await model.until_idle()
 
@@ -160,10 +182,33 @@ async def test_a_hanging_upstream_is_left_at_the_deadline(
     await model.until_idle()
 
 
-async def test_reasoning_does_not_count_as_the_first_token(kind: str, model: OfflineModel) -> None:
-    model.script(Reply([{"reasoning_content": "well"}, Break.HANG]))
-    async with client(kind, model.base_url, first_token_timeout=0.1) as llm, asyncio.timeout(5):
+@pytest.mark.parametrize(
+    "thought", [{"reasoning_content": "hm"}, {"content": [{"type": "thinking", "thinking": "hm"}]}]
+)
+async def test_reasoning_keeps_the_first_token_deadline_and_then_the_idle_one(
+    kind: str, model: OfflineModel, thought: dict[str, Any]
+) -> None:
+    model.script(
+        Reply([thought, Break.HANG]), Reply([thought, 0.15, thought, 0.15, thought, 0.15, "a"])
+    )
+    patient = {"first_token_timeout": 30, "idle_timeout": 0.3}
+    async with client(kind, model.base_url, **patient) as llm, asyncio.timeout(5):
         assert type((await heard(llm))[1]) is errors.UpstreamTimeout
+        assert await heard(llm) == ("a", None)
+
+
+@pytest.mark.parametrize("warmth", [b": warm\n\n", b"data:\n\n", b":", b'data: {"choices":[]}\n\n'])
+@pytest.mark.parametrize("said", [(), ("a",)])
+async def test_nothing_said_keeps_nothing_alive(
+    kind: str, model: OfflineModel, warmth: bytes, said: tuple[str, ...]
+) -> None:
+    """Also within one event, byte by byte."""
+    warm: list[Piece] = [Wire(warmth), 0.1]
+    model.script(Reply([*said, *warm * 50]))
+    impatient = {"first_token_timeout": 0.35, "idle_timeout": 0.35}
+    async with client(kind, model.base_url, **impatient) as llm, asyncio.timeout(4):
+        told, error = await heard(llm)
+    assert (told, type(error)) == ("".join(said), errors.UpstreamTimeout)
 
 
 async def test_a_refused_connection_is_unavailable(kind: str) -> None:

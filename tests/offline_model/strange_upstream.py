@@ -13,6 +13,7 @@ SILENT_AFTER = {
     Fault.HANG_BEFORE_STATUS: b"",
     Fault.HANG_AFTER_HEADERS: b"\r\n\r\n",
     Fault.HANG_MID_STREAM: "👦".encode(),
+    Fault.KEPT_WARM: b": warm",
 }
 
 

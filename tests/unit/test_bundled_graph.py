@@ -8,7 +8,13 @@ from typing import Any
 import pytest
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage
 
-from sluice.domain.errors import UpstreamTruncated
+from sluice.domain.errors import (
+    CutOutput,
+    UnusableOutput,
+    UpstreamBadResponse,
+    UpstreamError,
+    UpstreamTruncated,
+)
 from sluice.domain.ports import Prompt, S, Tool, ToolCall
 from sluice.infrastructure.pipeline import bundled
 
@@ -40,7 +46,7 @@ class ScriptedDocuments:
 class ScriptedModel:
     """Classifies and answers as told; remembers what its answer was made from."""
 
-    intents: Sequence[str]
+    intents: Sequence[str] | Exception
     answer: Sequence[str | Exception] = ("Hel", "lo")
     hanging: asyncio.Event = field(default_factory=asyncio.Event)
     chat: Prompt = ""
@@ -68,6 +74,8 @@ class ScriptedModel:
 
     async def structured(self, prompt: Prompt, schema: type[S], *, system: str | None = None) -> S:
         self.cues = system or ""
+        if isinstance(self.intents, Exception):
+            raise self.intents
         names = ",".join(f'"{name}"' for name in self.intents)
         return schema.model_validate_json(f'{{"names":[{names}]}}')
 
@@ -133,6 +141,18 @@ async def test_each_intent_looks_up_for_itself_and_a_passage_is_quoted_once() ->
 async def test_a_message_without_an_intent_is_a_how_to() -> None:
     final = await run(ScriptedModel([]), ScriptedDocuments())
     assert (final["intent"], final["answer"]) == ("how_to", "Hello")
+
+
+@pytest.mark.parametrize("unusable", [UnusableOutput(), CutOutput()])
+async def test_an_intent_that_cannot_be_told_is_a_how_to(unusable: Exception) -> None:
+    final = await run(ScriptedModel(unusable), ScriptedDocuments())
+    assert (final["intent"], final["answer"]) == ("how_to", "Hello")
+
+
+@pytest.mark.parametrize("failure", [UpstreamBadResponse(), UpstreamTruncated(), UpstreamError()])
+async def test_an_upstream_that_fails_at_the_intent_fails_the_job(failure: Exception) -> None:
+    with pytest.raises(type(failure)):
+        await run(ScriptedModel(failure), ScriptedDocuments())
 
 
 @pytest.mark.parametrize(

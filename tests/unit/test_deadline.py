@@ -50,16 +50,31 @@ async def test_one_deadline_spans_several_waits() -> None:
         await asyncio.wait_for(wait_often(), 5)
 
 
-async def test_each_wait_may_have_its_own() -> None:
+async def test_it_is_counted_anew_only_from_what_was_waited_for() -> None:
     loop = asyncio.get_running_loop()
     deadline = Deadline(NEVER)
-    deadline.allow(0.05, each_wait=True)
+    deadline.allow(0.05)
     end = loop.time() + 0.2
     while loop.time() < end:
+        deadline.restarts = True
         with deadline:
             await asyncio.sleep(0)
+
+    async def wait_for_nothing() -> None:
+        while True:
+            with deadline:
+                await asyncio.sleep(0)
+
     with pytest.raises(UpstreamTimeout):
-        await wait(deadline)
+        await asyncio.wait_for(wait_for_nothing(), 5)
+
+
+async def test_a_new_deadline_begins_with_the_next_wait() -> None:
+    deadline = Deadline(NEVER)
+    deadline.allow(0.1)
+    await asyncio.sleep(0.15)  # as a slow consumer
+    with deadline:
+        await asyncio.sleep(0.01)
 
 
 async def test_a_cancellation_stays_one() -> None:
@@ -97,7 +112,7 @@ async def test_another_task_may_go_on_with_the_waits() -> None:
     deadline = Deadline(NEVER)
     with deadline:
         await asyncio.sleep(0)
-    deadline.allow(0.01, each_wait=True)
+    deadline.allow(0.01)
     with pytest.raises(UpstreamTimeout):
         await asyncio.create_task(wait(deadline))
 

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from sluice.domain.errors import UpstreamBadResponse, UpstreamError
 from sluice.domain.events import Usage
-from sluice.infrastructure.llm.decoding import Delta, DeltaDecoder, EventSplitter, ToolCallPart
+from sluice.infrastructure.llm.decoding import Delta, DeltaDecoder, ToolCallPart
+from sluice.infrastructure.llm.event_stream import EventSplitter
 
 texts = st.text(st.characters(exclude_categories=["Cs"]))
 line_ends = st.sampled_from(["\n", "\r\n", "\r"])
@@ -100,14 +101,16 @@ def test_what_is_said_before_a_broken_chunk_is_heard() -> None:
         b'"text"',
         b"null",
         b'{"choices":[{"delta":{"content":"\xed\x95\xff"}}]}',
-        b'{"choices":[{"delta":{"content":"\\ud800"}}]}',
+        b'{"choices":[{"delta":{"content":"\\ud800!"}}]}',
+        b'{"choices":[{"delta":{"content":"\\udc00"}}]}',
+        b'{"choices":[{"delta":{"content":"\\udc00\\ud83d"}}]}',
         b'{"choices":[{"delta":{"content":1}}]}',
         b'{"choices":[{"delta":{"content":[{"text":"a"}]}}]}',
         b'{"choices":[{"delta":"text"}]}',
         b'{"choices":["text"]}',
         b'{"choices":{"delta":{}}}',
         b'{"choices":[{"delta":{},"finish_reason":1}]}',
-        b'{"choices":[{"delta":{"tool_calls":[{"function":{"arguments":{"a":1}}}]}}]}',
+        b'{"choices":[{"delta":{"tool_calls":[{"function":{"arguments":1}}]}}]}',
         b'{"choices":[{"delta":{"tool_calls":[{"index":"0"}]}}]}',
         b'{"choices":[{"delta":{"tool_calls":"f"}}]}',
         b'{"choices":[{"delta":{"content":NaN}}]}',
@@ -138,7 +141,14 @@ def test_an_error_object_is_an_error(error: object) -> None:
         chunk({}),
         chunk({"role": "assistant", "content": ""}),
         chunk({"content": None, "refusal": None, "tool_calls": None}),
-        chunk({"reasoning_content": "hm"}),
+        chunk({"reasoning_content": "", "reasoning": None}),
+        chunk({"tool_calls": [{"index": 3, "function": {"arguments": ""}}]}),
+        chunk({"content": [{"type": "image"}, {"type": "text", "text": ""}]}),
+        b"",
+        b" ",
+        b"[DONE] ",
+        b'{"type":"ping"}',
+        b'{"status":"ok","detail":"x"}',
         b'{"choices":[{"index":0,"delta":null,"finish_reason":null}]}',
         b'{"choices":[{"index":0,"delta":{},"finish_reason":""}]}',
     ],
@@ -156,6 +166,114 @@ def test_a_chunk_may_say_everything_at_once() -> None:
     usage = {"prompt_tokens": 2, "completion_tokens": 3, "total_tokens": 5}
     said = chunk({"content": "a", "tool_calls": [call]}, "stop", usage=usage)
     assert of_chunk(said) == [Delta("a", "stop", Usage(2, 3, 5), (ToolCallPart(1, "c", "f", "{"),))]
+
+
+@pytest.mark.parametrize(
+    "thought",
+    [
+        {"reasoning_content": "hm"},
+        {"reasoning": "hm"},
+        {"thinking": "hm"},
+        {"reasoning_details": [{"type": "reasoning.text", "text": "hm"}]},
+        {"content": [{"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}]},
+        {"content": [{"type": "reasoning", "text": "hm"}]},
+    ],
+)
+def test_reasoning_is_told_apart(thought: dict[str, Any]) -> None:
+    assert of_chunk(chunk(thought)) == [Delta(reasoning="hm")]
+
+
+def test_the_text_parts_of_a_content_are_the_text() -> None:
+    parts = [
+        {"type": "thinking", "thinking": "hm"},
+        {"type": "text", "text": "a"},
+        {"type": "image_url", "image_url": {}},
+        "b",
+        {"type": "refusal", "refusal": "c"},
+    ]
+    assert of_chunk(chunk({"content": parts})) == [Delta("abc", reasoning="hm")]
+
+
+def test_arguments_may_be_an_object() -> None:
+    call = {"function": {"name": "f", "arguments": {"a": [1]}}}
+    [delta] = of_chunk(chunk({"tool_calls": [call]}))
+    assert delta.tool_calls == (ToolCallPart(0, None, "f", '{"a": [1]}'),)
+    assert of_chunk(chunk({"function_call": call["function"]})) == [delta]
+
+
+def test_a_whole_message_as_an_event_is_the_text_if_it_is_all() -> None:
+    message = {"choices": [{"message": {"content": "all"}, "finish_reason": "stop"}]}
+    whole = event(json.dumps(message).encode())
+    assert deltas(whole) == [Delta("all", "stop")]
+    said = event(chunk({"content": "a"}))
+    assert deltas(said, whole) == [Delta("a"), Delta(finish_reason="stop")]
+    assert deltas(whole, whole) == [Delta("all", "stop"), Delta(finish_reason="stop")]
+
+
+@pytest.mark.parametrize("field", ["content", "refusal", "reasoning_content"])
+def test_halves_of_a_character_are_joined(field: str) -> None:
+    pieces = ["a\ud83d", "\ude00\ud83c", "\uddf0", "b"]
+    body = [
+        event(json.dumps({"choices": [{"delta": {field: piece}}]}).encode()) for piece in pieces
+    ]
+    told = [delta.text or delta.reasoning for delta in deltas(*body)]
+    assert told == ["a", "😀", "🇰", "b"]
+
+
+def test_halves_are_joined_in_arguments_and_beside_other_deltas() -> None:
+    def part(arguments: str) -> bytes:
+        call = {"index": 0, "function": {"arguments": arguments}}
+        return event(json.dumps({"choices": [{"delta": {"tool_calls": [call]}}]}).encode())
+
+    told = deltas(part('{"a":"\ud83d'), event(chunk({"content": "said"})), part('\ude00"}'))
+    arguments = [part.arguments for delta in told for part in delta.tool_calls]
+    assert (arguments, told[1].text) == (['{"a":"', '😀"}'], "said")
+
+
+def test_half_a_character_is_none() -> None:
+    half = event(b'{"choices":[{"delta":{"content":"a\\ud83d"}}]}')
+    decoder = DeltaDecoder()
+    assert [delta.text for delta in decoder.feed(half)] == ["a"]
+    with pytest.raises(UpstreamBadResponse):
+        decoder.check()
+    with pytest.raises(UpstreamBadResponse):
+        list(decoder.feed(event(chunk({"content": "b"}))))
+
+
+@pytest.mark.parametrize("rubbish", [b"{", b"\xff", b"[]", b'{"choices":"none"}'])
+def test_rubbish_behind_a_finish_reason_is_nobodys_loss_until_more_is_said(rubbish: bytes) -> None:
+    decoder = DeltaDecoder()
+    body = event(chunk({"content": "a"}, "stop")) + event(rubbish)
+    usage = event(b'{"choices":[],"usage":{"prompt_tokens":2,"completion_tokens":3}}')
+    assert list(decoder.feed(body + usage)) == [Delta("a", "stop"), Delta(usage=Usage(2, 3, 5))]
+    with pytest.raises(UpstreamBadResponse):
+        list(decoder.feed(event(chunk({"content": "b"}))))
+
+
+@pytest.mark.parametrize(
+    ("last", "told"),
+    [
+        (b"data: " + chunk({}, "stop"), [Delta(finish_reason="stop")]),
+        (b"data: " + chunk({}, "stop") + b"\r", [Delta(finish_reason="stop")]),
+        (b"data: " + chunk({}, "stop")[:-9], []),
+        (b"data: [DON", []),
+        (b"", []),
+    ],
+)
+def test_a_last_event_without_its_empty_line_counts_if_it_is_whole(
+    last: bytes, told: list[Delta]
+) -> None:
+    decoder = DeltaDecoder()
+    assert [*decoder.feed(event(chunk({"content": "a"})) + last), *decoder.end()][1:] == told
+
+
+@pytest.mark.parametrize(
+    "done", [b"data: [DONE]\n\n", b"data:[DONE]\n\n", b"data: [DONE]", b"data: [DONE]  \n\n"]
+)
+def test_the_decoder_knows_that_nothing_will_follow(done: bytes) -> None:
+    decoder = DeltaDecoder()
+    assert [*decoder.feed(done), *decoder.end()] == []
+    assert decoder.done
 
 
 def test_the_decoder_knows_when_the_answer_is_complete() -> None:

@@ -421,6 +421,25 @@ def test_the_history_is_what_came_before_and_one_answer_each() -> None:
     assert history(messages, a_job(id="9", retry_of="3")) == before
 
 
+@pytest.mark.parametrize("nothing", ["", " \n"])
+def test_an_answer_that_was_stopped_before_its_first_word_is_no_turn(nothing: str) -> None:
+    """Two questions then stand in a row. An earlier answer to the same question stays."""
+
+    def message(role: Any, content: str, job_id: str) -> Message:
+        return Message(content, role, content, job_id, "cancelled", now())
+
+    messages = [
+        message("user", "q1", "1"),
+        message("assistant", nothing, "1"),
+        message("user", "q2", "2"),
+        message("assistant", "a2", "2"),
+        message("assistant", nothing, "3"),
+        message("user", "q3", "4"),
+    ]
+    before = [Turn("user", "q1"), Turn("user", "q2"), Turn("assistant", "a2")]
+    assert history(messages, a_job(id="4")) == before
+
+
 async def reads(bench: Bench, count: int) -> None:
     """Until the job's log holds that many events."""
     async with asyncio.timeout(5):

@@ -1,0 +1,122 @@
+"""The chunk of a streamed chat completion: as much of it as anything is made of."""
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+from sluice.domain.errors import UpstreamBadResponse
+from sluice.domain.events import Usage
+
+NO_JSON = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""What decoding raises: for broken JSON, for another shape, for UTF-8 that is none, for depth."""
+
+
+class Function(msgspec.Struct, gc=False):
+    name: str | None = None
+    arguments: str | dict[str, Any] | None = None
+
+
+class Call(msgspec.Struct, gc=False):
+    index: int | None = None
+    id: str | None = None
+    function: Function | None = None
+
+
+class Said(msgspec.Struct, gc=False):
+    """Servers have four names for reasoning, and `function_call` is what calls once were."""
+
+    content: str | list[Any] | None = None
+    refusal: str | None = None
+    tool_calls: list[Call] | None = None
+    function_call: Function | None = None
+    reasoning_content: Any = None
+    reasoning: Any = None
+    thinking: Any = None
+    reasoning_details: Any = None
+    error: Any = None
+
+
+class Choice(msgspec.Struct, gc=False):
+    """`message` in the place of `delta` is a whole answer as one event."""
+
+    delta: Said | None = None
+    message: Said | None = None
+    finish_reason: str | None = None
+    error: Any = None
+
+
+class Chunk(msgspec.Struct, gc=False):
+    choices: list[Choice] | None = None
+    usage: Any = None
+    error: Any = None
+
+
+SILENCE = Said()
+
+chunk_of = msgspec.json.Decoder(Chunk).decode
+"""Raises one of NO_JSON."""
+
+
+def loose_chunk_of(data: bytes) -> Chunk | None:
+    """Its texts may begin and end with half a character: a server that cuts its text by UTF-16
+    escapes the halves of an emoji in two chunks. None for what is no chunk in this way, either.
+    """
+    try:
+        return msgspec.convert(json.loads(data.decode("utf-8", "surrogatepass")), Chunk)
+    except (*NO_JSON, ValueError):
+        return None
+
+
+def arguments_of(function: Function) -> str:
+    """Some servers send the object itself."""
+    given = function.arguments
+    return given if isinstance(given, str) else "" if given is None else json.dumps(given)
+
+
+def usage_of(usage: object) -> Usage | None:
+    """None for what cannot be counted with: no answer shall fail for its bill."""
+    match usage:
+        case {
+            "prompt_tokens": int(given),
+            "completion_tokens": int(made),
+            "total_tokens": int(sum_),
+        }:
+            return Usage(given, made, sum_)
+        case {"prompt_tokens": int(given), "completion_tokens": int(made)}:
+            return Usage(given, made, given + made)
+        case _:
+            return None
+
+
+def text_and_thought(parts: Iterable[object]) -> tuple[str, str]:
+    """Of a content that is a list. Raises UpstreamBadResponse for parts without a type."""
+    text, thought = [], []
+    for part in parts:
+        match part:
+            case str() | {"type": "text" | "output_text", "text": str()}:
+                text.append(words_in(part))
+            case {"type": "refusal", "refusal": str(refusal)}:
+                text.append(refusal)
+            case {"type": "thinking" | "reasoning" | "reasoning_text" | "summary_text"}:
+                thought.append(words_in(part))
+            case {"type": str()}:
+                pass
+            case _:
+                raise UpstreamBadResponse("a part of a content that has no type")
+    return "".join(text), "".join(thought)
+
+
+def words_in(value: object) -> str:
+    """The text of a part, of several, or of a part's parts."""
+    match value:
+        case str():
+            return value
+        case list():
+            return "".join(map(words_in, value))
+        case Mapping():
+            names = ("text", "thinking", "reasoning", "reasoning_text", "summary", "content")
+            return next(filter(None, (words_in(value.get(name)) for name in names)), "")
+        case _:
+            return ""
