@@ -1,13 +1,14 @@
 """A job's log as an event stream, in any protocol's frames.
 
-Frames leave as the bytes that the log's encoder made. Four ways to end: after the terminal event;
-with what the protocol says when the log cannot be read for now; without a word when the reader's
-identity expires; and by the reader, who may come back with a cursor.
+Frames leave as the bytes that the log's encoder made. Three ways to end: after the terminal event;
+by the reader, who may come back with a cursor; and unfinished, when the log cannot be read for now
+or the reader's identity expires. Clients of most protocols take a proper end for a whole answer,
+so an unfinished body is cut by a reset; one whose protocol knows better may say so and end it.
 """
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from functools import partial
 from typing import ClassVar
@@ -20,6 +21,7 @@ from sluice.application.coalescing import MAX_TOKEN_BYTES
 from sluice.application.encoding import Batch
 from sluice.domain.errors import NotFound, Unavailable
 from sluice.domain.events import BEGINNING, TERMINAL
+from sluice.interfaces.http.server.frame_writer import RESET
 from sluice.interfaces.http.services import StreamStats
 
 Batches = AsyncGenerator[Batch, None]
@@ -46,6 +48,9 @@ class EventStream(EventSourceResponse):
     """What leaves before the first event."""
     keepalive: ClassVar[bytes] = b": keepalive\n\n"
 
+    ends_unfinished: ClassVar[bool] = False
+    """An unfinished body is ended properly, and not cut."""
+
     def interrupted(self) -> bytes:
         """What is said at last when the log cannot be read for now, before a proper end."""
         return b""
@@ -54,6 +59,7 @@ class EventStream(EventSourceResponse):
         self, batches: Batches, stats: StreamStats, *, ping: float, expires: float | None
     ) -> None:
         self._batches, self._ended = batches, False
+        self._reset: Callable[[], None] | None = None
         super().__init__(
             self._frames(batches, stats, expires),
             headers=HEADERS,
@@ -79,6 +85,8 @@ class EventStream(EventSourceResponse):
                 await send({**message, "body": body[start : start + _WRITE_BYTES]})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if not self.ends_unfinished:
+            self._reset = scope["extensions"][RESET]
         # Also for HEAD, and for a reader that leaves before the first byte.
         async with aclosing(self._batches):
             await super().__call__(scope, receive, send)
@@ -105,6 +113,8 @@ class EventStream(EventSourceResponse):
                 yield said
         finally:
             stats.open -= 1
+        if self._reset is not None and not self._ended:
+            self._reset()
 
 
 async def _by(deadline: float, batches: Batches) -> Batch | None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from sluice.interfaces.http.server.frame_writer import PUSH, FrameWriter
+from sluice.interfaces.http.server.frame_writer import PUSH, RESET, FrameWriter
 from sluice.interfaces.http.server.head_limit import HeadLimit
 from sluice.interfaces.http.server.refusal import BAD_REQUEST, HEAD_TOO_LARGE, refusal
 from sluice.interfaces.http.services import StreamStats
@@ -178,7 +178,7 @@ class Connection(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         writer: Any = FrameWriter(cycle, self.loop.time)
-        cycle.scope["extensions"] = {PUSH: writer}
+        cycle.scope["extensions"] = {PUSH: writer, RESET: writer.reset}
         if not cycle.keep_alive:
             app = self._reading_on(cycle, app)
         if cycle.scope["http_version"] == "1.0":

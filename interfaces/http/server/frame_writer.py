@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import socket
+import struct
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
+RESET = "sluice.reset"
+"""The ASGI extension that cuts the body: its reader must not take it for a whole one."""
+
 PUSH = "sluice.push"
 """The ASGI extension for a Push: it writes to the body that is being sent."""
+
+_NO_LINGER = struct.pack("ii", 1, 0)
+"""For SO_LINGER: a close resets, which HTTP/1.0 readers notice too, who know no chunks."""
 
 _MIN_INTERVAL_SECONDS = 0.0005
 """Less than uvloop's clock can tell: what comes faster is left to be coalesced."""
@@ -42,3 +50,10 @@ class FrameWriter:
             frames = b"%x\r\n%b\r\n" % (len(frames), frames)
         self._transport.write(frames)
         return True
+
+    def reset(self) -> None:
+        """Cuts the connection, with what the peer has not read yet."""
+        peer: socket.socket | None = self._transport.get_extra_info("socket")
+        if peer is not None:
+            peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+        self._transport.abort()

@@ -27,6 +27,7 @@ _NOWHERE = Cursor(0, 0)
 class NativeStream(EventStream):
     opening = b"retry: 1000\n\n"
     keepalive = KEEPALIVE
+    ends_unfinished = True  # a reader that finds no terminal event comes back
 
     def interrupted(self) -> bytes:
         return _later()

@@ -3,6 +3,8 @@
 import asyncio
 import json
 
+import pytest
+
 from sluice.domain.events import Done, Token
 from tests.http.house import House, serving
 from tests.http.protocols.toy.routes import routes
@@ -69,3 +71,21 @@ async def test_anothers_job_and_a_line_breaking_character_are_as_on_our_own_rout
         job = await house.asked()
         assert (await house.client.get("/toy/nobodys")).status_code == 404
         assert "\u2028" not in (await house.client.get(f"/toy/{job}")).text
+
+
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+async def test_an_unfinished_body_is_cut_and_never_ended(version: str) -> None:
+    """Its clients take a proper end for a whole answer."""
+    held = asyncio.Event()
+    async with serving(WORDS[0], held, Done("A2", ""), routers=[routes]) as house:
+        job = (await house.ask())["job_id"]
+        host, port = house.url.removeprefix("http://").split(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(f"GET /toy/{job} HTTP/{version}\r\nHost: localhost\r\n\r\n".encode())
+        async with asyncio.timeout(5):
+            await reader.readuntil(b'"said":1')
+        house.log.hang_up()
+        with pytest.raises(ConnectionResetError):
+            await asyncio.wait_for(reader.read(), 5)
+        writer.close()
+        held.set()
