@@ -7,6 +7,7 @@ and what is used when the tap's private marker is gone. Both feed a `GraphRun`.
 
 from contextlib import aclosing
 from typing import Any, Literal
+from uuid import UUID
 
 from langchain_core.messages import AIMessageChunk
 
@@ -15,7 +16,7 @@ from sluice.domain.chat import Question
 from sluice.domain.events import Done
 from sluice.infrastructure.pipeline.calls import SPOKEN, CallListener
 from sluice.infrastructure.pipeline.graph import WatchedGraph
-from sluice.infrastructure.pipeline.namespaces import below, path_of
+from sluice.infrastructure.pipeline.namespaces import below, namespace_of, path_of
 from sluice.infrastructure.pipeline.nodes import WrittenToken
 from sluice.infrastructure.pipeline.run import GraphRun
 from sluice.infrastructure.pipeline.runs import configured, start, translated
@@ -27,6 +28,9 @@ _MODES: list[Literal["messages", "updates", "tasks", "values"]] = [
     "tasks",
     "values",
 ]
+
+_PUSHED = "__pregel_push"
+"""LangGraph's trigger, and the beginning of the path, of a task that a node has pushed."""
 
 
 class TokenPath:
@@ -54,7 +58,7 @@ class TokenPath:
         state, run = start(self._graph, question, tell, "messages")
         tasks = _Tasks(run)
         final: object = None
-        async with configured(self._graph, CallListener(run)) as config:
+        async with configured(self._graph, tasks) as config:
             parts = self._graph.graph.astream(
                 state, config, stream_mode=_MODES, subgraphs=True, version="v2"
             )
@@ -73,27 +77,70 @@ class TokenPath:
         return run.end("A2", final, offline=self._offline)
 
 
-class _Tasks:
-    """Stages from what LangGraph tells of tasks; only a task's start has metadata."""
+class _Tasks(CallListener):
+    """Stages from what LangGraph tells of tasks.
+
+    Only a task's start has metadata. A task that a node has pushed (an `@task`, a Send) is told
+    without its node: it waits until its own start says where it is.
+    """
 
     def __init__(self, run: GraphRun) -> None:
-        self._run = run
+        super().__init__(run)
         self._whole: dict[str, str] = {}
         """The whole namespace of a running task, by what LangGraph calls it."""
+        self._pushed: dict[str, tuple[str, dict[str, Any]]] = {}
+        self._places: dict[str, str] = {}
 
     def learn(self, ns: tuple[str, ...], task: dict[str, Any]) -> None:
         self._run.stages_left()
-        namespace = "|".join((*ns, f"{task['name']}:{task['id']}"))
-        if "triggers" in task:
-            metadata = task.get("metadata") or {}
-            whole = self._whole[namespace] = below(metadata, namespace)
-            self._run.stage_started(whole, metadata)
+        own = f"{task['name']}:{task['id']}"
+        namespace = "|".join((*ns, own))
+        if "triggers" not in task:
+            self._end(own, namespace, failed=task["error"] is not None or bool(task["interrupts"]))
+            return
+        metadata = task.get("metadata") or {}
+        if _PUSHED not in task["triggers"]:
+            self._start(namespace, below(metadata, namespace), metadata)
+        elif place := self._places.pop(own, None):
+            self._start(namespace, place, metadata)
+        else:
+            self._pushed[own] = namespace, metadata
+
+    def on_chain_start(
+        self,
+        *given: Any,
+        run_id: UUID,
+        metadata: dict[str, Any] | None = None,
+        name: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().on_chain_start(*given, run_id=run_id, metadata=metadata, name=name, **kwargs)
+        if metadata is None or name is None or name != metadata.get("langgraph_node"):
+            return
+        if metadata.get("langgraph_path", ("",))[0] == _PUSHED:
+            self._run.on_loop(self._located, namespace_of(metadata))
+
+    def _located(self, place: str) -> None:
+        own = place.rpartition("|")[2]
+        if pushed := self._pushed.pop(own, None):
+            namespace, metadata = pushed
+            self._start(namespace, place, metadata)
+        elif place not in self._whole.values():
+            self._places[own] = place
+
+    def _start(self, namespace: str, whole: str, metadata: dict[str, Any]) -> None:
+        self._whole[namespace] = whole
+        self._run.stage_started(whole, metadata)
+
+    def _end(self, own: str, namespace: str, *, failed: bool) -> None:
+        self._places.pop(own, None)
+        if self._pushed.pop(own, None):  # it never ran: its result was in a cache
             return
         whole = self._whole.pop(namespace, namespace)
-        if task["error"] is None and not task["interrupts"]:
-            self._run.stage_ended(whole)
-        else:
+        if failed:
             self._run.speaker_failed(whole)
+        else:
+            self._run.stage_ended(whole)
 
 
 def _speak(run: GraphRun, message: object, metadata: dict[str, Any]) -> None:
