@@ -58,7 +58,6 @@ def saying(say: Say) -> graphs.Node:
     return inner
 
 
-
 def in_node(say: Say, metadata: dict[str, Any]) -> Any:
     return graphs.chain(("cell", saying(say), metadata))
 
