@@ -62,9 +62,7 @@ def _is_root(*configs: Mapping[str, Any] | None) -> bool:
     )
 
 
-def _inside(
-    node: RunningNode, ambient: RunnableConfig, config: RunnableConfig
-) -> RunnableConfig:
+def _inside(node: RunningNode, ambient: RunnableConfig, config: RunnableConfig) -> RunnableConfig:
     above = namespace_of(ambient.get("metadata") or {})
     if node.namespace:
         above = node.within(above)

@@ -134,7 +134,7 @@ def tools(say: Say, metadata: dict[str, Any]) -> Any:
 def agent_in_tool(config: Any) -> Any:
     def build(say: Say, metadata: dict[str, Any]) -> Any:
         model = ScriptedChatModel(says=[calling("deep"), AIMessage("")])
-        agent = create_agent(model, [tool_of(say, "deep")])
+        agent: Any = create_agent(model, [tool_of(say, "deep")])
         return tools(lambda: agent.ainvoke({"messages": [("user", "x")]}, config), metadata)
 
     return build
@@ -179,8 +179,8 @@ class Speech:
     released: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
-        hold = {"hold_after": 1, "gate": self.gate} if self.held else {}
-        self.path.model.script(Reply(pieces=PIECES, **hold))
+        gate = self.gate if self.held else None
+        self.path.model.script(Reply(pieces=PIECES, hold_after=1, gate=gate))
 
     def by(self, llm: LLMClientPort) -> Say:
         async def write() -> None:

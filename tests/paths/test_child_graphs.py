@@ -31,6 +31,10 @@ def agent(say: Node, *, name: str = "answer", **options: Any) -> Any:
     return graphs.chain((name, say, SPEAKS)).compile(**options)
 
 
+def asks(name: str, body: Any) -> bool:
+    return bool(body["messages"][-1]["content"] == name)
+
+
 def running(graph: Any, config: Any = OWN_THREAD) -> Node:
     async def run(state: State) -> dict[str, list[str]]:
         said = await graph.ainvoke({"message": state["message"]}, config)
@@ -118,7 +122,8 @@ async def test_a_silent_node_of_a_subgraph_that_speaks_inherits_no_voice(
     def build(llm: LLMClientPort) -> Any:
         @task
         async def hidden() -> dict[str, list[str]]:
-            return await graphs.noting(llm, "hide")({})
+            noted: dict[str, list[str]] = await graphs.noting(llm, "hide")({})
+            return noted
 
         graph = agent(graphs.noting(llm, "hide"))
 
@@ -199,7 +204,7 @@ async def test_children_side_by_side_in_one_node_are_heard_one_after_the_other(
     gates = {name: Gate() for name in ("a", "b")}
     for name, gate in gates.items():
         path.model.script_when(
-            lambda body, name=name: body["messages"][-1]["content"] == name,
+            partial(asks, name),
             Reply(pieces=[f"{name}1", f"{name}2"], hold_after=1, gate=gate),
         )
 

@@ -28,7 +28,7 @@ FORMS: dict[str, Callable[[State], Any]] = {
     "type": lambda s: {"messages": [{"type": "ai", "content": "one "}]},
     "two without ids": lambda s: {"messages": [AIMessage("on"), AIMessage("e ")]},
     "twice the same": lambda s: {"messages": [("ai", "one "), ("user", "one "), "one "]},
-    "with a removal": lambda s: {"messages": [RemoveMessage(id=s["messages"][0].id), ROLE]},
+    "with a removal": lambda s: {"messages": [RemoveMessage(id=str(s["messages"][0].id)), ROLE]},
     "command": lambda s: Command(update={"messages": [("ai", "one ")]}),
     "command of pairs": lambda s: Command(update=[("messages", [ROLE]), ("notes", ["x"])]),
     "commands": lambda s: [Command(update={"messages": ROLE}), {"notes": ["x"]}],
