@@ -6,7 +6,7 @@ from uuid import uuid4
 
 from langchain_core.messages import AIMessage, BaseMessage, ToolMessage, convert_to_messages
 from langgraph.types import Command, Overwrite
-from pydantic_core import to_json
+from pydantic import TypeAdapter
 
 from sluice.domain.errors import PipelineError
 
@@ -104,6 +104,7 @@ class Answer:
 
 
 _NAMELESS = "?"
+_json = TypeAdapter(Any).dump_json
 
 
 def _structured(values: Mapping[str, Any], messages: list[BaseMessage]) -> str:
@@ -112,7 +113,7 @@ def _structured(values: Mapping[str, Any], messages: list[BaseMessage]) -> str:
     last = next((m for m in reversed(messages) if isinstance(m, AIMessage)), None)
     if response is None or (last is not None and not last.tool_calls):
         return ""
-    return to_json(response, serialize_unknown=True).decode()
+    return _json(response, fallback=str).decode()
 
 
 def _is_said(message: BaseMessage) -> bool:

@@ -5,6 +5,7 @@ is `outer:task-id|1|inner:task-id`: the same nodes. One that has a memory of its
 `outer|inner:task-id`. A node's error handler is `node:task-id|__error_handler__node:task-id`,
 and does the node's work. A graph that is run with a `thread_id` of its own is a root to
 LangGraph; `child_graphs` writes into its metadata, as `ROOT`, inside which node run it runs.
+`NODE` is the watched node run that a config came from: all that inherits it runs inside.
 """
 
 from collections.abc import Mapping
@@ -12,6 +13,7 @@ from functools import lru_cache
 from typing import Any
 
 ROOT = "sluice_root"
+NODE = "sluice_node"
 
 
 def namespace_of(metadata: Mapping[str, Any]) -> str:
@@ -22,8 +24,11 @@ def namespace_of(metadata: Mapping[str, Any]) -> str:
 
 def below(metadata: Mapping[str, Any], namespace: str) -> str:
     """`namespace` as LangGraph says it, which knows of nothing above its own root."""
-    root = metadata.get(ROOT)
-    return f"{root}|{namespace}" if root else namespace
+    root, node = metadata.get(ROOT), metadata.get(NODE)
+    whole = f"{root}|{namespace}" if root else namespace
+    if node and whole != node and not is_inside(whole, node):
+        return f"{node}|{whole}"  # run where no context told whose root it is
+    return whole
 
 
 @lru_cache(1024)

@@ -20,7 +20,13 @@ from langgraph.pregel import Pregel
 from sluice.application.model_calls import Emit, NodeRun, current_node
 from sluice.domain.errors import PipelineError
 from sluice.domain.events import StageCompleted, StageFailed
-from sluice.infrastructure.pipeline.namespaces import is_hidden, is_inside, namespace_of, path_of
+from sluice.infrastructure.pipeline.namespaces import (
+    NODE,
+    is_hidden,
+    is_inside,
+    namespace_of,
+    path_of,
+)
 from sluice.infrastructure.pipeline.run import GraphRun
 
 RUNTIME, STREAM = "__pregel_runtime", "__pregel_stream"
@@ -73,8 +79,11 @@ class RunningNode(NodeRun):
     def write(self, chunk: Any) -> None:
         """Takes what users' code gives to the stream writer; says the tokens in it."""
         text = chunk.get("token") if isinstance(chunk, Mapping) else None
-        if not isinstance(text, str) or not text:
-            return
+        if isinstance(text, str) and text:
+            self.say(text)
+
+    def say(self, text: str) -> None:
+        """Tells the user what the code that asks has said, if it is heard where it stands."""
         namespace = self.here()
         if not self.heard_at(namespace):
             return
@@ -150,8 +159,8 @@ class WatchedNode(Runnable[Any, Any]):
 
     def _started(self, run: GraphRun, config: RunnableConfig) -> tuple[RunningNode, RunnableConfig]:
         """The node run, and its config with a writer that knows it."""
-        namespace = namespace_of(config.get("metadata") or {})
-        configurable = config.get("configurable", {})
+        metadata, configurable = config.get("metadata") or {}, config.get("configurable", {})
+        namespace = namespace_of(metadata)
         node = RunningNode(
             run,
             namespace,
@@ -162,7 +171,11 @@ class WatchedNode(Runnable[Any, Any]):
         if is_hidden(namespace):
             run.node_left(namespace.rpartition("|")[0], StageFailed)
         ours = {RUNTIME: replace(configurable[RUNTIME], stream_writer=node.write)}
-        return node, {**config, "configurable": {**configurable, **ours}}
+        return node, {
+            **config,
+            "configurable": {**configurable, **ours},
+            "metadata": {**metadata, NODE: namespace},
+        }
 
 
 def _closed(task: asyncio.Task[Any] | None) -> bool:
