@@ -156,3 +156,36 @@ async def test_words_before_a_tool_are_told_once_and_stay(path: Path) -> None:
     )
     assert told.done.answer == "Let me see. Three."
     assert [t.content for t in told.tokens] == ["Let me see. ", "Three."] * path.speaks
+
+
+@pytest.mark.parametrize("config", [None, {"configurable": {"thread_id": "t"}}])
+async def test_an_agent_inside_an_agents_tool_is_silent(path: Path, config: Any) -> None:
+    """The nodes of both are called alike."""
+
+    def build(llm: LLMClientPort) -> Any:
+        expert = create_agent(path.chat_model(), [add])
+
+        @tool
+        async def ask(question: str) -> str:
+            """Asks an expert."""
+            said = await expert.ainvoke({"messages": [("user", question)]}, config)
+            return str(said["messages"][-1].text)
+
+        return create_agent(path.chat_model(), [ask])
+
+    path.model.script(
+        Reply.calling("ask", {"question": "?"}),
+        ADDING,
+        Reply(["SECRET"]),
+        Reply(pieces=["sa", "id"]),
+    )
+    told = await path.tell(build, speaking=frozenset({"model"}))
+    assert "SECRET" not in str(told.events)
+    assert [(t.content, t.node) for t in told.tokens] == path.speaks * [
+        ("sa", "model"), ("id", "model"),
+    ]  # fmt: skip
+    assert told.stages == [
+        *("+model", "-model", "+tools"),
+        *("+tools/model", "-tools/model", "+tools/tools", "-tools/tools"),
+        *("+tools/model", "-tools/model", "-tools", "+model", "-model"),
+    ]
