@@ -163,7 +163,7 @@ async def test_an_agent_inside_an_agents_tool_is_silent(path: Path, config: Any)
     """The nodes of both are called alike."""
 
     def build(llm: LLMClientPort) -> Any:
-        expert = create_agent(path.chat_model(), [add])
+        expert: Any = create_agent(path.chat_model(), [add])
 
         @tool
         async def ask(question: str) -> str:
