@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from sluice.domain.events import Usage
 
-Say = Callable[[str], None]
+Emit = Callable[[str], None]
 
 
 @dataclass(slots=True, eq=False)
@@ -30,18 +30,23 @@ class ModelCalls:
             self.finish_reason = finish_reason
 
 
-@dataclass(frozen=True, slots=True)
 class NodeRun:
-    """The node run that a call is made in; `path` is `outer/inner` for subgraphs.
+    """The node run that a call is made in; `path` is `outer/inner` for subgraphs."""
 
-    A client that is about to stream asks `voice` for a way to tell the user each piece at
-    once. None: somebody else listens to the call, and it must be made so that they can hear it.
-    """
+    def __init__(self, calls: ModelCalls, path: str, *, speaks: bool) -> None:
+        self.calls, self.path, self._speaks = calls, path, speaks
 
-    calls: ModelCalls
-    path: str
-    speaks: bool
-    voice: Callable[[], Say | None] = lambda: None
+    @property
+    def speaks(self) -> bool:
+        """Whether the text of a call that is made now is for the user."""
+        return self._speaks
+
+    def emitter(self) -> Emit | None:
+        """For a client that is about to stream: takes each piece at once to the user.
+
+        None: somebody else listens to the call, and it must be made so that they can hear it.
+        """
+        return None
 
 
 current_node: ContextVar[NodeRun | None] = ContextVar("current_node", default=None)

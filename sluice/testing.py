@@ -36,7 +36,7 @@ class ScriptedLLM:
         self, prompt: Prompt, *, system: str | None = None
     ) -> AsyncGenerator[str, None]:
         node = current_node.get()
-        say = node.voice() if node else None
+        say = node.emitter() if node else None
         for piece in self._played(prompt, system):
             if say:
                 say(piece)

@@ -8,6 +8,10 @@ from collections.abc import AsyncGenerator
 from threading import get_ident
 from typing import Any
 
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.outputs import ChatGeneration, ChatResult
+
 from sluice.application.ports import PipelinePort, Tell
 from sluice.domain.chat import ExecutionPath, Job, Question, new_id
 from sluice.domain.errors import PipelineError
@@ -108,3 +112,19 @@ async def happening(pipeline: PipelinePort, asked: Question) -> AsyncGenerator[E
     finally:
         running.cancel()
         await asyncio.wait([running])
+
+
+class ScriptedChatModel(BaseChatModel):
+    """A user's LangChain model that says whole messages, tool calls among them, in order."""
+
+    says: list[AIMessage]
+
+    @property
+    def _llm_type(self) -> str:
+        return "scripted"
+
+    def _generate(self, messages: list[BaseMessage], *given: Any, **kwargs: Any) -> ChatResult:
+        return ChatResult(generations=[ChatGeneration(message=self.says.pop(0))])
+
+    def bind_tools(self, tools: Any, **kwargs: Any) -> Any:
+        return self

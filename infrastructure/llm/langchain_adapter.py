@@ -32,10 +32,10 @@ class LangChainLLMAdapter:
         self, prompt: Prompt, *, system: str | None = None
     ) -> AsyncGenerator[str, None]:
         node = current_node.get()
-        if self._direct is not None and node is not None and (say := node.voice()):
+        if self._direct is not None and node is not None and (emit := node.emitter()):
             async with aclosing(self._direct.stream(prompt, system=system)) as texts:
                 async for text in texts:
-                    say(text)
+                    emit(text)
                     yield text
             return
         chunks = cast(

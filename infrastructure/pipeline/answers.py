@@ -1,56 +1,167 @@
-"""What a run's answer is, and how it is squared with what was already said."""
+"""What a run's answer is: the contract's rule, and what counts as a message."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
+from uuid import uuid4
 
-from langchain_core.messages import AIMessage
+from langchain_core.messages import AIMessage, BaseMessage, ToolMessage, convert_to_messages
+from langgraph.types import Command, Overwrite
+from pydantic import TypeAdapter
 
-from sluice.domain.chat import ExecutionPath
 from sluice.domain.errors import PipelineError
-from sluice.domain.events import Done, Event, Reset, Token
-from sluice.infrastructure.pipeline.nodes import GraphRun
-from sluice.infrastructure.pipeline.turns import Turns
+
+_HAND_OVER = "__is_handoff_back"
+"""langgraph-supervisor marks the phrase so with which it makes a worker hand back."""
+_OVERWRITE = "__overwrite__"
 
 
-def done(path: ExecutionPath, state: object, run: GraphRun, *, offline: bool) -> Done:
-    """Raises PipelineError when the graph ended without an answer, or has not ended."""
-    if run.waits:
-        raise PipelineError("a node waits for a human, whom nobody asks yet")
-    values = state if isinstance(state, Mapping) else getattr(state, "__dict__", {})
-    intent = values.get("intent")
-    return Done(
-        path=path,
-        answer=_answer(values, run),
-        intent=intent if isinstance(intent, str) else None,
-        finish_reason=run.calls.finish_reason,
-        usage=run.calls.usage,
-        offline_model=offline,
-    )
+class Answer:
+    """Gathers what nodes say in messages; `given` are the ids of those in the run's input."""
+
+    def __init__(self, given: frozenset[str]) -> None:
+        self._given = given
+        self._added: dict[str, AIMessage] = {}
+        self._passing: set[str] = set()
+        """Keys of what was added to a graph inside, which the outermost may never see."""
+        self._direct: set[str] = set()
+        """Ids of the tool calls whose results are the answer as they are."""
+
+    def add(self, output: object, before: object, *, inside: bool) -> None:
+        """Keeps the AI messages of a speaking node's output which `before`, its input, had not.
+
+        A message in another form than LangChain's objects has no id before LangGraph gives it
+        one, so it is known by its text.
+        """
+        known = {m.id: m.content for m in _messages(values_of(before).get("messages")) if m.id}
+        for message in _written(output):
+            if not isinstance(message, AIMessage) or _is_hand_over(message):
+                continue
+            if message.id in self._given or (
+                message.id is not None and known.get(message.id) == message.content
+            ):
+                continue
+            key = message.id or f"{_NAMELESS}{uuid4()}"
+            self._added[key] = message
+            if inside:
+                self._passing.add(key)
+
+    def add_direct(self, output: object, tools: Mapping[str, Any]) -> None:
+        """Keeps the results in a tool node's output whose tools are made to end the turn."""
+        for message in _written(output):
+            if isinstance(message, ToolMessage) and message.status != "error":
+                tool = tools.get(message.name or "")
+                if getattr(tool, "return_direct", False):
+                    self._direct.add(message.tool_call_id)
+
+    def of(self, values: Mapping[str, Any]) -> str:
+        """Raises PipelineError when the final state has none."""
+        answer = values.get("answer")
+        if isinstance(answer, str) and answer:
+            return answer
+        messages = _messages(values.get("messages"))
+        said = "".join(str(message.text) for message in self._said(messages))
+        if text := said + (self._result(messages) or _structured(values, messages)):
+            return text
+        last = next((m for m in reversed(messages) if _is_said(m)), None)
+        if last is not None and last.id not in self._given and (text := str(last.text)):
+            return text
+        if isinstance(answer, str):
+            return answer
+        raise PipelineError("the graph ended without an answer")
+
+    def _said(self, messages: list[BaseMessage]) -> list[AIMessage]:
+        """The messages added, as they stand in the final state, if they do."""
+        now = dict(self._now(messages))
+        if not now:
+            return list(self._added.values())
+        kept = [key for key in self._added if key in now or key in self._passing]
+        if all(key in now for key in kept):
+            return list(now.values())
+        return [now.get(key, self._added[key]) for key in kept]
+
+    def _now(self, messages: list[BaseMessage]) -> Iterator[tuple[str, AIMessage]]:
+        nameless = [key for key in self._added if key.startswith(_NAMELESS)]
+        for message in messages:
+            if not isinstance(message, AIMessage) or message.id in self._given:
+                continue
+            key = message.id or ""
+            if key not in self._added:
+                texts = (each for each in nameless if self._added[each].text == message.text)
+                key = next(texts, "")
+            if key in self._added:
+                if key in nameless:
+                    nameless.remove(key)
+                yield key, message
+
+    def _result(self, messages: list[BaseMessage]) -> str:
+        """Of the tools whose result ends the turn, when it has ended with them."""
+        results: list[str] = []
+        for message in reversed(messages):
+            if not (isinstance(message, ToolMessage) and message.tool_call_id in self._direct):
+                break
+            results.insert(0, str(message.text))
+        return "".join(results)
 
 
-def rest(answer: str, turns: Turns) -> Iterator[Event]:
-    """What makes the joined tokens equal the answer: nothing, its end, or all of it anew."""
-    said = "".join(turns.said)
-    if answer == said:
-        return
-    if not answer.startswith(said):
-        yield Reset("revised")
-        said = ""
-    if left := answer[len(said) :]:
-        yield Token(left, turns.node)
+_NAMELESS = "?"
+_json = TypeAdapter(Any).dump_json
 
 
-def _answer(values: Mapping[str, Any], run: GraphRun) -> str:
-    answer = values.get("answer")
-    if isinstance(answer, str) and answer:
-        return answer
-    messages = [m for m in values.get("messages") or () if isinstance(m, AIMessage)]
-    added = [m for m in messages if m.id in run.added] or list(run.added.values())
-    if text := "".join(str(message.text) for message in added):
-        return text
-    given = run.given
-    if messages and messages[-1].id not in given and (text := str(messages[-1].text)):
-        return text
-    if isinstance(answer, str):
-        return answer
-    raise PipelineError("the graph ended without an answer")
+def _structured(values: Mapping[str, Any], messages: list[BaseMessage]) -> str:
+    """As JSON, when the agent ended by a call with its answer in it, and not by a message."""
+    response = values.get("structured_response")
+    last = next((m for m in reversed(messages) if isinstance(m, AIMessage)), None)
+    if response is None or (last is not None and not last.tool_calls):
+        return ""
+    return _json(response, fallback=str).decode()
+
+
+def _is_said(message: BaseMessage) -> bool:
+    return isinstance(message, AIMessage) and not _is_hand_over(message)
+
+
+def _is_hand_over(message: AIMessage) -> bool:
+    return bool(message.response_metadata.get(_HAND_OVER))
+
+
+def values_of(state: object) -> Mapping[str, Any]:
+    """Of a state in any of the forms that a schema may have."""
+    return state if isinstance(state, Mapping) else getattr(state, "__dict__", {})
+
+
+def _written(output: object) -> Iterator[BaseMessage]:
+    """The messages in a node's output, in every form that LangGraph takes."""
+    outputs = output if isinstance(output, list | tuple) else [output]
+    for one in outputs:
+        update = one.update if isinstance(one, Command) else one
+        if isinstance(update, Mapping) and "messages" in update:
+            yield from _messages(update["messages"])
+        elif isinstance(update, list | tuple) and isinstance(one, Command):
+            for key, value in update:
+                if key == "messages":
+                    yield from _messages(value)
+        elif hasattr(update, "messages"):  # a state of the graph's own class
+            yield from _messages(update.messages)
+        else:  # messages as they are
+            yield from _messages(update)
+
+
+def _messages(value: object) -> list[BaseMessage]:
+    """As `add_messages` takes them: one or a list, of objects, pairs, dicts, strings."""
+    if isinstance(value, Overwrite):
+        value = value.value
+    elif isinstance(value, Mapping) and _OVERWRITE in value:
+        value = value[_OVERWRITE]
+    items: Iterable[object] = value if isinstance(value, list) else [value]
+    return [message for item in items for message in _message(item)]
+
+
+def _message(item: Any) -> list[BaseMessage]:
+    if isinstance(item, BaseMessage):
+        if item.id is None and isinstance(item, AIMessage):
+            item.id = str(uuid4())
+        return [item]
+    try:
+        return convert_to_messages([dict(item) if isinstance(item, Mapping) else item])
+    except (ValueError, TypeError, NotImplementedError, KeyError):  # what is no message
+        return []

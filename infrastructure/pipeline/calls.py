@@ -1,6 +1,6 @@
-"""What LangChain tells about model calls: their cost, their end, and which of them speak."""
+"""What LangChain tells of a run, on every path: calls' cost and end, and which of them speak."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
@@ -8,30 +8,32 @@ from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import AIMessage
 from langchain_core.outputs import ChatGeneration, LLMResult
 
-from sluice.application.model_calls import ModelCalls, current_node
+from sluice.application.model_calls import current_node
 from sluice.domain.events import Usage
-from sluice.infrastructure.pipeline.graph import Declared
-from sluice.infrastructure.pipeline.nodes import path_of
+from sluice.infrastructure.pipeline.namespaces import namespace_of, path_of
+from sluice.infrastructure.pipeline.nodes import RunningNode
+from sluice.infrastructure.pipeline.run import GraphRun
+from sluice.infrastructure.pipeline.visibility import is_silent_call
 
 SPOKEN = "sluice_spoken"
-"""Marks the metadata of a call that speaks: its value is the node's path."""
+"""Marks the metadata of a call that speaks: its value is the namespace it speaks at."""
 
 
 class CallListener(BaseCallbackHandler):
     """Sums up what calls cost, and marks those whose chunks are for the user.
 
-    A call speaks when its node does, unless it is tagged `nostream` or its text is structured
-    output; a conditional edge has its node's metadata, and is silent. LangGraph's `messages`
-    items carry the very metadata that is marked here.
+    LangGraph's `messages` items carry the very metadata that is marked here. Of a node that a
+    setting names in a graph which a silent node runs, it also keeps the messages: nobody
+    wrapped that node.
     """
 
     run_inline = True
 
-    def __init__(
-        self, calls: ModelCalls, declared: Callable[[str, Mapping[str, Any]], Declared]
-    ) -> None:
-        self._calls, self._declared = calls, declared
-        self._spoken: set[UUID] = set()
+    def __init__(self, run: GraphRun) -> None:
+        self._run = run
+        self._spoken: dict[UUID, str] = {}
+        self._named: dict[str, tuple[UUID, object]] = {}
+        """The outermost run and the input of an inner node that is named, by its namespace."""
 
     def on_chat_model_start(
         self,
@@ -43,24 +45,20 @@ class CallListener(BaseCallbackHandler):
         metadata: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
-        if metadata is None or "nostream" in (tags or ()) or _structured(kwargs):
+        if metadata is None or is_silent_call(tags, kwargs):
             return
-        path = path_of(metadata.get("langgraph_checkpoint_ns", ""))
-        node = current_node.get()
-        in_edge = node is not None and not node.path  # a thread of the node's own may know of none
-        if path and not in_edge and self._declared(path, metadata).speaks:
-            metadata[SPOKEN] = path
-            self._spoken.add(run_id)
+        namespace, node = self._where(metadata)
+        if node is not None and node.heard_at(namespace):
+            metadata[SPOKEN] = self._spoken[run_id] = namespace
 
     def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> None:
-        spoken = run_id in self._spoken
-        self._spoken.discard(run_id)
+        spoken = self._spoken.pop(run_id, None) is not None
         generation = response.generations[0][0] if response.generations else None
         if isinstance(generation, ChatGeneration) and isinstance(generation.message, AIMessage):
             message = generation.message
             reason = message.response_metadata.get("finish_reason")
             usage = message.usage_metadata
-            self._calls.ended(
+            self._run.calls.ended(
                 usage
                 and Usage(usage["input_tokens"], usage["output_tokens"], usage["total_tokens"]),
                 reason if isinstance(reason, str) else None,
@@ -68,10 +66,47 @@ class CallListener(BaseCallbackHandler):
             )
 
     def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
-        self._spoken.discard(run_id)
+        self._spoken.pop(run_id, None)
 
+    def on_chain_start(
+        self,
+        serialized: dict[str, Any] | None,
+        inputs: Any,
+        *,
+        run_id: UUID,
+        metadata: dict[str, Any] | None = None,
+        name: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        if metadata is None or name is None or name != metadata.get("langgraph_node"):
+            return
+        namespace, node = self._where(metadata)
+        path = path_of(namespace)
+        if (
+            node is not None
+            and namespace != node.namespace
+            and self._run.visibility.is_named(path)
+            and self._run.node_at(namespace) is node
+            and not node.heard_at(node.namespace)
+        ):
+            self._named.setdefault(namespace, (run_id, inputs))
 
-def _structured(call: Mapping[str, Any]) -> bool:
-    options = call.get("options") or {}
-    wanted = (call.get("invocation_params") or {}).get("response_format")
-    return bool(options.get("ls_structured_output_format") or wanted)
+    def on_chain_end(self, outputs: Any, *, run_id: UUID, **kwargs: Any) -> None:
+        for namespace, (outermost, inputs) in list(self._named.items()):
+            if outermost == run_id:
+                del self._named[namespace]
+                self._run.answer.add(outputs, inputs, inside=True)
+
+    def on_chain_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
+        self._named = {at: named for at, named in self._named.items() if named[0] != run_id}
+
+    def _where(self, metadata: Mapping[str, Any]) -> tuple[str, RunningNode | None]:
+        """The namespace of what starts, and whose work it is; of a conditional edge, nobody's.
+
+        A thread of the node's own may have no context: then its config tells.
+        """
+        namespace = namespace_of(metadata)
+        node = current_node.get() or self._run.node_at(namespace)
+        if not isinstance(node, RunningNode) or not node.namespace:
+            return namespace, None
+        return node.within(namespace), node

@@ -1,7 +1,5 @@
 """A user's LangGraph graph, made ready to be read: every node wrapped, every declaration known."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, get_type_hints
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
@@ -10,23 +8,16 @@ from langgraph.graph.state import CompiledStateGraph
 from langgraph.pregel import Pregel
 
 from sluice.domain.chat import Question
+from sluice.infrastructure.pipeline.child_graphs import follow
 from sluice.infrastructure.pipeline.nodes import WatchedNode
-
-
-@dataclass(frozen=True, slots=True)
-class Declared:
-    """What `add_node(…, metadata={"speaks": …, "stage": …})` said of one node."""
-
-    speaks: bool
-    stage: bool
+from sluice.infrastructure.pipeline.visibility import Visibility
 
 
 class WatchedGraph:
     """`speaking` names nodes (`outer/inner`) that speak though the graph does not say so.
 
-    A node found while building counts by its own metadata only: LangGraph hands metadata down
-    to subgraphs, and a silent inner node must not inherit its outer node's voice. A graph that
-    a node runs by itself is unknown here: its nodes count as that node's own work.
+    Each node found while building is wrapped, and counts by its own metadata only: LangGraph
+    hands metadata down to subgraphs. A graph that a node runs by itself is unknown here.
     """
 
     def __init__(self, graph: object, speaking: frozenset[str] = frozenset()) -> None:
@@ -38,33 +29,15 @@ class WatchedGraph:
                 raise TypeError(str(error)) from error
         if not isinstance(graph, CompiledStateGraph):
             raise TypeError(f"a StateGraph is wanted, not {type(graph).__name__}")
-        self._speaking = speaking
-        self._nodes: dict[str, Declared] = {}
+        follow()
+        self.visibility = Visibility(speaking)
         self.graph: CompiledStateGraph[Any, Any, Any, Any] = self._watched(graph, "")
-        if unknown := sorted(path for path in speaking if not self._may_be(path)):
+        if unknown := self.visibility.unknown():
             raise ValueError(f"the graph has no node {', '.join(unknown)}")
-        self.stages = sum(declared.stage for declared in self._nodes.values())
         builder = graph.builder
         self._keys = frozenset(
             _fields(builder.input_schema) if builder.input_schema else builder.channels
         )
-
-    def declared(self, path: str, metadata: Mapping[str, Any]) -> Declared:
-        """`metadata` is the run's own, with what it inherited."""
-        if known := self._nodes.get(path):
-            return known
-        return Declared(
-            bool(metadata.get("speaks")) or path in self._speaking,
-            metadata.get("stage") is not False,
-        )
-
-    def _may_be(self, path: str) -> bool:
-        """There is such a node, or it is in a graph that a node of ours may run by itself."""
-        outer = path.rpartition("/")[0]
-        if path in self._nodes or not outer:
-            return path in self._nodes
-        inside = any(known.startswith(f"{outer}/") for known in self._nodes)
-        return not inside and self._may_be(outer)
 
     def input(self, question: Question) -> dict[str, Any]:
         """The state a run starts with: only the keys that the graph's schema has.
@@ -93,23 +66,33 @@ class WatchedGraph:
         """A copy of the graph, its nodes and static subgraphs watched; the user's is kept."""
         if graph.interrupt_before_nodes or graph.interrupt_after_nodes:
             raise TypeError("the graph stops for a human, which is not supported yet")
+        _check_checkpointer(graph.checkpointer)
         nodes = {}
         for name, node in graph.nodes.items():
             path = above + name
             if name == START:
                 nodes[name] = node
                 continue
-            own = node.metadata or {}
+            metadata = node.metadata
             if not name.startswith("__"):
-                self._nodes[path] = Declared(
-                    bool(own.get("speaks")) or path in self._speaking, own.get("stage") is not False
-                )
+                metadata = self.visibility.declare(path, node.metadata)
             inner = node.bound
             if isinstance(inner, Pregel):
                 inner = self._watched(inner, f"{path}/")
-            watched = WatchedNode(inner, self.declared)
-            nodes[name] = node.copy({"bound": watched, "subgraphs": node.subgraphs})
+            watched = {"bound": WatchedNode(inner), "metadata": metadata}
+            nodes[name] = node.copy({**watched, "subgraphs": node.subgraphs})
         return graph.copy({"nodes": nodes})
+
+
+def _check_checkpointer(saver: object) -> None:
+    """Raises TypeError for one whose asynchronous methods only say that there are none."""
+    code = getattr(getattr(saver, "aget_tuple", None), "__code__", None)
+    if code is not None and NotImplementedError.__name__ in code.co_names:
+        name = type(saver).__name__
+        raise TypeError(
+            f"the graph's checkpointer {name} is synchronous, and Sluice runs graphs"
+            f" asynchronously: compile it without one, or with InMemorySaver"
+        )
 
 
 def _fields(schema: type) -> list[str]:

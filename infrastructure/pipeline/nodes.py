@@ -1,120 +1,148 @@
 """A node as Sluice runs it: its model calls find the run, its writer names the node.
 
-LangGraph's `custom` stream does not say which node wrote, and a raw SDK call is seen by nobody.
-So every node's runnable is wrapped: while it runs, `current_node` is set, its `stream_writer` is
+A raw SDK call is seen by nobody, and what LangGraph says of a call is not whose work it is. So
+every node's runnable is wrapped: while it runs, `current_node` is set, its `stream_writer` is
 ours, and the messages that a speaking node adds are remembered.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
-from contextvars import ContextVar
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Protocol
-from uuid import uuid4
+from typing import Any
 
 from langchain_core.callbacks import BaseCallbackManager
-from langchain_core.messages import AIMessage, convert_to_messages
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.config import var_child_runnable_config
 from langgraph.errors import GraphInterrupt, ParentCommand
-from langgraph.types import Command
+from langgraph.pregel import Pregel
 
-from sluice.application.model_calls import ModelCalls, NodeRun, Say, current_node
+from sluice.application.model_calls import Emit, NodeRun, current_node
 from sluice.domain.errors import PipelineError
 from sluice.domain.events import StageCompleted, StageFailed
+from sluice.infrastructure.pipeline.namespaces import (
+    NODE,
+    is_hidden,
+    is_inside,
+    namespace_of,
+    path_of,
+)
+from sluice.infrastructure.pipeline.run import GraphRun
 
-_RUNTIME = "__pregel_runtime"
-
-
-class _Declared(Protocol):
-    @property
-    def speaks(self) -> bool: ...
+RUNTIME, STREAM = "__pregel_runtime", "__pregel_stream"
+"""Where LangGraph keeps a run's writer, and the stream that its subgraphs go on to."""
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
-    """A token that a node wrote with `get_stream_writer()`, and the node run it came from."""
+class WrittenToken:
+    """A token that a node wrote, on its way through LangGraph's stream."""
 
     namespace: str
-    path: str
     text: str
 
 
-TellToken = Callable[[str, str, str], None]
-"""Takes a token at once: the namespace of its node run, the node's path, the text."""
+class RunningNode(NodeRun):
+    """What a call finds through its context. Without a namespace: it is in no node.
 
-
-@dataclass(slots=True, eq=False)
-class GraphRun:
-    """One run of the graph. Without `tell`, written tokens go the way of LangGraph's stream.
-
-    `failed` and `left` name node runs by their namespaces: those of which an error came, unless
-    they were tried again since, and those whose end LangGraph does not report, by how they
-    ended: they handed over to a node of the graph above, or an error handler goes on for them.
-    It `waits` if a node has asked a human.
+    `speaks_itself`: what the node runs is heard; never so of a subgraph, whose nodes speak for
+    themselves. `stream` takes what LangGraph's stream shall carry, if that is read.
     """
-
-    calls: ModelCalls
-    given: frozenset[str]
-    tell: TellToken | None = None
-    added: dict[str, AIMessage] = field(default_factory=dict)
-    failed: set[str] = field(default_factory=set)
-    left: dict[str, type[StageCompleted | StageFailed]] = field(default_factory=dict)
-    waits: bool = False
-
-    def remember(self, output: object) -> None:
-        """Keeps the AI messages in a speaking node's output that the run was not given."""
-        for message in _ai_messages(output):
-            if message.id is None:
-                message.id = str(uuid4())
-            if message.id not in self.given:
-                self.added[message.id] = message
-
-
-current_run: ContextVar[GraphRun | None] = ContextVar("current_run", default=None)
-
-
-class WatchedNode(Runnable[Any, Any]):
-    """`declared` tells of a node by its path and its run's metadata."""
 
     def __init__(
         self,
-        bound: Runnable[Any, Any],
-        declared: Callable[[str, Mapping[str, Any]], _Declared],
+        run: GraphRun,
+        namespace: str = "",
+        *,
+        speaks_itself: bool = False,
+        stream: Callable[[Any], None] | None = None,
     ) -> None:
-        self._bound, self._declared = bound, declared
+        super().__init__(run.calls, path_of(namespace), speaks=speaks_itself)
+        self.run, self.namespace, self._stream = run, namespace, stream
+
+    @property
+    def speaks(self) -> bool:
+        return self.heard_at(self.here())
+
+    def here(self) -> str:
+        """Where the code stands that asks: in this node, or in a graph that it runs by itself."""
+        config = var_child_runnable_config.get()
+        return self.within(namespace_of(config.get("metadata") or {})) if config else self.namespace
+
+    def within(self, namespace: str) -> str:
+        return namespace if is_inside(namespace, self.namespace) else self.namespace
+
+    def heard_at(self, namespace: str) -> bool:
+        return self.run.visibility.speaks(
+            self.path, by_itself=self._speaks, path=path_of(namespace)
+        )
+
+    def write(self, chunk: Any) -> None:
+        """Takes what users' code gives to the stream writer; says the tokens in it."""
+        text = chunk.get("token") if isinstance(chunk, Mapping) else None
+        if isinstance(text, str) and text:
+            self.say(text)
+
+    def say(self, text: str) -> None:
+        """Tells the user what the code that asks has said, if it is heard where it stands."""
+        namespace = self.here()
+        if not self.heard_at(namespace):
+            return
+        if self.run.reader == "tap":
+            self.run.token(namespace, path_of(namespace), text)
+        elif self._stream is not None:
+            self._stream(((), "messages", WrittenToken(namespace, text)))
+
+    def emitter(self) -> Emit | None:
+        """Past LangChain, if nothing but this run would have heard the call there."""
+        config = var_child_runnable_config.get() or {}
+        manager = config.get("callbacks")
+        if (
+            self._speaks
+            and self.run.reader == "tap"
+            and namespace_of(config.get("metadata") or {}) == self.namespace
+            and isinstance(manager, BaseCallbackManager)
+            and len(manager.handlers) == 1
+            and "nostream" not in manager.tags
+        ):
+            return partial(self.run.token, self.namespace, self.path)
+        return None
+
+
+def write_where_it_runs(chunk: Any) -> None:
+    """The writer of what has no node's config: an `@task` has its graph's."""
+    node = current_node.get()
+    if isinstance(node, RunningNode):
+        node.write(chunk)
+
+
+class WatchedNode(Runnable[Any, Any]):
+    def __init__(self, bound: Runnable[Any, Any]) -> None:
+        self._bound, self._is_graph = bound, isinstance(bound, Pregel)
+        self._tools = getattr(bound, "tools_by_name", None)
 
     def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
         raise TypeError("a watched graph runs asynchronously only")
 
     async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
-        run = current_run.get()
-        if run is None or config is None:
+        outer = current_node.get()
+        if not isinstance(outer, RunningNode) or config is None:
             return await self._bound.ainvoke(input, config, **kwargs)
-        metadata = config.get("metadata") or {}
-        namespace = str(metadata.get("langgraph_checkpoint_ns", ""))
-        path = path_of(namespace)
-        speaks = self._declared(path, metadata).speaks
-        say = _say(run, config, namespace, path) if speaks else None
-        config = _with_writer(config, say)
-        node = current_node.set(_node_run(run, namespace, path, say))
-        child = var_child_runnable_config.set(config)
-        run.failed.discard(namespace)
-        if is_hidden(namespace):
-            run.left[namespace.rpartition("|")[0]] = StageFailed
+        run = outer.run
+        node, config = self._started(run, config)
         task = asyncio.current_task()
+        context = current_node.set(node)
+        child = var_child_runnable_config.set(config)
         try:
             output = await self._bound.ainvoke(input, config, **kwargs)
         except ParentCommand:
-            run.left[namespace] = StageCompleted
+            run.node_left(node.namespace, StageCompleted)
             raise
         except GraphInterrupt:
-            run.failed.add(namespace)
+            run.node_failed(node.namespace)
             run.waits = True
             raise
         except BaseException as error:
-            run.failed.add(namespace)
+            run.node_failed(node.namespace)
             if isinstance(error, Exception | asyncio.CancelledError) or _closed(task):
                 raise
             # SystemExit would end the process, and with it everybody's jobs; GeneratorExit
@@ -122,10 +150,32 @@ class WatchedNode(Runnable[Any, Any]):
             raise PipelineError("a node raised what is no error") from error
         finally:
             var_child_runnable_config.reset(child)
-            current_node.reset(node)
-        if speaks:
-            run.remember(output)
+            current_node.reset(context)
+        if run.visibility.answers(node.path, is_graph=self._is_graph):
+            run.answer.add(output, input, inside="/" in node.path)
+        if self._tools:
+            run.answer.add_direct(output, self._tools)
         return output
+
+    def _started(self, run: GraphRun, config: RunnableConfig) -> tuple[RunningNode, RunnableConfig]:
+        """The node run, and its config with a writer that knows it."""
+        metadata, configurable = config.get("metadata") or {}, config.get("configurable", {})
+        namespace = namespace_of(metadata)
+        node = RunningNode(
+            run,
+            namespace,
+            speaks_itself=not self._is_graph and run.visibility.is_declared(path_of(namespace)),
+            stream=configurable.get(STREAM),
+        )
+        run.node_started(node)
+        if is_hidden(namespace):
+            run.node_left(namespace.rpartition("|")[0], StageFailed)
+        ours = {RUNTIME: replace(configurable[RUNTIME], stream_writer=node.write)}
+        return node, {
+            **config,
+            "configurable": {**configurable, **ours},
+            "metadata": {**metadata, NODE: namespace},
+        }
 
 
 def _closed(task: asyncio.Task[Any] | None) -> bool:
@@ -134,83 +184,3 @@ def _closed(task: asyncio.Task[Any] | None) -> bool:
         return asyncio.current_task() is not task
     except RuntimeError:  # there is no loop any more
         return True
-
-
-def path_of(namespace: str) -> str:
-    """`outer:task-id|inner:task-id` as `outer/inner`.
-
-    A subgraph that its task runs once more is `outer:task-id|1|inner:task-id`: the same nodes.
-    One that has a memory of its own is `outer|inner:task-id`. A node's error handler is
-    `node:task-id|__error_handler__node:task-id`, and does the node's work.
-    """
-    parts = [part.split(":", 1)[0] for part in namespace.split("|") if not part.isdigit()]
-    return "/".join(part for part in parts if not part.startswith("__"))
-
-
-def is_hidden(namespace: str) -> bool:
-    """A node that LangGraph has made: nobody knows its name."""
-    return namespace.rpartition("|")[2].startswith("__")
-
-
-def is_inside(namespace: str, outer: str) -> bool:
-    """In a subgraph that the node run `outer` is running, with a memory or without."""
-    return namespace.startswith((f"{outer}|", f"{outer.rpartition(':')[0]}|"))
-
-
-def _say(run: GraphRun, config: RunnableConfig, namespace: str, path: str) -> Say:
-    if run.tell is not None:
-        return partial(run.tell, namespace, path)
-    stream = config["configurable"][_RUNTIME].stream_writer
-    return lambda text: stream(Written(namespace, path, text))
-
-
-def _node_run(run: GraphRun, namespace: str, path: str, say: Say | None) -> NodeRun:
-    def voice() -> Say | None:
-        """Past LangChain, if nothing but this run would have heard the call there."""
-        config = var_child_runnable_config.get() or {}
-        manager = config.get("callbacks")
-        if (
-            config.get("metadata", {}).get("langgraph_checkpoint_ns") == namespace
-            and isinstance(manager, BaseCallbackManager)
-            and len(manager.handlers) == 1
-            and "nostream" not in manager.tags
-        ):
-            return say
-        return None
-
-    if run.tell is None or say is None:
-        return NodeRun(run.calls, path, say is not None)
-    return NodeRun(run.calls, path, speaks=True, voice=voice)
-
-
-def _with_writer(config: RunnableConfig, say: Say | None) -> RunnableConfig:
-    """The config with a writer that says the tokens written, or nothing in a silent node."""
-
-    def write(chunk: Any) -> None:
-        text = chunk.get("token") if isinstance(chunk, Mapping) else None
-        if say is not None and isinstance(text, str) and text:
-            say(text)
-
-    configurable = config.get("configurable", {})
-    ours = {_RUNTIME: replace(configurable[_RUNTIME], stream_writer=write)}
-    return {**config, "configurable": {**configurable, **ours}}
-
-
-def _ai_messages(output: object) -> Iterable[AIMessage]:
-    outputs = output if isinstance(output, list | tuple) else [output]
-    for one in outputs:
-        update = one.update if isinstance(one, Command) else one
-        if isinstance(update, Mapping):
-            messages = update.get("messages")
-        else:  # a state of the graph's own class, or messages as they are
-            messages = getattr(update, "messages", update)
-        if messages is None:
-            continue
-        if not isinstance(messages, list):
-            messages = [messages]
-        for message in messages:
-            if isinstance(message, AIMessage):
-                yield message
-            elif isinstance(message, Mapping) and "role" in message:
-                converted = convert_to_messages([dict(message)])
-                yield from (one for one in converted if isinstance(one, AIMessage))

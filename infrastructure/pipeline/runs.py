@@ -10,12 +10,15 @@ from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver
 
-from sluice.application.model_calls import ModelCalls, NodeRun, current_node
+from sluice.application.model_calls import ModelCalls, current_node
+from sluice.application.ports import Tell
 from sluice.application.tracebacks import format_traceback
 from sluice.domain.chat import Question, new_id
 from sluice.domain.errors import ChatError, PipelineError
+from sluice.infrastructure.pipeline.child_graphs import heard_by_context
 from sluice.infrastructure.pipeline.graph import WatchedGraph
-from sluice.infrastructure.pipeline.nodes import GraphRun, current_run
+from sluice.infrastructure.pipeline.nodes import RunningNode
+from sluice.infrastructure.pipeline.run import GraphRun, Reader
 
 logger = logging.getLogger(__name__)
 
@@ -25,13 +28,14 @@ _STEPS = 10_007
 """LangGraph's own bound of a run's steps. `astream_events` would make it 25, and nothing else."""
 
 
-def start(graph: WatchedGraph, question: Question) -> tuple[dict[str, Any], GraphRun]:
+def start(
+    graph: WatchedGraph, question: Question, tell: Tell, reader: Reader
+) -> tuple[dict[str, Any], GraphRun]:
     """The input state, and the run as its nodes will find it through their context."""
     state = graph.input(question)
     given = frozenset(str(message.id) for message in state.get("messages", ()))
-    run = GraphRun(ModelCalls(question.job.model), given)
-    current_run.set(run)
-    current_node.set(NodeRun(run.calls, "", speaks=False))  # conditional edges are in no node
+    run = GraphRun(graph.visibility, ModelCalls(question.job.model), given, tell, reader)
+    current_node.set(RunningNode(run))  # conditional edges are in no node
     return state, run
 
 
@@ -44,12 +48,14 @@ async def configured(
     Nobody knows of it later, and its chat may be deleted: it goes with the run.
     """
     limit = (graph.graph.config or {}).get("recursion_limit", _STEPS)
-    config = RunnableConfig(callbacks=[listener], recursion_limit=limit)
+    config = RunnableConfig(
+        callbacks=[listener], recursion_limit=limit, configurable=heard_by_context()
+    )
     checkpointer, thread = graph.graph.checkpointer, new_id()
     if not isinstance(checkpointer, BaseCheckpointSaver):
         yield config
         return
-    config["configurable"] = {"thread_id": thread}
+    config["configurable"]["thread_id"] = thread
     try:
         yield config
     finally:

@@ -10,14 +10,12 @@ from typing import Any
 
 from sluice.application.ports import Tell
 from sluice.domain.chat import Question
-from sluice.domain.events import Done, Event
-from sluice.infrastructure.pipeline.answers import done
+from sluice.domain.events import Done
 from sluice.infrastructure.pipeline.calls import CallListener
 from sluice.infrastructure.pipeline.graph import WatchedGraph
-from sluice.infrastructure.pipeline.nodes import GraphRun, path_of
+from sluice.infrastructure.pipeline.namespaces import namespace_of
+from sluice.infrastructure.pipeline.run import GraphRun
 from sluice.infrastructure.pipeline.runs import configured, start, translated
-from sluice.infrastructure.pipeline.stages import Stages
-from sluice.infrastructure.pipeline.turns import Turns
 
 
 class StagePath:
@@ -29,11 +27,10 @@ class StagePath:
             return await self._read(question, tell)
 
     async def _read(self, question: Question, tell: Tell) -> Done:
-        state, run = start(self._graph, question)
-        reader = _Reader(self._graph, run)
+        state, run = start(self._graph, question, tell, "events")
+        stages = _StageEvents(run)
         final: object = None
-        listener = CallListener(run.calls, self._graph.declared)
-        async with configured(self._graph, listener) as config:
+        async with configured(self._graph, CallListener(run)) as config:
             events = self._graph.graph.astream_events(
                 state, config, version="v2", include_types=["chain"]
             )
@@ -41,32 +38,25 @@ class StagePath:
                 async for event in events:
                     if event["event"] == "on_chain_end" and not event["parent_ids"]:
                         final = event["data"].get("output")
-                    for stage in reader.stages(event):
-                        tell(stage)
-        return done("A1", final, run, offline=self._offline)
+                    stages.learn(event)
+        return run.end("A1", final, offline=self._offline)
 
 
-class _Reader:
-    def __init__(self, graph: WatchedGraph, run: GraphRun) -> None:
-        self._graph = graph
-        self._stages = Stages(graph.stages, run, Turns())
+class _StageEvents:
+    def __init__(self, run: GraphRun) -> None:
+        self._run = run
         self._open: dict[str, int] = {}
         """Depth of the outermost run, by namespace."""
 
-    def stages(self, event: Any) -> list[Event]:
-        return [*self._of(event), *self._stages.left()]
-
-    def _of(self, event: Any) -> list[Event]:
+    def learn(self, event: Any) -> None:
         metadata = event["metadata"]
         node = metadata.get("langgraph_node")
-        if node is None or event["name"] != node:
-            return []
-        namespace, depth = metadata["langgraph_checkpoint_ns"], len(event["parent_ids"])
-        if event["event"] == "on_chain_start" and namespace not in self._open:
-            self._open[namespace] = depth
-            shown = self._graph.declared(path_of(namespace), metadata).stage
-            return self._stages.started(namespace, shown=shown)
-        if event["event"] == "on_chain_end" and self._open.get(namespace) == depth:
-            del self._open[namespace]
-            return self._stages.ended(namespace)
-        return []
+        if node is not None and event["name"] == node:
+            namespace, depth = namespace_of(metadata), len(event["parent_ids"])
+            if event["event"] == "on_chain_start" and namespace not in self._open:
+                self._open[namespace] = depth
+                self._run.stage_started(namespace, metadata)
+            elif event["event"] == "on_chain_end" and self._open.get(namespace) == depth:
+                del self._open[namespace]
+                self._run.stage_ended(namespace)
+        self._run.stages_left()

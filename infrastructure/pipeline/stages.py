@@ -3,8 +3,8 @@
 from collections import Counter
 
 from sluice.domain.events import Event, StageCompleted, StageFailed, StageStarted
-from sluice.infrastructure.pipeline.nodes import GraphRun, is_hidden, is_inside, path_of
-from sluice.infrastructure.pipeline.turns import Turns
+from sluice.infrastructure.pipeline.namespaces import is_hidden, is_inside, path_of, ran_before
+from sluice.infrastructure.pipeline.order import TokenOrder
 
 How = type[StageCompleted | StageFailed]
 
@@ -12,20 +12,26 @@ How = type[StageCompleted | StageFailed]
 class Stages:
     """Node runs by their namespaces. When one is over its turn is, and so is all inside it.
 
-    `total` shown nodes make 100 % together; a node counts once, however often it runs.
+    `total` shown nodes make 100 % together; a node counts once, however often it runs. `failed`
+    are those of which an error came, unless they were tried again since; `left`, those whose end
+    LangGraph does not report, by how they ended: they handed over to a node of the graph above,
+    or an error handler goes on for them.
     """
 
-    def __init__(self, total: int, run: GraphRun, turns: Turns) -> None:
-        self._total, self._run, self._turns = max(total, 1), run, turns
+    def __init__(self, total: int, order: TokenOrder) -> None:
+        self._total, self._order = max(total, 1), order
         self._shown: dict[str, bool] = {}
         self._open: Counter[str] = Counter()
         self._done: set[str] = set()
+        self.failed: set[str] = set()
+        self.left: dict[str, How] = {}
 
     def started(self, namespace: str, *, shown: bool) -> list[Event]:
         """Whoever runs a graph anew has given up what failed in its last run."""
-        given_up = [failed for failed in self._failed() if _ran_before(failed, namespace)]
-        events = [event for failed in given_up for event in self._over(failed, StageFailed)]
-        events += self.left()
+        failed = [run for run in self._shown if run in self.failed]
+        given_up = [run for run in failed if ran_before(run, namespace)]
+        events = [event for run in given_up for event in self._over(run, StageFailed)]
+        events += self.ends_unreported()
         shown = self._shown[namespace] = shown and not is_hidden(namespace)
         if shown:
             path = path_of(namespace)
@@ -38,17 +44,13 @@ class Stages:
         """What is open inside has failed, and nobody minds."""
         return self._over(namespace, StageCompleted, inside=StageFailed)
 
-    def left(self) -> list[Event]:
-        """The ends that LangGraph does not report."""
-        left = {run: how for run, how in self._run.left.items() if run in self._shown}
+    def ends_unreported(self) -> list[Event]:
+        left = {run: how for run, how in self.left.items() if run in self._shown}
         return [event for run, how in left.items() for event in self._over(run, how)]
 
     @property
     def _progress(self) -> int:
         return min(100, 100 * len(self._done) // self._total)
-
-    def _failed(self) -> list[str]:
-        return [run for run in self._shown if run in self._run.failed]
 
     def _over(self, namespace: str, how: How, *, inside: How | None = None) -> list[Event]:
         inner = [run for run in self._shown if is_inside(run, namespace)]
@@ -56,7 +58,7 @@ class Stages:
         return [*events, *self._closed(namespace, how)]
 
     def _closed(self, namespace: str, how: How) -> list[Event]:
-        events: list[Event] = [*self._turns.end(namespace)]
+        events: list[Event] = [*self._order.end(namespace)]
         if self._shown.pop(namespace, False):
             path = path_of(namespace)
             self._open[path] -= 1
@@ -65,13 +67,3 @@ class Stages:
                     self._done.add(path)
                 events.append(how(path, self._progress))
         return events
-
-
-def _ran_before(one: str, other: str) -> bool:
-    """The same task ran the graph of `one` first, and that of `other` later."""
-    before, now = one.rpartition("|")[0], other.rpartition("|")[0]
-    return before != now and _tasks(before) == _tasks(now)
-
-
-def _tasks(namespace: str) -> list[str]:
-    return [part for part in namespace.split("|") if ":" in part]

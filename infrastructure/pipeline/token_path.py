@@ -2,37 +2,35 @@
 
 Two readers with one meaning, held to one suite. `tap` listens in line and is the default;
 `messages`, with true stage starts from `tasks`, is LangGraph's documented way: the reference,
-and what is used when the tap's private marker is gone.
+and what is used when the tap's private marker is gone. Both feed a `GraphRun`.
 """
 
-from collections.abc import Iterator
 from contextlib import aclosing
 from typing import Any, Literal
+from uuid import UUID
 
 from langchain_core.messages import AIMessageChunk
 
 from sluice.application.ports import Tell
 from sluice.domain.chat import Question
-from sluice.domain.events import Done, Event, Token
-from sluice.infrastructure.pipeline.answers import done, rest
+from sluice.domain.events import Done
 from sluice.infrastructure.pipeline.calls import SPOKEN, CallListener
 from sluice.infrastructure.pipeline.graph import WatchedGraph
-from sluice.infrastructure.pipeline.nodes import GraphRun, Written, path_of
+from sluice.infrastructure.pipeline.namespaces import below, namespace_of, path_of
+from sluice.infrastructure.pipeline.nodes import WrittenToken
+from sluice.infrastructure.pipeline.run import GraphRun
 from sluice.infrastructure.pipeline.runs import configured, start, translated
-from sluice.infrastructure.pipeline.stages import Stages
 from sluice.infrastructure.pipeline.tap import TAPPABLE, Tap
-from sluice.infrastructure.pipeline.turns import Turns
 
-_MODES: list[Literal["messages", "updates", "tasks", "custom", "values"]] = [
+_MODES: list[Literal["messages", "updates", "tasks", "values"]] = [
     "messages",
     "updates",
     "tasks",
-    "custom",
     "values",
 ]
 
-
-Reader = Literal["tap", "messages"]
+_PUSHED = "__pregel_push"
+"""LangGraph's trigger, and the beginning of the path, of a task that a node has pushed."""
 
 
 class TokenPath:
@@ -41,7 +39,7 @@ class TokenPath:
         graph: WatchedGraph,
         *,
         offline: bool = False,
-        reader: Reader = "tap" if TAPPABLE else "messages",
+        reader: Literal["tap", "messages"] = "tap" if TAPPABLE else "messages",
     ) -> None:
         self._graph, self._offline = graph, offline
         self._read = self._tapped if reader == "tap" else self._streamed
@@ -51,22 +49,16 @@ class TokenPath:
             return await self._read(question, tell)
 
     async def _tapped(self, question: Question, tell: Tell) -> Done:
-        state, run = start(self._graph, question)
-        turns = Turns()
-        tap = Tap(self._graph, run, tell, turns)
-        run.tell = tap.tell
-        async with configured(self._graph, tap) as config:
+        state, run = start(self._graph, question, tell, "tap")
+        async with configured(self._graph, Tap(run)) as config:
             final = await self._graph.graph.ainvoke(state, config)
-        tap.finish()
-        return self._ending(final, run, turns, tell)
+        return run.end("A2", final, offline=self._offline)
 
     async def _streamed(self, question: Question, tell: Tell) -> Done:
-        state, run = start(self._graph, question)
-        turns = Turns()
-        stages = Stages(self._graph.stages, run, turns)
+        state, run = start(self._graph, question, tell, "messages")
+        tasks = _Tasks(run)
         final: object = None
-        listener = CallListener(run.calls, self._graph.declared)
-        async with configured(self._graph, listener) as config:
+        async with configured(self._graph, tasks) as config:
             parts = self._graph.graph.astream(
                 state, config, stream_mode=_MODES, subgraphs=True, version="v2"
             )
@@ -74,56 +66,88 @@ class TokenPath:
                 async for part in parts:
                     data: Any = part["data"]
                     match part["type"]:
+                        case "messages" if isinstance(data, WrittenToken):
+                            run.token(data.namespace, path_of(data.namespace), data.text)
                         case "messages":
-                            token = _spoken(*data)
-                            if token and turns.say(data[1]["langgraph_checkpoint_ns"], token):
-                                tell(token)
-                        case "custom" if isinstance(data, Written):
-                            token = Token(data.text, data.path)
-                            if turns.say(data.namespace, token):
-                                tell(token)
+                            _speak(run, *data)
                         case "tasks":
-                            for event in self._task(part["ns"], data, run, stages, turns):
-                                tell(event)
+                            tasks.learn(part["ns"], data)
                         case "values" if not part["ns"]:
                             final = data
-        for event in stages.left():
-            tell(event)
-        return self._ending(final, run, turns, tell)
+        return run.end("A2", final, offline=self._offline)
 
-    def _ending(self, final: object, run: GraphRun, turns: Turns, tell: Tell) -> Done:
-        for token in turns.finish():
-            tell(token)
-        end = done("A2", final, run, offline=self._offline)
-        for event in rest(end.answer, turns):
-            tell(event)
-        return end
 
-    def _task(
-        self,
-        ns: tuple[str, ...],
-        task: dict[str, Any],
-        run: GraphRun,
-        stages: Stages,
-        turns: Turns,
-    ) -> Iterator[Event]:
-        yield from stages.left()
-        namespace = "|".join((*ns, f"{task['name']}:{task['id']}"))
-        if "triggers" in task:
-            declared = self._graph.declared(path_of(namespace), task.get("metadata") or {})
-            yield from stages.started(namespace, shown=declared.stage)
-        elif task["error"] is None and not task["interrupts"]:
-            yield from stages.ended(namespace)
+class _Tasks(CallListener):
+    """Stages from what LangGraph tells of tasks.
+
+    Only a task's start has metadata. A task that a node has pushed (an `@task`, a Send) is told
+    without its node: it waits until its own start says where it is.
+    """
+
+    def __init__(self, run: GraphRun) -> None:
+        super().__init__(run)
+        self._whole: dict[str, str] = {}
+        """The whole namespace of a running task, by what LangGraph calls it."""
+        self._pushed: dict[str, tuple[str, dict[str, Any]]] = {}
+        self._places: dict[str, str] = {}
+
+    def learn(self, ns: tuple[str, ...], task: dict[str, Any]) -> None:
+        self._run.stages_left()
+        own = f"{task['name']}:{task['id']}"
+        namespace = "|".join((*ns, own))
+        if "triggers" not in task:
+            self._end(own, namespace, failed=task["error"] is not None or bool(task["interrupts"]))
+            return
+        metadata = task.get("metadata") or {}
+        if _PUSHED not in task["triggers"]:
+            self._start(namespace, below(metadata, namespace), metadata)
+        elif place := self._places.pop(own, None):
+            self._start(namespace, place, metadata)
         else:
-            run.failed.add(namespace)
-            yield from turns.end(namespace)
+            self._pushed[own] = namespace, metadata
+
+    def on_chain_start(
+        self,
+        *given: Any,
+        run_id: UUID,
+        metadata: dict[str, Any] | None = None,
+        name: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().on_chain_start(*given, run_id=run_id, metadata=metadata, name=name, **kwargs)
+        if metadata is None or name is None or name != metadata.get("langgraph_node"):
+            return
+        if metadata.get("langgraph_path", ("",))[0] == _PUSHED:
+            self._run.on_loop(self._located, namespace_of(metadata))
+
+    def _located(self, place: str) -> None:
+        own = place.rpartition("|")[2]
+        if pushed := self._pushed.pop(own, None):
+            namespace, metadata = pushed
+            self._start(namespace, place, metadata)
+        elif place not in self._whole.values():
+            self._places[own] = place
+
+    def _start(self, namespace: str, whole: str, metadata: dict[str, Any]) -> None:
+        self._whole[namespace] = whole
+        self._run.stage_started(whole, metadata)
+
+    def _end(self, own: str, namespace: str, *, failed: bool) -> None:
+        self._places.pop(own, None)
+        if self._pushed.pop(own, None):  # it never ran: its result was in a cache
+            return
+        whole = self._whole.pop(namespace, namespace)
+        if failed:
+            self._run.speaker_failed(whole)
+        else:
+            self._run.stage_ended(whole)
 
 
-def _spoken(message: object, metadata: dict[str, Any]) -> Token | None:
+def _speak(run: GraphRun, message: object, metadata: dict[str, Any]) -> None:
     """Chunks of a speaking call only: neither a node's state nor anybody's tool arguments."""
-    path = metadata.get(SPOKEN)
-    if path is None or not isinstance(message, AIMessageChunk):
-        return None
+    namespace = metadata.get(SPOKEN)
+    if namespace is None or not isinstance(message, AIMessageChunk):
+        return
     content = message.content
-    text = content if isinstance(content, str) else str(message.text)
-    return Token(text, path) if text else None
+    if text := content if isinstance(content, str) else str(message.text):
+        run.token(namespace, path_of(namespace), text)

@@ -30,8 +30,8 @@ class Verdict(BaseModel):
     label: str
 
 
-def chain(*nodes: tuple[str, Node, dict[str, Any]]) -> Any:
-    """The nodes one after the other."""
+def chain(*nodes: tuple[str, Any, dict[str, Any]]) -> Any:
+    """The nodes one after the other: functions, graphs, or other runnables."""
     graph = StateGraph(State)
     before = START
     for name, node, metadata in nodes:

@@ -276,7 +276,7 @@ async def test_what_failed_inside_a_node_that_went_on_is_over_with_it(path: Path
             await graphs.joined(llm.stream("half"))
             raise ConnectionError
 
-        alone = graphs.chain(("s", fail, SPEAKS)).compile()
+        alone = graphs.chain(("s", fail, {})).compile()
 
         async def careful(state: State) -> dict[str, str]:
             try:
@@ -285,7 +285,7 @@ async def test_what_failed_inside_a_node_that_went_on_is_over_with_it(path: Path
                 return {"answer": "half"}
             return {}
 
-        return graphs.chain(("outer", careful, {}), ("z", going_on(llm), SPEAKS))
+        return graphs.chain(("outer", careful, SPEAKS), ("z", going_on(llm), SPEAKS))
 
     path.model.script(Reply(pieces=["half"]), Reply(pieces=[" whole"]))
     told = await path.tell(build)

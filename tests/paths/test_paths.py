@@ -5,6 +5,7 @@ from contextlib import aclosing
 from typing import Annotated, Any
 
 import pytest
+from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import AIMessage, AnyMessage
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import END, START, StateGraph
@@ -99,6 +100,32 @@ async def test_a_call_tagged_nostream_is_silent(path: Path) -> None:
     model = path.chat_model().with_config(tags=["nostream"])
     told = await path.tell(graphs.called_directly(model, SPEAKS))
     assert [t.content for t in told.tokens] == ["shown"] * path.speaks
+
+
+@pytest.mark.parametrize("given", ["to the model", "to the call", "by with_config"])
+async def test_a_model_with_callbacks_of_its_own_is_heard_if_it_was_built_with_them(
+    path: Path, given: str
+) -> None:
+    """Callbacks of a call replace the run's in LangChain, so LangGraph does not hear it either."""
+    path.model.script(Reply(pieces=["to", "ld"]))
+
+    def build(llm: LLMClientPort) -> Any:
+        own: Any = {"callbacks": [BaseCallbackHandler()]}
+        model: Any = path.chat_model()
+        if given == "to the model":
+            model = model.model_copy(update=own)
+        elif given == "by with_config":
+            model = model.with_config(**own)
+
+        async def answer(state: State) -> dict[str, str]:
+            said = await model.ainvoke("x", own if given == "to the call" else None)
+            return {"answer": str(said.text)}
+
+        return graphs.chain(("answer", answer, SPEAKS))
+
+    told = await path.tell(build)
+    heard = ["to", "ld"] if given == "to the model" else ["told"]
+    assert [t.content for t in told.tokens] == heard * path.speaks
 
 
 async def test_tool_and_reasoning_deltas_are_not_tokens(path: Path) -> None:

@@ -19,14 +19,19 @@ def test_a_public_name_is_the_domains_own(name: str) -> None:
 
 
 def test_every_error_a_node_may_meet_is_public() -> None:
-    """Those that the service alone knows of are not: no node could raise them rightly."""
+    """Those that the service alone knows of are not: no node could raise them rightly.
+
+    Nor are the kinds of an unusable output: nodes catch `UpstreamBadResponse` and
+    `UpstreamTruncated`, which those are.
+    """
     of_the_service = {"DeadlineExceeded", "Internal", "StreamLost", "WorkerLost"}
+    of_the_clients = {"Unusable", "UnusableOutput", "CutOutput"}
     every = {
         name
         for name, value in vars(errors).items()
         if isinstance(value, type) and issubclass(value, errors.ChatError)
     }
-    assert every - set(sluice.__all__) == of_the_service
+    assert every - set(sluice.__all__) == of_the_service | of_the_clients
 
 
 def test_another_name_is_none_of_sluice() -> None:
@@ -37,7 +42,7 @@ def test_another_name_is_none_of_sluice() -> None:
 def test_importing_sluice_or_its_service_loads_no_more_than_it_needs() -> None:
     """No layer for the name alone, and no double and no pytest for the service."""
     ours = {"sluice.domain", "sluice.domain.errors", "sluice.testing", "pytest"}
-    for what in ("sluice", "sluice.interfaces.processes.run"):
+    for what in ("sluice", "sluice.interfaces.processes.launch"):
         code = LOADED.format(what=what, ours=ours)
         loaded = subprocess.run(
             [sys.executable, "-c", code], capture_output=True, text=True, check=True

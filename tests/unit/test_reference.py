@@ -15,7 +15,7 @@ import sluice
 import sluice.testing
 from sluice.domain.errors import ChatError
 from sluice.domain.ports import LLMClientPort
-from sluice.infrastructure.pipeline.graph import Declared
+from sluice.infrastructure.pipeline.visibility import Declared
 from sluice.testing import ScriptedLLM, run_graph
 
 ROOT = Path(__file__).parents[2]

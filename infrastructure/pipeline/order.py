@@ -1,11 +1,14 @@
-"""Who speaks now: node runs side by side take turns, in the order of their first token."""
+"""Who is heard now: node runs side by side are heard one after the other."""
 
 from sluice.domain.events import Token
-from sluice.infrastructure.pipeline.nodes import is_inside
+from sluice.infrastructure.pipeline.namespaces import is_inside
 
 
-class Turns:
-    """A run is named by its LangGraph namespace; one inside another does not wait for it."""
+class TokenOrder:
+    """Node runs by their namespaces, in the order of their first token.
+
+    A run inside another does not wait for it.
+    """
 
     def __init__(self) -> None:
         self._speaking: list[str] = []

@@ -1,0 +1,81 @@
+"""Follows the graphs that a node runs by itself into their own roots.
+
+Since LangGraph 1.2.6 a graph that is run with a `thread_id` of its own, or another coordinate of
+a checkpoint, is a new root: it inherits neither its caller's namespace nor its stream writer. So
+`Pregel.stream` and `Pregel.astream` are given a config which says inside which node run the new
+root runs, and whose writer and stage events are the caller's. Outside of a job nothing changes.
+"""
+
+from collections.abc import Callable, Mapping
+from functools import wraps
+from typing import Any
+
+from langchain_core.runnables import RunnableConfig
+from langchain_core.runnables.config import var_child_runnable_config
+from langgraph.pregel import Pregel
+from langgraph.pregel.protocol import StreamProtocol
+from langgraph.runtime import Runtime
+
+from sluice.application.model_calls import current_node
+from sluice.infrastructure.pipeline.namespaces import ROOT, namespace_of
+from sluice.infrastructure.pipeline.nodes import RUNTIME, STREAM, RunningNode, write_where_it_runs
+
+_COORDINATES = ("thread_id", "checkpoint_ns", "checkpoint_id", "checkpoint_map")
+_TASK = "__pregel_task_id"
+_FOLLOWED = "sluice_follows"
+
+
+def follow() -> None:
+    """Once for all: whoever asks again finds it done."""
+    for name in ("stream", "astream"):
+        if not hasattr(getattr(Pregel, name), _FOLLOWED):
+            setattr(Pregel, name, _following(getattr(Pregel, name)))
+
+
+def heard_by_context() -> dict[str, Any]:
+    """The `configurable` of a run whose graphs inherit one writer, which asks the context."""
+    nothing = StreamProtocol(lambda _: None, set())
+    return {RUNTIME: Runtime(stream_writer=write_where_it_runs), STREAM: nothing}
+
+
+def _following(stream: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(stream)
+    def followed(
+        self: Pregel[Any, Any, Any, Any],
+        input: Any,
+        config: RunnableConfig | None = None,
+        **options: Any,
+    ) -> Any:
+        node, ambient = current_node.get(), var_child_runnable_config.get()
+        if isinstance(node, RunningNode) and ambient and _is_root(self.config, config):
+            config = _inside(node, ambient, config or RunnableConfig())
+        return stream(self, input, config, **options)
+
+    setattr(followed, _FOLLOWED, True)
+    return followed
+
+
+def _is_root(*configs: Mapping[str, Any] | None) -> bool:
+    given = [(config or {}).get("configurable") or {} for config in configs]
+    return any(each.get(key) for each in given for key in _COORDINATES) and not any(
+        _TASK in each for each in given
+    )
+
+
+def _inside(node: RunningNode, ambient: RunnableConfig, config: RunnableConfig) -> RunnableConfig:
+    above = namespace_of(ambient.get("metadata") or {})
+    if node.namespace:
+        above = node.within(above)
+    # A leading zero keeps our numbers apart from those that LangGraph gives to a task's graphs.
+    root = f"{above}|0{next(node.run.child_roots)}"
+    inherited = ambient.get("configurable") or {}
+    ours: dict[str, Any] = {}
+    if isinstance(runtime := inherited.get(RUNTIME), Runtime):
+        ours[RUNTIME] = Runtime(stream_writer=runtime.stream_writer)
+    if (stream := inherited.get(STREAM)) is not None:
+        ours[STREAM] = StreamProtocol(stream, stream.modes & {"tasks"})
+    return {
+        **config,
+        "configurable": {**ours, **(config.get("configurable") or {})},
+        "metadata": {**(config.get("metadata") or {}), ROOT: root},
+    }

@@ -1,0 +1,135 @@
+"""One run of a graph: what its reader and its nodes feed, and what comes of it."""
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+from itertools import count
+from threading import get_ident
+from typing import Any, Literal, Protocol
+
+from sluice.application.model_calls import ModelCalls
+from sluice.application.ports import Tell
+from sluice.domain.chat import ExecutionPath
+from sluice.domain.errors import PipelineError
+from sluice.domain.events import Done, Event, Reset, StageCompleted, StageFailed, Token
+from sluice.infrastructure.pipeline.answers import Answer, values_of
+from sluice.infrastructure.pipeline.namespaces import path_of
+from sluice.infrastructure.pipeline.order import TokenOrder
+from sluice.infrastructure.pipeline.stages import Stages
+from sluice.infrastructure.pipeline.visibility import Visibility
+
+Reader = Literal["events", "tap", "messages"]
+"""Who reads: A1 by `astream_events`, which hears no token, or A2 in one of two ways."""
+
+
+class NodeAt(Protocol):
+    """A node that is running, by its namespace."""
+
+    @property
+    def namespace(self) -> str: ...
+
+    def heard_at(self, namespace: str) -> bool: ...
+
+
+class GraphRun:
+    """Owns the run's stages, the order of its tokens, and its answer.
+
+    A node that waits for a human sets `waits`.
+    """
+
+    def __init__(
+        self,
+        visibility: Visibility,
+        calls: ModelCalls,
+        given: frozenset[str],
+        tell: Tell,
+        reader: Reader,
+    ) -> None:
+        self.visibility, self.calls, self.reader, self._tell = visibility, calls, reader, tell
+        self.answer = Answer(given)
+        self.waits = False
+        self.nodes: dict[str, NodeAt] = {}
+        self.child_roots = count(1)
+        self._order = TokenOrder()
+        self._stages = Stages(visibility.stages, self._order)
+        self._loop, self._thread = asyncio.get_running_loop(), get_ident()
+
+    def node_started(self, node: NodeAt) -> None:
+        self.nodes[node.namespace] = node
+        self._stages.failed.discard(node.namespace)
+
+    def node_failed(self, namespace: str) -> None:
+        """Its stage stays open: it may be tried again."""
+        self._stages.failed.add(namespace)
+
+    def node_left(self, namespace: str, how: type[StageCompleted | StageFailed]) -> None:
+        """LangGraph will not report its end."""
+        self._stages.left[namespace] = how
+
+    def node_at(self, namespace: str) -> NodeAt | None:
+        """The innermost watched node in which `namespace` is."""
+        while namespace and namespace not in self.nodes:
+            namespace = namespace.rpartition("|")[0]
+        return self.nodes.get(namespace)
+
+    def stage_started(self, namespace: str, metadata: Mapping[str, Any]) -> None:
+        shown = self.visibility.is_stage(path_of(namespace), metadata)
+        self._tell_all(self._stages.started(namespace, shown=shown))
+
+    def stage_ended(self, namespace: str) -> None:
+        self._tell_all(self._stages.ended(namespace))
+
+    def stages_left(self) -> None:
+        """Tells of the ends that LangGraph does not report."""
+        self._tell_all(self._stages.ends_unreported())
+
+    def speaker_failed(self, namespace: str) -> None:
+        self.node_failed(namespace)
+        self._tell_all(self._order.end(namespace))
+
+    def token(self, namespace: str, path: str, text: str) -> None:
+        """Told now, or held until its turn. From any thread: synchronous nodes run in others."""
+        if get_ident() != self._thread:
+            self._loop.call_soon_threadsafe(self.token, namespace, path, text)
+            return
+        token = Token(text, path)
+        if self._order.say(namespace, token):
+            self._tell(token)
+
+    def on_loop(self, learn: Callable[..., None], *given: Any) -> None:
+        """Calls it on the loop's thread: a graph that a synchronous node invokes is in another."""
+        if get_ident() == self._thread:
+            learn(*given)
+        else:
+            self._loop.call_soon_threadsafe(learn, *given)
+
+    def end(self, path: ExecutionPath, state: object, *, offline: bool) -> Done:
+        """Raises PipelineError when the graph ended without an answer, or has not ended."""
+        self.stages_left()
+        self._tell_all(self._order.finish())
+        if self.waits:
+            raise PipelineError("a node waits for a human, whom nobody asks yet")
+        values = values_of(state)
+        answer, intent = self.answer.of(values), values.get("intent")
+        if self.reader != "events":
+            self._square(answer)
+        return Done(
+            path=path,
+            answer=answer,
+            intent=intent if isinstance(intent, str) else None,
+            finish_reason=self.calls.finish_reason,
+            usage=self.calls.usage,
+            offline_model=offline,
+        )
+
+    def _square(self, answer: str) -> None:
+        """Makes the joined tokens equal the answer: by nothing, by its end, or by all anew."""
+        said = "".join(self._order.said)
+        if not answer.startswith(said):
+            self._tell(Reset("revised"))
+            said = ""
+        if left := answer[len(said) :]:
+            self._tell(Token(left, self._order.node))
+
+    def _tell_all(self, events: Iterable[Event]) -> None:
+        for event in events:
+            self._tell(event)
