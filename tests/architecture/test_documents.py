@@ -22,7 +22,7 @@ def test_every_file_that_a_document_names_is_there(document: Path) -> None:
 
 
 def test_reports_speak_of_the_product_and_not_of_who_made_it() -> None:
-    makers = re.compile(r"\b(agents?|colleagues?|helpers?|reviewers?|sessions?)\b", re.IGNORECASE)
+    makers = re.compile(r"\b(colleagues?|helpers?|reviewers?|sessions?)\b", re.IGNORECASE)
     reports = (ROOT / "docs" / "reports").glob("*.md")
     assert {
         path.name: found for path in reports if (found := makers.findall(path.read_text()))
