@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 
-from sluice.application.ports import EventLogPort, OrphansPort, Push
+from sluice.application.ports import EventLogPort, Push, ReadersPort
 from sluice.application.tally import Tally
 from sluice.application.wire import coalesce
 from sluice.domain.chat import Job, JobId, UserId
@@ -24,9 +24,9 @@ class FollowJob:
     """`streams` bounds what one user may have open at once; None is no bound."""
 
     def __init__(
-        self, log: EventLogPort, orphans: OrphansPort, tally: Tally, *, streams: int | None = None
+        self, log: EventLogPort, readers: ReadersPort, tally: Tally, *, streams: int | None = None
     ) -> None:
-        self._log, self._orphans, self._streams = log, orphans, streams
+        self._log, self._readers, self._streams = log, readers, streams
         self._tally = tally
         self.open: Counter[UserId] = Counter()
 
@@ -49,7 +49,7 @@ class FollowJob:
         self, user: UserId, job_id: JobId, batches: AsyncGenerator[Sequence[Recorded], None]
     ) -> AsyncGenerator[Sequence[Recorded], None]:
         self.open[user] += 1
-        self._orphans.joined(job_id)
+        self._readers.joined(job_id)
         try:
             async with aclosing(batches):
                 yield ()
@@ -57,7 +57,7 @@ class FollowJob:
                     self._tally.behind(len(batch))
                     yield coalesce(batch)
         finally:
-            self._orphans.left(job_id)
+            self._readers.left(job_id)
             self.open[user] -= 1
             if not self.open[user]:
                 del self.open[user]

@@ -12,7 +12,7 @@ from sluice.application.ports import (
     EventLogPort,
     FlagPort,
     JobQueuePort,
-    OrphansPort,
+    ReadersPort,
     nothing,
 )
 from sluice.application.process_chat import GIVEN_UP, QUEUED
@@ -53,10 +53,10 @@ class SubmitMessage:
         log: EventLogPort,
         queue: JobQueuePort,
         flag: FlagPort,
-        orphans: OrphansPort,
+        readers: ReadersPort,
     ) -> None:
         self._conversations, self._log, self._queue = conversations, log, queue
-        self._flag, self._orphans = flag, orphans
+        self._flag, self._readers = flag, readers
 
     async def __call__(self, new: NewMessage) -> Accepted:
         """The job's first event is in the log when this returns.
@@ -105,7 +105,7 @@ class SubmitMessage:
         if job.retry_of is not None:
             job = await self._again(job, job.retry_of)
         await self._queue.submit(job, lambda: self._record(job, new), lambda: self._undo(job))
-        self._orphans.submitted(job.id)
+        self._readers.submitted(job.id)
 
     async def _record(self, job: Job, new: NewMessage) -> None:
         if new.chat_id is None:

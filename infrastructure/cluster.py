@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from sluice.infrastructure.chats.postgres import PostgresConversations
 from sluice.infrastructure.container import Container, bounds_of
 from sluice.infrastructure.event_log.redis.log import RedisEventLog
-from sluice.infrastructure.jobs.redis.orphans import RedisOrphans
-from sluice.infrastructure.jobs.redis.places import Places
-from sluice.infrastructure.jobs.redis.queue import StreaqJobQueue
+from sluice.infrastructure.jobs.redis.queue import RedisJobQueue
+from sluice.infrastructure.jobs.redis.readers import RedisReaders
+from sluice.infrastructure.jobs.redis.scheduler import RedisScheduler
 from sluice.infrastructure.jobs.redis.worker import JobWorker
 from sluice.infrastructure.postgres.database import Database
 from sluice.infrastructure.redis.client import Server
@@ -26,7 +26,7 @@ class Cluster:
 
     server: Server
     chats: Database
-    places: Places
+    scheduler: RedisScheduler
 
 
 @asynccontextmanager
@@ -53,43 +53,42 @@ async def joined(container: Container) -> AsyncGenerator[Cluster, None]:
     async with chats_in_postgres(container, str(settings.database)) as chats:
         await log.open()
         try:
-            yield Cluster(server, chats, Places(server))
+            yield Cluster(server, chats, RedisScheduler(server))
         finally:
             await log.aclose()
             await server.aclose()
 
 
-def queue_of(container: Container, cluster: Cluster) -> StreaqJobQueue:
+def queue_of(container: Container, cluster: Cluster) -> RedisJobQueue:
     """A gateway's."""
     settings = container.settings()
-    queue = StreaqJobQueue(cluster.places, bounds_of(settings), when_busy=settings.when_busy)
+    queue = RedisJobQueue(cluster.scheduler, bounds_of(settings), when_busy=settings.when_busy)
     container.queue.override(queue)
     return queue
 
 
 @asynccontextmanager
-async def readers_told(container: Container, cluster: Cluster) -> AsyncGenerator[None, None]:
+async def readers_reported(container: Container, cluster: Cluster) -> AsyncGenerator[None, None]:
     """A gateway's: what nobody reads, at any of them, is for the workers to cancel."""
     if container.settings().orphaned_after is None:
         yield
         return
-    orphans = RedisOrphans(cluster.places)
-    container.orphans.override(orphans)
-    telling = asyncio.create_task(orphans.tell(), name="readers")
+    readers = RedisReaders(cluster.scheduler)
+    container.readers.override(readers)
+    reporting = asyncio.create_task(readers.report(), name="readers")
     try:
         yield
     finally:
-        telling.cancel()
-        await asyncio.wait([telling])
+        reporting.cancel()
+        await asyncio.wait([reporting])
 
 
 def worker_of(container: Container, cluster: Cluster) -> JobWorker:
     settings = container.settings()
     return JobWorker(
-        settings.store,
-        cluster.places,
+        cluster.scheduler,
         container.log(),
         container.run(),
         bounds_of(settings),
-        orphaned_after=settings.orphaned_after,
+        unread_s=settings.orphaned_after,
     )

@@ -15,11 +15,12 @@ from dependency_injector.providers import Factory, Object, Provider, Selector, S
 from sluice.application.chats import DeleteChat, ShowChat
 from sluice.application.follow import FollowJob
 from sluice.application.jobs import CancelJob, ShowJob
-from sluice.application.orphans import Orphans
-from sluice.application.ports import ConversationPort, EventLogPort, OrphansPort, PipelinePort, Stop
+from sluice.application.ports import ConversationPort, EventLogPort, PipelinePort, ReadersPort, Stop
 from sluice.application.process_chat import ProcessChat
+from sluice.application.scheduling import Bounds
 from sluice.application.submit import SubmitMessage
 from sluice.application.tally import Tally
+from sluice.application.unread import CancelUnread
 from sluice.domain.chat import ExecutionPath, Job
 from sluice.domain.ports import LLMClientPort
 from sluice.infrastructure.chats.sqlite import SqliteConversations
@@ -27,7 +28,7 @@ from sluice.infrastructure.event_log.memory import MemoryEventLog
 from sluice.infrastructure.event_log.sqlite.log import SqliteEventLog
 from sluice.infrastructure.flags.rollout import OpenFeatureFlag
 from sluice.infrastructure.jobs.inline.queue import InlineJobQueue
-from sluice.infrastructure.jobs.shared import Bounds, Run
+from sluice.infrastructure.jobs.shared import Run
 from sluice.infrastructure.llm.langchain_adapter import LangChainLLMAdapter
 from sluice.infrastructure.llm.langchain_runnable_wrapper import LangChainOpenAIRunnable
 from sluice.infrastructure.llm.openai_client import OpenAILLMClient
@@ -53,9 +54,9 @@ def path_of_current_job() -> str:
 def runner(process_chat: Callable[[], ProcessChat]) -> Run:
     """Runs a job on its own path; called in a task, and so in a context, of the job's own."""
 
-    async def run(job: Job, stop: Stop, after: int | None = None) -> None:
+    async def run(job: Job, stop: Stop, after: int | None = None, returns: int = 0) -> None:
         _path.set(job.path)
-        await process_chat()(job, stop, after)
+        await process_chat()(job, stop, after, returns)
 
     return run
 
@@ -188,15 +189,15 @@ class Container(containers.DeclarativeContainer):
         durable=Call(lambda s: s.store != "memory://", settings),
     )
 
-    orphans: Provider[OrphansPort] = Singleton(
-        Orphans, queue, log, after=settings.provided.orphaned_after
+    readers: Provider[ReadersPort] = Singleton(
+        CancelUnread, queue, log, after=settings.provided.orphaned_after
     )
     flag = Singleton(OpenFeatureFlag, settings.provided.enable_token_streaming)
-    submit = Singleton(SubmitMessage, conversations, log, queue, flag, orphans)
+    submit = Singleton(SubmitMessage, conversations, log, queue, flag, readers)
     follow = Singleton(
         FollowJob,
         log,
-        orphans,
+        readers,
         tally,
         streams=Call(lambda s: None if s.auth == "none" else s.user_streams, settings),
     )

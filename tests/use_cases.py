@@ -9,17 +9,17 @@ from typing import Any
 from sluice.application.chats import DeleteChat, ShowChat
 from sluice.application.follow import FollowJob
 from sluice.application.jobs import CancelJob, ShowJob
-from sluice.application.orphans import Orphans
 from sluice.application.ports import Accepted
 from sluice.application.process_chat import QUEUED, ProcessChat
+from sluice.application.scheduling import Bounds
 from sluice.application.submit import NewMessage, SubmitMessage
 from sluice.application.tally import Tally
+from sluice.application.unread import CancelUnread
 from sluice.domain.chat import Chat, Job, now
 from sluice.domain.events import Cursor, Event, Recorded
 from sluice.infrastructure.chats.sqlite import SqliteConversations
 from sluice.infrastructure.event_log.memory import MemoryEventLog
 from sluice.infrastructure.jobs.inline.queue import InlineJobQueue
-from sluice.infrastructure.jobs.shared import Bounds
 from sluice.infrastructure.sqlite.database import Database
 from tests.doubles import FixedFlag, MockPipeline, a_job, publish
 
@@ -46,13 +46,13 @@ class UseCases:
     def __post_init__(self) -> None:
         process = ProcessChat(self.pipeline, self.log, self.conversations, self.tally)
         self.queue = InlineJobQueue(process, self.bounds)
-        orphans = Orphans(self.queue, self.log)
+        readers = CancelUnread(self.queue, self.log)
         parts = self.conversations, self.log, self.queue
-        self.submit = SubmitMessage(*parts, self.flag, orphans)
+        self.submit = SubmitMessage(*parts, self.flag, readers)
         self.delete_chat = DeleteChat(*parts)
         self.show_chat = ShowChat(self.conversations, self.log)
         self.show_job, self.cancel = ShowJob(self.log), CancelJob(self.log, self.queue)
-        self.follow = FollowJob(self.log, orphans, self.tally, streams=self.streams)
+        self.follow = FollowJob(self.log, readers, self.tally, streams=self.streams)
 
     async def ask(self, message: str | None = "Why?", **fields: Any) -> Accepted:
         given = {"user": "ann", "request_id": "request", "message": message}

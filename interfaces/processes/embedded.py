@@ -85,7 +85,7 @@ class Service:
         container.queue().resume(unfinished)
         for job in unfinished:
             logger.info("job %s goes on where it was left", job.id)
-            container.orphans().submitted(job.id)
+            container.readers().submitted(job.id)
 
     def server(self, listener: socket.socket, *, cut: int) -> Server:
         config = uvicorn.Config(

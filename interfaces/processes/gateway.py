@@ -4,8 +4,8 @@ import logging
 from contextlib import AsyncExitStack, suppress
 
 from sluice.domain.errors import Unavailable
-from sluice.infrastructure.cluster import joined, queue_of, readers_told
-from sluice.infrastructure.jobs.redis.queue import StreaqJobQueue
+from sluice.infrastructure.cluster import joined, queue_of, readers_reported
+from sluice.infrastructure.jobs.redis.queue import RedisJobQueue
 from sluice.infrastructure.settings import Settings
 from sluice.interfaces.processes.embedded import Service
 
@@ -15,12 +15,12 @@ logger = logging.getLogger(__name__)
 class Gateway(Service):
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings, None)
-        self._queue: StreaqJobQueue | None = None
+        self._queue: RedisJobQueue | None = None
 
     async def _open(self, stack: AsyncExitStack) -> None:
         cluster = await stack.enter_async_context(joined(self._container))
         self._queue = queue_of(self._container, cluster)
-        await stack.enter_async_context(readers_told(self._container, cluster))
+        await stack.enter_async_context(readers_reported(self._container, cluster))
         self._checks = [self._container.log().check, cluster.chats.check, self._queue.check]
         if trouble := await self._ready():
             logger.warning("not ready yet: %s", trouble)

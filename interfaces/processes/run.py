@@ -52,7 +52,7 @@ def _settings(*, worker: bool = False, **given: Any) -> Settings:
     if worker and not settings.distributed:
         raise WrongSetting("SLUICE_STORE: workers and gateways share a Redis: redis://host")
     if settings.distributed:
-        _require("SLUICE_STORE", "redis", "streaq")
+        _require("SLUICE_STORE", "redis")
     if settings.database:
         _require("SLUICE_DATABASE", "psycopg", "psycopg_pool")
     _check_paths(settings)

@@ -13,19 +13,19 @@ from typing import Any
 
 import pytest
 
-from sluice.application.orphans import Orphans
 from sluice.application.ports import Accepted
 from sluice.application.process_chat import ProcessChat
+from sluice.application.scheduling import Bounds
 from sluice.application.submit import NewMessage, SubmitMessage
 from sluice.application.tally import Tally
+from sluice.application.unread import CancelUnread
 from sluice.domain.errors import Unavailable
 from sluice.domain.events import Done, Token
 from sluice.infrastructure.chats.sqlite import SqliteConversations
 from sluice.infrastructure.event_log.redis.log import RedisEventLog
-from sluice.infrastructure.jobs.redis.places import Places
-from sluice.infrastructure.jobs.redis.queue import StreaqJobQueue
+from sluice.infrastructure.jobs.redis.queue import RedisJobQueue
+from sluice.infrastructure.jobs.redis.scheduler import RedisScheduler
 from sluice.infrastructure.jobs.redis.worker import JobWorker
-from sluice.infrastructure.jobs.shared import Bounds
 from sluice.infrastructure.redis.client import Server, Word
 from sluice.infrastructure.sqlite.database import Database
 from tests.doubles import FixedFlag, MockPipeline
@@ -89,10 +89,10 @@ class Gateway:
     def __init__(self, url: str, conversations: SqliteConversations) -> None:
         self.server = SteppedServer.at(url)
         self.log = RedisEventLog(self.server)
-        queue = StreaqJobQueue(Places(self.server), Bounds())
+        queue = RedisJobQueue(RedisScheduler(self.server), Bounds())
         stepped: Any = SteppedConversations(conversations)
         self._submit = SubmitMessage(
-            *(stepped, self.log, queue, FixedFlag(), Orphans(queue, self.log))
+            *(stepped, self.log, queue, FixedFlag(), CancelUnread(queue, self.log))
         )
 
     async def ask(self, key: str | None, steps: Steps) -> Accepted:
@@ -118,14 +118,15 @@ class House:
         gateways = [Gateway(url, self.conversations) for _ in range(3)]
         self.one, self.other, self.third = self.gateways = gateways
         self.server = Server.at(url)
-        self.log, self.places = RedisEventLog(self.server), Places(self.server)
+        self.log = RedisEventLog(self.server)
+        self.scheduler = RedisScheduler(self.server)
         process = ProcessChat(
             MockPipeline(Token("a", "x"), DONE), self.log, self.conversations, Tally()
         )
-        self.worker = JobWorker(url, self.places, self.log, process, Bounds())
+        self.worker = JobWorker(self.scheduler, self.log, process, Bounds())
 
     async def idle(self) -> None:
-        while (await self.places.count()).running:  # noqa: ASYNC110 - tells nobody
+        while any((await self.scheduler.count())[1:]):  # noqa: ASYNC110 - tells nobody
             await asyncio.sleep(0.01)
 
     async def judge(self, key: str, *told: Accepted) -> None:
@@ -159,7 +160,7 @@ async def house(redis_url: str) -> AsyncIterator[House]:
         stack.push_async_callback(asyncio.wait, [running])
         stack.push_async_callback(house.worker.drain, 0)
         async with asyncio.timeout(10):
-            while not (await house.places.count()).workers:  # noqa: ASYNC110 - tells nobody
+            while not (await house.scheduler.count()).workers:  # noqa: ASYNC110 - tells nobody
                 await asyncio.sleep(0.01)
         yield house
 

@@ -16,18 +16,18 @@ from uvicorn.server import ServerState
 from sluice.application.chats import DeleteChat, ShowChat
 from sluice.application.follow import FollowJob
 from sluice.application.jobs import CancelJob, ShowJob
-from sluice.application.orphans import Orphans
 from sluice.application.ports import Push
 from sluice.application.process_chat import QUEUED, ProcessChat
+from sluice.application.scheduling import Bounds
 from sluice.application.submit import SubmitMessage
 from sluice.application.tally import Tally
+from sluice.application.unread import CancelUnread
 from sluice.application.wire import record
 from sluice.domain.chat import Job, JobId
 from sluice.domain.events import Cursor, Done, Recorded, StageCompleted, StageStarted, Token
 from sluice.infrastructure.chats.sqlite import SqliteConversations
 from sluice.infrastructure.event_log.memory import MemoryEventLog
 from sluice.infrastructure.jobs.inline.queue import InlineJobQueue
-from sluice.infrastructure.jobs.shared import Bounds
 from sluice.infrastructure.sqlite.database import Database
 from sluice.interfaces.http.app import create_app
 from sluice.interfaces.http.auth.identity import Anonymous, Identity
@@ -140,7 +140,7 @@ async def serving(
     await database.open()
     conversations = SqliteConversations(database)
     queue = InlineJobQueue(ProcessChat(pipeline, log, conversations, tally), bounds or Bounds())
-    orphans = Orphans(queue, log)
+    readers = CancelUnread(queue, log)
     unready: list[str] = []
 
     async def ready() -> str | None:
@@ -150,8 +150,8 @@ async def serving(
         return b"sluice_open_streams 0.0\n"
 
     services = Services(
-        submit=SubmitMessage(conversations, log, queue, flag, orphans),
-        follow=FollowJob(log, orphans, tally, streams=streams),
+        submit=SubmitMessage(conversations, log, queue, flag, readers),
+        follow=FollowJob(log, readers, tally, streams=streams),
         show_job=ShowJob(log),
         cancel=CancelJob(log, queue),
         show_chat=ShowChat(conversations, log),

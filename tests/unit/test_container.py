@@ -11,6 +11,7 @@ from typing import Any, TypedDict, TypeVar
 import pytest
 from langgraph.graph import START, StateGraph
 
+from sluice.application.scheduling import Bounds
 from sluice.domain.chat import ExecutionPath, Job
 from sluice.domain.ports import LLMClientPort
 from sluice.infrastructure.container import (
@@ -23,7 +24,6 @@ from sluice.infrastructure.container import (
 )
 from sluice.infrastructure.event_log.memory import MemoryEventLog
 from sluice.infrastructure.event_log.sqlite.log import SqliteEventLog
-from sluice.infrastructure.jobs.shared import Bounds
 from sluice.infrastructure.llm.langchain_adapter import LangChainLLMAdapter
 from sluice.infrastructure.llm.openai_client import OpenAILLMClient
 from sluice.infrastructure.pipeline.stage_path import StagePath

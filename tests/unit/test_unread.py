@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from sluice.application import orphans as orphans_of
-from sluice.application.orphans import Orphans
+from sluice.application import unread as unread_of
 from sluice.application.ports import Record, nothing
 from sluice.application.process_chat import QUEUED
+from sluice.application.unread import CancelUnread
 from sluice.domain.chat import Job, JobId
 from sluice.domain.errors import Unavailable
 from sluice.domain.events import CancelReason, Done, StageStarted, Token
@@ -29,10 +29,10 @@ class RecordingQueue:
         self.told.set()
 
 
-async def house(after: float | None) -> tuple[Orphans, RecordingQueue, MemoryEventLog, Job]:
+async def house(after: float | None) -> tuple[CancelUnread, RecordingQueue, MemoryEventLog, Job]:
     queue, log, job = RecordingQueue(), MemoryEventLog(), a_job()
     await log.create(job, QUEUED)
-    return Orphans(queue, log, after=after), queue, log, job
+    return CancelUnread(queue, log, after=after), queue, log, job
 
 
 async def turns(count: int = 20) -> None:
@@ -41,8 +41,8 @@ async def turns(count: int = 20) -> None:
 
 
 async def test_a_job_never_read_is_cancelled_from_its_start(no_task_left: None) -> None:
-    orphans, queue, log, job = await house(after=0.01)
-    orphans.submitted(job.id)
+    readers, queue, log, job = await house(after=0.01)
+    readers.submitted(job.id)
     await turns()
     assert queue.cancelled == []  # it has not started yet, however long that takes
     (await log.begin(job.id)).publish(StageStarted("answer", 0))
@@ -52,44 +52,44 @@ async def test_a_job_never_read_is_cancelled_from_its_start(no_task_left: None) 
 
 
 async def test_a_job_whose_last_reader_left_is_cancelled(no_task_left: None) -> None:
-    orphans, queue, _, job = await house(after=0.01)
-    orphans.joined(job.id)
-    orphans.joined(job.id)
-    orphans.left(job.id)
+    readers, queue, _, job = await house(after=0.01)
+    readers.joined(job.id)
+    readers.joined(job.id)
+    readers.left(job.id)
     await turns()
     assert queue.cancelled == []
-    orphans.left(job.id)
+    readers.left(job.id)
     async with asyncio.timeout(5):
         await queue.told.wait()
     assert queue.cancelled == [(job.id, "orphaned")]
 
 
 async def test_a_reader_that_comes_back_in_time_saves_it(no_task_left: None) -> None:
-    orphans, queue, _, job = await house(after=60)
-    orphans.joined(job.id)
-    orphans.left(job.id)
+    readers, queue, _, job = await house(after=60)
+    readers.joined(job.id)
+    readers.left(job.id)
     await turns()
-    orphans.joined(job.id)
+    readers.joined(job.id)
     await turns()
     assert queue.cancelled == []
 
 
 async def test_a_job_that_is_over_is_waited_for_no_longer(no_task_left: None) -> None:
-    orphans, queue, log, job = await house(after=3600)
-    orphans.joined(job.id)
-    orphans.left(job.id)  # while it runs, and now it ends
+    readers, queue, log, job = await house(after=3600)
+    readers.joined(job.id)
+    readers.left(job.id)  # while it runs, and now it ends
     await turns()
     await (await log.begin(job.id)).end(Done("A2", "answer"))
     await turns()
-    orphans.joined(job.id)
-    orphans.left(job.id)
+    readers.joined(job.id)
+    readers.left(job.id)
     await turns()
     assert queue.cancelled == []
 
 
 async def test_a_job_whose_stages_are_not_shown_starts_with_its_text(no_task_left: None) -> None:
-    orphans, queue, log, job = await house(after=0.01)
-    orphans.submitted(job.id)
+    readers, queue, log, job = await house(after=0.01)
+    readers.submitted(job.id)
     (await log.begin(job.id)).publish(Token("a", "answer"))
     async with asyncio.timeout(5):
         await queue.told.wait()
@@ -98,8 +98,8 @@ async def test_a_job_whose_stages_are_not_shown_starts_with_its_text(no_task_lef
 async def test_a_log_that_cannot_be_read_for_a_while_is_asked_again(
     no_task_left: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(orphans_of, "_PAUSE", 0)
-    orphans, queue, log, job = await house(after=0.01)
+    monkeypatch.setattr(unread_of, "_RETRY_S", 0)
+    readers, queue, log, job = await house(after=0.01)
     follow, outages = log.follow, [Unavailable("away"), Unavailable("away")]
 
     async def sometimes(*given: Any, **named: Any) -> Any:
@@ -108,25 +108,25 @@ async def test_a_log_that_cannot_be_read_for_a_while_is_asked_again(
         return await follow(*given, **named)
 
     log.follow = sometimes  # type: ignore[method-assign]
-    orphans.joined(job.id)
-    orphans.left(job.id)
+    readers.joined(job.id)
+    readers.left(job.id)
     async with asyncio.timeout(5):
         await queue.told.wait()
     assert outages == []
 
 
 async def test_a_job_that_is_gone_is_no_error(no_task_left: None) -> None:
-    orphans, queue, log, job = await house(after=0.01)
+    readers, queue, log, job = await house(after=0.01)
     await log.delete(job.chat_id)
-    orphans.submitted(job.id)
+    readers.submitted(job.id)
     await turns()
     assert queue.cancelled == []
 
 
 async def test_by_default_jobs_run_on(no_task_left: None) -> None:
-    orphans, queue, _, job = await house(after=None)
-    orphans.submitted(job.id)
-    orphans.joined(job.id)
-    orphans.left(job.id)
+    readers, queue, _, job = await house(after=None)
+    readers.submitted(job.id)
+    readers.joined(job.id)
+    readers.left(job.id)
     await turns()
     assert queue.cancelled == []

@@ -10,12 +10,12 @@ from sluice.domain.chat import JobId
 from sluice.domain.errors import NotFound, Unavailable
 from sluice.domain.events import Recorded, Reset
 
-_PAUSE = 0.5
-"""Seconds between two tries while the log cannot be read."""
+_RETRY_S = 0.5
+"""Between two tries while the log cannot be read."""
 
 
-class Orphans:
-    """The OrphansPort of a process that has all the readers and all the jobs.
+class CancelUnread:
+    """The ReadersPort of a process that has all the readers and all the jobs.
 
     `after`: seconds without a reader until a job is cancelled; None lets it run.
 
@@ -70,7 +70,7 @@ class Orphans:
             except TimeoutError:
                 return False
             except Unavailable:  # and back in a moment: then it is counted anew
-                await asyncio.sleep(_PAUSE)
+                await asyncio.sleep(_RETRY_S)
             else:
                 return True
 
