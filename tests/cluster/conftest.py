@@ -96,8 +96,7 @@ async def claimed(
     scheduler: RedisScheduler, claim: str = "claim", bounds: Bounds = BOUNDS
 ) -> Sequence[Claimed]:
     """All that there is to claim."""
-    limits = {"slots": 100, "ends": 100, "lease_s": 60}
-    return await scheduler.claim("worker", claim, bounds=bounds, **limits)  # type: ignore[arg-type]
+    return await scheduler.claim("worker", claim, slots=100, ends=100, bounds=bounds, lease_s=60)
 
 
 async def finished(scheduler: RedisScheduler, job_id: str, claim: str = "claim") -> None:

@@ -88,10 +88,14 @@ class JobWorker:
         while not self._draining:
             await self._wake.wait()
             self._wake.clear()
-            ends = sum(lease.only_ends for lease in self._leases)
-            slots = self._bounds.running - (len(self._leases) - ends)
-            if not self._draining and (slots > 0 or ends < _ENDS):
-                await self._claim(max(slots, 0), max(_ENDS - ends, 0))
+            slots, ends = self._room()
+            if not self._draining and (slots or ends):
+                await self._claim(slots, ends)
+
+    def _room(self) -> tuple[int, int]:
+        """For jobs that run, and for those that are only to be ended."""
+        ends = sum(lease.only_ends for lease in self._leases)
+        return self._bounds.running - (len(self._leases) - ends), _ENDS - ends
 
     async def _claim(self, slots: int, ends: int) -> None:
         """Asked until it is answered: what was claimed without an answer would wait for a lapse."""
@@ -165,8 +169,9 @@ class JobWorker:
             else:
                 await self._release(lease)
         finally:
+            if not all(self._room()):
+                self._wake.set()  # what there was to claim may have been left for lack of room
             del self._leases[lease]
-            self._wake.set()
 
     async def _release(self, lease: Lease) -> None:
         """A run that was only told to stop is not to count as an attempt."""
