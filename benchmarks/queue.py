@@ -25,7 +25,7 @@ from sluice.infrastructure.event_log.memory import MemoryEventLog
 from sluice.infrastructure.jobs.redis.queue import RedisJobQueue
 from sluice.infrastructure.jobs.redis.scheduler import RedisScheduler
 from sluice.infrastructure.jobs.redis.worker import JobWorker
-from sluice.infrastructure.redis.client import Server
+from sluice.infrastructure.redis.client import RedisClient
 
 BOUNDS = Bounds(running=8, queued=10_000, user_running=None, user_queued=None)
 
@@ -56,7 +56,7 @@ class Fleet:
 async def fleet(url: str) -> AsyncGenerator[Fleet, None]:
     async with AsyncExitStack() as stack:
         log = MemoryEventLog()
-        servers = [Server.at(url) for _ in range(3)]
+        servers = [RedisClient.at(url) for _ in range(3)]
         for server in servers:
             stack.push_async_callback(server.aclose)
         fleet = Fleet(RedisJobQueue(RedisScheduler(servers[0]), BOUNDS), log)

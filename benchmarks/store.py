@@ -27,7 +27,7 @@ from sluice.domain.events import Done, Token
 from sluice.infrastructure.event_log.memory import MemoryEventLog
 from sluice.infrastructure.event_log.redis.log import RedisEventLog
 from sluice.infrastructure.event_log.sqlite.log import SqliteEventLog
-from sluice.infrastructure.redis.client import Server
+from sluice.infrastructure.redis.client import RedisClient
 from sluice.infrastructure.sqlite.database import Database
 
 PACE = 0.02
@@ -39,7 +39,7 @@ async def opened(kind: str, stack: AsyncExitStack) -> tuple[EventLogPort, Databa
     if kind == "memory":
         return MemoryEventLog(), None
     if kind.startswith("redis://"):
-        server = Server.at(kind)
+        server = RedisClient.at(kind)
         stack.push_async_callback(server.aclose)
         kept = RedisEventLog(server, retention=60)
         stack.push_async_callback(kept.aclose)

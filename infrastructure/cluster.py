@@ -16,7 +16,7 @@ from sluice.infrastructure.jobs.redis.readers import RedisReaders
 from sluice.infrastructure.jobs.redis.scheduler import RedisScheduler
 from sluice.infrastructure.jobs.redis.worker import JobWorker
 from sluice.infrastructure.postgres.database import Database
-from sluice.infrastructure.redis.client import Server
+from sluice.infrastructure.redis.client import RedisClient
 from sluice.infrastructure.settings import WrongSetting
 
 
@@ -24,7 +24,7 @@ from sluice.infrastructure.settings import WrongSetting
 class Cluster:
     """What every process of the service shares with the others."""
 
-    server: Server
+    server: RedisClient
     chats: Database
     scheduler: RedisScheduler
 
@@ -45,7 +45,7 @@ async def joined(container: Container) -> AsyncGenerator[Cluster, None]:
     """Redis and PostgreSQL may be down now, and later."""
     settings = container.settings()
     try:
-        server = Server.at(settings.store)
+        server = RedisClient.at(settings.store)
     except (TypeError, ValueError) as error:
         raise WrongSetting("SLUICE_STORE: names an option that Redis's client has not") from error
     log = RedisEventLog(server, retention=settings.retention)

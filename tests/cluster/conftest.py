@@ -13,7 +13,7 @@ from redis import Redis
 from sluice.application.scheduling import Bounds
 from sluice.domain.chat import Job
 from sluice.infrastructure.jobs.redis.scheduler import Claimed, Held, RedisScheduler
-from sluice.infrastructure.redis.client import Server
+from sluice.infrastructure.redis.client import RedisClient
 from sluice.offline_model import OfflineModel
 from tests.http.house import Frame, text
 from tests.live.cluster import Cluster, clustered
@@ -79,7 +79,7 @@ async def cluster(processes: Cluster) -> Cluster:
 @pytest.fixture
 async def scheduler(redis_url: str) -> AsyncIterator[RedisScheduler]:
     """With a worker of two slots."""
-    server = Server.at(redis_url)
+    server = RedisClient.at(redis_url)
     scheduler = RedisScheduler(server)
     await scheduler.beat("worker", 2, 60, [])
     yield scheduler

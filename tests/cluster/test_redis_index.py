@@ -9,7 +9,7 @@ from redis import Redis
 from sluice.domain.errors import Unavailable
 from sluice.infrastructure.event_log.redis.log import RedisEventLog
 from sluice.infrastructure.event_log.redis.scripts import CREATE
-from sluice.infrastructure.redis.client import Server
+from sluice.infrastructure.redis.client import RedisClient
 from tests.cluster.test_redis_log import DONE, FIRST, begun
 from tests.doubles import a_job
 from tests.services import RedisServer
@@ -17,7 +17,7 @@ from tests.waiting import until
 
 
 async def test_indexes_forget_a_job_with_its_log(own_redis: RedisServer) -> None:
-    server = Server.at(own_redis.url)
+    server = RedisClient.at(own_redis.url)
     log = RedisEventLog(server, retention=0.01)
     with Redis.from_url(own_redis.url) as admin:
         admin.flushall()
@@ -34,7 +34,7 @@ async def test_a_job_that_was_named_and_never_opened_is_forgotten_in_the_end(
     own_redis: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What a gateway leaves that loses its Redis, or its life, between the two."""
-    server, job = Server.at(own_redis.url), a_job()
+    server, job = RedisClient.at(own_redis.url), a_job()
     log = RedisEventLog(server)
     with Redis.from_url(own_redis.url) as admin:
         admin.flushall()

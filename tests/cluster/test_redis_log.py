@@ -29,7 +29,7 @@ from sluice.domain.ports import NotifierPort
 from sluice.infrastructure.event_log.redis import follower as feed
 from sluice.infrastructure.event_log.redis.log import RedisEventLog
 from sluice.infrastructure.event_log.redis.scripts import BEGIN
-from sluice.infrastructure.redis.client import Server
+from sluice.infrastructure.redis.client import RedisClient
 from tests.doubles import a_job
 from tests.services import RedisServer
 from tests.waiting import until
@@ -41,7 +41,7 @@ DONE = Done("A2", "answer")
 @asynccontextmanager
 async def process(url: str) -> AsyncIterator[RedisEventLog]:
     """A log as one process of the service has it."""
-    server = Server.at(url)
+    server = RedisClient.at(url)
     log = RedisEventLog(server)
     yield log
     await log.aclose()
@@ -241,16 +241,16 @@ async def test_an_answer_that_comes_late_does_not_end_the_attempt_begun_since(
     worker: RedisEventLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await worker.create(job := a_job(), FIRST)
-    answered, go_on, run = asyncio.Event(), asyncio.Event(), Server.run
+    answered, go_on, run = asyncio.Event(), asyncio.Event(), RedisClient.run
 
-    async def slow(server: Server, script: str, *given: Any) -> Any:
+    async def slow(server: RedisClient, script: str, *given: Any) -> Any:
         answer = await run(server, script, *given)
         if script is BEGIN and not answered.is_set():
             answered.set()
             await go_on.wait()
         return answer
 
-    monkeypatch.setattr(Server, "run", slow)
+    monkeypatch.setattr(RedisClient, "run", slow)
     late = asyncio.create_task(worker.begin(job.id, after=0))
     await answered.wait()
     notifier = await worker.begin(job.id, after=1)

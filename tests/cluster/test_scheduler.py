@@ -10,14 +10,14 @@ from sluice.domain.errors import Abandoned, Unavailable
 from sluice.infrastructure.event_log.memory import MemoryEventLog
 from sluice.infrastructure.jobs.redis.queue import RedisJobQueue
 from sluice.infrastructure.jobs.redis.scheduler import Held, RedisScheduler
-from sluice.infrastructure.redis.client import Server
+from sluice.infrastructure.redis.client import RedisClient
 from tests.cluster.conftest import BOUNDS, claimed, finished, submitted
 from tests.doubles import a_job
 
 
 async def lapses(redis_url: str, scheduler: RedisScheduler, seconds: float) -> None:
     """A worker lives so long on, and renews no lease of another one's."""
-    server = Server.at(redis_url)
+    server = RedisClient.at(redis_url)
     await server.ask("HINCRBY", "sluice:{jobs}:clock", "ms", int(seconds * 1000))
     await server.aclose()
     await scheduler.beat("worker", 2, 60, [])
@@ -119,7 +119,7 @@ async def test_while_redis_is_away_no_lease_lapses(
     """Nobody could renew it; nor does a clock that jumps count."""
     await submitted(scheduler, job := a_job())
     await claimed(scheduler)
-    server = Server.at(redis_url)
+    server = RedisClient.at(redis_url)
     await server.ask("HINCRBY", "sluice:{jobs}:clock", "at", -3_600_000)
     await server.aclose()
     beat = await scheduler.beat("another worker", 2, 60, [])
@@ -196,7 +196,7 @@ async def test_nothing_is_left_of_what_is_over(scheduler: RedisScheduler, redis_
             await finished(scheduler, each.job_id, f"{n}")
     assert await scheduler.count() == (1, 0, 0, 0)
     await scheduler.gone("worker")
-    server = Server.at(redis_url)
+    server = RedisClient.at(redis_url)
     left = {key.decode() for key in await server.ask("KEYS", "sluice:{jobs}:*")}
     assert left == {"sluice:{jobs}:arrivals", "sluice:{jobs}:clock"}
     await server.aclose()

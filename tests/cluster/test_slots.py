@@ -12,7 +12,7 @@ from redis import Redis
 from sluice.domain.errors import NotFound, Unavailable
 from sluice.domain.events import Token
 from sluice.infrastructure.jobs.redis.scheduler import RedisScheduler
-from sluice.infrastructure.redis.client import Server
+from sluice.infrastructure.redis.client import RedisClient
 from tests.cluster.conftest import claimed, finished, submitted
 from tests.cluster.test_redis_log import DONE, FIRST, begun, process
 from tests.doubles import a_job
@@ -48,7 +48,7 @@ async def test_a_jobs_log_lies_together(node: str) -> None:
 
 
 async def test_what_is_known_of_all_jobs_lies_together(node: str) -> None:
-    server = Server.at(node)
+    server = RedisClient.at(node)
     scheduler = RedisScheduler(server)
     await scheduler.beat("worker", 1, 60, [])
     running, waiting = a_job(chat_id="one"), a_job(chat_id="two")

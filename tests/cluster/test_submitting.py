@@ -26,7 +26,7 @@ from sluice.infrastructure.event_log.redis.log import RedisEventLog
 from sluice.infrastructure.jobs.redis.queue import RedisJobQueue
 from sluice.infrastructure.jobs.redis.scheduler import RedisScheduler
 from sluice.infrastructure.jobs.redis.worker import JobWorker
-from sluice.infrastructure.redis.client import Server, Word
+from sluice.infrastructure.redis.client import RedisClient, Word
 from sluice.infrastructure.sqlite.database import Database
 from tests.doubles import FixedFlag, MockPipeline
 
@@ -67,7 +67,7 @@ _steps: ContextVar[Steps] = ContextVar("_steps")
 """Of the request that is being served."""
 
 
-class SteppedServer(Server):
+class SteppedClient(RedisClient):
     async def ask(self, *command: Word) -> Any:
         ask = super().ask
         return await _steps.get().take(lambda: ask(*command))
@@ -87,7 +87,7 @@ class SteppedConversations:
 
 class Gateway:
     def __init__(self, url: str, conversations: SqliteConversations) -> None:
-        self.server = SteppedServer.at(url)
+        self.server = SteppedClient.at(url)
         self.log = RedisEventLog(self.server)
         queue = RedisJobQueue(RedisScheduler(self.server), Bounds())
         stepped: Any = SteppedConversations(conversations)
@@ -117,7 +117,7 @@ class House:
         self.conversations = SqliteConversations(database)
         gateways = [Gateway(url, self.conversations) for _ in range(3)]
         self.one, self.other, self.third = self.gateways = gateways
-        self.server = Server.at(url)
+        self.server = RedisClient.at(url)
         self.log = RedisEventLog(self.server)
         self.scheduler = RedisScheduler(self.server)
         process = ProcessChat(

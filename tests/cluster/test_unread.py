@@ -8,7 +8,7 @@ import pytest
 from sluice.domain.chat import Job, JobId, new_id
 from sluice.infrastructure.jobs.redis.readers import RedisReaders
 from sluice.infrastructure.jobs.redis.scheduler import Held, RedisScheduler
-from sluice.infrastructure.redis.client import Server
+from sluice.infrastructure.redis.client import RedisClient
 from tests.cluster.conftest import claimed, finished, submitted
 from tests.doubles import a_job
 
@@ -16,7 +16,7 @@ from tests.doubles import a_job
 class Clock:
     """The scheduler's clock, moved by hand."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: RedisClient) -> None:
         self.server = server
 
     async def passes(self, seconds: float) -> float:
@@ -38,7 +38,7 @@ class Clock:
 
 @pytest.fixture
 async def clock(scheduler: RedisScheduler, redis_url: str) -> AsyncIterator[Clock]:
-    server = Server.at(redis_url)
+    server = RedisClient.at(redis_url)
     yield Clock(server)
     await server.aclose()
 

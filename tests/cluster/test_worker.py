@@ -14,7 +14,7 @@ from sluice.infrastructure.event_log.memory import MemoryEventLog
 from sluice.infrastructure.jobs.redis import worker
 from sluice.infrastructure.jobs.redis.scheduler import RedisScheduler
 from sluice.infrastructure.jobs.redis.worker import LEASE_S, JobWorker
-from sluice.infrastructure.redis.client import Server, Word
+from sluice.infrastructure.redis.client import RedisClient, Word
 from tests.cluster.conftest import BOUNDS, claimed, submitted
 from tests.doubles import a_job
 from tests.waiting import until
@@ -87,7 +87,7 @@ class Bench:
 @pytest.fixture
 async def bench(scheduler: RedisScheduler, redis_url: str) -> AsyncIterator[Bench]:
     await scheduler.gone("worker")
-    server = Server.at(redis_url)
+    server = RedisClient.at(redis_url)
     bench = Bench(scheduler, WatchedScheduler(server))
     running = asyncio.create_task(bench.worker.run())
     yield bench

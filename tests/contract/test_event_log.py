@@ -33,7 +33,7 @@ from sluice.domain.ports import NotifierPort
 from sluice.infrastructure.event_log.memory import MemoryEventLog
 from sluice.infrastructure.event_log.redis.log import RedisEventLog
 from sluice.infrastructure.event_log.sqlite.log import SqliteEventLog
-from sluice.infrastructure.redis.client import Server
+from sluice.infrastructure.redis.client import RedisClient
 from sluice.infrastructure.sqlite.database import Database
 from tests.doubles import publish
 
@@ -54,7 +54,7 @@ async def store_of(kind: str, folder: Path, stack: AsyncExitStack, retention: fl
         log = MemoryEventLog(retention=retention)
         return Store(log, lambda: asyncio.sleep(0, log))
     if "redis" in kind:
-        server = Server(FakeRedis(protocol=2)) if kind == "fakeredis" else Server.at(kind)
+        server = RedisClient(FakeRedis(protocol=2)) if kind == "fakeredis" else RedisClient.at(kind)
         stack.push_async_callback(server.aclose)
 
         async def another() -> EventLogPort:

@@ -16,7 +16,7 @@ from sluice.infrastructure.jobs.inline.queue import InlineJobQueue
 from sluice.infrastructure.jobs.redis.queue import RedisJobQueue
 from sluice.infrastructure.jobs.redis.scheduler import RedisScheduler
 from sluice.infrastructure.jobs.redis.worker import JobWorker
-from sluice.infrastructure.redis.client import Server
+from sluice.infrastructure.redis.client import RedisClient
 from tests.doubles import a_job
 from tests.queue_bench import RecordingRuns
 from tests.waiting import until
@@ -70,7 +70,7 @@ async def distributed(
     when_busy: WhenBusy,
 ) -> RedisJobQueue:
     """A gateway and a worker, each with connections of its own."""
-    servers = [Server.at(url), Server.at(url)]
+    servers = [RedisClient.at(url), RedisClient.at(url)]
     for server in servers:
         stack.push_async_callback(server.aclose)
     queue = RedisJobQueue(RedisScheduler(servers[0]), bounds, when_busy=when_busy)

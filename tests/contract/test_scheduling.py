@@ -17,7 +17,7 @@ from sluice.domain.chat import Job
 from sluice.domain.errors import Busy, Conflict
 from sluice.infrastructure.jobs.inline.queue import InlineJobQueue
 from sluice.infrastructure.jobs.redis.scheduler import Claimed, Held, RedisScheduler
-from sluice.infrastructure.redis.client import Server
+from sluice.infrastructure.redis.client import RedisClient
 from tests.doubles import a_job
 from tests.queue_bench import RecordingRuns
 
@@ -134,7 +134,7 @@ class RedisPlay:
     """The same to the scheduler in Redis, operation by operation."""
 
     model: Model
-    server: Server
+    server: RedisClient
     number: int = 0
 
     def __post_init__(self) -> None:
@@ -217,7 +217,7 @@ def test_the_scheduler_in_redis_follows_the_policy(
     redis_server_url: str, bounds: Bounds, when_busy: WhenBusy, steps: list[Step]
 ) -> None:
     async def play() -> None:
-        server = Server.at(redis_server_url)
+        server = RedisClient.at(redis_server_url)
         try:
             await server.ask("FLUSHDB")
             play = RedisPlay(Model(bounds, when_busy), server)

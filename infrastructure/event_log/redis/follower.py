@@ -19,7 +19,7 @@ from sluice.domain.events import Cursor, Recorded
 from sluice.infrastructure.event_log.buffer import Tail
 from sluice.infrastructure.event_log.redis.entries import events
 from sluice.infrastructure.event_log.redis.keys import log_key
-from sluice.infrastructure.redis.client import Server, command, packed
+from sluice.infrastructure.redis.client import RedisClient, command, packed
 
 logger = logging.getLogger(__name__)
 
@@ -71,8 +71,8 @@ def records(entries: Iterable[Entry]) -> list[Recorded]:
 
 
 class Feed:
-    def __init__(self, server: Server) -> None:
-        self._server, self._line = server, server.line()
+    def __init__(self, server: RedisClient) -> None:
+        self._server, self._line = server, server.connection()
         self._tails: WeakValueDictionary[bytes, FollowedTail] = WeakValueDictionary()
         self._wake = f"sluice:wake:{secrets.token_hex(8)}".encode()
         self._woken = b"0-0"
@@ -176,7 +176,7 @@ class Feed:
 
     async def _ask(self, commands: bytes) -> None:
         try:
-            (answer,) = await self._line.ask(commands, 1, patience=_BLOCK + 3)
+            (answer,) = await self._line.ask(commands, 1, within_s=_BLOCK + 3)
         except Unavailable as error:
             answer = error
         if isinstance(answer, Exception):

@@ -13,7 +13,7 @@ from sluice.infrastructure.event_log.redis.follower import Feed
 from sluice.infrastructure.event_log.redis.keys import chat_key, header_key, log_key
 from sluice.infrastructure.event_log.redis.publisher import Publisher, RedisAttempt
 from sluice.infrastructure.event_log.redis.scripts import BEGIN, CREATE, DELETE, LIST
-from sluice.infrastructure.redis.client import Server
+from sluice.infrastructure.redis.client import RedisClient
 
 logger = logging.getLogger(__name__)
 
@@ -24,7 +24,7 @@ _UNENDED = 30 * 24 * 3600 * 1000
 class RedisEventLog:
     """`retention`: seconds that a log can be read after its end; before that nothing expires."""
 
-    def __init__(self, server: Server, *, retention: float = 3600) -> None:
+    def __init__(self, server: RedisClient, *, retention: float = 3600) -> None:
         self._server, self._retention = server, int(retention * 1000)
         self._publisher = Publisher(server, self._retention, self._open, self._over)
         self._feed = Feed(server)

@@ -21,7 +21,7 @@ from sluice.domain.events import Cursor, Done, Event, Reset, Token
 from sluice.infrastructure.event_log.redis.entries import body, item
 from sluice.infrastructure.event_log.redis.keys import header_key, log_key
 from sluice.infrastructure.event_log.redis.scripts import APPEND, LOST, WRITTEN
-from sluice.infrastructure.redis.client import Server, command, packed
+from sluice.infrastructure.redis.client import RedisClient, command, packed
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -143,13 +143,13 @@ class Publisher:
 
     def __init__(
         self,
-        server: Server,
+        server: RedisClient,
         retention: int,
         create: Callable[[Job, int, Event], Awaitable[None]],
         over: Callable[[Job], Awaitable[None]],
     ) -> None:
         self.retention, self._create, self.over = retention, create, over
-        self._server, self._line = server, server.line()
+        self._server, self._line = server, server.connection()
         self._attempts: WeakValueDictionary[JobId, RedisAttempt] = WeakValueDictionary()
         self._dirty: dict[RedisAttempt, None] = {}
         self._task: asyncio.Task[None] | None = None

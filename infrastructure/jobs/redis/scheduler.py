@@ -9,7 +9,7 @@ from sluice.application.scheduling import Bounds, Refusal, WhenBusy
 from sluice.domain.chat import Job, JobId
 from sluice.domain.errors import Abandoned
 from sluice.domain.events import CancelReason
-from sluice.infrastructure.redis.client import Server, Word
+from sluice.infrastructure.redis.client import RedisClient, Word
 
 _SCRIPT = files("sluice.infrastructure.jobs.redis").joinpath("scheduler.lua").read_text()
 _PREFIX = "sluice:{jobs}:"
@@ -65,7 +65,7 @@ class Counts(NamedTuple):
 class RedisScheduler:
     """Every method raises Unavailable, and may be repeated then."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: RedisClient) -> None:
         self._server = server
 
     async def admit(self, job: Job, bounds: Bounds, when_busy: WhenBusy) -> Admission:
