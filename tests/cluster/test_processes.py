@@ -116,7 +116,8 @@ async def test_a_job_whose_workers_leave_one_after_the_other_is_no_lost_job(
 ) -> None:
     """A rolling restart is planned: it may cost a job time, not its answer."""
     one, other = cluster.gateways
-    cluster.says("rolling workers", Reply(WORDS, pace=0.05))
+    gate = Gate()
+    cluster.says("rolling workers", Reply([*WORDS[:10], gate, *WORDS[10:]]))
     job = (await one.ask("rolling workers"))["job_id"]
     async with other.stream(job) as stream:
         for _ in range(3):
@@ -127,6 +128,7 @@ async def test_a_job_whose_workers_leave_one_after_the_other_is_no_lost_job(
             assert await worker.gone() == 0
             await worker.start()
             await stream.until("reset", within=5)
+        gate.release()
         await stream.all(30)
     assert_whole(stream.seen, attempts=4)
 
