@@ -242,10 +242,10 @@ async def test_a_jobs_stop_and_the_attempts_before_it_reach_its_run() -> None:
     asked: list[object] = []
 
     def process_chat() -> Any:
-        async def process(job: Job, stop: Any, after: int | None) -> None:
-            asked.append((stop(), after))
+        async def process(job: Job, stop: Any, after: int | None, returns: int) -> None:
+            asked.append((stop(), after, returns))
 
         return process
 
-    await runner(process_chat)(a_job(), lambda: "user", 1)
-    assert asked == [("user", 1)]
+    await runner(process_chat)(a_job(), lambda: "user", 2, 1)
+    assert asked == [("user", 2, 1)]
