@@ -121,7 +121,7 @@ async def test_a_job_whose_workers_leave_one_after_the_other_is_no_lost_job(
     job = (await one.ask("rolling workers"))["job_id"]
     async with other.stream(job) as stream:
         for _ in range(3):
-            await stream.until("token", count=5)
+            await stream.until("token")
             await until(lambda: any(w.lives and job in w.jobs() for w in cluster.workers))
             worker = next(w for w in cluster.workers if w.lives and job in w.jobs())
             worker.tell(signal.SIGTERM)

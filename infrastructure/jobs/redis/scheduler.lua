@@ -157,9 +157,9 @@ end
 function DO.admit(job, user, chat, when_busy, queued, user_queued, user_running)
   if call('ZSCORE', key('abandoned'), job) then return 'abandoned' end
   if arrival(job) then return 'taken' end
+  fill_slots(user_running)
   local others = call('ZRANGE', key('chat:' .. chat), 0, -1)
   if #others > 0 and when_busy == 'reject' then return 'conflict' end
-  fill_slots(user_running)
   local runs = #others == 0 and free_slots() > 0
     and within(count('user_running', user), user_running)
   if not runs then
