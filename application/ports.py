@@ -133,15 +133,15 @@ async def nothing() -> None:
 
 
 class JobQueuePort(Protocol):
-    """Runs jobs in tasks of their own, within bounds."""
+    """Runs jobs in tasks of their own, as `scheduling` has it."""
 
     async def submit(self, job: Job, record: Record, undo: Record = nothing) -> None:
-        """Takes a place, awaits `record`, then lets the job run.
+        """Admits the job, awaits `record`, then lets it run.
 
-        Raises LimitReached when there is no place, Conflict when the chat's policy refuses the job,
-        Unavailable when draining. A failing `record` gives the place back; `undo` is awaited if
-        it is known that the job will never run. Whoever else submits that job is told Abandoned.
-        A job that has a place already shares it, and its steps may be repeated.
+        Raises LimitReached when there is no room, Conflict when the chat's policy refuses the job,
+        Unavailable when draining. A failing `record` takes the job out again; `undo` is awaited
+        if it is known that it will never run. Whoever else submits that job is told Abandoned.
+        A job that was admitted before stays so, and its steps may be repeated.
         """
         ...
 

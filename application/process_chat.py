@@ -39,6 +39,7 @@ T = TypeVar("T")
 
 QUEUED = StageCompleted("queued", 0)
 MAX_ATTEMPTS = 2
+"""Of a job, without those that were handed back by a worker which left."""
 GIVEN_UP = Cancelled("shutdown")
 """How a job ends that was given up before it ran."""
 _RETRY_SECONDS = 0.5
@@ -67,12 +68,14 @@ class ProcessChat:
         self._metrics = metrics
         self._deadline, self._max_answer = deadline, max_answer
 
-    async def __call__(self, job: Job, stop: Stop = lambda: None, after: int | None = None) -> None:
+    async def __call__(
+        self, job: Job, stop: Stop = lambda: None, after: int | None = None, returns: int = 0
+    ) -> None:
         """Returns when the log has ended, also after a cancellation that `stop` explains.
 
         When `stop` says None, a cancelled run writes no end and raises CancelledError: the
         next attempt goes on. Raises Superseded when that has begun already, or when it is not
-        `after` attempts that have.
+        `after` attempts that have. `returns`: attempts that do not count, as their worker left.
         """
         try:
             beginning = self._begin(job, after)
@@ -84,7 +87,7 @@ class ProcessChat:
             raise cancelled
         relay = Relay(notifier, self._max_answer)
         try:
-            end = await self._run(job, relay, stop)
+            end = await self._run(job, relay, stop, MAX_ATTEMPTS + returns)
             await _to_its_end(self._end(job, relay, end))
         except NotFound:
             logger.info("job %s is no more", job.id)
@@ -96,12 +99,12 @@ class ProcessChat:
             notifier.publish(Reset("new_attempt"), QUEUED)
         return notifier
 
-    async def _run(self, job: Job, relay: Relay, stop: Stop) -> Terminal:
+    async def _run(self, job: Job, relay: Relay, stop: Stop, last: int) -> Terminal:
         if reason := stop():
             return Cancelled(reason)
         try:
             async with asyncio.timeout(self._deadline):
-                return await self._answer(job, relay)
+                return await self._answer(job, relay, last)
         except ChatError as error:
             return _failed(job, error, error)
         except TimeoutError as error:
@@ -120,8 +123,9 @@ class ProcessChat:
         except Exception as error:  # noqa: BLE001 - the one catch-all
             return _failed(job, Internal(), error)
 
-    async def _answer(self, job: Job, relay: Relay) -> Done:
-        if relay.notifier.attempt > MAX_ATTEMPTS:
+    async def _answer(self, job: Job, relay: Relay, last: int) -> Done:
+        """`last` is the number of the last attempt that may be made."""
+        if relay.notifier.attempt > last:
             raise WorkerLost
         return await relay.run(self._pipeline, Question(job, await self._history(job)))
 

@@ -4,9 +4,9 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from sluice.application.ports import Stop
+from sluice.application.scheduling import Bounds
 from sluice.domain.chat import Job
 from sluice.infrastructure.jobs.inline.queue import InlineJobQueue
-from sluice.infrastructure.jobs.shared import Bounds
 from tests.waiting import until
 
 
@@ -21,7 +21,7 @@ class RecordingRuns:
         self.ends: dict[str, str] = {}
         self._gates: dict[str, asyncio.Event] = {}
 
-    async def __call__(self, job: Job, stop: Stop, _: int | None = None) -> None:
+    async def __call__(self, job: Job, stop: Stop, *_: int | None) -> None:
         self.started.append(job.id)
         try:
             if stop() is None:

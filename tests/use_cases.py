@@ -13,8 +13,9 @@ from sluice.application.jobs import CancelJob, ShowJob
 from sluice.application.metrics import JobMetrics
 from sluice.application.ports import Accepted
 from sluice.application.process_chat import QUEUED, ProcessChat
-from sluice.application.readers import JobReaders
+from sluice.application.scheduling import Bounds
 from sluice.application.submit import NewMessage, SubmitMessage
+from sluice.application.unread import CancelUnread
 from sluice.domain.chat import Chat, Job, now
 from sluice.domain.events import Cursor, Event, Recorded
 from sluice.infrastructure.chats.sqlite.chats import SqliteChats
@@ -22,7 +23,6 @@ from sluice.infrastructure.chats.sqlite.idempotency import SqliteIdempotency
 from sluice.infrastructure.chats.sqlite.sessions import SqliteSessions
 from sluice.infrastructure.event_log.memory import MemoryEventLog
 from sluice.infrastructure.jobs.inline.queue import InlineJobQueue
-from sluice.infrastructure.jobs.shared import Bounds
 from sluice.infrastructure.sqlite.database import SqliteDatabase
 from sluice.interfaces.protocols.native.encoder import encoder_for
 from tests.doubles import FixedFlag, MockPipeline, a_job, publish
@@ -53,7 +53,7 @@ class UseCases:
         self.keys = SqliteIdempotency(self.database)
         process = ProcessChat(self.pipeline, self.log, self.chats, self.metrics)
         self.queue = InlineJobQueue(process, self.bounds)
-        readers = JobReaders(self.queue, self.log)
+        readers = CancelUnread(self.queue, self.log)
         self.submit = SubmitMessage(
             self.chats, self.sessions, self.keys, self.log, self.queue, self.flag, readers
         )

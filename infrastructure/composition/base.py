@@ -24,12 +24,13 @@ from sluice.application.jobs import CancelJob, ShowJob
 from sluice.application.metrics import JobMetrics
 from sluice.application.ports import EventLogPort, PipelinePort, ReadersPort, Stop
 from sluice.application.process_chat import ProcessChat
+from sluice.application.scheduling import Bounds
 from sluice.application.submit import SubmitMessage
 from sluice.domain.chat import ExecutionPath, Job
 from sluice.domain.ports import LLMClientPort
 from sluice.infrastructure.composition.user_graph import factory_of, graph_of
 from sluice.infrastructure.flags.rollout import OpenFeatureFlag
-from sluice.infrastructure.jobs.shared import Bounds, Run
+from sluice.infrastructure.jobs.shared import Run
 from sluice.infrastructure.llm.langchain_adapter import LangChainLLMAdapter
 from sluice.infrastructure.llm.langchain_runnable_wrapper import LangChainOpenAIRunnable
 from sluice.infrastructure.llm.openai_client import OpenAILLMClient
@@ -47,8 +48,8 @@ def runner(
 ) -> Run:
     """Runs a job on the path that was decided when it was submitted."""
 
-    async def run(job: Job, stop: Stop, after: int | None = None) -> None:
-        await process_chat(pipeline(job.path))(job, stop, after)
+    async def run(job: Job, stop: Stop, after: int | None = None, returns: int = 0) -> None:
+        await process_chat(pipeline(job.path))(job, stop, after, returns)
 
     return run
 

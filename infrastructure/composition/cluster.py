@@ -13,7 +13,7 @@ from sluice.infrastructure.chats.postgres.sessions import PostgresSessions
 from sluice.infrastructure.composition.base import Base
 from sluice.infrastructure.composition.declaring import deployment
 from sluice.infrastructure.event_log.redis.log import RedisEventLog
-from sluice.infrastructure.jobs.redis.places import Places
+from sluice.infrastructure.jobs.redis.scheduler import RedisScheduler
 from sluice.infrastructure.postgres.database import PostgresDatabase
 from sluice.infrastructure.redis.client import RedisClient
 from sluice.infrastructure.settings import RedisStore, Settings, WrongSetting
@@ -37,7 +37,7 @@ def url_of(settings: Settings) -> str:
 @deployment
 class Cluster(Base):
     redis = Singleton(redis_of, Base.settings)
-    places = Singleton(Places, redis)
+    scheduler = Singleton(RedisScheduler, redis)
     log: Provider[EventLogPort] = Singleton(
         RedisEventLog, redis, retention=Base.settings.provided.retention
     )

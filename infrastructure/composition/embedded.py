@@ -5,7 +5,7 @@ from dependency_injector.providers import Provider, Selector, Singleton
 
 from sluice.application.chat_ports import ChatPort, IdempotencyPort, SessionPort
 from sluice.application.ports import EventLogPort, ReadersPort
-from sluice.application.readers import JobReaders
+from sluice.application.unread import CancelUnread
 from sluice.infrastructure.chats.sqlite.chats import SqliteChats
 from sluice.infrastructure.chats.sqlite.idempotency import SqliteIdempotency
 from sluice.infrastructure.chats.sqlite.sessions import SqliteSessions
@@ -51,5 +51,5 @@ class Embedded(Base):
         durable=Call(durable, Base.settings),
     )
     readers: Provider[ReadersPort] = Singleton(
-        JobReaders, queue, log, after=Base.settings.provided.orphaned_after
+        CancelUnread, queue, log, after=Base.settings.provided.orphaned_after
     )

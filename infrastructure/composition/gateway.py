@@ -4,11 +4,11 @@ from dependency_injector.providers import Callable as Call
 from dependency_injector.providers import Provider, Selector, Singleton
 
 from sluice.application.ports import ReadersPort
-from sluice.application.readers import JobReaders
+from sluice.application.unread import CancelUnread
 from sluice.infrastructure.composition.cluster import Cluster
 from sluice.infrastructure.composition.declaring import deployment
-from sluice.infrastructure.jobs.redis.orphans import RedisOrphans
-from sluice.infrastructure.jobs.redis.queue import StreaqJobQueue
+from sluice.infrastructure.jobs.redis.queue import RedisJobQueue
+from sluice.infrastructure.jobs.redis.readers import RedisReaders
 from sluice.infrastructure.settings import Settings
 
 
@@ -18,16 +18,16 @@ def what_nobody_reads(settings: Settings) -> str:
 
 @deployment
 class Gateway(Cluster):
-    queue: Provider[StreaqJobQueue] = Singleton(
-        StreaqJobQueue,
-        Cluster.places,
+    queue: Provider[RedisJobQueue] = Singleton(
+        RedisJobQueue,
+        Cluster.scheduler,
         Cluster.bounds,
         when_busy=Cluster.settings.provided.when_busy,
     )
-    redis_readers: Provider[RedisOrphans] = Singleton(RedisOrphans, Cluster.places)
+    redis_readers: Provider[RedisReaders] = Singleton(RedisReaders, Cluster.scheduler)
     """Tells the workers what is read here: they cancel what is read nowhere."""
     readers: Provider[ReadersPort] = Selector(
         Call(what_nobody_reads, Cluster.settings),
-        runs_on=Singleton(JobReaders, queue, Cluster.log),
+        runs_on=Singleton(CancelUnread, queue, Cluster.log),
         is_cancelled=redis_readers,
     )

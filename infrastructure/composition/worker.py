@@ -1,9 +1,8 @@
 """A worker: it runs the jobs that gateways have taken."""
 
-from dependency_injector.providers import Callable as Call
 from dependency_injector.providers import Provider, Singleton
 
-from sluice.infrastructure.composition.cluster import Cluster, url_of
+from sluice.infrastructure.composition.cluster import Cluster
 from sluice.infrastructure.composition.declaring import deployment
 from sluice.infrastructure.jobs.redis.worker import JobWorker
 
@@ -12,10 +11,9 @@ from sluice.infrastructure.jobs.redis.worker import JobWorker
 class Worker(Cluster):
     worker: Provider[JobWorker] = Singleton(
         JobWorker,
-        Call(url_of, Cluster.settings),
-        Cluster.places,
+        Cluster.scheduler,
         Cluster.log,
         Cluster.run,
         Cluster.bounds,
-        orphaned_after=Cluster.settings.provided.orphaned_after,
+        unread_s=Cluster.settings.provided.orphaned_after,
     )

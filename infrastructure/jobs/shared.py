@@ -1,29 +1,18 @@
-"""What the embedded and the distributed queue have in common."""
+"""What the embedded and the distributed queue have in common, beside their policy."""
 
 import asyncio
-from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Protocol
 
 from sluice.application.ports import Stop
 from sluice.domain.chat import Job
-
-WhenBusy = Literal["enqueue", "reject", "interrupt"]
 
 
 class Run(Protocol):
     """ProcessChat, on the job's own path."""
 
-    async def __call__(self, job: Job, stop: Stop, after: int | None = None, /) -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Bounds:
-    """`user_*` of None: users have no bounds of their own."""
-
-    running: int = 64
-    queued: int = 1000
-    user_running: int | None = 3
-    user_queued: int | None = 10
+    async def __call__(
+        self, job: Job, stop: Stop, after: int | None = None, returns: int = 0, /
+    ) -> None: ...
 
 
 def stop(task: asyncio.Task[None]) -> None:

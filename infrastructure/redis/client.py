@@ -27,8 +27,8 @@ from redis.exceptions import ConnectionError as Disconnected
 
 from sluice.domain.errors import Unavailable
 
-_PATIENCE = 3
-"""Seconds for an answer: a Redis that hangs is a Redis that is down."""
+_ANSWERS_WITHIN_S = 3
+"""A Redis that hangs is a Redis that is down."""
 _CONNECTIONS = 32
 """Of one process; who finds them all in use waits."""
 
@@ -51,10 +51,10 @@ def _unavailable(error: Exception) -> Unavailable:
 
 
 @asynccontextmanager
-async def outages(patience: float = _PATIENCE) -> AsyncGenerator[None, None]:
+async def outages(within_s: float = _ANSWERS_WITHIN_S) -> AsyncGenerator[None, None]:
     """Whatever keeps Redis from doing its work, or from doing it in time, is Unavailable."""
     try:
-        async with asyncio.timeout(patience):
+        async with asyncio.timeout(within_s):
             yield
     except (RedisError, OSError) as error:
         raise _unavailable(error) from error
@@ -78,9 +78,9 @@ class RedisClient:
             protocol=2,
             retry=retry,
             socket_timeout=None,  # with one, redis-py's use of wait_for swallows cancellations
-            socket_connect_timeout=_PATIENCE,
+            socket_connect_timeout=_ANSWERS_WITHIN_S,
             max_connections=_CONNECTIONS,
-            timeout=_PATIENCE,
+            timeout=_ANSWERS_WITHIN_S,
             driver_info=None,  # saves two commands a connection
         )
         pool.make_connection()  # type: ignore[no-untyped-call]
@@ -129,28 +129,30 @@ class RedisClient:
         except (RedisError, OSError) as error:
             raise _unavailable(error) from error
 
-    def line(self) -> "Line":
-        return Line(self._client)
+    def connection(self) -> "RedisConnection":
+        return RedisConnection(self._client)
 
     async def aclose(self) -> None:
         await self._client.aclose()
 
 
-class Line:
+class RedisConnection:
     """A connection of one user's own, that survives its breaks."""
 
     def __init__(self, client: Redis) -> None:
         pool: Any = client.connection_pool
         self._connection = pool.make_connection()
 
-    async def ask(self, commands: bytes, replies: int, *, patience: float = _PATIENCE) -> list[Any]:
+    async def ask(
+        self, commands: bytes, replies: int, *, within_s: float = _ANSWERS_WITHIN_S
+    ) -> list[Any]:
         """The replies in order, a refusal being one of them.
 
         Raises Unavailable when any is missing: then some commands may have been obeyed.
         """
         connection = self._connection
         try:
-            async with outages(patience):
+            async with outages(within_s):
                 if not connection.is_connected:
                     await connection.connect()
                 await connection.send_packed_command(commands, check_health=False)

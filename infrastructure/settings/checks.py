@@ -28,7 +28,7 @@ def check_environment(settings: Settings, *, worker: bool = False) -> None:
     if worker and not settings.distributed:
         raise WrongSetting("SLUICE_STORE: workers and gateways share a Redis: redis://host")
     if settings.distributed:
-        _require("SLUICE_STORE", "redis", "streaq")
+        _require("SLUICE_STORE", "redis")
     if settings.database:
         _require("SLUICE_DATABASE", "psycopg", "psycopg_pool")
     if settings.documents is not None and not settings.documents.is_dir():

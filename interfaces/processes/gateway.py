@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 async def gateway(settings: Settings) -> AsyncGenerator[HttpService, None]:
     """Raises WrongSetting."""
     container = Gateway(settings=settings)
-    async with joined(container), readers_told(container):
+    async with joined(container), readers_reported(container):
         queue, log = container.queue(), container.log()
 
         async def count() -> None:
@@ -42,14 +42,14 @@ async def gateway(settings: Settings) -> AsyncGenerator[HttpService, None]:
 
 
 @asynccontextmanager
-async def readers_told(container: Gateway) -> AsyncGenerator[None, None]:
+async def readers_reported(container: Gateway) -> AsyncGenerator[None, None]:
     """What nobody reads, at any gateway, is for the workers to cancel."""
     if container.settings().orphaned_after is None:
         yield
         return
-    telling = asyncio.create_task(container.redis_readers().tell(), name="readers")
+    reporting = asyncio.create_task(container.redis_readers().report(), name="readers")
     try:
         yield
     finally:
-        telling.cancel()
-        await asyncio.wait([telling])
+        reporting.cancel()
+        await asyncio.wait([reporting])

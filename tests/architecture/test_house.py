@@ -33,8 +33,8 @@ CATCH_ALLS = {
 """Who may catch everything, and why."""
 
 NOT_USED = re.compile(r"manager|handler|processor|helper|util|_v2", re.IGNORECASE)
-THEIR_WORDS = {"get_route_handler", "signal_handler"}
-"""Methods of FastAPI and streaq that are overridden."""
+THEIR_WORDS = {"get_route_handler"}
+"""Methods of FastAPI that are overridden."""
 
 
 @cache

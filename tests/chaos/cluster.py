@@ -7,7 +7,7 @@ from random import Random
 
 from redis import Redis
 
-from sluice.infrastructure.jobs.redis.deliveries import LEASE
+from sluice.infrastructure.jobs.redis.worker import LEASE_S
 from tests.chaos.lanes import Lane, cut, dismiss, freeze, kill, restart
 from tests.chaos.leftovers import against_fresh
 from tests.chaos.run import SETTINGS, Opened
@@ -20,10 +20,9 @@ from tests.waiting import until
 
 _PAUSES = (4, 16)
 _STANDING = {
-    *(f"sluice:{{jobs}}:{name}" for name in ("arrivals", "lived", "slots", "workers")),
-    "streaq:{jobs}:queues:normal",
+    f"sluice:{{jobs}}:{name}" for name in ("arrivals", "claims", "clock", "slots", "workers")
 }
-_BEYOND_THE_LEASE = (LEASE + 1, LEASE + 4)
+_BEYOND_THE_LEASE = (LEASE_S + 1, LEASE_S + 4)
 _AWAY = (1, 3)
 
 
@@ -64,9 +63,8 @@ def _of(who: str, left: dict[str, float]) -> dict[str, float]:
 
 
 def _jobs(admin: Redis) -> int:
-    """With a place, or with a delivery."""
-    places = sum(admin.zcard(f"sluice:{{jobs}}:{name}") for name in ("running", "waiting"))
-    return places + admin.xlen("streaq:{jobs}:queues:normal")
+    """Those that are not over, for the scheduler."""
+    return int(admin.zcard("sluice:{jobs}:jobs"))
 
 
 def _endless(admin: Redis) -> list[str]:

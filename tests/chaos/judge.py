@@ -95,13 +95,11 @@ def _end(story: Story, end: Sequence[Any]) -> Iterator[str]:
     allowed = {CODES[fault] for fault in faults}
     if set(faults) & set(RETRIED):
         allowed.add("upstream_timeout")
-    if given_up := place(event_id)[0] > MAX_ATTEMPTS:
-        allowed = {"worker_lost"}
+    if place(event_id)[0] > MAX_ATTEMPTS:
+        allowed.add("worker_lost")
     match name:
         case "done":
             answer = data["answer"]
-            if given_up:
-                yield "it was tried too often"
             if answer not in {call["text"] for call in story.calls if not call["fault"]}:
                 yield "the answer is nothing that the upstream said"
             if data["sha256"] != sha256(answer.encode()).hexdigest():
@@ -115,10 +113,15 @@ def _end(story: Story, end: Sequence[Any]) -> Iterator[str]:
 
 
 def _attempts(story: Story, end: Sequence[Any], run: Run) -> Iterator[str]:
-    attempts = place(end[1])[0]
+    """A worker that is told to leave hands back its jobs: at best that costs none of the tries."""
+    name, event_id, data = end
+    attempts = place(event_id)[0]
     cost = [each.kind for each in run.disturbances if each.costs(story)]
     if attempts > 1 + len(cost):
         yield f"it took {attempts} attempts, but what happened to its workers was {cost}"
+    given_up = name == "cancelled" or data.get("code") == "worker_lost"
+    if attempts > MAX_ATTEMPTS + cost.count("SIGTERM worker") and not given_up:
+        yield "it was tried too often"
 
 
 def _text(story: Story, end: Sequence[Any], text: str) -> Iterator[str]:

@@ -10,16 +10,11 @@ from tests.live.service import Service
 
 _POOLED = 64
 """Connections of one process to its stores and its upstream: more is a leak."""
-_POOLED_TASKS = 3
-"""A worker's: streaq's Redis client keeps so many with each connection of its pool."""
 
 
 class Held(NamedTuple):
-    """`pooled`: connections to stores and upstream, which are kept for later use."""
-
     tasks: float
     descriptors: int
-    pooled: int
 
 
 async def against_fresh(process: Process, *peers: str, job: str | None = None) -> dict[str, float]:
@@ -35,9 +30,8 @@ async def against_fresh(process: Process, *peers: str, job: str | None = None) -
             await stream.all()
         await process.idle()
     fresh = Held(*map(max, zip(*await _looks(process, peers), strict=True)))
-    beyond = _POOLED_TASKS * max(0, held.pooled - fresh.pooled) if job is None else 0
     return {
-        "tasks": max(0, held.tasks - fresh.tasks - beyond),
+        "tasks": max(0, held.tasks - fresh.tasks),
         "descriptors": max(0, held.descriptors - fresh.descriptors),
     }
 
@@ -47,12 +41,12 @@ async def _looks(process: Process, peers: Sequence[str]) -> list[Held]:
     seen = []
     for _ in range(10):
         tasks = (await process.metrics())["sluice_tasks"]
-        seen.append(Held(tasks, *_descriptors(process, peers)))
+        seen.append(Held(tasks, _descriptors(process, peers)))
         await asyncio.sleep(0.1)
     return seen
 
 
-def _descriptors(process: Process, peers: Sequence[str]) -> tuple[int, int]:
+def _descriptors(process: Process, peers: Sequence[str]) -> int:
     """Without what is kept for later use: a client's connection that waits, and the pools.
 
     A pool notices that the other side has closed a connection when it uses it again.
@@ -61,4 +55,4 @@ def _descriptors(process: Process, peers: Sequence[str]) -> tuple[int, int]:
     connections = process.sockets()
     waiting = sum(each.here == process.port and each.state == ESTABLISHED for each in connections)
     pooled = sum(each.there in ports for each in connections)
-    return process.descriptors() - waiting - min(pooled, _POOLED), pooled
+    return process.descriptors() - waiting - min(pooled, _POOLED)

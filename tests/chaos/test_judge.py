@@ -248,6 +248,11 @@ def test_a_job_that_two_workers_lost_is_given_up(judged: Judged) -> None:
     assert "job job (number 1): it was tried too often" in faults
 
 
+def test_a_job_that_a_leaving_worker_handed_back_may_be_tried_once_more(judged: Judged) -> None:
+    faults = judged(AGAIN | {"how": "SIGTERM"}, change=third_time("done", DONE)).faults
+    assert "job job (number 1): it was tried too often" not in faults
+
+
 def test_a_silence_longer_than_its_faults_explain_is_one(judged: Judged) -> None:
     def after(seconds: float) -> Change:
         heard = [9.5, 9.75, 10.0 + seconds]

@@ -1,6 +1,6 @@
 """One cluster for the tests of a module; whatever they did to it, the next one finds it whole.
 
-And of such a cluster the places of its jobs alone.
+And of such a cluster its scheduler alone.
 """
 
 from collections.abc import AsyncIterator, Sequence
@@ -10,10 +10,9 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
+from sluice.application.scheduling import Bounds
 from sluice.domain.chat import Job
-from sluice.domain.events import CancelReason
-from sluice.infrastructure.jobs.redis.places import Given, Places
-from sluice.infrastructure.jobs.shared import Bounds
+from sluice.infrastructure.jobs.redis.scheduler import Claimed, Held, RedisScheduler
 from sluice.infrastructure.redis.client import RedisClient
 from sluice.offline_model import OfflineModel
 from tests.http.house import Frame, text
@@ -78,19 +77,27 @@ async def cluster(processes: Cluster) -> Cluster:
 
 
 @pytest.fixture
-async def places(redis_url: str) -> AsyncIterator[Places]:
+async def scheduler(redis_url: str) -> AsyncIterator[RedisScheduler]:
+    """With a worker of two slots."""
     server = RedisClient.at(redis_url)
-    places = Places(server)
-    await places.beat("worker", 2, 60, [])
-    yield places
+    scheduler = RedisScheduler(server)
+    await scheduler.beat("worker", 2, 60, [])
+    yield scheduler
     await server.aclose()
 
 
-async def submitted(places: Places, *jobs: Job) -> None:
+async def submitted(scheduler: RedisScheduler, *jobs: Job) -> None:
     for job in jobs:
-        await places.admit(job, BOUNDS, "enqueue")
-        await places.ready(job.id)
+        await scheduler.admit(job, BOUNDS, "enqueue")
+        await scheduler.ready(job.id)
 
 
-async def taken(places: Places, given: Given) -> CancelReason | str | None:
-    return await places.take(given, "run")
+async def claimed(
+    scheduler: RedisScheduler, claim: str = "claim", bounds: Bounds = BOUNDS
+) -> Sequence[Claimed]:
+    """All that there is to claim."""
+    return await scheduler.claim("worker", claim, slots=100, ends=100, bounds=bounds, lease_s=60)
+
+
+async def finished(scheduler: RedisScheduler, job_id: str, claim: str = "claim") -> None:
+    await scheduler.finish(Held(job_id, claim))

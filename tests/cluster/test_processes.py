@@ -111,6 +111,28 @@ async def test_a_worker_that_is_told_to_leave_hands_its_jobs_back_at_once(
     assert await worker.gone(within=10) == 0
 
 
+async def test_a_job_whose_workers_leave_one_after_the_other_is_no_lost_job(
+    cluster: Cluster,
+) -> None:
+    """A rolling restart is planned: it may cost a job time, not its answer."""
+    one, other = cluster.gateways
+    gate = Gate()
+    cluster.says("rolling workers", Reply([*WORDS[:10], gate, *WORDS[10:]]))
+    job = (await one.ask("rolling workers"))["job_id"]
+    async with other.stream(job) as stream:
+        for _ in range(3):
+            await stream.until("token")
+            await until(lambda: any(w.lives and job in w.jobs() for w in cluster.workers))
+            worker = next(w for w in cluster.workers if w.lives and job in w.jobs())
+            worker.tell(signal.SIGTERM)
+            assert await worker.gone() == 0
+            await worker.start()
+            await stream.until("reset", within=5)
+        gate.release()
+        await stream.all(30)
+    assert_whole(stream.seen, attempts=4)
+
+
 async def test_a_job_is_cancelled_across_processes_mid_hang(cluster: Cluster) -> None:
     one, other = cluster.gateways
     cluster.says("hangs", Reply([*WORDS[:3], Break.HANG]))

@@ -11,9 +11,9 @@ from redis import Redis
 
 from sluice.domain.errors import NotFound, Unavailable
 from sluice.domain.events import Token
-from sluice.infrastructure.jobs.redis.places import Places
+from sluice.infrastructure.jobs.redis.scheduler import RedisScheduler
 from sluice.infrastructure.redis.client import RedisClient
-from tests.cluster.conftest import BOUNDS, submitted, taken
+from tests.cluster.conftest import claimed, finished, submitted
 from tests.cluster.test_redis_log import DONE, FIRST, begun, process
 from tests.doubles import a_job
 from tests.services import RedisServer, found, free_port, missing
@@ -47,18 +47,16 @@ async def test_a_jobs_log_lies_together(node: str) -> None:
             await log.read(other.id)
 
 
-async def test_the_places_of_all_jobs_lie_together(node: str) -> None:
+async def test_what_is_known_of_all_jobs_lies_together(node: str) -> None:
     server = RedisClient.at(node)
-    places = Places(server)
-    await places.beat("worker", 1, 60, [])
+    scheduler = RedisScheduler(server)
+    await scheduler.beat("worker", 1, 60, [])
     running, waiting = a_job(chat_id="one"), a_job(chat_id="two")
-    await submitted(places, running, waiting)
-    (given,) = await places.give(BOUNDS)
-    assert await taken(places, given) == ""
-    await places.cancel(waiting.id, "user")
-    await places.finish(running.id, "run")
-    (given,) = await places.give(BOUNDS)
-    assert (given.job, await taken(places, given)) == (waiting.id, "user")
+    await submitted(scheduler, running, waiting)
+    assert await claimed(scheduler) == [(running.id, None, 0)]
+    await scheduler.cancel(waiting.id, "user")
+    await finished(scheduler, running.id)
+    assert await claimed(scheduler, "another") == [(waiting.id, "user", 0)]
     await server.aclose()
 
 

@@ -16,18 +16,18 @@ import pytest
 from sluice.application.metrics import JobMetrics
 from sluice.application.ports import Accepted
 from sluice.application.process_chat import ProcessChat
-from sluice.application.readers import JobReaders
+from sluice.application.scheduling import Bounds
 from sluice.application.submit import NewMessage, SubmitMessage
+from sluice.application.unread import CancelUnread
 from sluice.domain.errors import Unavailable
 from sluice.domain.events import Done, Token
 from sluice.infrastructure.chats.sqlite.chats import SqliteChats
 from sluice.infrastructure.chats.sqlite.idempotency import SqliteIdempotency
 from sluice.infrastructure.chats.sqlite.sessions import SqliteSessions
 from sluice.infrastructure.event_log.redis.log import RedisEventLog
-from sluice.infrastructure.jobs.redis.places import Places
-from sluice.infrastructure.jobs.redis.queue import StreaqJobQueue
+from sluice.infrastructure.jobs.redis.queue import RedisJobQueue
+from sluice.infrastructure.jobs.redis.scheduler import RedisScheduler
 from sluice.infrastructure.jobs.redis.worker import JobWorker
-from sluice.infrastructure.jobs.shared import Bounds
 from sluice.infrastructure.redis.client import RedisClient, Word
 from sluice.infrastructure.sqlite.database import SqliteDatabase
 from tests.doubles import FixedFlag, MockPipeline
@@ -69,7 +69,7 @@ _steps: ContextVar[Steps] = ContextVar("_steps")
 """Of the request that is being served."""
 
 
-class SteppedServer(RedisClient):
+class SteppedClient(RedisClient):
     async def ask(self, *command: Word) -> Any:
         ask = super().ask
         return await _steps.get().take(lambda: ask(*command))
@@ -89,13 +89,13 @@ class Stepped:
 
 class Gateway:
     def __init__(self, url: str, database: SqliteDatabase) -> None:
-        self.server = SteppedServer.at(url)
+        self.server = SteppedClient.at(url)
         self.log = RedisEventLog(self.server)
-        queue = StreaqJobQueue(Places(self.server), Bounds())
+        queue = RedisJobQueue(RedisScheduler(self.server), Bounds())
         adapters = SqliteChats, SqliteSessions, SqliteIdempotency
         stepped: list[Any] = [Stepped(adapter(database)) for adapter in adapters]
         self._submit = SubmitMessage(
-            *(*stepped, self.log, queue, FixedFlag(), JobReaders(queue, self.log))
+            *(*stepped, self.log, queue, FixedFlag(), CancelUnread(queue, self.log))
         )
 
     async def ask(self, key: str | None, steps: Steps) -> Accepted:
@@ -121,14 +121,15 @@ class House:
         gateways = [Gateway(url, database) for _ in range(3)]
         self.one, self.other, self.third = self.gateways = gateways
         self.server = RedisClient.at(url)
-        self.log, self.places = RedisEventLog(self.server), Places(self.server)
+        self.log = RedisEventLog(self.server)
+        self.scheduler = RedisScheduler(self.server)
         process = ProcessChat(
             MockPipeline(Token("a", "x"), DONE), self.log, self.chats, JobMetrics()
         )
-        self.worker = JobWorker(url, self.places, self.log, process, Bounds())
+        self.worker = JobWorker(self.scheduler, self.log, process, Bounds())
 
     async def idle(self) -> None:
-        while (await self.places.count()).running:  # noqa: ASYNC110 - tells nobody
+        while any((await self.scheduler.count())[1:]):  # noqa: ASYNC110 - tells nobody
             await asyncio.sleep(0.01)
 
     async def judge(self, key: str, *told: Accepted) -> None:
@@ -162,7 +163,7 @@ async def house(redis_url: str) -> AsyncIterator[House]:
         stack.push_async_callback(asyncio.wait, [running])
         stack.push_async_callback(house.worker.drain, 0)
         async with asyncio.timeout(10):
-            while not (await house.places.count()).workers:  # noqa: ASYNC110 - tells nobody
+            while not (await house.scheduler.count()).workers:  # noqa: ASYNC110 - tells nobody
                 await asyncio.sleep(0.01)
         yield house
 

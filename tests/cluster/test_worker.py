@@ -1,6 +1,7 @@
-"""What a worker makes of a delivery that another one has by now, or a zombie's hand in its job."""
+"""What a worker makes of a job that another one has by now, or that a zombie had a hand in."""
 
 import asyncio
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 
 import pytest
@@ -8,101 +9,126 @@ import pytest
 from sluice.application.ports import Stop
 from sluice.application.process_chat import QUEUED
 from sluice.domain.chat import Job
-from sluice.domain.errors import Superseded
+from sluice.domain.errors import Superseded, Unavailable
 from sluice.infrastructure.event_log.memory import MemoryEventLog
 from sluice.infrastructure.jobs.redis import worker
-from sluice.infrastructure.jobs.redis.deliveries import Lease
-from sluice.infrastructure.jobs.redis.places import Places
-from sluice.infrastructure.jobs.redis.worker import JobWorker
-from tests.cluster.conftest import BOUNDS, submitted
+from sluice.infrastructure.jobs.redis.scheduler import RedisScheduler
+from sluice.infrastructure.jobs.redis.worker import LEASE_S, JobWorker
+from sluice.infrastructure.redis.client import RedisClient, Word
+from tests.cluster.conftest import BOUNDS, claimed, submitted
 from tests.doubles import a_job
 from tests.waiting import until
 
 
-class LeaseHeld(Lease):
-    """As often as it is told."""
+class WatchedScheduler(RedisScheduler):
+    """`before` is called with each operation's name before Redis is asked."""
 
-    def __init__(self, times: int) -> None:
-        super().__init__(self._never, asyncio.Timeout(None))
-        self._times = times
+    before: Callable[[str], None] = staticmethod(lambda _: None)
 
-    async def held(self) -> bool:
-        self._times -= 1
-        return self._times >= 0
-
-    async def _never(self) -> None:
-        raise AssertionError
+    async def _do(self, operation: str, *arguments: Word) -> object:
+        self.before(operation)
+        return await super()._do(operation, *arguments)
 
 
 @dataclass
 class Bench:
-    """A worker with a job for it; `error` is how the job's run ends."""
+    """A worker; `error` is how its runs end, `gate` what they wait for."""
 
-    url: str
-    places: Places
-    begun: list[tuple[str, int | None]] = field(default_factory=list)
+    scheduler: RedisScheduler
+    own: WatchedScheduler
+    begun: list[tuple[str, int | None, int]] = field(default_factory=list)
+    ends: list[str | None] = field(default_factory=list)
     error: Exception | None = None
     gate: asyncio.Event | None = None
     log: MemoryEventLog = field(default_factory=MemoryEventLog)
 
-    async def delivered(self, held: int) -> None:
-        """The worker gets the job, and is told so often that it is its own."""
-        self.lease, self.job = LeaseHeld(held), a_job()
+    def __post_init__(self) -> None:
+        self.worker = JobWorker(self.own, self.log, self._run, BOUNDS)
+        self.job = a_job()
+
+    async def submit(self) -> None:
         await self.log.create(self.job, QUEUED)
-        await submitted(self.places, self.job)
-        (self.given,) = await self.places.give(BOUNDS)
-        jobs = JobWorker(self.url, self.places, self.log, self._run, BOUNDS)
-        await jobs._deliver(self.given, self.lease)
+        await submitted(self.scheduler, self.job)
 
-    async def due(self) -> list[int]:
-        """The rounds in which it is given out now."""
-        return [given.round for given in await self.places.give(BOUNDS)]
+    async def idle(self) -> None:
+        await until(lambda: not self.worker.running)
 
-    async def _run(self, job: Job, stop: Stop, after: int | None = None) -> None:
-        self.begun.append((job.id, after))
-        if self.gate is not None:
-            await self.gate.wait()
-        if self.error is not None:
-            raise self.error
+    async def holder(self) -> str:
+        """The claim that holds the job."""
+        found = await self.scheduler._server.ask(
+            "HGET", f"sluice:{{jobs}}:job:{self.job.id}", "fence"
+        )
+        return "" if found is None else str(found.decode())
+
+    async def lapse(self) -> None:
+        """The worker's lease, which another one's heartbeat finds; that one claims the job."""
+        await self.passes(60)
+        await self.scheduler.beat("other", 2, 60, [])
+        assert [each.job_id for each in await claimed(self.scheduler, "other")] == [self.job.id]
+
+    async def passes(self, seconds: int) -> None:
+        """On the scheduler's clock."""
+        await self.scheduler._server.ask("HINCRBY", "sluice:{jobs}:clock", "ms", seconds * 1000)
+
+    async def _run(self, job: Job, stop: Stop, after: int | None = None, returns: int = 0) -> None:
+        self.begun.append((job.id, after, returns))
+        try:
+            await self.log.begin(job.id, after=after)
+            if self.gate is not None:
+                await self.gate.wait()
+            if self.error is not None:
+                raise self.error
+        except asyncio.CancelledError:
+            if stop() is None:
+                raise
+        self.ends.append(stop())
 
 
 @pytest.fixture
-def bench(places: Places, redis_url: str) -> Bench:
-    return Bench(redis_url, places)
+async def bench(scheduler: RedisScheduler, redis_url: str) -> AsyncIterator[Bench]:
+    await scheduler.gone("worker")
+    server = RedisClient.at(redis_url)
+    bench = Bench(scheduler, WatchedScheduler(server))
+    running = asyncio.create_task(bench.worker.run())
+    yield bench
+    await bench.worker.drain(0)
+    await asyncio.wait([running])
+    await server.aclose()
 
 
-async def test_what_another_worker_has_is_not_taken(bench: Bench) -> None:
-    await bench.delivered(held=0)
-    assert await bench.places.take(bench.given, "the other") == ""
-    assert (bench.begun, await bench.due()) == ([], [])
-
-
-async def test_an_attempt_is_begun_after_those_that_had_begun_while_the_job_was_ones_own(
+async def test_an_attempt_is_begun_after_those_that_had_begun_and_the_job_is_finished(
     bench: Bench,
 ) -> None:
-    await bench.delivered(held=2)
-    assert [after for _, after in bench.begun] == [0]
+    await bench.submit()
+    await until(lambda: bench.ends == [None])
+    await bench.idle()
+    assert bench.begun == [(bench.job.id, 0, 0)]
+    assert (await bench.scheduler.count())[1:] == (0, 0, 0)
 
 
-async def test_what_was_lost_after_it_was_taken_is_not_begun(bench: Bench) -> None:
-    """Whoever has it now may have taken it before: then nobody else would finish it."""
-    await bench.delivered(held=1)
-    assert (bench.begun, await bench.due()) == ([], [2])
-
-
-async def test_a_job_whose_run_a_zombie_has_superseded_is_given_out_again(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("lost", [False, True])
+async def test_who_has_slept_asks_whether_the_job_is_still_his_before_an_attempt_begins(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, lost: bool
 ) -> None:
-    monkeypatch.setattr(worker, "_PAUSE", 0)
-    bench.error = Superseded()
-    await bench.delivered(held=2)
-    assert (len(bench.begun), await bench.due()) == (1, [2])
+    attempts, looking, go_on = bench.log.attempts, asyncio.Event(), asyncio.Event()
 
+    async def slowly(job_id: str) -> int:
+        looking.set()
+        await go_on.wait()
+        return await attempts(job_id)
 
-async def test_a_job_that_is_over_is_given_out_no_more(bench: Bench) -> None:
-    await bench.delivered(held=2)
-    assert (len(bench.begun), await bench.due()) == (1, [])
-    assert await bench.places.take(bench.given, "again") is None
+    monkeypatch.setattr(bench.log, "attempts", slowly)
+    await bench.submit()
+    await looking.wait()
+    (lease,) = bench.worker._leases
+    if lost:
+        await bench.lapse()
+    lease.lost.clear()  # a heartbeat may have told already
+    lease.renewed -= 60
+    go_on.set()
+    await until(lambda: lease.run.done())
+    assert lease.lost.is_set() is lost
+    assert [after for _, after, _ in bench.begun] == ([] if lost else [0])
 
 
 @pytest.mark.parametrize("emptied", [False, True])
@@ -111,25 +137,122 @@ async def test_a_run_whose_lease_is_lost_goes_on_if_the_job_is_lost_too(
 ) -> None:
     """Nobody else has it then, and nobody else would write its end."""
     bench.gate = asyncio.Event()
-    delivery = asyncio.create_task(bench.delivered(held=2))
+    await bench.submit()
     await until(lambda: bench.begun)
     if emptied:
         await bench.log.delete(bench.job.chat_id)
-    bench.lease.lost.set()
-    await asyncio.wait([delivery], timeout=0.2)
-    assert delivery.done() is not emptied
-    bench.gate.set()
-    await delivery
+    await bench.lapse()
+    (lease,) = bench.worker._leases
+    await lease.lost.wait()
+    if emptied:
+        await asyncio.wait([lease.run], timeout=0.2)
+        assert not lease.run.done()
+        bench.gate.set()
+    await bench.idle()
+    assert bench.ends == ([None] if emptied else [])
+    assert await bench.holder() == "other"
 
 
-async def test_a_job_that_crashes_is_not_given_out_at_once(
+async def test_a_job_whose_run_a_zombie_has_superseded_is_claimed_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "_RETRY_S", 0)
+    bench.error = Superseded()
+    await bench.submit()
+    await until(lambda: len(bench.begun) >= 2)
+    bench.error = None
+    await until(lambda: bench.ends)
+
+
+async def test_a_job_that_crashes_is_not_claimed_again_at_once(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It would crash hundreds of times in a second."""
-    monkeypatch.setattr(worker, "_PAUSE", 60)
+    monkeypatch.setattr(worker, "_RETRY_S", 60)
     bench.error = TypeError()
-    delivery = asyncio.create_task(bench.delivered(held=2))
+    await bench.submit()
     await until(lambda: bench.begun)
-    await asyncio.wait([delivery], timeout=0.2)
-    assert await bench.due() == []
-    delivery.cancel()
+    (lease,) = bench.worker._leases
+    await asyncio.wait([lease.run])
+    await asyncio.wait([bench.worker._leases[lease]], timeout=0.2)
+    assert len(bench.begun) == 1
+    assert await bench.holder() == lease.held.fence
+    bench.worker._leases[lease].cancel()
+
+
+async def test_a_cancelled_run_is_stopped_once_however_often_it_is_said(bench: Bench) -> None:
+    """Heartbeats repeat it, also while the run writes its end."""
+    bench.gate = asyncio.Event()
+    await bench.submit()
+    await until(lambda: bench.begun)
+    (lease,) = bench.worker._leases
+    stopped = 0
+
+    def count() -> None:
+        nonlocal stopped
+        stopped += 1
+
+    lease.stop = count  # type: ignore[method-assign]
+    await bench.scheduler.cancel(bench.job.id, "user")
+    await until(lambda: stopped)
+    for _ in range(3):
+        await bench.worker._beat()
+    assert stopped == 1
+    lease.run.cancel()
+    await until(lambda: bench.ends == ["user"])
+
+
+@pytest.mark.parametrize("begun", [False, True])
+async def test_an_attempt_that_a_leaving_worker_hands_back_does_not_count(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, begun: bool
+) -> None:
+    bench.gate = asyncio.Event()
+    if not begun:
+        monkeypatch.setattr(bench.log, "job", lambda _: asyncio.Event().wait())
+    await bench.submit()
+    await until(lambda: bench.begun if begun else bench.worker.running)
+    await bench.worker.drain(0)
+    await bench.scheduler.beat("other", 2, 60, [])
+    assert await claimed(bench.scheduler, "other") == [(bench.job.id, None, int(begun))]
+
+
+async def test_a_claim_whose_answer_is_lost_is_asked_for_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the job would wait for its lease to lapse."""
+    monkeypatch.setattr(worker, "_RETRY_S", 0)
+    claim, lost = bench.own.claim, 0
+
+    async def losing(*given: object, **named: object) -> object:
+        nonlocal lost
+        found = await claim(*given, **named)  # type: ignore[arg-type]
+        if found and not lost:
+            lost += 1
+            raise Unavailable
+        return found
+
+    monkeypatch.setattr(bench.own, "claim", losing)
+    await bench.submit()
+    await until(lambda: bench.ends == [None])
+    assert (lost, len(bench.begun)) == (1, 1)
+
+
+async def test_a_lease_is_renewed_while_its_job_runs(bench: Bench) -> None:
+    bench.gate = asyncio.Event()
+    await bench.submit()
+    await until(lambda: bench.begun)
+    for _ in range(3):
+        await bench.passes(LEASE_S - 1)
+        await bench.worker._beat()
+    (lease,) = bench.worker._leases
+    assert await bench.holder() == lease.held.fence
+    bench.gate.set()
+    await until(lambda: bench.ends == [None])
+
+
+async def test_more_jobs_than_slots_run_one_after_the_other(bench: Bench) -> None:
+    jobs = [a_job(user=f"user-{n}", chat_id=f"chat-{n}") for n in range(3 * BOUNDS.running)]
+    for job in jobs:
+        await bench.log.create(job, QUEUED)
+        await submitted(bench.scheduler, job)
+    await until(lambda: len(bench.ends) == len(jobs))

@@ -8,14 +8,14 @@ import pytest
 
 from sluice.application.ports import JobQueuePort
 from sluice.application.process_chat import QUEUED
+from sluice.application.scheduling import Bounds, WhenBusy
 from sluice.domain.chat import Job
 from sluice.domain.errors import Conflict, LimitReached, NotFound, Unavailable
 from sluice.infrastructure.event_log.memory import MemoryEventLog
 from sluice.infrastructure.jobs.inline.queue import InlineJobQueue
-from sluice.infrastructure.jobs.redis.places import Places
-from sluice.infrastructure.jobs.redis.queue import StreaqJobQueue
+from sluice.infrastructure.jobs.redis.queue import RedisJobQueue
+from sluice.infrastructure.jobs.redis.scheduler import RedisScheduler
 from sluice.infrastructure.jobs.redis.worker import JobWorker
-from sluice.infrastructure.jobs.shared import Bounds, WhenBusy
 from sluice.infrastructure.redis.client import RedisClient
 from tests.doubles import a_job
 from tests.queue_bench import RecordingRuns
@@ -43,7 +43,7 @@ class Bench:
 BenchOf = Callable[..., Awaitable[Bench]]
 
 
-@pytest.fixture(params=["inline", "streaq"])
+@pytest.fixture(params=["inline", "redis"])
 async def bench_of(request: pytest.FixtureRequest) -> AsyncIterator[BenchOf]:
     async with AsyncExitStack() as stack:
 
@@ -68,13 +68,13 @@ async def distributed(
     runs: RecordingRuns,
     bounds: Bounds,
     when_busy: WhenBusy,
-) -> StreaqJobQueue:
+) -> RedisJobQueue:
     """A gateway and a worker, each with connections of its own."""
     servers = [RedisClient.at(url), RedisClient.at(url)]
     for server in servers:
         stack.push_async_callback(server.aclose)
-    queue = StreaqJobQueue(Places(servers[0]), bounds, when_busy=when_busy)
-    worker = JobWorker(url, Places(servers[1]), log, runs, bounds)
+    queue = RedisJobQueue(RedisScheduler(servers[0]), bounds, when_busy=when_busy)
+    worker = JobWorker(RedisScheduler(servers[1]), log, runs, bounds)
     running = asyncio.create_task(worker.run())
     stack.push_async_callback(asyncio.wait, [running])
     stack.push_async_callback(worker.drain, 0)

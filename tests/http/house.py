@@ -20,8 +20,9 @@ from sluice.application.follow import FollowJob
 from sluice.application.jobs import CancelJob, ShowJob
 from sluice.application.metrics import JobMetrics
 from sluice.application.process_chat import QUEUED, ProcessChat
-from sluice.application.readers import JobReaders
+from sluice.application.scheduling import Bounds
 from sluice.application.submit import SubmitMessage
+from sluice.application.unread import CancelUnread
 from sluice.domain.chat import Job, JobId
 from sluice.domain.events import Cursor, Done, Recorded, StageCompleted, StageStarted, Token
 from sluice.infrastructure.chats.sqlite.chats import SqliteChats
@@ -29,7 +30,6 @@ from sluice.infrastructure.chats.sqlite.idempotency import SqliteIdempotency
 from sluice.infrastructure.chats.sqlite.sessions import SqliteSessions
 from sluice.infrastructure.event_log.memory import MemoryEventLog
 from sluice.infrastructure.jobs.inline.queue import InlineJobQueue
-from sluice.infrastructure.jobs.shared import Bounds
 from sluice.infrastructure.sqlite.database import SqliteDatabase
 from sluice.interfaces.http.app import create_app
 from sluice.interfaces.http.auth.identity import Anonymous, Identity
@@ -157,7 +157,7 @@ async def serving(
     await database.open()
     chats = SqliteChats(database)
     queue = InlineJobQueue(ProcessChat(pipeline, log, chats, counts), bounds or Bounds())
-    readers = JobReaders(queue, log)
+    readers = CancelUnread(queue, log)
     unready: list[str] = []
 
     async def ready() -> str | None:

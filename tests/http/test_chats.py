@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from sluice.application.scheduling import Bounds
 from sluice.domain.errors import Unavailable
 from sluice.domain.events import Done, StageStarted, Token, Usage
-from sluice.infrastructure.jobs.shared import Bounds
 from tests.http.house import DONE, House, frames, serving
 from tests.waiting import until
 

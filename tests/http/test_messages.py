@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from sluice.application.scheduling import Bounds
 from sluice.domain.events import Done, Token
-from sluice.infrastructure.jobs.shared import Bounds
 from tests.http.house import DONE, House, serving, text
 from tests.waiting import until
 

@@ -12,8 +12,8 @@ from schemathesis import GenerationMode
 from schemathesis.config import GenerationConfig, ProjectConfig, ProjectsConfig, SchemathesisConfig
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
+from sluice.application.scheduling import Bounds
 from sluice.domain.events import Done, Token
-from sluice.infrastructure.jobs.shared import Bounds
 from tests.http.house import House, serving
 
 EXAMPLES = 8

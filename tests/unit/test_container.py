@@ -12,7 +12,8 @@ from dependency_injector.errors import Error
 from langgraph.graph import START, StateGraph
 
 from sluice.application.ports import PipelinePort
-from sluice.application.readers import JobReaders
+from sluice.application.scheduling import Bounds
+from sluice.application.unread import CancelUnread
 from sluice.domain.chat import ExecutionPath, Job
 from sluice.domain.ports import LLMClientPort
 from sluice.infrastructure.chats.postgres.chats import PostgresChats
@@ -35,10 +36,9 @@ from sluice.infrastructure.event_log.memory import MemoryEventLog
 from sluice.infrastructure.event_log.redis.log import RedisEventLog
 from sluice.infrastructure.event_log.sqlite.log import SqliteEventLog
 from sluice.infrastructure.jobs.inline.queue import InlineJobQueue
-from sluice.infrastructure.jobs.redis.orphans import RedisOrphans
-from sluice.infrastructure.jobs.redis.queue import StreaqJobQueue
+from sluice.infrastructure.jobs.redis.queue import RedisJobQueue
+from sluice.infrastructure.jobs.redis.readers import RedisReaders
 from sluice.infrastructure.jobs.redis.worker import JobWorker
-from sluice.infrastructure.jobs.shared import Bounds
 from sluice.infrastructure.llm.langchain_adapter import LangChainLLMAdapter
 from sluice.infrastructure.llm.openai_client import OpenAILLMClient
 from sluice.infrastructure.pipeline.stage_path import StagePath
@@ -107,7 +107,7 @@ DEPLOYMENTS: dict[str, tuple[type[Base], dict[str, Any], dict[str, type]]] = {
             "log": MemoryEventLog,
             "chats": SqliteChats,
             "queue": InlineJobQueue,
-            "readers": JobReaders,
+            "readers": CancelUnread,
         },
     ),
     "sqlite": (
@@ -126,14 +126,14 @@ DEPLOYMENTS: dict[str, tuple[type[Base], dict[str, Any], dict[str, type]]] = {
         {
             "log": RedisEventLog,
             "chats": PostgresChats,
-            "queue": StreaqJobQueue,
-            "readers": JobReaders,
+            "queue": RedisJobQueue,
+            "readers": CancelUnread,
         },
     ),
     "gateway that tells who reads": (
         Gateway,
         {**CLUSTER, "on_disconnect": "cancel:1"},
-        {"readers": RedisOrphans, "redis_readers": RedisOrphans},
+        {"readers": RedisReaders, "redis_readers": RedisReaders},
     ),
     "worker": (Worker, CLUSTER, {"log": RedisEventLog, "worker": JobWorker}),
 }
@@ -328,10 +328,10 @@ async def test_a_jobs_stop_and_the_attempts_before_it_reach_its_run() -> None:
     asked: list[object] = []
 
     def process_chat(_: PipelinePort) -> Any:
-        async def process(job: Job, stop: Any, after: int | None) -> None:
-            asked.append((stop(), after))
+        async def process(job: Job, stop: Any, after: int | None, returns: int) -> None:
+            asked.append((stop(), after, returns))
 
         return process
 
-    await runner(lambda _: PIPELINE, process_chat)(a_job(), lambda: "user", 1)
-    assert asked == [("user", 1)]
+    await runner(lambda _: PIPELINE, process_chat)(a_job(), lambda: "user", 2, 1)
+    assert asked == [("user", 2, 1)]

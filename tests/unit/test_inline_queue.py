@@ -4,9 +4,9 @@ import asyncio
 
 import pytest
 
+from sluice.application.scheduling import Bounds
 from sluice.domain.chat import Job
 from sluice.domain.errors import Conflict, LimitReached
-from sluice.infrastructure.jobs.shared import Bounds
 from tests.doubles import a_job
 from tests.queue_bench import Benches
 from tests.waiting import until

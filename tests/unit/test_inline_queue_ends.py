@@ -5,10 +5,10 @@ import asyncio
 import pytest
 
 from sluice.application.ports import Stop
+from sluice.application.scheduling import Bounds
 from sluice.domain.chat import Job
 from sluice.domain.errors import Unavailable
 from sluice.infrastructure.jobs.inline.queue import InlineJobQueue
-from sluice.infrastructure.jobs.shared import Bounds
 from tests.doubles import a_job
 from tests.queue_bench import Benches, recorded
 from tests.waiting import until
@@ -84,7 +84,7 @@ async def test_of_two_cancels_the_first_reason_stands(bench_of: Benches) -> None
 async def test_a_job_that_is_writing_its_end_is_let_alone_by_a_second_cancel() -> None:
     ending, go_on, ends = asyncio.Event(), asyncio.Event(), []
 
-    async def run(_: Job, stop: Stop, __: int | None = None) -> None:
+    async def run(_: Job, stop: Stop, *__: int | None) -> None:
         try:
             await asyncio.Event().wait()
         except asyncio.CancelledError:
@@ -121,7 +121,7 @@ async def test_a_cancelled_jobs_place_goes_to_the_next_in_its_chat(bench_of: Ben
 async def test_a_run_whose_end_the_store_refuses_gives_its_place_back(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    async def run(_: Job, __: Stop, ___: int | None = None) -> None:
+    async def run(_: Job, __: Stop, *___: int | None) -> None:
         raise Unavailable("the log is closed") from RuntimeError("secret")
 
     queue = InlineJobQueue(run, ONE_AT_A_TIME)

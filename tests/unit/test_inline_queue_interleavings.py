@@ -8,10 +8,10 @@ from typing import Literal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sluice.application.scheduling import Bounds
 from sluice.domain.chat import Job
 from sluice.domain.errors import LimitReached, Unavailable
 from sluice.infrastructure.jobs.inline.queue import InlineJobQueue
-from sluice.infrastructure.jobs.shared import Bounds
 from tests.doubles import a_job
 from tests.queue_bench import RecordingRuns
 

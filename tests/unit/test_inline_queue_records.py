@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
+from sluice.application.scheduling import Bounds
 from sluice.domain.errors import Unavailable
-from sluice.infrastructure.jobs.shared import Bounds
 from tests.doubles import a_job
 from tests.queue_bench import Benches
 from tests.waiting import until

@@ -17,7 +17,7 @@ SECRET = "sk-canary"
 OURS = ["sluice", "uvicorn"]
 OTHERS = [
     *("sse_starlette", "httpx2", "httpcore2", "openai", "langsmith", "aiosqlite", "asyncio"),
-    *("coredis", "streaq", "psycopg", "langgraph", "langchain_core.callbacks", "any.sdk"),
+    *("redis", "psycopg", "langgraph", "langchain_core.callbacks", "any.sdk"),
 ]
 
 

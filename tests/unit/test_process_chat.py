@@ -242,6 +242,16 @@ async def test_a_third_attempt_is_a_lost_worker(bench: Bench) -> None:
     assert await bench.told() == [Reset("new_attempt"), QUEUED, failed(WorkerLost)]
 
 
+@pytest.mark.parametrize(("returns", "end"), [(1, DONE), (2, DONE), (0, failed(WorkerLost))])
+async def test_attempts_that_were_handed_back_do_not_count(
+    bench: Bench, returns: int, end: Event
+) -> None:
+    for _ in range(2):
+        await bench.log.begin(bench.job.id)
+    await bench.process(DONE)(bench.job, lambda: None, 2, returns)
+    assert (await bench.told())[-1] == end
+
+
 async def test_an_attempt_that_is_cancelled_before_it_says_anything_begins_with_its_reset(
     bench: Bench,
 ) -> None:

@@ -75,7 +75,7 @@ class Follower:
     """Reads every followed log over one connection, and tells their local readers."""
 
     def __init__(self, server: RedisClient) -> None:
-        self._server, self._line = server, server.line()
+        self._server, self._line = server, server.connection()
         self._logs: WeakValueDictionary[bytes, FollowedLog] = WeakValueDictionary()
         self._wake = f"sluice:wake:{secrets.token_hex(8)}".encode()
         self._woken = b"0-0"
@@ -179,7 +179,7 @@ class Follower:
 
     async def _ask(self, commands: bytes) -> None:
         try:
-            (answer,) = await self._line.ask(commands, 1, patience=_READ_BLOCK_S + 3)
+            (answer,) = await self._line.ask(commands, 1, within_s=_READ_BLOCK_S + 3)
         except Unavailable as error:
             answer = error
         if isinstance(answer, Exception):

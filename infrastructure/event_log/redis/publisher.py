@@ -149,7 +149,7 @@ class Publisher:
         over: Callable[[Job], Awaitable[None]],
     ) -> None:
         self.retention, self._create, self.over = retention, create, over
-        self._server, self._line = server, server.line()
+        self._server, self._line = server, server.connection()
         self._attempts: WeakValueDictionary[JobId, RedisAttempt] = WeakValueDictionary()
         self._dirty: dict[RedisAttempt, None] = {}
         self._task: asyncio.Task[None] | None = None

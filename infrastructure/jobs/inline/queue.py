@@ -1,40 +1,37 @@
-"""Jobs as tasks of this process: bounded, fair enough, one at a time in a chat."""
+"""Jobs as tasks of this process: the policy of `application.scheduling`, carried out."""
 
 import asyncio
 import logging
-from collections import Counter
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field
 
 from sluice.application.ports import Record, nothing
+from sluice.application.scheduling import Bounds, Scheduled, State, WhenBusy, admit, next_to_run
 from sluice.application.tracebacks import format_traceback
 from sluice.domain.chat import ChatId, Job, JobId
-from sluice.domain.errors import Conflict, LimitReached, Superseded, Unavailable
+from sluice.domain.errors import Superseded, Unavailable
 from sluice.domain.events import CancelReason
-from sluice.infrastructure.jobs.shared import Bounds, Run, WhenBusy, stop
+from sluice.infrastructure.jobs.shared import Run, stop
 
 logger = logging.getLogger(__name__)
 
-_STOPS_WITHIN = 1.0
-"""Seconds that who cancels a job waits for its end."""
+_CANCEL_WAITS_S = 1.0
+"""How long who cancels a job waits for its end."""
+_ENDS_WITHIN_S = 5
+"""How long a shutdown waits for what it stopped."""
 
 
-@dataclass(slots=True, eq=False)
-class _Place:
-    """A job's place, from its submission to its end. `recorded` is when it may run.
+class _Entry(Scheduled):
+    """`why` it is cancelled; its `task`, once it has one; `over` when it is."""
 
-    `counted` among the running: from its admission if it need not wait, so that jobs which are
-    being recorded side by side cannot all be promised the same free place.
-    """
-
-    job: Job
-    recording: asyncio.Future[None]
-    recorded: bool = False
-    counted: bool = False
-    why: CancelReason | None = None
-    task: asyncio.Task[None] | None = None
-    over: asyncio.Event = field(default_factory=asyncio.Event)
+    def __init__(
+        self, job: Job, state: State, recording: asyncio.Future[None], *, recorded: bool = False
+    ) -> None:
+        super().__init__(job, state, recorded)
+        self.recording = recording
+        self.why: CancelReason | None = None
+        self.task: asyncio.Task[None] | None = None
+        self.over = asyncio.Event()
 
 
 class InlineJobQueue:
@@ -50,165 +47,133 @@ class InlineJobQueue:
     ) -> None:
         self._run, self._bounds, self._when_busy = run, bounds, when_busy
         self._durable = durable
-        self._places: dict[JobId, _Place] = {}
-        self._counted = 0
-        self._users: Counter[str] = Counter()
-        self._chats: Counter[str] = Counter()
+        self._entries: dict[JobId, _Entry] = {}
         self._draining = False
 
     @property
     def running(self) -> int:
-        return sum(place.task is not None for place in self._places.values())
+        return sum(entry.task is not None for entry in self._entries.values())
 
     @property
     def queued(self) -> int:
-        return len(self._places) - self.running
+        return len(self._entries) - self.running
 
     async def submit(self, job: Job, record: Record, undo: Record = nothing) -> None:
-        if place := self._places.get(job.id):
-            await asyncio.shield(place.recording)
+        if entry := self._entries.get(job.id):
+            await asyncio.shield(entry.recording)
             return
-        runs = self._admit(job)
-        place = self._places[job.id] = _Place(job, asyncio.ensure_future(_done(record, undo)))
-        if runs:
-            self._count(place)
+        if self._draining:
+            raise Unavailable("the service is shutting down")
+        state = admit(self._entries.values(), job, self._bounds, self._when_busy)
+        if self._when_busy == "interrupt":
+            self._interrupt(job.chat_id)
+        entry = _Entry(job, state, asyncio.ensure_future(_done(record, undo)))
+        self._entries[job.id] = entry
         try:
-            await asyncio.shield(place.recording)
+            await asyncio.shield(entry.recording)
         except asyncio.CancelledError:
             # The client left while its job was being written: it is written, so it runs.
-            place.recording.add_done_callback(lambda done: self._written(place, done))
+            entry.recording.add_done_callback(lambda _: self._written(entry))
             raise
         except BaseException:
-            self._leave(place)
+            self._leave(entry)
             raise
-        self._written(place, place.recording)
+        self._written(entry)
 
     def resume(self, jobs: Iterable[Job]) -> None:
         """Takes jobs the store already holds, past every bound: they were accepted once."""
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         done.set_result(None)
-        self._places |= {job.id: _Place(job, done, recorded=True) for job in jobs}
-        self._next()
+        self._entries |= {job.id: _Entry(job, "waiting", done, recorded=True) for job in jobs}
+        self._fill_slots()
 
     async def cancel(self, job_id: JobId, reason: CancelReason) -> None:
         """Its end is in the store when this returns, but for a node that will not be stopped."""
-        place = self._places.get(job_id)
-        self._cancel(job_id, reason)
-        if place is not None:
+        if entry := self._entries.get(job_id):
+            self._cancel(entry, reason)
             with suppress(TimeoutError):
-                async with asyncio.timeout(_STOPS_WITHIN):
-                    await place.over.wait()
+                async with asyncio.timeout(_CANCEL_WAITS_S):
+                    await entry.over.wait()
 
     async def drain(self, grace: float) -> None:
         """Takes nothing new, gives what runs `grace` seconds, then ends it."""
         self._draining = True
         await self._wait(grace)
-        for place in list(self._places.values()):
+        for entry in list(self._entries.values()):
             if not self._durable:
-                self._cancel(place.job.id, "shutdown")
-            elif place.task is not None:
-                stop(place.task)
-        await self._wait(3)  # what does not let itself be stopped may not keep the streams
+                self._cancel(entry, "shutdown")
+            elif entry.task is not None:
+                stop(entry.task)
+        await self._wait(_ENDS_WITHIN_S)
 
     async def _wait(self, seconds: float) -> None:
         """For every job that can still end in this process: a durable queue starts no more."""
-        places = [p for p in self._places.values() if p.task is not None or not self._durable]
+        entries = [e for e in self._entries.values() if e.task is not None or not self._durable]
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                for place in places:
-                    await place.over.wait()
+                for entry in entries:
+                    await entry.over.wait()
 
-    def _cancel(self, job_id: JobId, reason: CancelReason) -> None:
-        if (place := self._places.get(job_id)) and place.why is None:
-            place.why = reason
-            if place.task is not None:
-                stop(place.task)
-            elif place.recorded:
-                self._start(place)  # only to write its end: no bound counts for that
+    def _interrupt(self, chat_id: ChatId) -> None:
+        for entry in list(self._entries.values()):
+            if entry.job.chat_id == chat_id:
+                self._cancel(entry, "user")
 
-    def _admit(self, job: Job) -> bool:
-        """Whether it may run as soon as it is recorded."""
-        if self._draining:
-            raise Unavailable("the service is shutting down")
-        others = [p for p in self._places.values() if p.job.chat_id == job.chat_id]
-        if others and self._when_busy == "reject":
-            raise Conflict("the chat's last question is still being answered")
-        runs = not others and self._may_run(job)
-        if not runs:
-            self._require_room(job)
-        if self._when_busy == "interrupt":
-            for place in others:
-                self._cancel(place.job.id, "user")
-        return runs
+    def _cancel(self, entry: _Entry, reason: CancelReason) -> None:
+        if entry.why is None:
+            entry.why = reason
+            if entry.task is not None:
+                stop(entry.task)
+            elif entry.recorded:
+                self._end(entry)
 
-    def _require_room(self, job: Job) -> None:
-        waiting = [place.job.user for place in self._places.values() if not place.counted]
-        if len(waiting) >= self._bounds.queued:
-            raise LimitReached("the service is busy", per_user=False, retry_after=5)
-        bound = self._bounds.user_queued
-        if bound is not None and waiting.count(job.user) >= bound:
-            raise LimitReached("too many questions are waiting", per_user=True, retry_after=5)
-
-    def _may_run(self, job: Job) -> bool:
-        user_bound = self._bounds.user_running
-        return (
-            self._counted < self._bounds.running
-            and (user_bound is None or self._users[job.user] < user_bound)
-            and not self._chats[job.chat_id]
-        )
-
-    def _written(self, place: _Place, recording: asyncio.Future[None]) -> None:
-        if recording.cancelled() or recording.exception() is not None:
-            self._leave(place)
+    def _written(self, entry: _Entry) -> None:
+        if entry.recording.cancelled() or entry.recording.exception() is not None:
+            self._leave(entry)
             return
-        place.recorded = True
-        if place.why is not None:
-            self._start(place)
+        entry.recorded = True
+        if entry.why is not None:
+            self._end(entry)
+        elif entry.state == "running" and not self._hands_back:
+            self._start(entry)
         else:
-            self._next()
+            self._fill_slots()
 
-    def _next(self) -> None:
-        """Starts every job that may run, the oldest first, and in a chat no other."""
-        if self._draining and self._durable:
-            return
-        ahead = set[ChatId]()
-        for place in list(self._places.values()):
-            job, waits = place.job, place.task is None and place.recorded
-            if waits and (place.counted or (job.chat_id not in ahead and self._may_run(job))):
-                self._start(place)
-            ahead.add(job.chat_id)
+    @property
+    def _hands_back(self) -> bool:
+        """What has not begun is the next start's."""
+        return self._draining and self._durable
 
-    def _start(self, place: _Place) -> None:
-        if not place.counted:
-            self._count(place)
-        place.task = asyncio.create_task(self._execute(place), name=f"job {place.job.id}")
+    def _fill_slots(self) -> None:
+        while not self._hands_back and (entry := next_to_run(self._entries.values(), self._bounds)):
+            entry.state = "running"
+            self._start(entry)
 
-    async def _execute(self, place: _Place) -> None:
+    def _end(self, entry: _Entry) -> None:
+        """Only its end is to be written: no bound counts for that."""
+        entry.state = "ending"
+        self._start(entry)
+        self._fill_slots()
+
+    def _start(self, entry: _Entry) -> None:
+        entry.task = asyncio.create_task(self._execute(entry), name=f"job {entry.job.id}")
+
+    async def _execute(self, entry: _Entry) -> None:
         try:
-            await self._run(place.job, lambda: place.why)
+            await self._run(entry.job, lambda: entry.why)
         except asyncio.CancelledError:
-            logger.info("job %s is handed back", place.job.id)
+            logger.info("job %s is handed back", entry.job.id)
         except Superseded:
-            logger.info("job %s is not this run's any more", place.job.id)
+            logger.info("job %s is not this run's any more", entry.job.id)
         except Unavailable as error:
-            logger.error("job %s could not be written: %s", place.job.id, format_traceback(error))
+            logger.error("job %s could not be written: %s", entry.job.id, format_traceback(error))
         finally:
-            self._leave(place)
+            self._leave(entry)
 
-    def _count(self, place: _Place) -> None:
-        place.counted = True
-        self._counted += 1
-        self._users[place.job.user] += 1
-        self._chats[place.job.chat_id] += 1
-
-    def _leave(self, place: _Place) -> None:
-        self._places.pop(place.job.id, None)
-        if place.counted:
-            self._counted -= 1
-            _take(self._users, place.job.user)
-            _take(self._chats, place.job.chat_id)
-        place.over.set()
-        self._next()
+    def _leave(self, entry: _Entry) -> None:
+        self._entries.pop(entry.job.id, None)
+        entry.over.set()
+        self._fill_slots()
 
 
 async def _done(record: Record, undo: Record) -> None:
@@ -217,9 +182,3 @@ async def _done(record: Record, undo: Record) -> None:
     except Exception:
         await undo()
         raise
-
-
-def _take(counter: Counter[str], key: str) -> None:
-    counter[key] -= 1
-    if not counter[key]:
-        del counter[key]

@@ -4,21 +4,23 @@ import asyncio
 from contextlib import suppress
 
 from sluice.application.ports import Record, nothing
+from sluice.application.scheduling import Bounds, WhenBusy, refused
 from sluice.domain.chat import Job, JobId
 from sluice.domain.errors import Abandoned, Conflict, LimitReached, Unavailable
 from sluice.domain.events import CancelReason
-from sluice.infrastructure.jobs.redis.places import Places
-from sluice.infrastructure.jobs.shared import Bounds, WhenBusy
+from sluice.infrastructure.jobs.redis.scheduler import RedisScheduler
 
-_PATIENCE = 4
-"""Seconds for what is being taken while a gateway leaves: it has five in all."""
+_DRAINS_WITHIN_S = 4
+"""For what is being taken while a gateway leaves: it has five seconds in all."""
 
 
-class StreaqJobQueue:
+class RedisJobQueue:
     """`running` and `queued` are what all gateways together had when it was last looked."""
 
-    def __init__(self, places: Places, bounds: Bounds, *, when_busy: WhenBusy = "enqueue") -> None:
-        self._places, self._bounds, self._when_busy = places, bounds, when_busy
+    def __init__(
+        self, scheduler: RedisScheduler, bounds: Bounds, *, when_busy: WhenBusy = "enqueue"
+    ) -> None:
+        self._scheduler, self._bounds, self._when_busy = scheduler, bounds, when_busy
         self._recording: set[asyncio.Task[None]] = set()
         self._draining = False
         self.running = self.queued = 0
@@ -38,19 +40,20 @@ class StreaqJobQueue:
             recording.exception()  # seen, also when its client has left
 
     async def cancel(self, job_id: JobId, reason: CancelReason) -> None:
-        await self._places.cancel(job_id, reason)
+        await self._scheduler.cancel(job_id, reason)
 
     async def check(self) -> None:
         """Raises Unavailable when nobody would run a job."""
-        alive, self.running, self.queued = await self._places.count()
-        if not alive:
+        counts = await self._scheduler.count()
+        self.running, self.queued = counts.running, counts.waiting
+        if not counts.workers:
             raise Unavailable("no worker is alive")
 
     async def drain(self) -> None:
         """Takes nothing new; what is being taken is taken, if Redis is there."""
         self._draining = True
         if self._recording:
-            await asyncio.wait(self._recording, timeout=_PATIENCE)
+            await asyncio.wait(self._recording, timeout=_DRAINS_WITHIN_S)
 
     async def _take(self, job: Job, record: Record, undo: Record) -> None:
         """Every step may be repeated, by whoever submits the same job at the same time."""
@@ -70,25 +73,21 @@ class StreaqJobQueue:
     async def _abandon(self, job_id: JobId) -> bool:
         """False if it is not known to have come to nothing."""
         try:
-            return await self._places.abandon(job_id)
+            return await self._scheduler.abandon(job_id)
         except Unavailable:
             return False
 
     async def _ready(self, job_id: JobId) -> bool:
         """Asked twice: a Redis that froze may have obeyed, and says so when it is back."""
         with suppress(Unavailable):
-            return await self._places.ready(job_id)
-        return await self._places.ready(job_id)
+            return await self._scheduler.ready(job_id)
+        return await self._scheduler.ready(job_id)
 
     async def _admit(self, job: Job) -> None:
-        match await self._places.admit(job, self._bounds, self._when_busy):
+        match await self._scheduler.admit(job, self._bounds, self._when_busy):
             case "abandoned":
                 raise Abandoned
-            case "conflict":
-                raise Conflict("the chat's last question is still being answered")
-            case "busy":
-                raise LimitReached("the service is busy", per_user=False, retry_after=5)
-            case "user":
-                raise LimitReached("too many questions are waiting", per_user=True, retry_after=5)
             case "taken":
                 return
+            case refusal:
+                raise refused(refusal)

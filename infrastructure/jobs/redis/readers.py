@@ -1,7 +1,7 @@
-"""Jobs that nobody reads, where gateways have the readers and workers the jobs.
+"""Who reads which job, where gateways have the readers and workers the jobs.
 
 A gateway cannot know who reads elsewhere, and may be killed: it only tells, again and again,
-what is read here. The places count what nobody tells of, with the workers' heartbeats.
+what is read here. What nobody tells of is found and cancelled with the workers' heartbeats.
 """
 
 import asyncio
@@ -10,17 +10,17 @@ from contextlib import suppress
 
 from sluice.domain.chat import JobId
 from sluice.domain.errors import Unavailable
-from sluice.infrastructure.jobs.redis.places import Places
+from sluice.infrastructure.jobs.redis.scheduler import RedisScheduler
 
-_INTERVAL = 0.5
-"""Seconds. places.lua allows for it, and for a failure in between."""
+_INTERVAL_S = 0.5
+"""scheduler.lua allows for it, and for a failure in between."""
 
 
-class RedisOrphans:
-    """The ReadersPort of a gateway; it does nothing unless `tell` runs."""
+class RedisReaders:
+    """The ReadersPort of a gateway; it does nothing unless `report` runs."""
 
-    def __init__(self, places: Places) -> None:
-        self._places = places
+    def __init__(self, scheduler: RedisScheduler) -> None:
+        self._scheduler = scheduler
         self._readers: Counter[JobId] = Counter()
         self._left: set[JobId] = set()
 
@@ -36,12 +36,12 @@ class RedisOrphans:
             del self._readers[job_id]
             self._left.add(job_id)
 
-    async def tell(self) -> None:
+    async def report(self) -> None:
         """Until it is cancelled."""
         while True:
             if read := [*self._readers, *(self._left - self._readers.keys())]:
                 self._left.clear()
                 # Out of reach, Redis counts nothing; then those who are still there are told.
                 with suppress(Unavailable):
-                    await self._places.are_read(read)
-            await asyncio.sleep(_INTERVAL)
+                    await self._scheduler.are_read(read)
+            await asyncio.sleep(_INTERVAL_S)

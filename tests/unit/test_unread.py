@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from sluice.application import readers as module
+from sluice.application import unread as unread_of
 from sluice.application.ports import Record, nothing
 from sluice.application.process_chat import QUEUED
-from sluice.application.readers import JobReaders
+from sluice.application.unread import CancelUnread
 from sluice.domain.chat import Job, JobId
 from sluice.domain.errors import Unavailable
 from sluice.domain.events import CancelReason, Done, StageStarted, Token
@@ -29,10 +29,10 @@ class RecordingQueue:
         self.told.set()
 
 
-async def house(after: float | None) -> tuple[JobReaders, RecordingQueue, MemoryEventLog, Job]:
+async def house(after: float | None) -> tuple[CancelUnread, RecordingQueue, MemoryEventLog, Job]:
     queue, log, job = RecordingQueue(), MemoryEventLog(), a_job()
     await log.create(job, QUEUED)
-    return JobReaders(queue, log, after=after), queue, log, job
+    return CancelUnread(queue, log, after=after), queue, log, job
 
 
 async def turns(count: int = 20) -> None:
@@ -98,7 +98,7 @@ async def test_a_job_whose_stages_are_not_shown_starts_with_its_text(no_task_lef
 async def test_a_log_that_cannot_be_read_for_a_while_is_asked_again(
     no_task_left: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_RETRY_SECONDS", 0)
+    monkeypatch.setattr(unread_of, "_RETRY_S", 0)
     readers, queue, log, job = await house(after=0.01)
     follow, outages = log.follow, [Unavailable("away"), Unavailable("away")]
 

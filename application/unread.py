@@ -10,11 +10,11 @@ from sluice.domain.chat import JobId
 from sluice.domain.errors import NotFound, Unavailable
 from sluice.domain.events import Recorded, Reset
 
-_RETRY_SECONDS = 0.5
-"""Seconds between two tries while the log cannot be read."""
+_RETRY_S = 0.5
+"""Between two tries while the log cannot be read."""
 
 
-class JobReaders:
+class CancelUnread:
     """The ReadersPort of a process that has all the readers and all the jobs.
 
     `after`: seconds without a reader until a job is cancelled; None lets it run.
@@ -70,7 +70,7 @@ class JobReaders:
             except TimeoutError:
                 return False
             except Unavailable:  # and back in a moment: then it is counted anew
-                await asyncio.sleep(_RETRY_SECONDS)
+                await asyncio.sleep(_RETRY_S)
             else:
                 return True
 
