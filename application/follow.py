@@ -1,8 +1,8 @@
 """Reading a job's log: the owner only, from any cursor, as far behind as a reader may be."""
 
 from collections import Counter
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing, contextmanager
 
 from sluice.application.encoding import Batch, EncoderFor, Push
 from sluice.application.metrics import JobMetrics
@@ -44,34 +44,54 @@ class FollowJob:
         encoder_for: EncoderFor,
         skip: int = 0,
         push: Push | None = None,
+        reserved: bool = False,
     ) -> AsyncGenerator[Batch, None]:
         """Yields what waits, until the terminal event; `skip` and `push` as the log has them.
 
-        Raises NotFound, Finished for the terminal event's cursor, and LimitReached.
+        `reserved`: within `reserve`, so that there is room. Raises NotFound, Finished for the
+        terminal event's cursor, and LimitReached.
         """
         encoder = encoder_for(await owned(self._log, user, job_id))
         batches = await self._log.follow_encoded(
             job_id, after=after, encoder=encoder, skip=skip, push=push
         )
-        if self._streams is not None and self.open[user] >= self._streams:
-            raise LimitReached("too many open streams", per_user=True)
+        if not reserved:
+            self._check(user)
         reading = self._read(user, job_id, batches)
         await anext(reading)  # counts from now on: many may be granted before one is read
         return reading
 
-    async def _read(
-        self, user: UserId, job_id: JobId, batches: AsyncGenerator[Batch, None]
-    ) -> AsyncGenerator[Batch, None]:
+    @contextmanager
+    def reserve(self, user: UserId) -> Iterator[None]:
+        """Keeps room for a stream while its job is taken. Raises LimitReached."""
+        self._check(user)
+        with self._counted(user):
+            yield
+
+    def _check(self, user: UserId) -> None:
+        if self._streams is not None and self.open[user] >= self._streams:
+            raise LimitReached("too many open streams", per_user=True)
+
+    @contextmanager
+    def _counted(self, user: UserId) -> Iterator[None]:
         self.open[user] += 1
-        self._readers.joined(job_id)
         try:
-            async with aclosing(batches):
-                yield Batch((), b"", 0)
-                async for batch in batches:
-                    self._metrics.behind(batch.waiting)
-                    yield batch
+            yield
         finally:
-            self._readers.left(job_id)
             self.open[user] -= 1
             if not self.open[user]:
                 del self.open[user]
+
+    async def _read(
+        self, user: UserId, job_id: JobId, batches: AsyncGenerator[Batch, None]
+    ) -> AsyncGenerator[Batch, None]:
+        with self._counted(user):
+            self._readers.joined(job_id)
+            try:
+                async with aclosing(batches):
+                    yield Batch((), b"", 0)
+                    async for batch in batches:
+                        self._metrics.behind(batch.waiting)
+                        yield batch
+            finally:
+                self._readers.left(job_id)

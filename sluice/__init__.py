@@ -1,9 +1,9 @@
 """Sluice: tokens from a LangGraph pipeline to a browser over SSE.
 
-What a graph of your own may import is listed here and in `sluice.testing`; everything below is
-Sluice's own and may change. The layers stand at the top level of the repository and are
-importable as `sluice.domain`, `sluice.application` and so on, so that a user's own package named
-`domain` stays the user's.
+What a graph of your own may import is listed here and in `sluice.testing`, and what a program
+that asks may import in `sluice.client`; everything below is Sluice's own and may change. The
+layers stand at the top level of the repository and are importable as `sluice.domain`,
+`sluice.application` and so on, so that a user's own package named `domain` stays the user's.
 """
 
 from importlib import import_module
@@ -49,6 +49,8 @@ if not TYPE_CHECKING:  # to a type checker it would say that every name is there
 
     def __getattr__(name: str) -> object:
         """On first use: whoever imports only `sluice.something` loads nothing else."""
+        if name == "client":
+            return import_module("sluice.client")
         if name not in __all__:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         module = "sluice.domain.ports" if name in _PORTS else "sluice.domain.errors"

@@ -4,7 +4,7 @@ import ipaddress
 import os
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BeforeValidator, Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -41,6 +41,18 @@ def _listed(value: Any) -> Any:
 
 
 Listed = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)]
+
+
+Protocol = Literal["langgraph", "ai-sdk", "openai", "ag-ui", "copilotkit"]
+"""Other people's, by the names that interfaces/protocols/served.py knows."""
+
+
+def _protocols(value: Any) -> Any:
+    """Empty is unset, and that means all: so none of them has a word of its own."""
+    names = _listed(value)
+    if not names:
+        raise ValueError("names no protocol; none is the word for that")
+    return () if names == ["none"] else names
 
 
 def _default_store() -> StoreAddress:
@@ -114,6 +126,9 @@ class Settings(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["console", "json"] | None = None
     cors_origins: Listed = ()
+    protocols: Annotated[frozenset[Protocol], NoDecode, BeforeValidator(_protocols)] = frozenset(
+        get_args(Protocol)
+    )
 
     @property
     def offline(self) -> bool:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 import uvicorn
+from fastapi import APIRouter
 
 from sluice.application.ports import nothing
 from sluice.domain.errors import Unavailable
@@ -27,7 +28,7 @@ from sluice.interfaces.http.server.connection import connections
 from sluice.interfaces.http.server.uvicorn_server import UvicornServer
 from sluice.interfaces.http.services import Options, Services, StreamStats
 from sluice.interfaces.processes.identity import identity_of
-from sluice.interfaces.protocols.served import PROTOCOLS
+from sluice.interfaces.protocols.served import routers
 
 logger = logging.getLogger(__name__)
 
@@ -68,7 +69,7 @@ class HttpService:
 
     def server(self, *, cut: int, signalled: Callable[[], None]) -> UvicornServer:
         config = uvicorn.Config(
-            create_app(self._services(), self._options(), *PROTOCOLS.values()),
+            create_app(self._services(), self._options(), *self._protocols()),
             http=connections(self._streams),
             ws="none",
             log_config=None,
@@ -81,6 +82,9 @@ class HttpService:
         )
         self._server = UvicornServer(config, self._drain, signalled)
         return self._server
+
+    def _protocols(self) -> list[APIRouter]:
+        return routers(self._container.settings().protocols)
 
     async def trouble(self) -> str | None:
         """Why it is not ready, if it is not."""

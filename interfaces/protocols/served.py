@@ -1,9 +1,19 @@
-"""The protocols by name: a new one needs its folder and a line here."""
+"""The protocols by name: a new one needs its folder and a line here.
 
-from collections.abc import Mapping
+The names are those of `SLUICE_PROTOCOLS`; our own protocol has none there, and is always served.
+"""
+
+from collections.abc import Collection, Mapping
 
 from fastapi import APIRouter
 
 from sluice.interfaces.protocols.native import routes as native
 
-PROTOCOLS: Mapping[str, APIRouter] = {"native": native.routes}
+PROTOCOLS: Mapping[str, APIRouter] = {
+    "native": native.routes,
+}
+
+
+def routers(foreign: Collection[str]) -> list[APIRouter]:
+    """The routes to serve when `foreign` protocols are wanted beside ours."""
+    return [routes for name, routes in PROTOCOLS.items() if name == "native" or name in foreign]

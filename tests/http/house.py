@@ -24,6 +24,7 @@ from sluice.application.scheduling import Bounds
 from sluice.application.submit import SubmitMessage
 from sluice.application.unread import CancelUnread
 from sluice.domain.chat import Job, JobId
+from sluice.domain.errors import Unavailable
 from sluice.domain.events import Cursor, Done, Recorded, StageCompleted, StageStarted, Token
 from sluice.infrastructure.chats.sqlite.chats import SqliteChats
 from sluice.infrastructure.chats.sqlite.idempotency import SqliteIdempotency
@@ -59,10 +60,14 @@ class Frame(NamedTuple):
 
 
 class FailingLog(MemoryEventLog):
-    """Raises `failure` when it is asked, and `breaking` once it is iterated."""
+    """Raises `failure` when it is asked, and `breaking` once it is iterated.
+
+    `unfollowable` raises when it is followed, and not when it is asked for a job.
+    """
 
     failure: Exception | None = None
     breaking: Exception | None = None
+    unfollowable: bool = False
 
     async def job(self, job_id: JobId) -> Job:
         if self.failure is not None:
@@ -78,6 +83,8 @@ class FailingLog(MemoryEventLog):
         skip: int = 0,
         push: Push | None = None,
     ) -> AsyncGenerator[Batch, None]:
+        if self.unfollowable:
+            raise Unavailable("the address of the store")
         if self.breaking is not None:
             return _broken(self.breaking)
         return await super().follow_encoded(

@@ -9,6 +9,11 @@ from tests.http.who import LOOPBACK, bearer, by_secret, status, token
 OURS = "https://ours.example"
 
 
+ALLOWED = (
+    "content-type, authorization, idempotency-key, last-event-id,"
+    " x-api-key, x-run-id, x-auth-scheme, x-request-id"
+)
+EXPOSED = {"Content-Location", "Location", "Retry-After", "X-Request-ID", "X-Sluice-Job"}
 CHANGES = [("POST", "/api/v1/chat"), ("DELETE", "/api/v1/jobs/any"), ("PATCH", "/api/v1/chat/a")]
 
 
@@ -72,7 +77,7 @@ async def test_an_allowed_origin_may_ask_and_read_everything_it_needs() -> None:
             headers={
                 "Origin": OURS,
                 "Access-Control-Request-Method": "POST",
-                "Access-Control-Request-Headers": "content-type, idempotency-key, authorization",
+                "Access-Control-Request-Headers": ALLOWED,
             },
         )
         assert asked.status_code == 200
@@ -83,7 +88,7 @@ async def test_an_allowed_origin_may_ask_and_read_everything_it_needs() -> None:
             answer = await house.client.get(path, headers={"Origin": OURS})
             assert answer.headers["access-control-allow-origin"] == OURS
             exposed = answer.headers["access-control-expose-headers"]
-            assert set(exposed.split(", ")) == {"Location", "Retry-After", "X-Request-ID"}
+            assert set(exposed.split(", ")) == EXPOSED
             assert "origin" in answer.headers["vary"].lower()
 
 

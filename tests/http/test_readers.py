@@ -12,7 +12,7 @@ from sluice.domain.errors import Unavailable
 from sluice.domain.events import Cursor, Recorded
 from sluice.interfaces.http.services import StreamStats
 from sluice.interfaces.protocols.native.encoder import KEEPALIVE, frame
-from sluice.interfaces.protocols.native.routes import NativeStream
+from sluice.interfaces.protocols.native.reading import NativeStream
 from tests.http.house import (
     ANSWER,
     DONE,

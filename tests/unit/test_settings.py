@@ -61,6 +61,7 @@ DEFAULTS = {
     "SLUICE_LOG_LEVEL": "INFO",
     "SLUICE_LOG_FORMAT": None,
     "SLUICE_CORS_ORIGINS": (),
+    "SLUICE_PROTOCOLS": {"langgraph", "ai-sdk", "openai", "ag-ui", "copilotkit"},
 }
 
 

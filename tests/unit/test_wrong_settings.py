@@ -86,6 +86,7 @@ WRONG = {
     "SLUICE_LOG_LEVEL": ["TRACE"],
     "SLUICE_LOG_FORMAT": ["xml"],
     "SLUICE_DATABASE": ["sqlite:///a.db", "postgresql://", "postgresql://h:0/a"],
+    "SLUICE_PROTOCOLS": ["ag-uii", "openai,none", "none,none", "native", "OpenAI", ",", "all"],
     "SLUICE_CORS_ORIGINS": [
         "https://*.example",
         "*",

@@ -1,65 +1,27 @@
-"""Chats: opened, listed, shown, renamed, deleted."""
+"""Chats: listed, shown, renamed, deleted. The question that opens one is a protocol's."""
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Query
 
-from sluice.application.submit import NewMessage
-from sluice.domain.chat import Chat, ChatId, new_id, now
+from sluice.domain.chat import Chat, ChatId
 from sluice.interfaces.http.json_request import ApiRoute
 from sluice.interfaces.http.models import (
-    AcceptedBody,
     ChatBody,
     ChatPage,
-    FirstQuestion,
     MessageBody,
-    Opening,
     Renamed,
     WholeChat,
 )
 from sluice.interfaces.http.problems import problems, wrong
-from sluice.interfaces.http.routes.messages import SUBMITTED, check_question, submit
-from sluice.interfaces.http.routes.parameters import ChatIdPath, IdempotencyKey
-from sluice.interfaces.http.services import OptionsDep, RequestIdDep, ServicesDep, UserDep
+from sluice.interfaces.http.routes.parameters import ChatIdPath
+from sluice.interfaces.http.services import ServicesDep, UserDep
 
 routes = APIRouter(tags=["chat"], route_class=ApiRoute)
 
-_OPENED: dict[int | str, dict[str, Any]] = {
-    201: {"model": ChatBody, "description": "A chat without a question"},
-    202: {"model": AcceptedBody, "description": "A chat with its question taken"},
-    **SUBMITTED,
-}
 _PAST = problems(401, 403, 404, 422, 503)
-
-
-@routes.post("/api/v1/chat", status_code=202, response_model=None, responses=_OPENED)
-async def open_chat(
-    response: Response,
-    services: ServicesDep,
-    options: OptionsDep,
-    user: UserDep,
-    request_id: RequestIdDep,
-    body: Opening | None = None,
-    key: IdempotencyKey = None,
-) -> AcceptedBody | ChatBody:
-    """Open a chat, with or without its first question."""
-    if not isinstance(body, FirstQuestion):
-        chat = Chat(new_id(), user.id, body.title if body else None, now())
-        response.status_code = 201
-        response.headers["Location"] = f"/api/v1/chat/{chat.id}"
-        return ChatBody.of(await services.chats.open(chat))
-    check_question(body, options)
-    new = NewMessage(
-        user=user.id,
-        request_id=request_id,
-        session=body.session_id,
-        idempotency_key=key,
-        sticky=user.sticky,
-        **body.model_dump(exclude={"session_id"}),
-    )
-    return await submit(new, services, response)
 
 
 @routes.get("/api/v1/chat", responses=problems(401, 422, 503))

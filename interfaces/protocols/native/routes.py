@@ -1,109 +1,172 @@
-"""Reading a job's log, live or later: never a 5xx, on which EventSource would give up."""
+"""Asking: a job is taken, or nothing is; its stream may be the answer itself.
 
-import random
-import re
+A cut reader of that goes on where any other does, so these routes include those for reading.
+"""
+
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 
-from sluice.application.encoding import Push
-from sluice.domain.errors import Finished, Unavailable
-from sluice.domain.events import Cursor
-from sluice.interfaces.http.json_request import ApiRoute, Endpoint
-from sluice.interfaces.http.problems import problems
-from sluice.interfaces.http.routes.parameters import JobIdPath, QueryCursor
-from sluice.interfaces.http.server.frame_writer import PUSH
-from sluice.interfaces.http.services import OptionsDep, ServicesDep, UserDep
-from sluice.interfaces.http.sse import HEADERS, EventStream
-from sluice.interfaces.protocols.native.encoder import KEEPALIVE, encoder_for
+from sluice.application.ports import Accepted
+from sluice.application.submit import NewMessage
+from sluice.domain.chat import Chat, new_id, now
+from sluice.domain.errors import Unavailable
+from sluice.interfaces.http.accept import STREAM, prefers_stream
+from sluice.interfaces.http.auth.identity import User
+from sluice.interfaces.http.json_request import ApiRoute
+from sluice.interfaces.http.models import (
+    AcceptedBody,
+    Asking,
+    ChatBody,
+    FirstQuestion,
+    Opening,
+    Question,
+)
+from sluice.interfaces.http.routes.messages import SUBMITTED, check_question
+from sluice.interfaces.http.routes.parameters import ChatIdPath, IdempotencyKey
+from sluice.interfaces.http.services import (
+    Options,
+    OptionsDep,
+    RequestIdDep,
+    Services,
+    ServicesDep,
+    UserDep,
+)
+from sluice.interfaces.protocols.native import reading
+from sluice.interfaces.protocols.native.reading import EVENT, come_back, cursor_of, stream_of
 
-_CURSOR = re.compile(r"([1-9][0-9]{0,17})-(0|[1-9][0-9]{0,17})")
-_NOWHERE = Cursor(0, 0)
-"""In no log: its reader is told so, and given everything."""
-
-
-class NativeStream(EventStream):
-    opening = b"retry: 1000\n\n"
-    keepalive = KEEPALIVE
-    ends_unfinished = True  # a reader that finds no terminal event comes back
-
-    def interrupted(self) -> bytes:
-        return _later()
-
-
-class StreamRoute(ApiRoute):
-    def get_route_handler(self) -> Endpoint:
-        handle = super().get_route_handler()
-
-        async def handle_outage(request: Request) -> Response:
-            try:
-                return await handle(request)
-            except Unavailable:
-                return _come_back()
-
-        return handle_outage
+routes = APIRouter(tags=["chat"], route_class=ApiRoute)
 
 
-routes = APIRouter(tags=["jobs"], route_class=StreamRoute)
+def _header(description: str) -> dict[str, Any]:
+    return {"description": description, "schema": {"type": "string"}}
 
-_PATH = "/api/v1/chat/{job_id}/events"
-_EVENT = {
-    "type": "object",
-    "required": ["event", "data"],
-    "properties": {
-        "event": {"type": "string"},
-        "id": {"type": "string", "pattern": "^[0-9]+-[0-9]+$"},
-        "data": {"type": "string", "contentMediaType": "application/json"},
+
+_JOB = {"Location": _header("The job"), "X-Sluice-Job": _header("The job's id")}
+_TAKEN: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "With `Accept: text/event-stream`: the job is taken, and this is its stream",
+        "content": {STREAM: {"itemSchema": EVENT}},
+        "headers": _JOB | {"Content-Location": _header("The stream, to go on at after a cut")},
     },
+    202: {"model": AcceptedBody, "description": "The job is taken", "headers": _JOB},
+    204: {"description": "The `Last-Event-ID` is the terminal event's: there is no more"},
+    **SUBMITTED,
 }
-_RESPONSES: dict[int | str, dict[str, Any]] = {
-    200: {"content": {"text/event-stream": {"itemSchema": _EVENT}}},
-    204: {"description": "The cursor is the terminal event's: there is no more"},
-    **problems(401, 404, 429),
-}
+_OPENED = {**_TAKEN, 201: {"model": ChatBody, "description": "A chat without a question"}}
+
+LastEventId = Annotated[
+    str | None,
+    Header(
+        alias="Last-Event-ID",
+        description="Beside an `Idempotency-Key`: where a reader goes on that asks once more.",
+    ),
+]
 
 
-@routes.head(_PATH, include_in_schema=False)
-@routes.get(_PATH, response_class=Response, responses=_RESPONSES)
-async def events(
-    job_id: JobIdPath,
+@routes.post("/api/v1/chat/{chat_id}/messages", status_code=202, responses=_TAKEN)
+async def ask(
+    chat_id: ChatIdPath,
+    body: Asking,
     request: Request,
     services: ServicesDep,
     options: OptionsDep,
     user: UserDep,
-    query: QueryCursor,
-    header: Annotated[str | None, Header(alias="Last-Event-ID")] = None,
+    request_id: RequestIdDep,
+    key: IdempotencyKey = None,
+    last: LastEventId = None,
 ) -> Response:
-    """Everything after the cursor, or everything; the header wins over the query."""
-    after = cursor_of(header, query)
-    push: Push | None = request.scope.get("extensions", {}).get(PUSH)
-    try:
-        batches = await services.follow(
-            user.id, job_id, after=after, encoder_for=encoder_for, push=push
-        )
-    except Finished:
-        return Response(status_code=204)
-    options.streams.resumes += after is not None
-    return NativeStream(batches, options.streams, ping=options.ping, expires=user.expires)
+    """Ask in a chat, or ask a job's question again."""
+    if isinstance(body, Question):
+        check_question(body, options)
+    new = NewMessage(
+        user=user.id,
+        request_id=request_id,
+        chat_id=chat_id,
+        idempotency_key=key,
+        sticky=user.sticky,
+        **body.model_dump(),
+    )
+    return await _taken(new, last, request, services, options, user)
 
 
-def cursor_of(header: str | None, query: str | None) -> Cursor | None:
-    """The header wins: EventSource repeats the query at every reconnect."""
-    # Of the space around a header's value the server strips only what stands before it.
-    text = query if header is None else header.rstrip(" \t")
-    if not text:
-        return None
-    match = _CURSOR.fullmatch(text)
-    return Cursor(int(match[1]), int(match[2])) if match else _NOWHERE
+@routes.post("/api/v1/chat", status_code=202, responses=_OPENED)
+async def open_chat(
+    request: Request,
+    services: ServicesDep,
+    options: OptionsDep,
+    user: UserDep,
+    request_id: RequestIdDep,
+    body: Opening | None = None,
+    key: IdempotencyKey = None,
+    last: LastEventId = None,
+) -> Response:
+    """Open a chat, with or without its first question."""
+    if not isinstance(body, FirstQuestion):
+        chat = Chat(new_id(), user.id, body.title if body else None, now())
+        opened = ChatBody.of(await services.chats.open(chat))
+        return _json(opened, 201, {"Location": f"/api/v1/chat/{chat.id}"})
+    check_question(body, options)
+    new = NewMessage(
+        user=user.id,
+        request_id=request_id,
+        session=body.session_id,
+        idempotency_key=key,
+        sticky=user.sticky,
+        **body.model_dump(exclude={"session_id"}),
+    )
+    return await _taken(new, last, request, services, options, user)
 
 
-def _come_back() -> Response:
-    """What a reader is told while the log cannot be read: EventSource gives up on any 5xx."""
-    headers = {**HEADERS, "Connection": "close"}
-    return Response(_later(), headers=headers, media_type="text/event-stream")
+async def _taken(
+    new: NewMessage,
+    last: str | None,
+    request: Request,
+    services: Services,
+    options: Options,
+    user: User,
+) -> Response:
+    """Whatever a stream would be refused for is told before the job is taken."""
+    if not prefers_stream(", ".join(request.headers.getlist("accept"))):
+        accepted = await services.submit(new)
+        return _json(_body(accepted), 202, _job(accepted))
+    with services.follow.reserve(user.id):
+        accepted = await services.submit(new)
+        # Without a key the job is a new one, and a cursor can only be another job's.
+        after = cursor_of(last, None) if new.idempotency_key else None
+        try:
+            answer = await stream_of(
+                accepted.job_id, after, request, services, options, user, reserved=True
+            )
+        except Unavailable:
+            answer = come_back()
+    answer.headers.update(_job(accepted) | {"Content-Location": _stream(accepted)})
+    return answer
 
 
-def _later() -> bytes:
-    return b"retry: %d\n\n" % random.randint(1000, 5000)
+def _job(accepted: Accepted) -> dict[str, str]:
+    return {"Location": f"/api/v1/jobs/{accepted.job_id}", "X-Sluice-Job": accepted.job_id}
+
+
+def _stream(accepted: Accepted) -> str:
+    return f"/api/v1/chat/{accepted.job_id}/events"
+
+
+def _body(accepted: Accepted) -> AcceptedBody:
+    return AcceptedBody(
+        job_id=accepted.job_id,
+        chat_id=accepted.chat_id,
+        path=accepted.path,
+        stream_url=_stream(accepted),
+    )
+
+
+def _json(body: BaseModel, status: int, headers: dict[str, str]) -> Response:
+    return JSONResponse(body.model_dump(mode="json"), status, headers)
+
+
+routes.include_router(reading.routes)
