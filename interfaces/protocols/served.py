@@ -4,6 +4,10 @@ from collections.abc import Mapping
 
 from fastapi import APIRouter
 
+from sluice.interfaces.protocols.langgraph import routes as langgraph
 from sluice.interfaces.protocols.native import routes as native
 
-PROTOCOLS: Mapping[str, APIRouter] = {"native": native.routes}
+PROTOCOLS: Mapping[str, APIRouter] = {
+    "native": native.routes,
+    "langgraph": langgraph.routes,
+}
