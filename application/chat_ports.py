@@ -33,8 +33,11 @@ class ChatPort(Protocol):
         """Oldest first."""
         ...
 
-    async def add_question(self, job: Job) -> None:
-        """Keeps the job's question; the same job again only counts its attempts anew."""
+    async def add_question(self, job: Job, message_id: str | None = None) -> None:
+        """Keeps the job's question, by its client's own id if there is one.
+
+        The same job again only counts its attempts anew.
+        """
         ...
 
     async def remove_question(self, job: Job) -> None:
@@ -61,6 +64,14 @@ class SessionPort(Protocol):
 
         It need not have been opened yet. Once it is deleted the name is free again.
         """
+        ...
+
+    async def find(self, user: UserId, name: str) -> ChatId | None:
+        """The chat of that name, if there is one."""
+        ...
+
+    async def name(self, user: UserId, chat_id: ChatId) -> str | None:
+        """The first name that the user's chat has, if it has one."""
         ...
 
 

@@ -20,7 +20,10 @@ from sluice.domain.events import (
 
 @dataclass(frozen=True, slots=True)
 class JobView:
-    """`text` is what was said so far; `end` the terminal event, if there is one."""
+    """`text` is what was said so far; `end` the terminal event, if there is one.
+
+    `resets`: how often what was said has been taken back.
+    """
 
     job: Job
     status: JobStatus
@@ -28,12 +31,14 @@ class JobView:
     end: Done | Failed | None
     last_event_id: Cursor
     ended_at: datetime | None
+    resets: int
 
 
 def view(log: JobLog) -> JobView:
     status: JobStatus = "queued"
     end: Done | Failed | None = None
     pieces: list[str] = []
+    resets = 0
     for recorded in log.events:
         match recorded.event:
             case Token(content):
@@ -43,6 +48,7 @@ def view(log: JobLog) -> JobView:
                 status = "running"
             case Reset(reason):
                 pieces.clear()
+                resets += 1
                 if reason == "new_attempt":
                     status = "queued"
             case Done() | Failed() as event:
@@ -50,7 +56,8 @@ def view(log: JobLog) -> JobView:
     last = log.events[-1]
     if isinstance(last.event, TERMINAL):
         status = status_of(last.event)
-    return JobView(log.job, status, "".join(pieces) or None, end, last.id, log.ended_at)
+    text = "".join(pieces) or None
+    return JobView(log.job, status, text, end, last.id, log.ended_at, resets)
 
 
 class ShowJob:

@@ -26,8 +26,9 @@ from sluice.domain.events import Json
 class NewMessage:
     """Either `message` or `retry_of`; without `chat_id` a chat is made.
 
-    `session` instead names the chat that was made when it was first used. `sticky` is what a
-    share of the rollout is drawn by; None draws it per chat.
+    `session` instead names the chat that was made when it was first used. `message_id` is the
+    client's own for the question. `sticky` is what a share of the rollout is drawn by; None draws
+    it per chat.
     """
 
     user: UserId
@@ -35,6 +36,7 @@ class NewMessage:
     chat_id: ChatId | None = None
     session: str | None = None
     message: str | None = None
+    message_id: str | None = None
     retry_of: JobId | None = None
     model: str | None = None
     metadata: Mapping[str, Json] = field(default_factory=dict)
@@ -114,7 +116,7 @@ class SubmitMessage:
         if new.chat_id is None:
             title = " ".join(job.message.split())[:80]
             await self._chats.open(Chat(job.chat_id, job.user, title, now()))
-        await self._chats.add_question(job)
+        await self._chats.add_question(job, new.message_id)
         await self._log.create(job, QUEUED)
         try:
             with suppress(Unavailable):  # then it is not known, and the job is taken

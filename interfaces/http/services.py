@@ -7,7 +7,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from sluice.application.chat_ports import ChatPort
+from sluice.application.chat_ports import ChatPort, SessionPort
 from sluice.application.chats import DeleteChat, ShowChat
 from sluice.application.follow import FollowJob
 from sluice.application.jobs import CancelJob, ShowJob
@@ -27,6 +27,7 @@ class Services:
     show_chat: ShowChat
     delete_chat: DeleteChat
     chats: ChatPort
+    names: SessionPort
     ready: Callable[[], Awaitable[str | None]]
     metrics: Callable[[], Awaitable[bytes]]
 

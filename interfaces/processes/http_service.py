@@ -114,6 +114,7 @@ class HttpService:
             show_chat=container.show_chat(),
             delete_chat=container.delete_chat(),
             chats=container.chats(),
+            names=container.sessions(),
             ready=self.trouble,
             metrics=text,
         )

@@ -7,10 +7,12 @@ from collections.abc import Collection, Mapping
 
 from fastapi import APIRouter
 
+from sluice.interfaces.protocols.langgraph import routes as langgraph
 from sluice.interfaces.protocols.native import routes as native
 
 PROTOCOLS: Mapping[str, APIRouter] = {
     "native": native.routes,
+    "langgraph": langgraph.routes,
 }
 
 

@@ -173,16 +173,16 @@ async def serving(
     async def metrics() -> bytes:
         return b"sluice_open_streams 0.0\n"
 
+    names = SqliteSessions(database)
     services = Services(
-        submit=SubmitMessage(
-            chats, SqliteSessions(database), SqliteIdempotency(database), log, queue, flag, readers
-        ),
+        submit=SubmitMessage(chats, names, SqliteIdempotency(database), log, queue, flag, readers),
         follow=FollowJob(log, readers, counts, streams=streams),
         show_job=ShowJob(log),
         cancel=CancelJob(log, queue),
         show_chat=ShowChat(chats, log),
         delete_chat=DeleteChat(chats, log, queue),
         chats=chats,
+        names=names,
         ready=ready,
         metrics=metrics,
     )

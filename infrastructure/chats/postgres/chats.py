@@ -83,8 +83,8 @@ class PostgresChats:
             for message_id, role, content, job_id, status, at in rows
         ]
 
-    async def add_question(self, job: Job) -> None:
-        await self._database.run(lambda db: _ask(db, job))
+    async def add_question(self, job: Job, message_id: str | None = None) -> None:
+        await self._database.run(lambda db: _ask(db, job, message_id or new_id()))
 
     async def remove_question(self, job: Job) -> None:
         await self._database.run(lambda db: _unask(db, job))
@@ -101,7 +101,7 @@ class PostgresChats:
             )
             for chat, turn in await found.fetchall():
                 if answer:
-                    await _say(db, job, chat, turn, "assistant", answer, status)
+                    await _say(db, job, chat, turn, "assistant", answer, status, new_id())
                 else:
                     unsay = "DELETE FROM messages WHERE job_id = %s AND role = 'assistant'"
                     await db.execute(unsay, [job.id])
@@ -148,7 +148,7 @@ async def _turn(db: Connection, job_id: str) -> tuple[int, int] | None:
     return None if row is None else (row[0], row[1])
 
 
-async def _ask(db: Connection, job: Job) -> None:
+async def _ask(db: Connection, job: Job, message_id: str) -> None:
     """A retried question is not repeated: it becomes the new job's."""
     chat = await _key(db, job.user, job.chat_id)
     # Questions of a chat that are asked at once take turns.
@@ -169,7 +169,7 @@ async def _ask(db: Connection, job: Job) -> None:
         found = await db.execute("SELECT max(turn) FROM messages WHERE chat = %s", [chat])
         last = await found.fetchone()
         turn = ((last and last[0]) or 0) + 1
-        await _say(db, job, chat, turn, "user", job.message, "completed")
+        await _say(db, job, chat, turn, "user", job.message, "completed", message_id)
     await db.execute("INSERT INTO turns VALUES (%s, %s, %s)", (job.id, chat, turn))
 
 
@@ -183,11 +183,18 @@ async def _unask(db: Connection, job: Job) -> None:
 
 
 async def _say(
-    db: Connection, job: Job, chat: int, turn: int, role: str, content: str, status: JobStatus
+    db: Connection,
+    job: Job,
+    chat: int,
+    turn: int,
+    role: str,
+    content: str,
+    status: JobStatus,
+    message_id: str,
 ) -> None:
     await db.execute(
         "INSERT INTO messages (chat, turn, id, role, content, job_id, status)"
         " VALUES (%s, %s, %s, %s, %s, %s, %s) ON CONFLICT (job_id, role)"
         " DO UPDATE SET content = excluded.content, status = excluded.status",
-        (chat, turn, new_id(), role, content.encode(), job.id, status),
+        (chat, turn, message_id, role, content.encode(), job.id, status),
     )

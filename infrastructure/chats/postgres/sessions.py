@@ -1,6 +1,6 @@
 """Names of chats in PostgreSQL."""
 
-from typing import Any
+from typing import Any, LiteralString
 
 from sluice.domain.chat import ChatId, UserId
 from sluice.infrastructure.postgres.database import Connection, PostgresDatabase
@@ -25,3 +25,18 @@ class PostgresSessions:
             continue  # its chat was deleted in between
         found: bytes = row[0]
         return found.decode()
+
+    async def find(self, user: UserId, name: str) -> ChatId | None:
+        query = "SELECT chat_id FROM sessions WHERE user_id = %s AND name = %s"
+        return await self._first(query, user, name)
+
+    async def name(self, user: UserId, chat_id: ChatId) -> str | None:
+        query = "SELECT name FROM sessions WHERE user_id = %s AND chat_id = %s ORDER BY name"
+        return await self._first(query, user, chat_id)
+
+    async def _first(self, query: LiteralString, *values: str) -> str | None:
+        async def work(db: Connection) -> tuple[Any, ...] | None:
+            return await (await db.execute(query, [each.encode() for each in values])).fetchone()
+
+        found = await self._database.run(work)
+        return None if found is None else found[0].decode()

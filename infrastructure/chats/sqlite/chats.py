@@ -93,9 +93,10 @@ class SqliteChats:
             for message_id, role, content, job_id, status, created_at in rows
         ]
 
-    async def add_question(self, job: Job) -> None:
+    async def add_question(self, job: Job, message_id: str | None = None) -> None:
         """Durable with the job's log, which is created next."""
-        await self._database.write(lambda db: _ask(db, job), durable=False)
+        message_id = message_id or new_id()
+        await self._database.write(lambda db: _ask(db, job, message_id), durable=False)
 
     async def remove_question(self, job: Job) -> None:
         await self._database.write(lambda db: _unask(db, job))
@@ -111,7 +112,7 @@ class SqliteChats:
             ).fetchall()
             for chat, turn in turns:
                 if answer:
-                    _say(db, job, chat, turn, "assistant", answer, status)
+                    _say(db, job, chat, turn, "assistant", answer, status, new_id())
                 else:
                     unsay = "DELETE FROM messages WHERE job_id = ? AND role = 'assistant'"
                     db.execute(unsay, (job.id,))
@@ -154,7 +155,7 @@ def _turn(db: sqlite3.Connection, job_id: str) -> tuple[int, int] | None:
     return row
 
 
-def _ask(db: sqlite3.Connection, job: Job) -> None:
+def _ask(db: sqlite3.Connection, job: Job, message_id: str) -> None:
     """A retried question is not repeated: it becomes the new job's."""
     chat = _key(db, job.user, job.chat_id)
     if _turn(db, job.id) is not None:
@@ -170,7 +171,7 @@ def _ask(db: sqlite3.Connection, job: Job) -> None:
     else:
         (last,) = db.execute("SELECT max(turn) FROM messages WHERE chat = ?", (chat,)).fetchone()
         turn = (last or 0) + 1
-        _say(db, job, chat, turn, "user", job.message, "completed")
+        _say(db, job, chat, turn, "user", job.message, "completed", message_id)
     db.execute("INSERT INTO turns (job_id, chat, turn) VALUES (?, ?, ?)", (job.id, chat, turn))
 
 
@@ -191,11 +192,12 @@ def _say(
     role: str,
     content: str,
     status: JobStatus,
+    message_id: str,
 ) -> None:
     db.execute(
         "INSERT INTO messages (chat, turn, id, role, content, job_id, status, created_at)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
         " ON CONFLICT (job_id, role) DO UPDATE SET content = excluded.content,"
         " status = excluded.status",
-        (chat, turn, new_id(), role, content, job.id, status, micros(now())),
+        (chat, turn, message_id, role, content, job.id, status, micros(now())),
     )

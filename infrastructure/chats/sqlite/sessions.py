@@ -24,3 +24,15 @@ class SqliteSessions:
 
         found: ChatId = await self._database.write(work, durable=False)
         return found
+
+    async def find(self, user: UserId, name: str) -> ChatId | None:
+        query = "SELECT chat_id FROM sessions WHERE user = ? AND name = ?"
+        return await self._first(query, user, name)
+
+    async def name(self, user: UserId, chat_id: ChatId) -> str | None:
+        query = "SELECT name FROM sessions WHERE user = ? AND chat_id = ? ORDER BY name"
+        return await self._first(query, user, chat_id)
+
+    async def _first(self, query: str, *values: str) -> str | None:
+        found = await self._database.read(lambda db: db.execute(query, values).fetchone())
+        return None if found is None else str(found[0])

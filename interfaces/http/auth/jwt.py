@@ -1,4 +1,4 @@
-"""`jwt`: a signed token says who asks, as a bearer or in the cookie `s_access`."""
+"""`jwt`: a signed token says who asks: a bearer, `x-api-key`, or the cookie `s_access`."""
 
 import asyncio
 import logging
@@ -157,6 +157,8 @@ def _token(request: HTTPConnection) -> tuple[str, Literal["bearer", "cookie"]]:
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer":
         return token.strip(), "bearer"
+    if key := request.headers.get("x-api-key"):  # what LangGraph's clients send
+        return key.strip(), "bearer"
     if cookie := request.cookies.get("s_access"):
         return cookie, "cookie"
     raise unauthorized()

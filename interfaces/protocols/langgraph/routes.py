@@ -1,0 +1,56 @@
+"""All of it under one prefix, which is what a client is given as its address."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from fastapi import APIRouter
+
+from sluice.interfaces.http.json_request import ApiRoute
+from sluice.interfaces.http.problems import problems
+from sluice.interfaces.protocols.langgraph import run_routes, thread_routes
+
+_ASSISTANT: dict[str, Any] = {
+    "assistant_id": "sluice",
+    "graph_id": "sluice",
+    "name": "sluice",
+    "description": None,
+    "created_at": "2026-01-01T00:00:00+00:00",
+    "updated_at": "2026-01-01T00:00:00+00:00",
+    "version": 1,
+    "config": {},
+    "context": {},
+    "metadata": {},
+}
+"""The one pipeline that is served: whatever a client calls its assistant, it is this one."""
+
+_server = APIRouter(tags=["langgraph"], route_class=ApiRoute)
+
+
+@_server.get("/info", responses=problems(401))
+async def info() -> dict[str, Any]:
+    """What kind of server this is."""
+    flags = {"assistants": True, "crons": False, "langsmith": False, "store": False}
+    return {"version": "1", "flags": flags, "metadata": {}}
+
+
+@_server.get("/ok", responses=problems(401))
+async def ok() -> dict[str, bool]:
+    """Alive."""
+    return {"ok": True}
+
+
+@_server.post("/assistants/search", responses=problems(401, 403))
+async def search_assistants() -> Sequence[dict[str, Any]]:
+    """The one pipeline."""
+    return [_ASSISTANT]
+
+
+@_server.get("/assistants/{assistant}", responses=problems(401))
+async def show_assistant(assistant: str) -> dict[str, Any]:  # noqa: ARG001 - any name is its
+    """The one pipeline."""
+    return _ASSISTANT
+
+
+routes = APIRouter(prefix="/langgraph")
+for part in (_server, thread_routes.routes, run_routes.routes):
+    routes.include_router(part)
