@@ -1,5 +1,6 @@
 """What a job looks like from outside: its log, folded; and how it is cancelled."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -12,6 +13,7 @@ from sluice.domain.events import (
     Cursor,
     Done,
     Failed,
+    Recorded,
     Reset,
     StageStarted,
     Token,
@@ -20,7 +22,10 @@ from sluice.domain.events import (
 
 @dataclass(frozen=True, slots=True)
 class JobView:
-    """`text` is what was said so far; `end` the terminal event, if there is one."""
+    """`events` is the log, and the rest its fold.
+
+    `text` is what was said so far; `end` the terminal event, if there is one.
+    """
 
     job: Job
     status: JobStatus
@@ -28,6 +33,7 @@ class JobView:
     end: Done | Failed | None
     last_event_id: Cursor
     ended_at: datetime | None
+    events: Sequence[Recorded]
 
 
 def view(log: JobLog) -> JobView:
@@ -50,7 +56,8 @@ def view(log: JobLog) -> JobView:
     last = log.events[-1]
     if isinstance(last.event, TERMINAL):
         status = status_of(last.event)
-    return JobView(log.job, status, "".join(pieces) or None, end, last.id, log.ended_at)
+    text = "".join(pieces) or None
+    return JobView(log.job, status, text, end, last.id, log.ended_at, log.events)
 
 
 class ShowJob:

@@ -24,6 +24,7 @@ from sluice.application.jobs import CancelJob, ShowJob
 from sluice.application.metrics import JobMetrics
 from sluice.application.ports import EventLogPort, PipelinePort, ReadersPort, Stop
 from sluice.application.process_chat import ProcessChat
+from sluice.application.side_calls import AskModel
 from sluice.application.submit import SubmitMessage
 from sluice.domain.chat import ExecutionPath, Job
 from sluice.domain.ports import LLMClientPort
@@ -136,6 +137,13 @@ class Base(DeclarativeContainer):
     cancel = Singleton(CancelJob, log, queue)
     show_chat = Singleton(ShowChat, chats, log)
     delete_chat = Singleton(DeleteChat, chats, log, queue)
+    ask_model = Singleton(
+        AskModel,
+        raw_client,
+        calls=bounds.provided.running,
+        user_calls=bounds.provided.user_running,
+        deadline=settings.provided.total_timeout,
+    )
 
 
 def build_every_path(container: Base) -> None:

@@ -3,13 +3,13 @@
 import json
 import math
 from collections.abc import Callable, Coroutine
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 from fastapi.routing import APIRoute
 from starlette.requests import Request
 from starlette.responses import Response
 
-from sluice.interfaces.http.auth.identity import check_origin
+from sluice.interfaces.http.auth.identity import User, check_origin
 from sluice.interfaces.http.problems import Problem, too_large, wrong
 from sluice.interfaces.http.services import Options
 
@@ -19,18 +19,25 @@ Endpoint = Callable[[Request], Coroutine[Any, Any, Response]]
 class ApiRoute(APIRoute):
     """Knows the user before a byte of the body is read."""
 
+    bodies: ClassVar[int] = 1
+    """How many bodies of a native request one of this route may have the size of."""
+
     def get_route_handler(self) -> Endpoint:
         handle = super().get_route_handler()
 
         async def handle_known(request: Request) -> Response:
             options: Options = request.app.state.options
-            user = await options.identity(request)
+            user = await self.user(request, options)
             if request.method not in {"GET", "HEAD"}:
                 check_origin(request, user, options.cors_origins)
             request.state.user = user
-            return await handle(JsonRequest(request, options.max_body_bytes))
+            return await handle(JsonRequest(request, self.bodies * options.max_body_bytes))
 
         return handle_known
+
+    async def user(self, request: Request, options: Options) -> User:
+        """Raises as an Identity does."""
+        return await options.identity(request)
 
 
 class JsonRequest(Request):
