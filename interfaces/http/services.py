@@ -65,7 +65,7 @@ class Options:
     offline: bool = False
     max_message_bytes: int = 65536
     hosts: KnownHosts | None = None
-    forwarded: Forwarded = Forwarded()
+    forwarded: Forwarded = field(default_factory=Forwarded)
     side_calls: Literal["model", "refuse", "pipeline"] = "model"
     cors_origins: Collection[str] = ()
     ping: float = 10

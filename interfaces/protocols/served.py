@@ -5,5 +5,6 @@ from collections.abc import Mapping
 from fastapi import APIRouter
 
 from sluice.interfaces.protocols.native import routes as native
+from sluice.interfaces.protocols.openai import routes as openai
 
-PROTOCOLS: Mapping[str, APIRouter] = {"native": native.routes}
+PROTOCOLS: Mapping[str, APIRouter] = {"native": native.routes, "openai": openai.routes}

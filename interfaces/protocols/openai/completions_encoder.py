@@ -9,6 +9,7 @@ from typing import Any
 from sluice.application.compact_json import compact
 from sluice.domain.chat import Job
 from sluice.domain.events import (
+    BEGINNING,
     Cancelled,
     Cursor,
     Done,
@@ -29,7 +30,7 @@ from sluice.interfaces.protocols.openai.frames import (
     model_name,
     stage_frame,
 )
-from sluice.interfaces.protocols.openai.said import Said
+from sluice.interfaces.protocols.openai.said import NOTHING, Said
 
 _DONE = b"data: [DONE]\n\n"
 _REVISED = error_body("The answer was rewritten while it was being sent.", 500, "revised")
@@ -43,7 +44,7 @@ class State:
     """
 
     opened: bool = False
-    said: Said = Said()
+    said: Said = NOTHING
     matched: int | None = None
     over: bool = False
 
@@ -77,7 +78,7 @@ class CompletionEncoder:
             case Token(content):
                 return self._say(state, content)
             case Reset():
-                said = Said(state.said.text) if state.said.text else Said()
+                said = Said(state.said.text) if state.said.text else NOTHING
                 return replace(state, said=said, matched=0 if said.text else None), ()
             case StageStarted() | StageCompleted() | StageFailed() as stage:
                 return state, [stage_frame(stage)]
@@ -104,14 +105,17 @@ class CompletionEncoder:
         if not done.answer.startswith(sent):
             return _over(state, _REVISED)
         rest = done.answer[len(sent) :]
-        finish = done.finish_reason if done.finish_reason in _FINISHES else "stop"
         frames = [self._text(rest)] if rest else []
-        frames.append(self._chunk({}, finish))
+        frames.append(self._chunk({}, finish_of(done.finish_reason)))
         if self.usage:
             usage = done.usage and usage_of(done.usage)
             frames.append(data_frame({**self._head, "choices": [], "usage": usage}))
         frames.append(_DONE)
         return replace(state, said=Said(done.answer), matched=None, over=True), frames
+
+    def whole(self, done: Done) -> Sequence[bytes]:
+        """All frames of an answer that is there at once."""
+        return self.encode(self.initial, BEGINNING, Recorded(BEGINNING, done))[1]
 
     def _text(self, text: str) -> bytes:
         before, after = self._around
@@ -142,6 +146,11 @@ class CompletionEncoder:
 
 def completion_id(job_id: str) -> str:
     return f"chatcmpl-{job_id}"
+
+
+def finish_of(reason: str | None) -> str:
+    """Clients know no others that an answer in text can have."""
+    return reason if reason in _FINISHES else "stop"
 
 
 def usage_of(usage: Usage) -> dict[str, int]:

@@ -29,7 +29,7 @@ def stage_frame(stage: Stage) -> bytes:
 def error_body(
     message: str, status: int, code: str | None, param: str | None = None
 ) -> dict[str, Any]:
-    kind = _KINDS.get(status, "server_error" if status >= 500 else "invalid_request_error")  # noqa: PLR2004
+    kind = _KINDS.get(status, "server_error" if status >= 500 else "invalid_request_error")
     return {"error": {"message": message, "type": kind, "param": param, "code": code}}
 
 

@@ -30,7 +30,7 @@ from sluice.interfaces.protocols.openai.response_object import (
     status_of_end,
     text_part,
 )
-from sluice.interfaces.protocols.openai.said import Said
+from sluice.interfaces.protocols.openai.said import NOTHING, Said
 
 _ATTEMPT = 1 << 32
 """What a later attempt's numbers begin at: a number that a lost end of an earlier one had, as
@@ -49,7 +49,7 @@ class State:
     running: bool = False
     items: int = 0
     open: bool = False
-    said: Said = Said()
+    said: Said = NOTHING
 
 
 @dataclass(frozen=True)
@@ -121,15 +121,13 @@ class _Telling:
             f',"item_id":"{self._item.id}","output_index":{index},"content_index":0'
             f',"delta":{quoted(text)},"logprobs":[]}}'
         )
-        self.frames.append(f"event: response.output_text.delta
-data: {escaped(data)}
-
-".encode())
+        frame = f"event: response.output_text.delta\ndata: {escaped(data)}\n\n"
+        self.frames.append(frame.encode())
         said = state.said.add(text)
         self.state = State(number + 1, state.running, state.items, open=True, said=said)
 
     def _open(self) -> None:
-        self.state = replace(self.state, items=self.state.items + 1, open=True, said=Said())
+        self.state = replace(self.state, items=self.state.items + 1, open=True, said=NOTHING)
         item = self._item.object("in_progress")
         self.event("output_item.added", output_index=self._item.index, item=item)
         self.event("content_part.added", **self._place, part=text_part(""))
@@ -138,7 +136,7 @@ data: {escaped(data)}
         """The message is told as incomplete, and is in no response."""
         if self.state.open:
             self.close("incomplete")
-        self.state = replace(self.state, said=Said())
+        self.state = replace(self.state, said=NOTHING)
 
     def close(self, status: str) -> None:
         text = self.state.said.text

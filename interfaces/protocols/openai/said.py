@@ -14,7 +14,7 @@ class Said:
 
     def add(self, piece: str) -> "Said":
         more = Said.__new__(Said)
-        shared = len(self._pieces) == self._count
+        shared = 0 < self._count == len(self._pieces)
         more._pieces = self._pieces if shared else self._pieces[: self._count]
         more._pieces.append(piece)
         more._count = self._count + 1
@@ -29,3 +29,6 @@ class Said:
 
     def __hash__(self) -> int:
         return hash(self.text)
+
+
+NOTHING = Said()
