@@ -108,7 +108,7 @@ class Caller:
     async def submit(
         self, history: Sequence[Turn], message: str, conversation: str | None, **fields: Any
     ) -> JobId:
-        """The job. Without a conversation it is in no chat, and behind the turns that were given."""
+        """The job. Without a conversation it is in no chat, but behind the turns given."""
         new = NewMessage(
             user=self.user.id,
             request_id=self.request.state.request_id,
