@@ -1,5 +1,6 @@
 """What a job looks like from outside: its log, folded; and how it is cancelled."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -12,6 +13,7 @@ from sluice.domain.events import (
     Cursor,
     Done,
     Failed,
+    Recorded,
     Reset,
     StageStarted,
     Token,
@@ -20,9 +22,10 @@ from sluice.domain.events import (
 
 @dataclass(frozen=True, slots=True)
 class JobView:
-    """`text` is what was said so far; `end` the terminal event, if there is one.
+    """`events` is the log, and the rest its fold.
 
-    `resets`: how often what was said has been taken back.
+    `text` is what was said so far; `end` the terminal event, if there is one; `resets`: how
+    often what was said has been taken back.
     """
 
     job: Job
@@ -32,6 +35,7 @@ class JobView:
     last_event_id: Cursor
     ended_at: datetime | None
     resets: int
+    events: Sequence[Recorded]
 
 
 def view(log: JobLog) -> JobView:
@@ -57,7 +61,7 @@ def view(log: JobLog) -> JobView:
     if isinstance(last.event, TERMINAL):
         status = status_of(last.event)
     text = "".join(pieces) or None
-    return JobView(log.job, status, text, end, last.id, log.ended_at, resets)
+    return JobView(log.job, status, text, end, last.id, log.ended_at, resets, log.events)
 
 
 class ShowJob:

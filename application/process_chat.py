@@ -147,6 +147,8 @@ class ProcessChat:
 
     async def _keep(self, job: Job, answer: str, end: Terminal, attempt: int) -> None:
         """An end that has nothing to keep, nor to take back, does not wait for a store for long."""
+        if job.history is not None:
+            return
         keeping = self._chats.keep_answer(job, answer, status_of(end), attempt)
         if answer or attempt > 1:
             await keeping
@@ -159,6 +161,8 @@ class ProcessChat:
 
     async def _history(self, job: Job) -> list[Turn]:
         """Waits for a store that is away, as long as the job may last."""
+        if job.history is not None:
+            return list(job.history)
         while True:
             try:
                 return history(await self._chats.messages(job.user, job.chat_id), job)

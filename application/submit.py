@@ -17,7 +17,7 @@ from sluice.application.ports import (
     nothing,
 )
 from sluice.application.process_chat import GIVEN_UP, QUEUED
-from sluice.domain.chat import Chat, ChatId, Job, JobId, UserId, new_id, now
+from sluice.domain.chat import Chat, ChatId, Job, JobId, Turn, UserId, new_id, now
 from sluice.domain.errors import Abandoned, Finished, NotFound, Superseded, Unavailable
 from sluice.domain.events import Json
 
@@ -26,15 +26,16 @@ from sluice.domain.events import Json
 class NewMessage:
     """Either `message` or `retry_of`; without `chat_id` a chat is made.
 
-    `session` instead names the chat that was made when it was first used. `message_id` is the
-    client's own for the question. `sticky` is what a share of the rollout is drawn by; None draws
-    it per chat.
+    `session` instead names the chat that was made when it was first used. With a `history` no
+    chat is read, made or added to. `message_id` is the client's own for the question. `sticky` is
+    what a share of the rollout is drawn by; None draws it per chat.
     """
 
     user: UserId
     request_id: str
     chat_id: ChatId | None = None
     session: str | None = None
+    history: tuple[Turn, ...] | None = None
     message: str | None = None
     message_id: str | None = None
     retry_of: JobId | None = None
@@ -45,6 +46,8 @@ class NewMessage:
 
     def fingerprint(self) -> str:
         asked = [self.chat_id, self.session, self.message, self.retry_of, self.model]
+        if self.history is not None:
+            asked += [text for turn in self.history for text in (turn.role, turn.content)]
         return sha256(compact([*asked, self.metadata]).encode()).hexdigest()
 
 
@@ -103,6 +106,7 @@ class SubmitMessage:
             model=new.model,
             metadata=new.metadata,
             retry_of=new.retry_of,
+            history=new.history,
         )
 
     async def _take(self, job: Job, new: NewMessage) -> None:
@@ -113,6 +117,9 @@ class SubmitMessage:
         self._readers.submitted(job.id)
 
     async def _record(self, job: Job, new: NewMessage) -> None:
+        if job.history is not None:
+            await self._log.create(job, QUEUED)
+            return
         if new.chat_id is None:
             title = " ".join(job.message.split())[:80]
             await self._chats.open(Chat(job.chat_id, job.user, title, now()))

@@ -39,8 +39,20 @@ def moment(micros: int) -> datetime:
 
 
 @dataclass(frozen=True, slots=True)
+class Turn:
+    """One earlier message, as the model shall see it."""
+
+    role: Role | Literal["system"]
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
 class Job:
-    """One answer in the making. `path` was decided when it was submitted, for good."""
+    """One answer in the making. `path` was decided when it was submitted, for good.
+
+    With a `history` of its own it is in no chat: `chat_id` names nothing then, and neither the
+    question nor the answer is kept longer than the job's log.
+    """
 
     id: JobId
     chat_id: ChatId
@@ -52,14 +64,7 @@ class Job:
     metadata: Mapping[str, Json] = field(default_factory=dict)
     retry_of: JobId | None = None
     created_at: datetime = field(default_factory=now)
-
-
-@dataclass(frozen=True, slots=True)
-class Turn:
-    """One earlier message, as the model shall see it."""
-
-    role: Role
-    content: str
+    history: tuple[Turn, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ from sluice.application.metrics import JobMetrics
 from sluice.application.ports import EventLogPort, PipelinePort, ReadersPort, Stop
 from sluice.application.process_chat import ProcessChat
 from sluice.application.scheduling import Bounds
+from sluice.application.side_calls import AskModel
 from sluice.application.submit import SubmitMessage
 from sluice.domain.chat import ExecutionPath, Job
 from sluice.domain.ports import LLMClientPort
@@ -137,6 +138,13 @@ class Base(DeclarativeContainer):
     cancel = Singleton(CancelJob, log, queue)
     show_chat = Singleton(ShowChat, chats, log)
     delete_chat = Singleton(DeleteChat, chats, log, queue)
+    ask_model = Singleton(
+        AskModel,
+        raw_client,
+        calls=bounds.provided.running,
+        user_calls=bounds.provided.user_running,
+        deadline=settings.provided.total_timeout,
+    )
 
 
 def build_every_path(container: Base) -> None:

@@ -1,8 +1,9 @@
 """A user's LangGraph graph, made ready to be read: every node wrapped, every declaration known."""
 
+from collections.abc import Mapping
 from typing import Any, get_type_hints
 
-from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
 from langgraph.graph import START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.pregel import Pregel
@@ -11,6 +12,12 @@ from sluice.domain.chat import Question
 from sluice.infrastructure.pipeline.child_graphs import follow
 from sluice.infrastructure.pipeline.nodes import WatchedNode
 from sluice.infrastructure.pipeline.visibility import Visibility
+
+_MESSAGES: Mapping[str, type[BaseMessage]] = {
+    "system": SystemMessage,
+    "user": HumanMessage,
+    "assistant": AIMessage,
+}
 
 
 class WatchedGraph:
@@ -45,10 +52,8 @@ class WatchedGraph:
         Messages get ids, so that what a run adds can be told from what it was given.
         """
         job = question.job
-        messages: list[BaseMessage] = [
-            HumanMessage(turn.content, id=f"{job.id}:{n}")
-            if turn.role == "user"
-            else AIMessage(turn.content, id=f"{job.id}:{n}")
+        messages = [
+            _MESSAGES[turn.role](turn.content, id=f"{job.id}:{n}")
             for n, turn in enumerate(question.history)
         ]
         messages.append(HumanMessage(job.message, id=f"{job.id}:{len(messages)}"))

@@ -31,6 +31,8 @@ _DOTTED = r"[^\W\d]\w*(?:\.[^\W\d]\w*)*"
 _FACTORY = re.compile(f"{_DOTTED}:{_DOTTED}")
 _CANCEL = re.compile(r"cancel:([0-9]{1,9}(?:\.[0-9]+)?)")
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+Header = Annotated[str, Field(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$")]
+"""The name of an HTTP header, or of a front end that sends one of its own."""
 
 
 def _listed(value: Any) -> Any:
@@ -104,6 +106,10 @@ class Settings(BaseSettings):
         ipaddress.ip_network("127.0.0.0/8"),
         ipaddress.ip_network("::1/128"),
     )
+
+    side_calls: Literal["model", "refuse", "pipeline"] = "model"
+    user_header: Header | None = None
+    chat_header: Header | None = None
 
     connect_timeout: Seconds = 5
     first_token_timeout: Seconds = 30

@@ -87,4 +87,6 @@ STEPS: tuple[tuple[str, ...], ...] = (
         """UPDATE turns SET ended = TRUE
             WHERE job_id IN (SELECT job_id FROM messages WHERE role = 'assistant')""",
     ),
+    # Of a job that is in no chat: what it was asked behind, as JSON.
+    ("ALTER TABLE jobs ADD COLUMN history TEXT",),
 )

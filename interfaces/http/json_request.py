@@ -9,7 +9,7 @@ from fastapi.routing import APIRoute
 from starlette.requests import Request
 from starlette.responses import Response
 
-from sluice.interfaces.http.auth.identity import check_origin
+from sluice.interfaces.http.auth.identity import User, check_origin
 from sluice.interfaces.http.problems import Problem, too_large, wrong
 from sluice.interfaces.http.services import Options
 
@@ -28,13 +28,17 @@ class ApiRoute(APIRoute):
 
         async def handle_known(request: Request) -> Response:
             options: Options = request.app.state.options
-            user = await options.identity(request)
+            user = await self.user(request, options)
             if request.method not in {"GET", "HEAD"}:
                 check_origin(request, user, options.cors_origins)
             request.state.user = user
             return await handle(JsonRequest(request, self.max_body_bytes(options)))
 
         return handle_known
+
+    async def user(self, request: Request, options: Options) -> User:
+        """Raises as an Identity does."""
+        return await options.identity(request)
 
 
 class HistoryRoute(ApiRoute):

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import Depends, Request
 
@@ -11,14 +11,18 @@ from sluice.application.chat_ports import ChatPort, SessionPort
 from sluice.application.chats import DeleteChat, ShowChat
 from sluice.application.follow import FollowJob
 from sluice.application.jobs import CancelJob, ShowJob
+from sluice.application.side_calls import AskModel
 from sluice.application.submit import SubmitMessage
-from sluice.interfaces.http.auth.identity import Identity, User
+from sluice.interfaces.http.auth.identity import Forwarded, Identity, User
 from sluice.interfaces.http.hosts import KnownHosts
 
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """`ready` says why the service is not ready; `metrics` is Prometheus text."""
+    """`ready` says why the service is not ready; `metrics` is Prometheus text.
+
+    `ask_model` is None where no upstream is known.
+    """
 
     submit: SubmitMessage
     follow: FollowJob
@@ -30,6 +34,7 @@ class Services:
     names: SessionPort
     ready: Callable[[], Awaitable[str | None]]
     metrics: Callable[[], Awaitable[bytes]]
+    ask_model: AskModel | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -61,6 +66,8 @@ class Options:
     offline: bool = False
     max_message_bytes: int = 65536
     hosts: KnownHosts | None = None
+    forwarded: Forwarded = field(default_factory=Forwarded)
+    side_calls: Literal["model", "refuse", "pipeline"] = "model"
     cors_origins: Collection[str] = ()
     ping: float = 10
     streams: StreamStats = field(default_factory=StreamStats)

@@ -39,6 +39,8 @@ async def gateway(settings: Settings) -> AsyncGenerator[HttpService, None]:
             if trouble := await service.trouble():
                 logger.warning("not ready yet: %s", trouble)
             yield service
+            if not settings.offline:  # it has asked a model for front ends' side calls
+                await container.completions().aclose()
 
 
 @asynccontextmanager

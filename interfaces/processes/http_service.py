@@ -27,7 +27,7 @@ from sluice.interfaces.http.hosts import KnownHosts
 from sluice.interfaces.http.server.connection import connections
 from sluice.interfaces.http.server.uvicorn_server import UvicornServer
 from sluice.interfaces.http.services import Options, Services, StreamStats
-from sluice.interfaces.processes.identity import identity_of
+from sluice.interfaces.processes.identity import forwarded_of, identity_of
 from sluice.interfaces.protocols.served import routers
 
 logger = logging.getLogger(__name__)
@@ -117,7 +117,14 @@ class HttpService:
             names=container.sessions(),
             ready=self.trouble,
             metrics=text,
+            ask_model=None if self._upstreamless else container.ask_model(),
         )
+
+    @property
+    def _upstreamless(self) -> bool:
+        """A gateway whose workers have a model of their own, the offline one."""
+        container = self._container
+        return container.settings().offline and container.offline_url() is None
 
     def _options(self) -> Options:
         settings = self._container.settings()
@@ -128,6 +135,8 @@ class HttpService:
             offline=self._container.offline(),
             max_message_bytes=settings.max_message_bytes,
             hosts=hosts_of(settings),
+            forwarded=forwarded_of(settings),
+            side_calls=settings.side_calls,
             cors_origins=settings.cors_origins,
             streams=self._streams,
         )

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from sluice.domain.errors import Unavailable
 from sluice.infrastructure.settings import Settings, WrongSetting
-from sluice.interfaces.http.auth.identity import Anonymous, Identity, TrustedHeader
+from sluice.interfaces.http.auth.identity import Anonymous, Forwarded, Identity, TrustedHeader
 from sluice.interfaces.http.auth.jwt import Keys, KeySet, SharedSecret, TokenIdentity, read_keys
 
 logger = logging.getLogger(__name__)
@@ -23,6 +23,20 @@ def identity_of(settings: Settings) -> Identity:
             *keys_of(settings), audience=settings.jwt_audience, issuer=settings.jwt_issuer
         )
     return Anonymous()
+
+
+_USER_HEADERS = {"open-webui": "X-OpenWebUI-User-Id", "librechat": "X-LibreChat-User-Id"}
+_CHAT_HEADERS = {"open-webui": "X-OpenWebUI-Chat-Id", "librechat": "X-LibreChat-Conversation-Id"}
+
+
+def forwarded_of(settings: Settings) -> Forwarded:
+    """A front end's name stands for the headers that it sends, or that docs/frontends.md sets."""
+    user, chat = settings.user_header, settings.chat_header
+    return Forwarded(
+        user and _USER_HEADERS.get(user, user),
+        chat and _CHAT_HEADERS.get(chat, chat),
+        settings.trusted_proxies,
+    )
 
 
 def keys_of(settings: Settings) -> Iterator[Keys]:

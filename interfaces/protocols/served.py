@@ -9,10 +9,12 @@ from fastapi import APIRouter
 
 from sluice.interfaces.protocols.langgraph import routes as langgraph
 from sluice.interfaces.protocols.native import routes as native
+from sluice.interfaces.protocols.openai import routes as openai
 
 PROTOCOLS: Mapping[str, APIRouter] = {
     "native": native.routes,
     "langgraph": langgraph.routes,
+    "openai": openai.routes,
 }
 
 

@@ -18,6 +18,9 @@ from sluice.domain.events import BEGINNING, Cursor, Done, Recorded, Token
 from sluice.infrastructure.event_log.buffer import Buffer
 from sluice.interfaces.protocols.langgraph.encoder import RunEncoder
 from sluice.interfaces.protocols.native.encoder import NATIVE
+from sluice.interfaces.protocols.openai.completions_encoder import CompletionEncoder
+from sluice.interfaces.protocols.openai.responses_encoder import ResponseEncoder
+from tests.doubles import a_job
 from tests.http.protocols.toy.encoder import ToyEncoder
 from tests.strategies import LOG
 
@@ -29,7 +32,15 @@ ENCODERS: dict[str, Encoder] = {
     "langgraph": RunEncoder("job", _QUESTION, frozenset({"custom", "messages", "values"})),
     "langgraph values": RunEncoder("job", _QUESTION, frozenset({"values"})),
 }
-EACH = pytest.mark.parametrize("encoder", ENCODERS.values(), ids=ENCODERS)
+WITHOUT_IDS: dict[str, Encoder] = {
+    "completions": CompletionEncoder("job", 0, "sluice", usage=True),
+    "responses": ResponseEncoder(a_job(id="job")),
+}
+"""Their clients come back by other means, or not at all."""
+EACH = pytest.mark.parametrize("encoder", ENCODERS.values(), ids=ENCODERS.keys())
+ALL = pytest.mark.parametrize(
+    "encoder", [*ENCODERS.values(), *WITHOUT_IDS.values()], ids=[*ENCODERS, *WITHOUT_IDS]
+)
 _ID = re.compile(rb"(?:^|\n)id: ([0-9]+)-([0-9]+)(?:\.([0-9]+))?\n")
 
 
@@ -79,7 +90,7 @@ async def told(log: Buffer, encoder: Encoder, after: Cursor | None = None, skip:
         return b"".join([batch.body async for batch in batches])
 
 
-@EACH
+@ALL
 @given(LOG, st.data())
 def test_a_joined_token_leaves_the_state_that_its_tokens_would_have_left(
     encoder: Encoder, log: list[Recorded], data: st.DataObject
@@ -120,7 +131,7 @@ async def test_a_reader_resumes_behind_every_frame_with_exactly_the_rest(
         assert rest == b"".join(whole[index:])
 
 
-@EACH
+@ALL
 @given(LOG, st.data())
 async def test_two_gateways_give_equal_bytes_wherever_their_readers_began(
     encoder: Encoder, log: list[Recorded], data: st.DataObject
@@ -134,7 +145,7 @@ async def test_two_gateways_give_equal_bytes_wherever_their_readers_began(
     assert await told(one, encoder, after) == await told(other, encoder, after)
 
 
-@EACH
+@ALL
 def test_no_frame_holds_what_a_reader_by_lines_would_break_at(encoder: Encoder) -> None:
     text = "a\u2028b\u2029c\u0085d"
     log = [Recorded(Cursor(1, 1), Token(text, text)), Recorded(Cursor(1, 2), Done("A2", text))]

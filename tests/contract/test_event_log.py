@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from sluice.application.coalescing import MAX_TOKEN_BYTES, size_of
 from sluice.application.encoding import Batch, Push
 from sluice.application.ports import EventLogPort
-from sluice.domain.chat import Job, new_id
+from sluice.domain.chat import Job, Turn, new_id
 from sluice.domain.errors import Finished, NotFound, Superseded, Unavailable
 from sluice.domain.events import (
     TERMINAL,
@@ -26,6 +26,7 @@ from sluice.domain.events import (
     Cursor,
     Done,
     Event,
+    Json,
     Recorded,
     Reset,
     StageCompleted,
@@ -104,7 +105,10 @@ def log(store: Store) -> EventLogPort:
 
 
 def a_job(chat_id: str = "chat") -> Job:
-    return Job(new_id(), chat_id, "ann", "A2", "왜?", "request", metadata={"deep": [1, None]})
+    history = (Turn("system", "왜"), Turn("user", ""), Turn("assistant", "because"))
+    metadata: dict[str, Json] = {"deep": [1, None]}
+    job_id = new_id()
+    return Job(job_id, chat_id, "ann", "A2", "왜?", "request", metadata=metadata, history=history)
 
 
 async def begun(log: EventLogPort) -> tuple[Job, NotifierPort]:

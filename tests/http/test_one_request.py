@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from sluice.application.scheduling import Bounds
 from sluice.domain.errors import NotFound, Unavailable
 from sluice.domain.events import Done, Token
-from sluice.infrastructure.jobs.shared import Bounds
 from sluice.interfaces.http.accept import prefers_stream
 from tests.http.house import ANSWER, DONE, STARTED, TOLD, House, frames, path, serving, text
 from tests.http.who import bearer, by_secret

@@ -11,7 +11,7 @@ from datetime import datetime
 import msgspec
 
 from sluice.application.codec import decode, encode
-from sluice.domain.chat import Job
+from sluice.domain.chat import Job, Turn
 from sluice.domain.events import Event, Token
 
 
@@ -41,4 +41,6 @@ def load(stored: bytes) -> Job:
     """Without what a newer version may have added."""
     told = msgspec.json.decode(stored)
     known = {field.name: told[field.name] for field in fields(Job) if field.name in told}
+    if (history := known.get("history")) is not None:
+        known["history"] = tuple(Turn(turn["role"], turn["content"]) for turn in history)
     return Job(**known | {"created_at": datetime.fromisoformat(known["created_at"])})

@@ -15,14 +15,16 @@ import msgspec
 
 from sluice.application.coalescing import MAX_TOKEN_BYTES
 from sluice.application.codec import decode, encode
-from sluice.domain.chat import ChatId, Job, JobId, micros, moment
+from sluice.domain.chat import ChatId, Job, JobId, Turn, micros, moment
 from sluice.domain.errors import StreamLost
 from sluice.domain.events import TERMINAL, Cursor, Failed, Recorded, Token
 
 Row = tuple[int, int, int, bytes]
 """The job's key, the attempt, the first event's seq, the body."""
 
-_JOB = "id, chat_id, user, path, message, request_id, model, metadata, retry_of, created_at"
+_JOB = (
+    "id, chat_id, user, path, message, request_id, model, metadata, retry_of, created_at, history"
+)
 
 
 @dataclass(slots=True)
@@ -39,12 +41,14 @@ class Stored:
 
 def insert_job(db: sqlite3.Connection, job: Job, first: Recorded) -> int | None:
     """The new job's key; None if it was there."""
+    history = job.history and [(turn.role, turn.content) for turn in job.history]
     inserted = db.execute(
-        f"INSERT INTO jobs ({_JOB}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
+        f"INSERT INTO jobs ({_JOB}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
         " ON CONFLICT DO NOTHING",
         (
             *(job.id, job.chat_id, job.user, job.path, job.message, job.request_id, job.model),
             *(json.dumps(job.metadata), job.retry_of, micros(job.created_at)),
+            None if history is None else json.dumps(history),
         ),
     )
     if not inserted.rowcount:
@@ -128,7 +132,8 @@ def load(db: sqlite3.Connection, job_id: JobId) -> Stored | None:
     row = db.execute(query, (job_id,)).fetchone()
     if row is None:
         return None
-    loaded = Stored(row[10], _job(row[:10]), row[11], row[12])
+    *told, key, attempt, ended_at = row
+    loaded = Stored(key, _job(told), attempt, ended_at)
     query = "SELECT attempt, first, body FROM batches WHERE job = ? ORDER BY key"
     _Loading(loaded).take(db.execute(query, (loaded.key,)).fetchall())
     return loaded
@@ -200,7 +205,8 @@ class _Loading:
 
 
 def _job(row: Sequence[Any]) -> Job:
-    job_id, chat_id, user, path, message, request_id, model, metadata, retry_of, created_at = row
+    job_id, chat_id, user, path, message, request_id, model, metadata, *rest = row
+    retry_of, created_at, history = rest
     return Job(
         id=job_id,
         chat_id=chat_id,
@@ -212,4 +218,5 @@ def _job(row: Sequence[Any]) -> Job:
         metadata=json.loads(metadata),
         retry_of=retry_of,
         created_at=moment(created_at),
+        history=None if history is None else tuple(Turn(*turn) for turn in json.loads(history)),
     )

@@ -10,6 +10,7 @@ from starlette.requests import HTTPConnection
 
 from sluice.interfaces.http.problems import Problem
 
+Network = IPv4Network | IPv6Network
 _LONGEST_ID = 255
 
 
@@ -43,21 +44,49 @@ class Anonymous:
 class TrustedHeader:
     """`trusted-header`: a proxy in front has checked the user, and says so in `X-User-ID`."""
 
-    def __init__(self, proxies: Collection[IPv4Network | IPv6Network]) -> None:
+    def __init__(self, proxies: Collection[Network]) -> None:
         self._proxies = proxies
 
     async def __call__(self, request: HTTPConnection, /) -> User:
         given = request.headers.getlist("x-user-id")
-        if len(given) != 1 or not valid_id(given[0]) or not self._trusted(request):
+        if len(given) != 1 or not valid_id(given[0]) or not trusted(request, self._proxies):
             raise unauthorized()
         return User(given[0], sticky=given[0])
 
-    def _trusted(self, request: HTTPConnection) -> bool:
-        if request.client is None:
-            return False
-        peer = ip_address(request.client.host)
-        peer = getattr(peer, "ipv4_mapped", None) or peer
-        return any(peer in network for network in self._proxies)
+
+@dataclass(frozen=True, slots=True)
+class Forwarded:
+    """Headers that a chat front end sends for its users; believed only from `proxies`."""
+
+    user_header: str | None = None
+    chat_header: str | None = None
+    proxies: Collection[Network] = ()
+
+    def user(self, request: HTTPConnection) -> User | None:
+        """None where nobody is named. Raises Problem 401 for a name that cannot be one."""
+        if (name := self._given(request, self.user_header)) is None:
+            return None
+        if not valid_id(name):
+            raise unauthorized()
+        return User(name, sticky=name)
+
+    def chat(self, request: HTTPConnection) -> str | None:
+        return self._given(request, self.chat_header)
+
+    def _given(self, request: HTTPConnection, header: str | None) -> str | None:
+        """What a front end has not filled in is not given."""
+        if header is None or not trusted(request, self.proxies):
+            return None
+        given = ",".join(request.headers.getlist(header)).strip()
+        return None if given in {"", "new"} or given.startswith("{{") else given
+
+
+def trusted(request: HTTPConnection, proxies: Collection[Network]) -> bool:
+    if request.client is None:
+        return False
+    peer = ip_address(request.client.host)
+    peer = getattr(peer, "ipv4_mapped", None) or peer
+    return any(peer in network for network in proxies)
 
 
 def valid_id(user: object) -> bool:

@@ -51,6 +51,6 @@ async def show_assistant(assistant: str) -> dict[str, Any]:  # noqa: ARG001 - an
     return _ASSISTANT
 
 
-routes = APIRouter(prefix="/langgraph")
+routes = APIRouter(prefix="/langgraph", include_in_schema=False)
 for part in (_server, thread_routes.routes, run_routes.routes):
     routes.include_router(part)

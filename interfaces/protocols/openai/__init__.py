@@ -1,0 +1,1 @@
+"""OpenAI's API: chat completions and responses, as the official clients and chat UIs speak it."""

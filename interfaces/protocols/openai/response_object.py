@@ -1,0 +1,81 @@
+"""A response as an object: what its log has come to."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sluice.domain.chat import Job
+from sluice.domain.events import Cancelled, Done, Failed, Terminal, Usage
+from sluice.interfaces.protocols.openai.frames import model_name
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A message of the output; behind a reset there is another one."""
+
+    job_id: str
+    index: int
+
+    @property
+    def id(self) -> str:
+        again = f"-r{self.index}" if self.index else ""
+        return f"msg_{self.job_id}{again}"
+
+    def object(self, status: str, *parts: Mapping[str, Any]) -> dict[str, Any]:
+        return {
+            "id": self.id,
+            "type": "message",
+            "status": status,
+            "role": "assistant",
+            "content": list(parts),
+        }
+
+
+def text_part(text: str) -> dict[str, Any]:
+    return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
+
+
+def response_object(
+    job: Job, status: str, output: Mapping[str, Any] | None = None, end: Terminal | None = None
+) -> dict[str, Any]:
+    """`output` is the last item only: clients join the texts of all that they are given."""
+    error = {"code": end.code, "message": end.message} if isinstance(end, Failed) else None
+    usage = end.usage if isinstance(end, Done) else None
+    return {
+        "id": job.id,
+        "object": "response",
+        "created_at": int(job.created_at.timestamp()),
+        "status": status,
+        "error": error,
+        "incomplete_details": None,
+        "instructions": None,
+        "metadata": job.metadata,
+        "model": model_name(job.model),
+        "output": [] if output is None else [output],
+        "parallel_tool_calls": False,
+        "temperature": None,
+        "tool_choice": "none",
+        "tools": [],
+        "top_p": None,
+        "usage": usage and _usage(usage),
+    }
+
+
+def status_of_end(end: Terminal) -> str:
+    match end:
+        case Done():
+            return "completed"
+        case Failed():
+            return "failed"
+        case Cancelled():
+            return "cancelled"
+
+
+def _usage(usage: Usage) -> dict[str, Any]:
+    return {
+        "input_tokens": usage.input_tokens,
+        "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
+        "output_tokens": usage.output_tokens,
+        "output_tokens_details": {"reasoning_tokens": 0},
+        "total_tokens": usage.total_tokens,
+    }

@@ -1,0 +1,115 @@
+"""`/v1/responses`: a job as a response, to be come back to for as long as its log is kept."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+from fastapi.responses import JSONResponse
+from starlette.responses import Response
+
+from sluice.application.jobs import JobView
+from sluice.domain.chat import JobId, Turn
+from sluice.domain.errors import Finished
+from sluice.domain.events import TERMINAL, Cursor
+from sluice.interfaces.http.problems import wrong
+from sluice.interfaces.http.routes.parameters import JobIdPath
+from sluice.interfaces.http.sse import HEADERS
+from sluice.interfaces.protocols.openai.requests import ResponseRequest, model_of, question_of
+from sluice.interfaces.protocols.openai.response_object import response_object, status_of_end
+from sluice.interfaces.protocols.openai.responses_encoder import (
+    ResponseEncoder,
+    encoder_for,
+    fold,
+    place_behind,
+)
+from sluice.interfaces.protocols.openai.serving import JOB, Caller, CallerDep, OpenAIRoute
+from sluice.interfaces.protocols.openai.streams import JobStream
+
+routes = APIRouter(tags=["openai"], route_class=OpenAIRoute)
+
+_STATUSES = {"queued": "queued", "running": "in_progress", "waiting": "in_progress"}
+
+
+@routes.post("/v1/responses", response_model=None)
+async def create(body: ResponseRequest, caller: CallerDep) -> Response:
+    """OpenAI's responses: streamed, in the background, both, or waited for."""
+    model = model_of(body.model, caller.options)
+    *history, question = question_of(body.input, "input", caller.options)
+    body.check()
+    conversation = body.conversation.id if body.conversation else caller.conversation()
+    if body.instructions:
+        if conversation is not None:
+            raise wrong("instructions", "are not offered in a conversation")
+        history = [Turn("system", body.instructions), *history]
+    fields: dict[str, Any] = {"model": model, "metadata": body.metadata or {}}
+    job_id = await caller.submit(history, question.content, conversation, **fields)
+    if body.stream:
+        return _stream(caller, job_id, await caller.follow(job_id, encoder_for, caller.push))
+    if not body.background:
+        await caller.end_of(job_id)
+    return await _shown(caller, job_id)
+
+
+@routes.get("/v1/responses/{job_id}", response_model=None)
+async def show(
+    job_id: JobIdPath,
+    caller: CallerDep,
+    stream: bool = False,
+    starting_after: Annotated[int | None, Query(ge=0)] = None,
+) -> Response:
+    """A response as it stands, or its events behind one of them."""
+    if not stream:
+        return await _shown(caller, job_id)
+    after, skip = await _place(caller, job_id, starting_after)
+    caller.options.streams.resumes += starting_after is not None
+    try:
+        batches = await caller.services.follow(
+            caller.user.id,
+            job_id,
+            after=after,
+            skip=skip,
+            encoder_for=encoder_for,
+            push=caller.push,
+        )
+    except Finished:
+        return Response(headers={**HEADERS, JOB: job_id}, media_type="text/event-stream")
+    return _stream(caller, job_id, batches)
+
+
+@routes.post("/v1/responses/{job_id}/cancel", response_model=None)
+async def cancel(job_id: JobIdPath, caller: CallerDep) -> Response:
+    """Stop a response. One that is over stays as it ended."""
+    await caller.cancel(job_id)
+    return await _shown(caller, job_id)
+
+
+def _stream(caller: Caller, job_id: JobId, batches: Any) -> Response:
+    options = caller.options
+    return JobStream(
+        batches, job_id, options.streams, ping=options.ping, expires=caller.user.expires
+    )
+
+
+async def _place(caller: Caller, job_id: JobId, number: int | None) -> tuple[Cursor | None, int]:
+    if number is None:
+        return None, 0
+    view = await caller.services.show_job(caller.user.id, job_id)
+    place = place_behind(ResponseEncoder(view.job), view.events, number)
+    if place is None:
+        raise wrong("starting_after", "no such event was sent")
+    return place
+
+
+async def _shown(caller: Caller, job_id: JobId) -> Response:
+    view = await caller.services.show_job(caller.user.id, job_id)
+    return JSONResponse(_object(view), headers={JOB: job_id})
+
+
+def _object(view: JobView) -> dict[str, Any]:
+    encoder = ResponseEncoder(view.job)
+    state, end = fold(encoder, view.events), view.events[-1].event
+    if not isinstance(end, TERMINAL):
+        item = encoder.item(state, "in_progress")
+        return response_object(view.job, _STATUSES[view.status], item)
+    status = status_of_end(end)
+    item = encoder.item(state, "completed" if status == "completed" else "incomplete")
+    return response_object(view.job, status, item, end)

@@ -1,0 +1,9 @@
+"""All routes of the protocol."""
+
+from fastapi import APIRouter
+
+from sluice.interfaces.protocols.openai import completions, models, responses
+
+routes = APIRouter(include_in_schema=False)
+for module in (models, completions, responses):
+    routes.include_router(module.routes)

@@ -1,0 +1,180 @@
+"""What the routes of both APIs share: who asks, errors in OpenAI's form, and waiting for a job."""
+
+import asyncio
+import time
+from collections.abc import Coroutine, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Annotated, Any, TypeVar
+
+from fastapi import Depends, Request
+from fastapi.responses import JSONResponse
+from starlette.responses import Response
+
+from sluice.application.encoding import EncoderFor, Push
+from sluice.application.submit import NewMessage
+from sluice.domain.chat import Job, JobId, Turn
+from sluice.domain.errors import LimitReached
+from sluice.domain.events import TERMINAL, Cursor, Recorded, Terminal
+from sluice.interfaces.http.auth.identity import User, unauthorized
+from sluice.interfaces.http.json_request import Endpoint, HistoryRoute
+from sluice.interfaces.http.problems import Problem, problem_of, wrong
+from sluice.interfaces.http.server.frame_writer import PUSH
+from sluice.interfaces.http.services import (
+    Options,
+    OptionsDep,
+    Services,
+    ServicesDep,
+    UserDep,
+)
+from sluice.interfaces.http.sse import Batches
+from sluice.interfaces.protocols.openai.frames import error_body
+
+T = TypeVar("T")
+
+JOB = "X-Sluice-Job"
+_LONGEST_CONVERSATION = 128
+_UNPROCESSABLE, _BAD = 422, 400
+
+
+class OpenAIRoute(HistoryRoute):
+    """A front end may name its user."""
+
+    def get_route_handler(self) -> Endpoint:
+        handle = super().get_route_handler()
+
+        async def handle_errors(request: Request) -> Response:
+            try:
+                return await handle(request)
+            except Exception as error:  # noqa: BLE001 - what the application would do, in our form
+                return error_response(problem_of(error, request.state.request_id))
+
+        return handle_errors
+
+    async def user(self, request: Request, options: Options) -> User:
+        return options.forwarded.user(request) or await options.identity(request)
+
+
+def error_response(problem: Problem) -> Response:
+    """A field that is refused is a 400 here: clients have a class of their own for that."""
+    status = _BAD if problem.status_code == _UNPROCESSABLE else problem.status_code
+    body = error_body(problem.detail, status, problem.code, problem.field)
+    return JSONResponse(body, status, problem.headers)
+
+
+class _Silence:
+    """An encoder for who reads events, and no frames."""
+
+    initial = None
+    joins_tokens = True
+
+    def encode(
+        self, _state: None, _before: Cursor, _recorded: Recorded, /
+    ) -> tuple[None, Sequence[bytes]]:
+        return None, ()
+
+
+_SILENCE = _Silence()
+
+
+def _silence(_job: Job) -> _Silence:
+    return _SILENCE
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks, and what may be asked of."""
+
+    request: Request
+    services: Services
+    options: Options
+    user: User
+
+    @property
+    def push(self) -> Push | None:
+        push: Push | None = self.request.scope.get("extensions", {}).get(PUSH)
+        return push
+
+    def conversation(self) -> str | None:
+        """The chat that a front end names. Raises Problem."""
+        forwarded = self.options.forwarded
+        name = forwarded.chat(self.request)
+        if name is not None and len(name) > _LONGEST_CONVERSATION:
+            raise wrong(str(forwarded.chat_header), "is too long")
+        return name
+
+    async def submit(
+        self, history: Sequence[Turn], message: str, conversation: str | None, **fields: Any
+    ) -> JobId:
+        """The job. Without a conversation it is in no chat, but behind the turns given."""
+        new = NewMessage(
+            user=self.user.id,
+            request_id=self.request.state.request_id,
+            session=conversation,
+            history=tuple(history) if conversation is None else None,
+            message=message,
+            sticky=self.user.sticky,
+            **fields,
+        )
+        return (await self.services.submit(new)).job_id
+
+    async def follow(
+        self, job_id: JobId, encoder_for: EncoderFor, push: Push | None = None
+    ) -> Batches:
+        """A new job. If its only reader may not read it, as one of too many, it is stopped."""
+        try:
+            return await self.services.follow(
+                self.user.id, job_id, after=None, encoder_for=encoder_for, push=push
+            )
+        except LimitReached:
+            await self.cancel(job_id)
+            raise
+
+    async def cancel(self, job_id: JobId) -> None:
+        await self.services.cancel(self.user.id, job_id)
+
+    async def end_of(self, job_id: JobId) -> Terminal | None:
+        """How a new job ends; None if the client left before. Raises Unavailable, and Problem 401
+        when the client's identity ends.
+        """
+        return await self.unless_left(_last(await self.follow(job_id, _silence)))
+
+    async def unless_left(self, work: Coroutine[Any, Any, T]) -> T | None:
+        """What the work gives; None, and the work is stopped, if the client leaves before."""
+        working = asyncio.ensure_future(work)
+        leaving = asyncio.ensure_future(_left(self.request))
+        expires = self.user.expires
+        timeout = None if expires is None else expires - time.time()
+        both = [working, leaving]
+        try:
+            await asyncio.wait(both, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+            if working.done():
+                return working.result()
+            if not leaving.done():
+                raise unauthorized()
+            return None
+        finally:
+            working.cancel()
+            leaving.cancel()
+            await asyncio.wait(both)
+
+
+def _caller(request: Request, services: ServicesDep, options: OptionsDep, user: UserDep) -> Caller:
+    return Caller(request, services, options, user)
+
+
+CallerDep = Annotated[Caller, Depends(_caller)]
+
+
+async def _last(batches: Batches) -> Terminal:
+    async with aclosing(batches):
+        async for batch in batches:
+            end = batch.events[-1].event
+            if isinstance(end, TERMINAL):
+                return end
+    raise AssertionError("a log ends with its terminal event, or in an exception")
+
+
+async def _left(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
