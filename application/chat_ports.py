@@ -63,6 +63,10 @@ class SessionPort(Protocol):
         """
         ...
 
+    async def find(self, user: UserId, name: str) -> ChatId | None:
+        """The chat of that name, if there is one."""
+        ...
+
 
 class IdempotencyPort(Protocol):
     """What each idempotency key of a user is bound to; a chat's deletion frees its keys."""
@@ -72,6 +76,10 @@ class IdempotencyPort(Protocol):
 
         Raises Conflict if it is bound to another fingerprint.
         """
+        ...
+
+    async def find(self, user: UserId, key: str) -> Accepted | None:
+        """What the key is bound to, if it is."""
         ...
 
     async def release(self, user: UserId, key: str, job_id: JobId) -> None:

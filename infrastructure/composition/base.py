@@ -24,6 +24,7 @@ from sluice.application.jobs import CancelJob, ShowJob
 from sluice.application.metrics import JobMetrics
 from sluice.application.ports import EventLogPort, PipelinePort, ReadersPort, Stop
 from sluice.application.process_chat import ProcessChat
+from sluice.application.sessions import Sessions
 from sluice.application.submit import SubmitMessage
 from sluice.domain.chat import ExecutionPath, Job
 from sluice.domain.ports import LLMClientPort
@@ -136,6 +137,7 @@ class Base(DeclarativeContainer):
     cancel = Singleton(CancelJob, log, queue)
     show_chat = Singleton(ShowChat, chats, log)
     delete_chat = Singleton(DeleteChat, chats, log, queue)
+    named = Singleton(Sessions, sessions, keys, show_chat, log, queue)
 
 
 def build_every_path(container: Base) -> None:

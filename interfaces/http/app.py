@@ -28,10 +28,12 @@ class App(FastAPI):
                 allow_methods=["GET", "HEAD", "POST", "PATCH", "DELETE"],
                 allow_headers=[
                     "Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID",
-                    "X-Request-ID",
+                    "X-API-Key", "X-Auth-Scheme", "X-Request-ID", "X-Run-ID",
                 ],
                 allow_credentials=True,
-                expose_headers=["Location", "Retry-After", "X-Request-ID"],
+                expose_headers=[
+                    "Content-Location", "Location", "Retry-After", "X-Request-ID", "X-Sluice-Job",
+                ],
             )  # fmt: skip
         if options.hosts is not None:
             app = HostCheck(app, options.hosts)

@@ -13,11 +13,15 @@ from sluice.interfaces.http.auth.identity import check_origin
 from sluice.interfaces.http.problems import Problem, too_large, wrong
 from sluice.interfaces.http.services import Options
 
+_MAX_HISTORY_BYTES = 8 * 1024 * 1024
 Endpoint = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
 class ApiRoute(APIRoute):
     """Knows the user before a byte of the body is read."""
+
+    def max_body_bytes(self, options: Options) -> int:
+        return options.max_body_bytes
 
     def get_route_handler(self) -> Endpoint:
         handle = super().get_route_handler()
@@ -28,9 +32,16 @@ class ApiRoute(APIRoute):
             if request.method not in {"GET", "HEAD"}:
                 check_origin(request, user, options.cors_origins)
             request.state.user = user
-            return await handle(JsonRequest(request, options.max_body_bytes))
+            return await handle(JsonRequest(request, self.max_body_bytes(options)))
 
         return handle_known
+
+
+class HistoryRoute(ApiRoute):
+    """Its clients send their whole chat each time: answers too, which have another bound."""
+
+    def max_body_bytes(self, options: Options) -> int:
+        return max(_MAX_HISTORY_BYTES, options.max_body_bytes)
 
 
 class JsonRequest(Request):

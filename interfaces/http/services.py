@@ -11,6 +11,7 @@ from sluice.application.chat_ports import ChatPort
 from sluice.application.chats import DeleteChat, ShowChat
 from sluice.application.follow import FollowJob
 from sluice.application.jobs import CancelJob, ShowJob
+from sluice.application.sessions import Sessions
 from sluice.application.submit import SubmitMessage
 from sluice.interfaces.http.auth.identity import Identity, User
 from sluice.interfaces.http.hosts import KnownHosts
@@ -26,6 +27,7 @@ class Services:
     cancel: CancelJob
     show_chat: ShowChat
     delete_chat: DeleteChat
+    sessions: Sessions
     chats: ChatPort
     ready: Callable[[], Awaitable[str | None]]
     metrics: Callable[[], Awaitable[bytes]]

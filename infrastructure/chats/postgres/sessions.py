@@ -25,3 +25,12 @@ class PostgresSessions:
             continue  # its chat was deleted in between
         found: bytes = row[0]
         return found.decode()
+
+    async def find(self, user: UserId, name: str) -> ChatId | None:
+        query = "SELECT chat_id FROM sessions WHERE user_id = %s AND name = %s"
+
+        async def work(db: Connection) -> tuple[Any, ...] | None:
+            return await (await db.execute(query, (user.encode(), name.encode()))).fetchone()
+
+        row = await self._database.run(work)
+        return None if row is None else str(row[0].decode())

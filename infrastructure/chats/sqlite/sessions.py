@@ -24,3 +24,8 @@ class SqliteSessions:
 
         found: ChatId = await self._database.write(work, durable=False)
         return found
+
+    async def find(self, user: UserId, name: str) -> ChatId | None:
+        query = "SELECT chat_id FROM sessions WHERE user = ? AND name = ?"
+        found = await self._database.read(lambda db: db.execute(query, (user, name)).fetchone())
+        return None if found is None else str(found[0])
