@@ -16,12 +16,19 @@ from sluice.application.coalescing import coalesce
 from sluice.application.encoding import Encoder
 from sluice.domain.events import BEGINNING, Cursor, Done, Recorded, Token
 from sluice.infrastructure.event_log.buffer import Buffer
+from sluice.interfaces.protocols.ai_sdk.encoder import AiSdkEncoder
 from sluice.interfaces.protocols.native.encoder import NATIVE
 from tests.http.protocols.toy.encoder import ToyEncoder
 from tests.strategies import LOG
 
-ENCODERS: list[Encoder] = [NATIVE, ToyEncoder("job"), ToyEncoder("job", joins_tokens=False)]
-EACH = pytest.mark.parametrize("encoder", ENCODERS, ids=["native", "toy", "toy unjoined"])
+ENCODERS: dict[str, Encoder] = {
+    "native": NATIVE,
+    "toy": ToyEncoder("job"),
+    "toy unjoined": ToyEncoder("job", joins_tokens=False),
+    "AI SDK": AiSdkEncoder("job"),
+    "AI SDK 5 and 6": AiSdkEncoder("job", resets_step=False),
+}
+EACH = pytest.mark.parametrize("encoder", ENCODERS.values(), ids=ENCODERS.keys())
 _ID = re.compile(rb"(?:^|\n)id: ([0-9]+)-([0-9]+)(?:\.([0-9]+))?\n")
 
 
