@@ -1,16 +1,18 @@
 """Chats and runs under the names that clients of other protocols give them, within a user."""
 
+from contextlib import suppress
 from hashlib import sha256
 
 from sluice.application.chat_ports import IdempotencyPort, SessionPort
 from sluice.application.chats import ChatView, ShowChat
 from sluice.application.compact_json import compact
-from sluice.application.ports import EventLogPort, JobQueuePort
-from sluice.domain.chat import JobId, UserId
-from sluice.domain.errors import NotFound
+from sluice.application.follow import owned
+from sluice.application.ports import Accepted, EventLogPort, JobQueuePort
+from sluice.domain.chat import Job, UserId
+from sluice.domain.errors import Conflict, NotFound
 
 
-def run_key(session: str, run_id: str) -> str:
+def run_key(session: str | None, run_id: str) -> str:
     """The idempotency key of a run whose id the client chose: an id is one within its session.
 
     A line break stands in it, which no key of the native routes can have.
@@ -37,16 +39,18 @@ class Sessions:
             raise NotFound(session)
         return await self._show_chat(user, chat_id)
 
-    async def job(self, user: UserId, session: str, run_id: str) -> JobId:
-        """The job of a run by the client's id, or by ours. Raises NotFound."""
+    async def job(self, user: UserId, run_id: str, session: str | None = None) -> Job:
+        """Of a run, by the client's id or by ours; without a session by the first of that id.
+
+        Raises NotFound, also for one whose job was not taken yet.
+        """
         bound = await self._keys.find(user, run_key(session, run_id))
-        if bound is not None:
-            return bound.job_id
-        view = await self.chat(user, session)
-        job = await self._log.job(run_id)
-        if job.user != user or job.chat_id != view.chat.id:
-            raise NotFound(run_id)
-        return job.id
+        return await owned(self._log, user, bound.job_id if bound else run_id)
+
+    async def name_run(self, user: UserId, run_id: str, job: Accepted) -> None:
+        """Lets it be found without its session; of several of one id it is the first."""
+        with suppress(Conflict):
+            await self._keys.claim(user, run_key(None, run_id), job.job_id, job)
 
     async def stop(self, user: UserId, session: str) -> None:
         """Cancels whatever is being answered, or waits to be, in the chat. Raises NotFound."""

@@ -1,9 +1,11 @@
 """What every protocol's frames have in common, by the rules of Server-Sent Events."""
 
+import re
 from collections.abc import Sequence
 
 from sluice.domain.events import Cursor
 
+_FRAME_ID = re.compile(r"([1-9][0-9]{0,17})-(0|[1-9][0-9]{0,17})(?:\.([1-9][0-9]{0,3}))?")
 _LINE_BREAKS = {"\u2028": "\\u2028", "\u2029": "\\u2029", "\u0085": "\\u0085"}
 """They end a line for readers that split as Python's `str.splitlines` does, httpx's for one."""
 
@@ -31,3 +33,20 @@ def frame_ids(before: Cursor, event: Cursor, frames: int) -> Sequence[str]:
     of what follows to drop, so it holds however the tokens behind it are joined.
     """
     return [*(f"{before}.{number}" for number in range(1, frames)), str(event)][:frames]
+
+
+def frames_of(before: Cursor, event: Cursor, data: Sequence[str]) -> Sequence[bytes]:
+    """An event's frames, each an id and its data, which are escaped already."""
+    ids = frame_ids(before, event, len(data))
+    return [f"id: {own}\ndata: {said}\n\n".encode() for own, said in zip(ids, data, strict=True)]
+
+
+def cursor_of(frame_id: str) -> tuple[Cursor, int]:
+    """Behind which event a reader goes on, and how many of the next one's frames it has.
+
+    What was never a frame's id is in no log: its reader is given everything.
+    """
+    match = _FRAME_ID.fullmatch(frame_id)
+    if match is None:
+        return Cursor(0, 0), 0
+    return Cursor(int(match[1]), int(match[2])), int(match[3] or 0)

@@ -25,7 +25,7 @@ from sluice.domain.events import (
     StageStarted,
     Token,
 )
-from sluice.interfaces.protocols.frames import escaped, frame_ids
+from sluice.interfaces.protocols.frames import escaped, frames_of
 
 _OVER = "[DONE]"
 _FINISH_REASONS = {
@@ -64,8 +64,7 @@ class AiSdkEncoder:
     ) -> tuple[State, Sequence[bytes]]:
         event = recorded.event
         if type(event) is Token and state.open:  # first, and all at once: nearly every event is one
-            data = _delta(state, event.content)
-            return state, (f"id: {recorded.id}\ndata: {data}\n\n".encode(),)
+            return state, frames_of(before, recorded.id, (_delta(state, event.content),))
         chunks = list[str]()
         if not state.started:
             chunks += [self._chunk("start", messageId=message_id(self.job_id))]
@@ -92,9 +91,7 @@ class AiSdkEncoder:
             case Failed():
                 state = self._close(state, chunks)
                 chunks += self._error(event)
-        ids = frame_ids(before, recorded.id, len(chunks))
-        frames = zip(ids, chunks, strict=True)
-        return state, [f"id: {own}\ndata: {data}\n\n".encode() for own, data in frames]
+        return state, frames_of(before, recorded.id, chunks)
 
     def _say(self, state: State, content: str, chunks: list[str]) -> State:
         state = replace(state, open=True, texts=state.texts + 1)
