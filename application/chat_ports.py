@@ -85,6 +85,10 @@ class IdempotencyPort(Protocol):
         """
         ...
 
+    async def find(self, user: UserId, key: str) -> Accepted | None:
+        """What the key is bound to, if it is."""
+        ...
+
     async def release(self, user: UserId, key: str, job_id: JobId) -> None:
         """Frees the key of that job; one that is another's by now stays bound."""
         ...

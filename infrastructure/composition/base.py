@@ -25,6 +25,7 @@ from sluice.application.metrics import JobMetrics
 from sluice.application.ports import EventLogPort, PipelinePort, ReadersPort, Stop
 from sluice.application.process_chat import ProcessChat
 from sluice.application.scheduling import Bounds
+from sluice.application.sessions import Sessions
 from sluice.application.side_calls import AskModel
 from sluice.application.submit import SubmitMessage
 from sluice.domain.chat import ExecutionPath, Job
@@ -145,6 +146,7 @@ class Base(DeclarativeContainer):
         user_calls=bounds.provided.user_running,
         deadline=settings.provided.total_timeout,
     )
+    named = Singleton(Sessions, sessions, keys, show_chat, log, queue)
 
 
 def build_every_path(container: Base) -> None:

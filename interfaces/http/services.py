@@ -11,6 +11,7 @@ from sluice.application.chat_ports import ChatPort, SessionPort
 from sluice.application.chats import DeleteChat, ShowChat
 from sluice.application.follow import FollowJob
 from sluice.application.jobs import CancelJob, ShowJob
+from sluice.application.sessions import Sessions
 from sluice.application.side_calls import AskModel
 from sluice.application.submit import SubmitMessage
 from sluice.interfaces.http.auth.identity import Forwarded, Identity, User
@@ -30,6 +31,7 @@ class Services:
     cancel: CancelJob
     show_chat: ShowChat
     delete_chat: DeleteChat
+    sessions: Sessions
     chats: ChatPort
     names: SessionPort
     ready: Callable[[], Awaitable[str | None]]

@@ -113,6 +113,7 @@ class HttpService:
             cancel=container.cancel(),
             show_chat=container.show_chat(),
             delete_chat=container.delete_chat(),
+            sessions=container.named(),
             chats=container.chats(),
             names=container.sessions(),
             ready=self.trouble,

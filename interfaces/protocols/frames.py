@@ -37,6 +37,12 @@ def frame_ids(before: Cursor, event: Cursor, frames: int) -> Sequence[str]:
     return [*(f"{before}.{number}" for number in range(1, frames)), str(event)][:frames]
 
 
+def frames_of(before: Cursor, event: Cursor, data: Sequence[str]) -> Sequence[bytes]:
+    """An event's frames, each an id and its data, which are escaped already."""
+    ids = frame_ids(before, event, len(data))
+    return [f"id: {own}\ndata: {said}\n\n".encode() for own, said in zip(ids, data, strict=True)]
+
+
 def position_of(frame_id: str | None) -> tuple[Cursor | None, int]:
     """Behind which event a reader goes on, and how many frames of the next one it has.
 

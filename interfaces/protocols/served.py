@@ -7,6 +7,9 @@ from collections.abc import Collection, Mapping
 
 from fastapi import APIRouter
 
+from sluice.interfaces.protocols.ag_ui import routes as ag_ui
+from sluice.interfaces.protocols.ai_sdk import routes as ai_sdk
+from sluice.interfaces.protocols.copilotkit import routes as copilotkit
 from sluice.interfaces.protocols.langgraph import routes as langgraph
 from sluice.interfaces.protocols.native import routes as native
 from sluice.interfaces.protocols.openai import routes as openai
@@ -15,6 +18,9 @@ PROTOCOLS: Mapping[str, APIRouter] = {
     "native": native.routes,
     "langgraph": langgraph.routes,
     "openai": openai.routes,
+    "ai-sdk": ai_sdk.routes,
+    "ag-ui": ag_ui.routes,
+    "copilotkit": copilotkit.routes,
 }
 
 

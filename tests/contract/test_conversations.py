@@ -413,3 +413,22 @@ async def test_a_key_is_bound_for_a_day(
     assert await keys.claim("u", "k", "f", second) == first
     tomorrow += timedelta(hours=2)
     assert await keys.claim("u", "k", "g", second) == second
+
+
+async def test_what_is_looked_for_is_found_or_not_made(
+    chats: ChatPort, sessions: SessionPort, keys: IdempotencyPort
+) -> None:
+    for _ in range(2):
+        assert await sessions.find("u", "세션\r\n") is None
+        assert await keys.find("u", "\nk") is None
+    mine = accepted()
+    await sessions.session("u", "세션\r\n", "c")
+    await keys.claim("u", "\nk", "f", mine)
+    assert await sessions.find("u", "세션\r\n") == "c"
+    assert await keys.find("u", "\nk") == mine
+    assert await sessions.find("v", "세션\r\n") is None
+    assert await keys.find("v", "\nk") is None
+    await chats.open(chat())
+    await chats.delete("u", "c")
+    assert await sessions.find("u", "세션\r\n") is None
+    assert await keys.find("u", "\nk") is None

@@ -16,6 +16,8 @@ from sluice.application.coalescing import coalesce
 from sluice.application.encoding import Encoder
 from sluice.domain.events import BEGINNING, Cursor, Done, Recorded, Token
 from sluice.infrastructure.event_log.buffer import Buffer
+from sluice.interfaces.protocols.ag_ui.encoder import AgUiEncoder
+from sluice.interfaces.protocols.ai_sdk.encoder import AiSdkEncoder
 from sluice.interfaces.protocols.langgraph.encoder import RunEncoder
 from sluice.interfaces.protocols.native.encoder import NATIVE
 from sluice.interfaces.protocols.openai.completions_encoder import CompletionEncoder
@@ -29,6 +31,10 @@ ENCODERS: dict[str, Encoder] = {
     "native": NATIVE,
     "toy": ToyEncoder("job"),
     "toy unjoined": ToyEncoder("job", joins_tokens=False),
+    "AG-UI": AgUiEncoder("job", "thread", "run"),
+    "AG-UI with messages": AgUiEncoder("job", "thread", "run", opens_with_messages=True),
+    "AI SDK": AiSdkEncoder("job"),
+    "AI SDK 5 and 6": AiSdkEncoder("job", resets_step=False),
     "langgraph": RunEncoder("job", _QUESTION, frozenset({"custom", "messages", "values"})),
     "langgraph values": RunEncoder("job", _QUESTION, frozenset({"values"})),
 }

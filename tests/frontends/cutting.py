@@ -11,16 +11,19 @@ from random import Random
 from typing import Literal
 
 Cut = Literal["reset", "end"]
+_MOMENT = 0.01
+"""Seconds for the peer to read what it was sent: a reset drops what it has not."""
 _NO_LINGER = struct.pack("ii", 1, 0)
 
 
 @dataclass
 class CuttingProxy:
-    """Of every `of` streams the first `of - 1` are cut, before their first `longest` bytes end."""
+    """Of every `of` streams the first `of - 1` are cut, behind `shortest` to `longest` bytes."""
 
     port: int
     by: Cut
     longest: int
+    shortest: int = 0
     of: int = 5
     rng: Random = field(default_factory=lambda: Random(7))
     streams: int = 0
@@ -50,7 +53,9 @@ class CuttingProxy:
         self, upstream: asyncio.StreamReader, writer: asyncio.StreamWriter, *, cut: bool
     ) -> None:
         self.streams += cut
-        left = self.rng.randrange(self.longest) if cut and self.streams % self.of else 1 << 60
+        left = 1 << 60
+        if cut and self.streams % self.of:
+            left = self.rng.randrange(self.shortest, self.longest)
         while chunk := await _chunk(upstream):
             part = chunk[:left]
             left -= len(part)
@@ -59,6 +64,7 @@ class CuttingProxy:
                 await writer.drain()
             if not left:
                 self.cuts += 1
+                await asyncio.sleep(_MOMENT)
                 self._cut(writer)
                 return
         writer.write(b"0\r\n\r\n")
@@ -74,9 +80,9 @@ class CuttingProxy:
 
 @asynccontextmanager
 async def cutting(
-    port: int, by: Cut, longest: int, *, of: int = 5, seed: int = 7
+    port: int, by: Cut, longest: int, *, shortest: int = 0
 ) -> AsyncIterator[CuttingProxy]:
-    proxy = CuttingProxy(port, by, longest, of, Random(seed))
+    proxy = CuttingProxy(port, by, longest, shortest)
     open_now = set[asyncio.Task[None]]()
 
     def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -21,6 +21,7 @@ from sluice.application.jobs import CancelJob, ShowJob
 from sluice.application.metrics import JobMetrics
 from sluice.application.process_chat import QUEUED, ProcessChat
 from sluice.application.scheduling import Bounds
+from sluice.application.sessions import Sessions
 from sluice.application.submit import SubmitMessage
 from sluice.application.unread import CancelUnread
 from sluice.domain.chat import Job, JobId
@@ -173,14 +174,16 @@ async def serving(
     async def metrics() -> bytes:
         return b"sluice_open_streams 0.0\n"
 
-    names = SqliteSessions(database)
+    names, keys = SqliteSessions(database), SqliteIdempotency(database)
+    show_chat = ShowChat(chats, log)
     services = Services(
-        submit=SubmitMessage(chats, names, SqliteIdempotency(database), log, queue, flag, readers),
+        submit=SubmitMessage(chats, names, keys, log, queue, flag, readers),
         follow=FollowJob(log, readers, counts, streams=streams),
         show_job=ShowJob(log),
         cancel=CancelJob(log, queue),
-        show_chat=ShowChat(chats, log),
+        show_chat=show_chat,
         delete_chat=DeleteChat(chats, log, queue),
+        sessions=Sessions(names, keys, show_chat, log, queue),
         chats=chats,
         names=names,
         ready=ready,

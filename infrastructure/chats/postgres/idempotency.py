@@ -41,6 +41,15 @@ class PostgresIdempotency:
             raise Conflict("the idempotency key was used for another request")
         return Accepted(job_id, chat_id.decode(), path)
 
+    async def find(self, user: UserId, key: str) -> Accepted | None:
+        query = "SELECT job_id, chat_id, path FROM claims WHERE user_id = %s AND key = %s"
+
+        async def work(db: Connection) -> tuple[Any, ...] | None:
+            return await (await db.execute(query, (user.encode(), key.encode()))).fetchone()
+
+        row = await self._database.run(work)
+        return None if row is None else Accepted(row[0], row[1].decode(), row[2])
+
     async def release(self, user: UserId, key: str, job_id: JobId) -> None:
         delete = "DELETE FROM claims WHERE user_id = %s AND key = %s AND job_id = %s"
         whose = user.encode(), key.encode(), job_id

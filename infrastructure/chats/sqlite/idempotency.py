@@ -43,6 +43,11 @@ class SqliteIdempotency:
             raise Conflict("the idempotency key was used for another request")
         return Accepted(*to)
 
+    async def find(self, user: UserId, key: str) -> Accepted | None:
+        query = "SELECT job_id, chat_id, path FROM claims WHERE user = ? AND key = ?"
+        row = await self._database.read(lambda db: db.execute(query, (user, key)).fetchone())
+        return None if row is None else Accepted(*row)
+
     async def release(self, user: UserId, key: str, job_id: JobId) -> None:
         def work(db: sqlite3.Connection) -> None:
             whose = user, key, job_id

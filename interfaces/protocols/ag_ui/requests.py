@@ -1,0 +1,123 @@
+"""What an AG-UI client sends: the thread's messages, the last of the user being the question."""
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from sluice.application.chats import ChatView
+from sluice.application.compact_json import compact
+from sluice.domain.chat import Job, JobId, Message
+from sluice.domain.errors import Conflict
+from sluice.interfaces.http.problems import wrong
+from sluice.interfaces.protocols.ag_ui.encoder import message_id
+
+Name = Annotated[str, Field(min_length=1, max_length=128)]
+
+
+class RunInput(BaseModel):
+    """`tools` are the client's, and `state` is shared with it: neither would reach the graph."""
+
+    model_config = ConfigDict(strict=True, frozen=True)
+
+    threadId: Name  # noqa: N815 - the protocol's names
+    runId: Name  # noqa: N815
+    messages: list[dict[str, Any]] = []
+    tools: Any = None
+    state: Any = None
+    resume: Any = None
+    context: Any = None
+    forwardedProps: Any = None  # noqa: N815
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """For the graph."""
+        sent = {"context": self.context, "forwardedProps": self.forwardedProps}
+        return {name: value for name, value in sent.items() if value}
+
+    @property
+    def thread(self) -> str:
+        """The client's own messages up to its question, as JSON. Of a null it would make an error.
+
+        Only this client is told them again: what the chat holds is never made of them.
+        """
+        last = max(index for index, one in enumerate(self.messages) if one.get("role") == "user")
+        return compact([_without_null(one) for one in self.messages[: last + 1]])
+
+    def question(self) -> str:
+        """Raises Problem 422 for what would be left out of it, and for what is not there."""
+        for field in ("tools", "state", "resume"):
+            if getattr(self, field):
+                raise wrong(field, "is not supported here, and must be empty")
+        asked = self.questions()
+        if not asked:
+            raise wrong("messages", "holds none of the user")
+        if not asked[-1].strip():
+            raise wrong("messages", "the user's last one must not be blank")
+        return asked[-1]
+
+    def questions(self) -> list[str]:
+        return [
+            _text(f"messages.{index}", one.get("content"))
+            for index, one in enumerate(self.messages)
+            if one.get("role") == "user"
+        ]
+
+    def retried(self, view: ChatView | None) -> JobId | None:
+        """The job whose question is asked again; None for a new question.
+
+        There is no word for it in the protocol: the client shows as many questions as were asked,
+        the last as it stands. Raises Conflict where what it shows is only the chat's beginning,
+        so that an earlier message would be written anew.
+        """
+        kept = [one for one in view.messages if one.role == "user"] if view else []
+        *before, last = self.questions()
+        texts = [one.content for one in kept]
+        if kept and [*before, last] == texts:
+            return kept[-1].job_id
+        if before and len(before) < len(texts) and before == texts[: len(before)]:
+            raise Conflict("an earlier message of the thread cannot be written anew")
+        return None
+
+
+def _text(field: str, content: object) -> str:
+    if isinstance(content, str):
+        return content
+    parts = content if isinstance(content, list) else []
+    texts = [one["text"] for one in parts if isinstance(one, dict) and _is_text(one)]
+    if not parts or len(texts) < len(parts):
+        raise wrong(field, "only text is taken")
+    return "".join(texts)
+
+
+def _is_text(part: dict[str, Any]) -> bool:
+    return part.get("type") == "text" and isinstance(part.get("text"), str)
+
+
+def _without_null(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _without_null(one) for name, one in value.items() if one is not None}
+    if isinstance(value, list):
+        return [_without_null(one) for one in value]
+    return value
+
+
+def shown(messages: Sequence[Message]) -> list[dict[str, str]]:
+    """A chat's messages in the protocol's form; of several answers to one question the last."""
+    found: list[dict[str, str]] = []
+    for one in messages:
+        if one.role == "assistant" and found and found[-1]["role"] == "assistant":
+            found.pop()
+        own = one.id if one.role == "user" else message_id(one.job_id)
+        found.append({"id": own, "role": one.role, "content": one.content})
+    return found
+
+
+def thread_before(view: ChatView, job: Job) -> str:
+    """The chat up to the job's question, as JSON: for who comes without its own messages."""
+    messages = list[Message]()
+    for one in view.messages:
+        messages.append(one)
+        if one.role == "user" and one.job_id == job.id:
+            break
+    return compact(shown(messages))

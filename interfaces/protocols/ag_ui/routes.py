@@ -1,0 +1,77 @@
+"""AG-UI's one address: run an agent, or look at a thread or a run that is there."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Query
+from starlette.responses import JSONResponse, Response
+
+from sluice.application.chats import ChatView
+from sluice.interfaces.http.json_request import HistoryRoute
+from sluice.interfaces.http.problems import problems, wrong
+from sluice.interfaces.http.routes.messages import SUBMITTED
+from sluice.interfaces.protocols.ag_ui.encoder import AgUiEncoder
+from sluice.interfaces.protocols.ag_ui.requests import Name, RunInput, shown, thread_before
+from sluice.interfaces.protocols.ag_ui.runs import Runs, RunsDep
+
+routes = APIRouter(tags=["AG-UI"], route_class=HistoryRoute, include_in_schema=False)
+
+_FROM_THE_BEGINNING = "-1"
+_STREAM: dict[int | str, dict[str, Any]] = {200: {"content": {"text/event-stream": {}}}}
+
+LastEventId = Annotated[str | None, Header(alias="Last-Event-ID")]
+Offset = Annotated[str | None, Query(description="A frame's id, or -1 for the beginning.")]
+
+
+@routes.post("/ag-ui", response_class=Response, responses=_STREAM | SUBMITTED)
+async def run(
+    body: RunInput, runs: RunsDep, offset: Offset = None, last: LastEventId = None
+) -> Response:
+    """Run the agent, or go on reading the run of that id."""
+    return await runs.run(body, _cursor(offset, last))
+
+
+@routes.get("/ag-ui", response_class=Response, responses=_STREAM | problems(401, 404, 422, 429))
+async def read(
+    runs: RunsDep,
+    thread: Annotated[Name | None, Query(alias="threadId")] = None,
+    run_id: Annotated[Name | None, Query(alias="runId")] = None,
+    offset: Offset = None,
+    last: LastEventId = None,
+) -> Response:
+    """A run's stream, or a thread's messages with the run that is being answered."""
+    if run_id is not None:
+        return await _joined(runs, run_id, thread, _cursor(offset, last))
+    if thread is None:
+        raise wrong("threadId", "or runId must be given")
+    return JSONResponse(_hydration(await runs.view(thread)), headers={"Cache-Control": "no-store"})
+
+
+async def _joined(runs: Runs, run_id: str, thread: str | None, cursor: str | None) -> Response:
+    job = await runs.job(run_id, thread)
+    view = await runs.chat_of(job)
+    named = thread or job.chat_id
+    return await runs.follow(AgUiEncoder(job.id, named, run_id, thread_before(view, job)), cursor)
+
+
+def _cursor(offset: str | None, last: str | None) -> str | None:
+    """The header wins: a client that comes back repeats its query."""
+    text = offset if last is None else last.strip()
+    return None if text == _FROM_THE_BEGINNING else text
+
+
+def _hydration(view: ChatView | None) -> dict[str, Any]:
+    """What TanStack AI asks for when a page is loaded."""
+    messages = [
+        {
+            "id": one["id"],
+            "role": one["role"],
+            "parts": [{"type": "text", "content": one["content"]}],
+        }
+        for one in (shown(view.messages) if view else ())
+    ]
+    active = view.active_job_id if view else None
+    return {
+        "messages": messages,
+        "activeRun": {"runId": active} if active else None,
+        "interrupts": None,
+    }

@@ -1,0 +1,87 @@
+"""Running an agent: what AG-UI's own route and CopilotKit's have in common."""
+
+from typing import Annotated
+
+from fastapi import Depends
+from starlette.responses import Response
+
+from sluice.application.chats import ChatView
+from sluice.application.sessions import run_key
+from sluice.application.submit import NewMessage
+from sluice.domain.chat import Job, JobId
+from sluice.domain.errors import Finished, NotFound
+from sluice.interfaces.http.following import FollowingDep
+from sluice.interfaces.http.models import Question
+from sluice.interfaces.http.routes.messages import check_question
+from sluice.interfaces.http.services import OptionsDep, RequestIdDep, ServicesDep, UserDep
+from sluice.interfaces.protocols.ag_ui.encoder import AgUiEncoder
+from sluice.interfaces.protocols.ag_ui.requests import RunInput
+from sluice.interfaces.protocols.frames import position_of
+
+
+class Runs:
+    """A thread is a session within the user, a run id an idempotency key within its thread."""
+
+    def __init__(
+        self,
+        following: FollowingDep,
+        services: ServicesDep,
+        options: OptionsDep,
+        user: UserDep,
+        request_id: RequestIdDep,
+    ) -> None:
+        self._following, self._services, self._options = following, services, options
+        self._user, self._request_id = user, request_id
+
+    async def view(self, thread: str) -> ChatView | None:
+        """None before the first question."""
+        try:
+            return await self._services.sessions.chat(self._user.id, thread)
+        except NotFound:
+            return None
+
+    async def job(self, run_id: str, thread: str | None = None) -> Job:
+        return await self._services.sessions.job(self._user.id, run_id, thread)
+
+    async def chat_of(self, job: Job) -> ChatView:
+        return await self._services.show_chat(self._user.id, job.chat_id)
+
+    async def run(self, asked: RunInput, cursor: str | None = None) -> Response:
+        """A run that is known goes on behind the cursor, another one begins."""
+        question = Question(message=asked.question(), metadata=asked.metadata)
+        check_question(question, self._options)
+        # The chat first: a question that is in it has its run's key bound.
+        view = await self.view(asked.threadId)
+        try:
+            job_id = (await self.job(asked.runId, asked.threadId)).id
+        except NotFound:
+            job_id = await self._submit(asked, question, view)
+        encoder = AgUiEncoder(job_id, asked.threadId, asked.runId, asked.thread)
+        return await self.follow(encoder, cursor)
+
+    async def follow(self, encoder: AgUiEncoder, cursor: str | None = None) -> Response:
+        after, skip = position_of(cursor)
+        try:
+            return await self._following(encoder.job_id, lambda _: encoder, after, skip)
+        except Finished:
+            return Response(status_code=204)
+
+    async def _submit(self, asked: RunInput, question: Question, view: ChatView | None) -> JobId:
+        again = asked.retried(view)
+        accepted = await self._services.submit(
+            NewMessage(
+                user=self._user.id,
+                request_id=self._request_id,
+                session=asked.threadId,
+                message=question.message if again is None else None,
+                retry_of=again,
+                metadata=asked.metadata,
+                idempotency_key=run_key(asked.threadId, asked.runId),
+                sticky=self._user.sticky,
+            )
+        )
+        await self._services.sessions.name_run(self._user.id, asked.runId, accepted)
+        return accepted.job_id
+
+
+RunsDep = Annotated[Runs, Depends(Runs)]

@@ -1,0 +1,125 @@
+"""`useChat`'s routes: ask, come back, stop. A chat's id is its session within the user."""
+
+from datetime import timedelta
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Path, Query
+from starlette.responses import Response
+
+from sluice.application.chats import ChatView
+from sluice.application.encoding import EncoderFor
+from sluice.application.submit import NewMessage
+from sluice.domain.chat import JobId, UserId, now
+from sluice.domain.errors import NotFound
+from sluice.interfaces.http.following import FollowingDep
+from sluice.interfaces.http.json_request import HistoryRoute
+from sluice.interfaces.http.models import Question
+from sluice.interfaces.http.problems import problems
+from sluice.interfaces.http.routes.messages import SUBMITTED, check_question
+from sluice.interfaces.http.routes.parameters import IdempotencyKey
+from sluice.interfaces.http.services import (
+    OptionsDep,
+    RequestIdDep,
+    Services,
+    ServicesDep,
+    UserDep,
+)
+from sluice.interfaces.protocols.ai_sdk.encoder import compatible_encoder_for, encoder_for
+from sluice.interfaces.protocols.ai_sdk.requests import ChatRequest
+
+routes = APIRouter(tags=["AI SDK"], route_class=HistoryRoute, include_in_schema=False)
+
+_REPLAYED_FOR = timedelta(minutes=2)
+"""After its end: who was away in that moment would else keep a short text for good."""
+_STREAM: dict[int | str, dict[str, Any]] = {200: {"content": {"text/event-stream": {}}}}
+
+Session = Annotated[str, Path(alias="id", min_length=1, max_length=128)]
+Compat = Annotated[
+    Literal["5", "6"] | None, Query(description="The major version of `ai`, if it is an older one.")
+]
+
+
+@routes.post("/api/chat", response_class=Response, responses=_STREAM | SUBMITTED)
+async def chat(
+    body: ChatRequest,
+    following: FollowingDep,
+    services: ServicesDep,
+    options: OptionsDep,
+    user: UserDep,
+    request_id: RequestIdDep,
+    compat: Compat = None,
+    key: IdempotencyKey = None,
+) -> Response:
+    """Ask, or have the last answer made anew: its stream."""
+    question = Question(message=body.question(), model=body.model, metadata=body.metadata)
+    check_question(question, options)
+    again = body.retried(await _found(services, user.id, body.id))
+    accepted = await services.submit(
+        NewMessage(
+            user=user.id,
+            request_id=request_id,
+            session=body.id,
+            message=question.message if again is None else None,
+            retry_of=again,
+            model=question.model,
+            metadata=body.metadata,
+            idempotency_key=key,
+            sticky=user.sticky,
+        )
+    )
+    return await _stream(following, accepted.job_id, compat)
+
+
+@routes.get(
+    "/api/chat/{id:path}/stream",
+    response_class=Response,
+    responses=_STREAM
+    | {204: {"description": "Nothing is being answered"}, **problems(401, 422, 429, 503)},
+)
+async def resume(
+    session: Session,
+    following: FollowingDep,
+    services: ServicesDep,
+    user: UserDep,
+    compat: Compat = None,
+) -> Response:
+    """The chat's job from its beginning, if it runs or has just ended."""
+    view = await _found(services, user.id, session)
+    job_id = None if view is None else await _current(services, user.id, view)
+    if job_id is None:
+        return Response(status_code=204)
+    return await _stream(following, job_id, compat)
+
+
+@routes.post(
+    "/api/chat/{id:path}/stop", status_code=202, responses=problems(401, 403, 404, 413, 422, 503)
+)
+async def stop(session: Session, services: ServicesDep, user: UserDep) -> None:
+    """Stop whatever is being answered in the chat: `useChat`'s own `stop` only stops reading."""
+    await services.sessions.stop(user.id, session)
+
+
+async def _found(services: Services, user: UserId, session: str) -> ChatView | None:
+    """None before the first question."""
+    try:
+        return await services.sessions.chat(user, session)
+    except NotFound:
+        return None
+
+
+async def _current(services: Services, user: UserId, view: ChatView) -> JobId | None:
+    if view.active_job_id is not None or not view.messages:
+        return view.active_job_id
+    last = view.messages[-1].job_id
+    try:
+        ended_at = (await services.show_job(user, last)).ended_at
+    except NotFound:  # past its retention
+        return None
+    return last if ended_at is None or now() - ended_at < _REPLAYED_FOR else None
+
+
+async def _stream(following: FollowingDep, job_id: JobId, compat: str | None) -> Response:
+    encoder: EncoderFor = compatible_encoder_for if compat else encoder_for
+    stream = await following(job_id, encoder)
+    stream.headers["X-Vercel-AI-UI-Message-Stream"] = "v1"
+    return stream

@@ -1,0 +1,1 @@
+"""CopilotKit without its runtime: its routes over AG-UI's encoder and runs, which it speaks."""

@@ -1,0 +1,69 @@
+"""What CopilotKit asks its runtime for. There is one agent, `default`: the pipeline."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from fastapi import APIRouter
+from starlette.responses import Response
+
+from sluice.application.compact_json import compact
+from sluice.domain.events import BEGINNING, Cursor
+from sluice.interfaces.http.json_request import HistoryRoute
+from sluice.interfaces.http.problems import problems
+from sluice.interfaces.http.routes.messages import SUBMITTED
+from sluice.interfaces.http.services import ServicesDep, UserDep
+from sluice.interfaces.http.sse import HEADERS
+from sluice.interfaces.protocols.ag_ui.encoder import AgUiEncoder, finished, opening, snapshot
+from sluice.interfaces.protocols.ag_ui.requests import RunInput, shown, thread_before
+from sluice.interfaces.protocols.ag_ui.runs import RunsDep
+from sluice.interfaces.protocols.frames import frames_of
+
+routes = APIRouter(
+    prefix="/copilotkit", tags=["CopilotKit"], route_class=HistoryRoute, include_in_schema=False
+)
+
+_STREAM: dict[int | str, dict[str, Any]] = {200: {"content": {"text/event-stream": {}}}}
+
+_AGENT = "/agent/default"
+
+
+@routes.get("/info", responses=problems(401))
+async def info() -> dict[str, Any]:
+    """The agents there are."""
+    return {"agents": {"default": {"description": "Sluice's pipeline"}}}
+
+
+@routes.post(_AGENT + "/run", response_class=Response, responses=_STREAM | SUBMITTED)
+async def run(body: RunInput, runs: RunsDep) -> Response:
+    """Run the agent."""
+    return await runs.run(body)
+
+
+@routes.post(_AGENT + "/connect", response_class=Response, responses=_STREAM | SUBMITTED)
+async def connect(body: RunInput, runs: RunsDep) -> Response:
+    """The thread's messages, and the run that is being answered, if one is."""
+    view = await runs.view(body.threadId)
+    if view is None or view.active_job_id is None:
+        return _whole(body, shown(view.messages) if view else ())
+    job = await runs.job(view.active_job_id)
+    before = thread_before(view, job)
+    return await runs.follow(
+        AgUiEncoder(job.id, body.threadId, body.runId, before, opens_with_messages=True)
+    )
+
+
+@routes.post(_AGENT + "/stop/{thread}", responses=problems(401, 403, 404, 413, 422, 503))
+async def stop(thread: str, services: ServicesDep, user: UserDep) -> dict[str, bool]:
+    """Stop whatever is being answered in the thread."""
+    await services.sessions.stop(user.id, thread)
+    return {"stopped": True}
+
+
+def _whole(body: RunInput, messages: Sequence[Any]) -> Response:
+    """A run that only tells what is there, which for a new thread is nothing."""
+    told = opening(body.threadId, body.runId)
+    if messages:
+        told.append(snapshot(compact(messages)))
+    told.append(finished(body.threadId, body.runId, "success"))
+    frames = b"".join(frames_of(BEGINNING, Cursor(1, 1), told))
+    return Response(frames, headers=HEADERS, media_type="text/event-stream")

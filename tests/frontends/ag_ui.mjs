@@ -1,0 +1,122 @@
+// AG-UI's own client and TanStack AI's, unmodified.
+import {HttpAgent, verifyEvents} from "@ag-ui/client";
+import {ChatClient, fetchServerSentEvents} from "@tanstack/ai-client";
+import {readFileSync} from "node:fs";
+import {from, lastValueFrom, toArray} from "rxjs";
+import {run, sha256, until} from "./scenarios.mjs";
+
+function agent({url, threadId = "a thread", messages = []}) {
+  const told = {steps: [], errors: [], failed: [], outcomes: []};
+  const http = new HttpAgent({url: `${url}/ag-ui`, threadId, initialMessages: messages});
+  http.subscribe({
+    onStepStartedEvent: ({event}) => void told.steps.push(`+${event.stepName}`),
+    onStepFinishedEvent: ({event}) => void told.steps.push(`-${event.stepName}`),
+    onRunErrorEvent: ({event}) => void told.errors.push({code: event.code, message: event.message}),
+    onRunFailed: ({error}) => void told.failed.push(error.message),
+    onRunFinishedEvent: ({event}) => void told.outcomes.push(event.outcome),
+  });
+  return {http, told};
+}
+
+async function ask(http, question, id = crypto.randomUUID()) {
+  http.addMessage({id, role: "user", content: question});
+  return await http.runAgent().then(() => true, () => false);
+}
+
+const shown = messages => messages.map(({id, role, content}) => ({id, role, content}));
+
+function tanstack({url, threadId = "a thread", persistence}) {
+  const errors = [];
+  const connection = fetchServerSentEvents(`${url}/ag-ui`, {reconnect: {delayMs: 1, maxAttempts: 20}});
+  const client = new ChatClient({
+    connection, threadId, persistence, onError: error => errors.push(error.message),
+  });
+  return {client, errors};
+}
+
+const text = message =>
+  message.parts.filter(part => part.type === "text").map(part => part.content).join("");
+const bubbles = client => client.getMessages().map(one => ({id: one.id, role: one.role, text: text(one)}));
+
+await run({
+  async asks({url, questions, messages}) {
+    const {http, told} = agent({url, messages});
+    const resolved = [];
+    for (const question of questions) resolved.push(await ask(http, question, `asked ${question}`));
+    return {...told, resolved, messages: shown(http.messages)};
+  },
+
+  async asks_anew({url, question}) {
+    const {http, told} = agent({url});
+    await ask(http, question);
+    http.setMessages(http.messages.slice(0, 1));
+    await http.runAgent();
+    return {...told, messages: shown(http.messages)};
+  },
+
+  async edits({url, questions, edited}) {
+    const {http, told} = agent({url});
+    for (const question of questions) await ask(http, question);
+    http.setMessages(http.messages.slice(0, 2));
+    return {resolved: await ask(http, edited), ...told};
+  },
+
+  async is_cut({url, runs, question}) {
+    process.on("unhandledRejection", () => {}); // the client leaves a promise of its own alone
+    const ends = [];
+    for (let number = 0; number < runs; number++) {
+      const {http, told} = agent({url, threadId: `thread ${number}`});
+      const resolved = await ask(http, question);
+      const answer = http.messages.find(message => message.role === "assistant");
+      ends.push({resolved, failed: told.failed.length, outcomes: told.outcomes.length,
+        sha256: sha256(answer?.content ?? "")});
+    }
+    return ends;
+  },
+
+  async tanstack_asks({url, questions}) {
+    const {client, errors} = tanstack({url});
+    for (const question of questions) await client.sendMessage(question);
+    return {errors, status: client.getStatus(), messages: bubbles(client)};
+  },
+
+  async tanstack_is_cut({url, runs, question}) {
+    const ends = [];
+    for (let number = 0; number < runs; number++) {
+      const {client, errors} = tanstack({url, threadId: `thread ${number}`});
+      await client.sendMessage(question);
+      const answers = bubbles(client).filter(one => one.role === "assistant");
+      ends.push({errors, answers: answers.length, sha256: sha256(answers[0]?.text ?? "")});
+    }
+    return ends;
+  },
+
+  async tanstack_reloads({url, question}) {
+    const first = tanstack({url});
+    const sending = first.client.sendMessage(question);
+    await until(() => bubbles(first.client).some(one => one.role === "assistant" && one.text));
+    const second = tanstack({url, persistence: true});
+    second.client.attach();
+    await until(() => bubbles(second.client).some(one => one.role === "assistant" && one.text));
+    await sending;
+    await until(() => second.client.getStatus() === "ready");
+    const third = tanstack({url, persistence: true});
+    third.client.attach();
+    await until(() => bubbles(third.client).length === 2);
+    return [first, second, third].map(({client, errors}) => ({errors, messages: bubbles(client)}));
+  },
+
+  // Each line of the file is one run: its events, as JSON.
+  async validates({file}) {
+    const wrong = [];
+    for (const line of readFileSync(file, "utf8").split("\n").filter(Boolean)) {
+      const events = JSON.parse(line);
+      try {
+        await lastValueFrom(from(events).pipe(verifyEvents(false), toArray()));
+      } catch (error) {
+        wrong.push({error: error.message, events});
+      }
+    }
+    return wrong;
+  },
+});

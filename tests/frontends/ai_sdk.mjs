@@ -1,0 +1,145 @@
+// The AI SDK's own client, unmodified: `Chat` as a program uses it, `useChat` as a page does.
+import {Chat} from "@ai-sdk/react";
+import {DefaultChatTransport, uiMessageChunkSchema} from "ai";
+import {readFileSync} from "node:fs";
+import {run, sha256, until} from "./scenarios.mjs";
+
+const text = message =>
+  message.parts.filter(part => part.type === "text").map(part => part.text).join("");
+const shown = chat => chat.messages.map(message => ({
+  role: message.role,
+  id: message.id,
+  text: text(message),
+  texts: message.parts.filter(part => part.type === "text").length,
+  stages: message.parts.filter(part => part.type === "data-stage").map(part => part.data),
+  resets: message.parts.filter(part => part.type === "data-reset").map(part => part.data),
+  metadata: message.metadata,
+}));
+const told = (chat, errors) => ({status: chat.status, errors, messages: shown(chat)});
+
+function open({url, id = "a chat", messages, compat}) {
+  const errors = [];
+  const transport = new DefaultChatTransport({
+    api: `${url}/api/chat`,
+    prepareReconnectToStreamRequest: compat && (({api, id}) => ({api: `${api}/${id}/stream?compat=${compat}`})),
+    prepareSendMessagesRequest: compat && (({api, id, messages, trigger, messageId}) =>
+      ({api: `${api}?compat=${compat}`, body: {id, messages, trigger, messageId}})),
+  });
+  const chat = new Chat({id, messages, transport, onError: error => errors.push(error.message)});
+  return {chat, errors};
+}
+
+const whole = chat => chat.lastMessage?.role === "assistant" && chat.lastMessage.metadata?.status;
+
+await run({
+  async asks({url, questions, compat}) {
+    const {chat, errors} = open({url, compat});
+    for (const question of questions) await chat.sendMessage({text: question});
+    return told(chat, errors);
+  },
+
+  async regenerates({url, question}) {
+    const {chat, errors} = open({url});
+    await chat.sendMessage({text: question});
+    const first = shown(chat);
+    await chat.regenerate();
+    return {first, ...told(chat, errors)};
+  },
+
+  async edits({url, questions, edited}) {
+    const {chat, errors} = open({url});
+    for (const question of questions) await chat.sendMessage({text: question});
+    await chat.sendMessage({text: edited, messageId: chat.messages[0].id});
+    return told(chat, errors);
+  },
+
+  async regenerates_an_older_answer({url, questions}) {
+    const {chat, errors} = open({url});
+    for (const question of questions) await chat.sendMessage({text: question});
+    await chat.regenerate({messageId: chat.messages[1].id});
+    return told(chat, errors);
+  },
+
+  async stops({url, question}) {
+    const {chat, errors} = open({url});
+    const other = open({url});
+    const sending = chat.sendMessage({text: question});
+    await until(() => chat.lastMessage?.role === "assistant" && text(chat.lastMessage));
+    const watching = other.chat.resumeStream();
+    await until(() => other.chat.lastMessage && text(other.chat.lastMessage));
+    await chat.stop();
+    const stopped = await fetch(`${url}/api/chat/${encodeURIComponent(chat.id)}/stop`, {method: "POST"});
+    await Promise.all([sending, watching]);
+    return {answered: stopped.status, one: told(chat, errors), other: told(other.chat, other.errors)};
+  },
+
+  async two_tabs({url, question}) {
+    const [one, two] = [open({url}), open({url})];
+    const sending = one.chat.sendMessage({text: question});
+    await until(() => one.chat.lastMessage?.role === "assistant" && text(one.chat.lastMessage));
+    await Promise.all([sending, two.chat.resumeStream()]);
+    return [told(one.chat, one.errors), told(two.chat, two.errors)];
+  },
+
+  async comes_back({url, id, messages}) {
+    const {chat, errors} = open({url, id, messages});
+    await chat.resumeStream();
+    return told(chat, errors);
+  },
+
+  async is_cut({url, chats, question}) {
+    const answers = [];
+    for (let number = 0; number < chats; number++) {
+      const {chat, errors} = open({url, id: `chat ${number}`});
+      await chat.sendMessage({text: question});
+      for (let tries = 0; !whole(chat) && tries < 20; tries++) await chat.resumeStream();
+      const bubbles = chat.messages.filter(message => message.role === "assistant");
+      answers.push({sha256: sha256(text(chat.lastMessage)), bubbles: bubbles.length, errors: errors.length});
+    }
+    return answers;
+  },
+
+  // A page: mounted while the answer is being made, and mounted again as after a reload.
+  async page({url, question}) {
+    const {JSDOM} = await import("jsdom");
+    const {window} = new JSDOM("<main></main>");
+    Object.assign(globalThis, {window, document: window.document});
+    Object.defineProperty(globalThis, "navigator", {value: window.navigator, configurable: true});
+    const {createElement} = await import("react");
+    const {createRoot} = await import("react-dom/client");
+    const {useChat} = await import("@ai-sdk/react");
+    const transport = new DefaultChatTransport({api: `${url}/api/chat`});
+    const page = {};
+    const Page = ({resume}) => {
+      Object.assign(page, useChat({id: "a page", transport, resume}));
+      return createElement("p", null, page.messages.map(text).join("|"));
+    };
+    const main = window.document.querySelector("main");
+    const first = createRoot(main);
+    first.render(createElement(Page, {resume: false}));
+    await until(() => page.sendMessage);
+    page.sendMessage({text: question});
+    await until(() => page.messages.length === 2 && text(page.messages[1]));
+    first.unmount();
+    page.messages = [];
+    const second = createRoot(main);
+    second.render(createElement(Page, {resume: true}));
+    await until(() => page.status === "ready" && page.messages.some(one => one.metadata?.status));
+    await until(() => main.textContent === page.messages.map(text).join("|"));
+    const result = {text: main.textContent, bubbles: page.messages.length};
+    second.unmount();
+    return result;
+  },
+
+  // Each line of the file is one stream: its chunks, as JSON.
+  async validates({file}) {
+    const wrong = [];
+    const {validate} = uiMessageChunkSchema();
+    for (const line of readFileSync(file, "utf8").split("\n").filter(Boolean))
+      for (const chunk of JSON.parse(line)) {
+        const {success} = await validate(chunk);
+        if (!success) wrong.push(chunk);
+      }
+    return wrong;
+  },
+});

@@ -1,0 +1,58 @@
+// CopilotKit's own core, unmodified, with Sluice as its runtime.
+import {CopilotKitCore} from "@copilotkit/core";
+import {run, until} from "./scenarios.mjs";
+
+async function open({url, threadId = "a thread"}) {
+  globalThis.window ??= globalThis; // it connects where there is a window
+  const errors = [];
+  const core = new CopilotKitCore({runtimeUrl: `${url}/copilotkit`});
+  core.subscribe({onError: ({code}) => void errors.push(code)});
+  await until(() => core.agents.default);
+  const agent = core.getAgent("default");
+  agent.threadId = threadId;
+  const steps = [], runErrors = [];
+  agent.subscribe({
+    onStepStartedEvent: ({event}) => void steps.push(event.stepName),
+    onRunErrorEvent: ({event}) => void runErrors.push(event.code),
+  });
+  return {core, agent, errors, steps, runErrors};
+}
+
+async function ask({core, agent}, question) {
+  agent.addMessage({id: crypto.randomUUID(), role: "user", content: question});
+  return await core.runAgent({agent}).then(() => true, () => false);
+}
+
+const shown = agent => agent.messages.map(({role, content}) => [role, content]);
+const said = agent => agent.messages.some(one => one.role === "assistant" && one.content);
+
+await run({
+  async asks({url, questions}) {
+    const page = await open({url});
+    for (const question of questions) await ask(page, question);
+    const {errors, steps, runErrors, agent} = page;
+    return {errors, steps, runErrors, messages: shown(agent)};
+  },
+
+  async connects({url, question}) {
+    const [one, two] = [await open({url}), await open({url})];
+    const asking = ask(one, question);
+    await until(() => said(one.agent));
+    await two.core.connectAgent({agent: two.agent});
+    await asking;
+    const three = await open({url});
+    await three.core.connectAgent({agent: three.agent});
+    const fresh = await open({url, threadId: "a new thread"});
+    await fresh.core.connectAgent({agent: fresh.agent});
+    return [one, two, three, fresh].map(({agent, errors}) => ({messages: shown(agent), errors}));
+  },
+
+  async stops({url, question}) {
+    const page = await open({url});
+    const asking = ask(page, question);
+    await until(() => said(page.agent));
+    page.core.stopAgent({agent: page.agent});
+    await asking;
+    return {messages: shown(page.agent), errors: page.errors};
+  },
+});

@@ -1,0 +1,164 @@
+"""`@ag-ui/client` and `@tanstack/ai-client`, unmodified, against the real routes."""
+
+import asyncio
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ag_ui.core import Event
+from hypothesis import given, settings
+from pydantic import TypeAdapter
+
+from sluice.domain.errors import UpstreamTruncated
+from sluice.domain.events import Done, Recorded, Reset, StageCompleted, StageStarted, Token
+from sluice.interfaces.protocols.ag_ui.encoder import AgUiEncoder
+from tests.contract.test_encoders import ended, frames
+from tests.frontends.cutting import Cut, cutting
+from tests.frontends.packages import node
+from tests.http.house import House, serving
+from tests.http.test_frame_writer import one_by_one
+from tests.strategies import LOG
+from tests.waiting import until
+
+pytestmark = pytest.mark.usefixtures("packages")
+
+ANSWER = "무색 페트병\u2028은 'data: x'\n\nevent: done\n 👩\u200d👧 투명"
+DIGEST = sha256(ANSWER.encode()).hexdigest()
+TOKENS = [Token(piece, "answer") for piece in ANSWER]
+STARTED, COMPLETED = StageStarted("answer", 10), StageCompleted("answer", 100)
+SLOWLY = [STARTED, *one_by_one(TOKENS), COMPLETED, Done("A2", ANSWER)]
+EVENTS: TypeAdapter[Any] = TypeAdapter(Event)
+
+
+async def ag_ui(scenario: str, house: House | str, **given: Any) -> Any:
+    url = house if isinstance(house, str) else house.url
+    return await node("ag_ui.mjs", scenario, url=url, **given)
+
+
+async def test_an_agent_chats_and_shows_steps() -> None:
+    async with serving(STARTED, *TOKENS, COMPLETED, Done("A2", ANSWER)) as house:
+        told = await ag_ui("asks", house, questions=["Why?", "And then?"])
+    assert told["resolved"] == [True, True]
+    assert told["outcomes"] == [{"type": "success"}] * 2
+    assert told["steps"] == ["+queued", "-queued", "+answer", "-answer"] * 2
+    said = [one["content"] for one in told["messages"]]
+    assert said == ["Why?", ANSWER, "And then?", ANSWER]
+    assert [turn.content for turn in house.pipeline.asked[1].history] == ["Why?", ANSWER]
+
+
+async def test_what_is_taken_back_is_gone_and_what_was_before_stays() -> None:
+    before = [
+        {"id": "q0", "role": "user", "content": "Hello?"},
+        {"id": "a0", "role": "assistant", "content": "Hello."},
+    ]
+    plays = [STARTED, Token("wrong", "a"), Reset("new_attempt"), Token("right", "a")]
+    async with serving(*plays, Done("A2", "right")) as house:
+        told = await ag_ui("asks", house, questions=["Why?"], messages=before)
+    assert told["resolved"] == [True]
+    assert told["messages"][:3] == [
+        *before,
+        {"id": "asked Why?", "role": "user", "content": "Why?"},
+    ]
+    assert [one["content"] for one in told["messages"][3:]] == ["right"]
+
+
+async def test_a_question_that_is_run_again_is_answered_again_and_not_doubled() -> None:
+    async with serving(Token("yes", "a"), Done("A2", "yes")) as house:
+        told = await ag_ui("asks_anew", house, question="Why?")
+        first, second = house.pipeline.asked
+        assert second.job.retry_of == first.job.id
+    assert [one["content"] for one in told["messages"]] == ["Why?", "yes"]
+
+
+async def test_an_earlier_message_is_not_written_anew() -> None:
+    async with serving(Done("A2", "yes")) as house:
+        told = await ag_ui("edits", house, questions=["Why?", "And then?"], edited="Why not?")
+        assert len(house.pipeline.asked) == 2
+    assert told["resolved"] is False
+    assert "409" in told["failed"][0]
+
+
+async def test_a_failure_is_an_error_of_the_run() -> None:
+    async with serving(Token("yes", "a"), UpstreamTruncated()) as house:
+        told = await ag_ui("asks", house, questions=["Why?"])
+    error = {"code": "upstream_truncated", "message": UpstreamTruncated.public}
+    assert told["errors"] == [error]
+    assert told["outcomes"] == []
+
+
+async def test_a_stopped_run_says_that_it_was_cancelled() -> None:
+    async with serving(Token("yes", "a"), asyncio.Event()) as house:
+        asking = asyncio.create_task(ag_ui("asks", house, questions=["Why?"]))
+        await until(lambda: house.log.awaited, within=20)
+        (job,) = house.log._logs
+        await house.client.delete(f"/api/v1/jobs/{job}")
+        told = await asking
+    assert (told["resolved"], told["outcomes"]) == ([True], [{"type": "cancelled"}])
+    assert told["messages"][-1]["content"] == "yes"
+
+
+@pytest.mark.timeout(150)
+async def test_an_agent_that_is_cut_says_so_and_takes_no_short_answer_for_whole() -> None:
+    """There is no way back in the protocol's own client."""
+    async with serving(*SLOWLY) as house, cutting(house.port, "reset", longest=2000) as proxy:
+        told = await ag_ui("is_cut", proxy.url, runs=250, question="Why?")
+        assert proxy.cuts == 200
+    whole = [one for one in told if one["resolved"]]
+    assert {(one["sha256"], one["outcomes"]) for one in whole} == {(DIGEST, 1)}
+    assert len(whole) == 50
+    cut = [(one["outcomes"], one["failed"]) for one in told if not one["resolved"]]
+    assert set(cut) == {(0, 1)}
+
+
+async def test_tanstack_chats() -> None:
+    async with serving(STARTED, *TOKENS, COMPLETED, Done("A2", ANSWER)) as house:
+        told = await ag_ui("tanstack_asks", house, questions=["Why?", "And then?"])
+    assert (told["errors"], told["status"]) == ([], "ready")
+    assert [one["text"] for one in told["messages"]] == ["Why?", ANSWER, "And then?", ANSWER]
+
+
+@pytest.mark.timeout(150)
+@pytest.mark.parametrize("by", ["reset", "end"])
+async def test_tanstack_cut_two_hundred_times_ends_with_the_whole_answer(by: Cut) -> None:
+    async with (
+        serving(*SLOWLY) as house,
+        cutting(house.port, by, longest=400, shortest=300) as proxy,
+    ):
+        told = await ag_ui("tanstack_is_cut", proxy.url, runs=50, question="Why?")
+        assert proxy.cuts == 200
+        assert len(house.pipeline.asked) == 50
+    assert {(one["sha256"], one["answers"], str(one["errors"])) for one in told} == {
+        (DIGEST, 1, "[]")
+    }
+
+
+async def test_tanstack_loaded_again_shows_the_thread_and_goes_on_with_the_run() -> None:
+    plays = [STARTED, *one_by_one(TOKENS * 5), COMPLETED, Done("A2", ANSWER * 5)]
+    async with serving(*plays) as house:
+        told = await ag_ui("tanstack_reloads", house, question="Why?")
+        assert len(house.pipeline.asked) == 1
+    for page in told:
+        assert page["errors"] == []
+        assert [one["text"] for one in page["messages"]] == ["Why?", ANSWER * 5]
+
+
+async def test_any_log_is_a_run_that_both_validators_take(tmp_path: Path) -> None:
+    runs = list[str]()
+    messages = '[{"id":"q","role":"user","content":"Why?"}]'
+
+    @settings(max_examples=200)
+    @given(LOG)
+    def collect(log: list[Recorded]) -> None:
+        for opens in (False, True):
+            encoder = AgUiEncoder("job", "t", "r", messages, opens_with_messages=opens)
+            told = frames(encoder, ended(log))[1]
+            data = [frame.decode().split("\n")[1][6:] for frame in told]
+            for one in data:
+                EVENTS.validate_json(one)
+            runs.append(f"[{','.join(data)}]")
+
+    collect()
+    file = tmp_path / "runs"
+    file.write_text("\n".join(runs))
+    assert await node("ag_ui.mjs", "validates", file=str(file)) == []

@@ -1,0 +1,63 @@
+"""`@copilotkit/core`, unmodified, which needs no runtime of its own beside Sluice."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from sluice.domain.errors import UpstreamTruncated
+from sluice.domain.events import Done, Reset, Token
+from tests.frontends.packages import node
+from tests.frontends.test_ag_ui import ANSWER, COMPLETED, SLOWLY, STARTED, TOKENS
+from tests.http.house import House, serving
+from tests.waiting import until
+
+pytestmark = pytest.mark.usefixtures("packages")
+
+
+async def copilotkit(scenario: str, house: House, **given: Any) -> Any:
+    return await node("copilotkit.mjs", scenario, url=house.url, **given)
+
+
+async def test_it_chats_and_shows_steps() -> None:
+    async with serving(STARTED, *TOKENS, COMPLETED, Done("A2", ANSWER)) as house:
+        told = await copilotkit("asks", house, questions=["Why?", "And then?"])
+    assert told["errors"] == []
+    assert told["steps"] == ["queued", "answer"] * 2
+    assert told["messages"] == [
+        *(["user", "Why?"], ["assistant", ANSWER]),
+        *(["user", "And then?"], ["assistant", ANSWER]),
+    ]
+
+
+async def test_what_is_taken_back_is_gone() -> None:
+    plays = [Token("wrong", "a"), Reset("revised"), Token("right", "a"), Done("A2", "right")]
+    async with serving(*plays) as house:
+        told = await copilotkit("asks", house, questions=["Why?"])
+    assert told["messages"] == [["user", "Why?"], ["assistant", "right"]]
+
+
+async def test_a_failure_is_an_error() -> None:
+    async with serving(Token("yes", "a"), UpstreamTruncated()) as house:
+        told = await copilotkit("asks", house, questions=["Why?"])
+    assert told["runErrors"] == ["upstream_truncated"]
+    assert told["errors"] != []
+
+
+async def test_who_connects_is_shown_the_thread_also_while_it_is_answered() -> None:
+    async with serving(*SLOWLY) as house:
+        *pages, fresh = await copilotkit("connects", house, question="Why?")
+        assert len(house.pipeline.asked) == 1
+    whole = [["user", "Why?"], ["assistant", ANSWER]]
+    assert pages == [{"messages": whole, "errors": []}] * 3
+    assert fresh == {"messages": [], "errors": []}
+
+
+async def test_stopping_stops_the_job() -> None:
+    async with serving(Token("yes", "a"), asyncio.Event()) as house:
+        told = await copilotkit("stops", house, question="Why?")
+        await until(lambda: house.pipeline.closed == 1)
+        (job,) = house.log._logs
+        found = (await house.client.get(f"/api/v1/jobs/{job}")).json()
+    assert found["status"] == "cancelled"
+    assert told["messages"][-1] == ["assistant", "yes"]
