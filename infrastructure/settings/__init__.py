@@ -7,6 +7,7 @@ from sluice.infrastructure.settings.addresses import (
     StoreAddress,
 )
 from sluice.infrastructure.settings.checks import check_environment, read_settings
+from sluice.infrastructure.settings.misspelt import misspelt
 from sluice.infrastructure.settings.model import Settings, WrongSetting
 
 __all__ = [
@@ -17,5 +18,6 @@ __all__ = [
     "StoreAddress",
     "WrongSetting",
     "check_environment",
+    "misspelt",
     "read_settings",
 ]

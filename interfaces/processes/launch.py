@@ -2,6 +2,7 @@
 
 import errno
 import gc
+import logging
 import os
 import socket
 import sys
@@ -10,17 +11,27 @@ from contextlib import AbstractAsyncContextManager, ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sluice.infrastructure.settings import Settings, SqliteStore, StoreAddress, WrongSetting
+from sluice.infrastructure.settings import (
+    Settings,
+    SqliteStore,
+    StoreAddress,
+    WrongSetting,
+    misspelt,
+)
 from sluice.infrastructure.telemetry.logs import configure_logs
 from sluice.interfaces.processes.lifetime import ExitDeadline, run_to_exit
 
 if TYPE_CHECKING:
     from sluice.interfaces.processes.http_service import HttpService
 
+logger = logging.getLogger(__name__)
+
 
 def run(settings: Settings, work: Callable[[ExitDeadline], Coroutine[Any, Any, None]]) -> None:
     """Runs the process to its end. Raises WrongSetting, and SystemExit for an early SIGTERM."""
     configure_logs(settings.log_level, settings.log_format)
+    for line in misspelt(os.environ):
+        logger.warning(line)
     sys.path.insert(0, str(Path.cwd()))
     exit_by = ExitDeadline(settings.shutdown_grace)
     run_to_exit(settings, work(exit_by), exit_by)

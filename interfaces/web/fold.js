@@ -100,14 +100,3 @@ export function pace({ askedAt, tokens, firstTokenAt, lastTokenAt, endedAt }) {
     total: endedAt === null ? null : (endedAt - askedAt) / 1000,
   };
 }
-
-/** "verified", "unverified" (no digest without a secure context) or "broken". */
-export async function verify(state, subtle = globalThis.crypto?.subtle) {
-  const { answer, length, path, sha256 } = state.end;
-  const said = path === "A2" ? state.text : answer;
-  if (said !== answer || [...answer].length !== length) return "broken";
-  if (!subtle) return "unverified";
-  const digest = await subtle.digest("SHA-256", new TextEncoder().encode(answer));
-  const hex = Array.from(new Uint8Array(digest), (byte) => byte.toString(16).padStart(2, "0"));
-  return hex.join("") === sha256 ? "verified" : "broken";
-}

@@ -1,6 +1,6 @@
 // What the page says beside its answers: a status for those who cannot see it, an alarm for everybody.
 
-import { Problem } from "./api.js";
+import { Problem } from "./client.js";
 import { find, tell } from "./view.js";
 
 let alarm = null;

@@ -3,7 +3,8 @@
 import * as api from "./api.js";
 import * as chats from "./chats.js";
 import * as composer from "./composer.js";
-import { fold, fresh, verify } from "./fold.js";
+import { newKey, verify } from "./client.js";
+import { fold, fresh } from "./fold.js";
 import { announce, complain, guarded, quietly, reached } from "./notices.js";
 import { merge, questionOf, rowsOf } from "./rows.js";
 import { toEnd } from "./scroll.js";
@@ -119,7 +120,6 @@ function attach(row, { running, url = api.eventsOf(row.job) }) {
       if (event.name === "stage" && running) announce(`${event.data.stage}: ${event.data.status}`);
       if (state.end) finish(row, state, running);
     },
-    refusal: () => api.refusal(row.job),
     gone(problem) {
       row.ended = problem.status === 404;
       row.view.gone(problem);
@@ -138,7 +138,7 @@ async function finish(row, state, running) {
     announce({ done: "The answer is complete.", error: why, cancelled: "Stopped." }[name]);
     over();
   }
-  if (name === "done") row.view.verified(await verify(state), state);
+  if (name === "done") row.view.verified(await verify(state.text, state.end), state);
 }
 
 // Another tab may have asked in this chat meanwhile; its job runs next.
@@ -183,7 +183,7 @@ async function retry(row) {
 async function submit(id, body, key) {
   complain(null);
   const askedAt = performance.now();
-  return { askedAt, ...(await api.send(id, body, key)) };
+  return { askedAt, ...(await api.submit(body, { chat: id, key })) };
 }
 
 /** Shows the question, behind `before` if it is new, and follows its answer. */
@@ -202,7 +202,3 @@ function begin({ job_id: job, chat_id: chat, stream_url: url, askedAt }, questio
   quietly(refresh);
   quietly(chats.refresh);
 }
-
-// crypto.randomUUID wants a secure context, which a service in a local network may not be.
-const newKey = () =>
-  Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");

@@ -20,10 +20,9 @@ from tests.strategies import EVENT
 
 ROOT = Path(__file__).parents[2]
 KEEPALIVE = "keepalive"
-PAGE, EVENTS, SCRIPT = "interfaces/web/stream.js", "docs/events.md", "scripts/e2e-intent-test.sh"
+PAGE, EVENTS, SCRIPT = "interfaces/web/client.js", "docs/events.md", "scripts/e2e-intent-test.sh"
 ALL = NAMES | {KEEPALIVE}
 KNOWN = {
-    f"{PAGE}: listens to": (PAGE, r"const NAMES = (\[.*\]);", ALL),
     f"{EVENTS}: the table": (EVENTS, r"## The events\n\n.*\n.*\n((?:\|.*\n)+)", ALL),
     f"{EVENTS}: the page of its example": (EVENTS, r"const NAMES = (\[.*\]);", ALL),
     f"{SCRIPT}: what it checks": (SCRIPT, r"def event\(.*\n((?:.*\n)+?)    else fail", ALL),
@@ -31,7 +30,7 @@ KNOWN = {
         *("interfaces/web/fold.js", r"const CHANGES = \{\n((?:.*\n)+?)\};"),
         NAMES,
     ),
-    f"{PAGE}: its ends": (PAGE, r"const TERMINAL = (\[.*\]);", TERMINAL_NAMES),
+    f"{PAGE}: its ends": (PAGE, r"const ENDS = new Set\((\[.*\])\);", TERMINAL_NAMES),
     f"{EVENTS}: the ends of its example": (EVENTS, r"const ENDS = (\[.*\]);", TERMINAL_NAMES),
     f"{SCRIPT}: its ends": (SCRIPT, r"def terminal: (.*);", TERMINAL_NAMES),
     "interfaces/web/view.js: its ends": (
@@ -42,7 +41,6 @@ KNOWN = {
 """Each place that knows the names: its file, where in it, and which of them it must know."""
 INDIRECT = {
     EVENTS: r"\bNAMES\b|\.\.\.TERMINAL",
-    PAGE: r"\.\.\.TERMINAL",
     SCRIPT: r"\(\$event \| terminal\)",
 }
 """Where a list takes the names of the ends from another."""

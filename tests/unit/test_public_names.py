@@ -49,3 +49,13 @@ def test_importing_sluice_or_its_service_loads_no_more_than_it_needs() -> None:
         ).stdout.split()
         assert not {"sluice.testing", "pytest"} & set(loaded)
         assert what != "sluice" or loaded == []
+
+
+def test_the_client_comes_with_its_name_and_without_the_service() -> None:
+    heavy = ("fastapi", "langgraph", "openai", "pydantic", "sluice.infrastructure", "starlette")
+    code = (
+        "import sys, sluice; assert 'sluice.client' not in sys.modules; sluice.client.Client;"
+        f" print(*(name for name in {heavy!r} if name in sys.modules))"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.split() == []

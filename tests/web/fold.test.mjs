@@ -4,7 +4,8 @@ import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { test } from "node:test";
 
-import { answerOf, fold, fresh, pace, verify } from "../../interfaces/web/fold.js";
+import { verify } from "../../interfaces/web/client.js";
+import { answerOf, fold, fresh, pace } from "../../interfaces/web/fold.js";
 
 const stage = (id, stage, status, progress = 0, at = 0) =>
   ({ name: "stage", id, data: { stage, status, progress }, at });
@@ -17,6 +18,7 @@ const done = (id, answer, more = {}) => ({
     sha256: createHash("sha256").update(answer).digest("hex"), ...more,
   },
 });
+const checked = ({ text, end }, ...given) => verify(text, end, ...given);
 const folded = (...events) => events.reduce(fold, fresh(0));
 
 const ANSWER = [
@@ -120,9 +122,9 @@ test("a replayed job has no pace", () => {
 test("the answer is checked against its length and its checksum", async () => {
   const last = ANSWER.length - 1;
   const but = (more) => folded(...ANSWER.slice(0, last), { ...ANSWER[last], data: { ...ANSWER[last].data, ...more } });
-  assert.equal(await verify(folded(...ANSWER)), "verified");
-  assert.equal(await verify(folded(...ANSWER), null), "unverified");
-  assert.equal(await verify(but({ sha256: "0".repeat(64) })), "broken");
-  assert.equal(await verify(but({ length: 3 })), "broken");
-  assert.equal(await verify(but({ answer: "other" })), "broken");
+  assert.equal(await checked(folded(...ANSWER)), "verified");
+  assert.equal(await checked(folded(...ANSWER), null), "unverified");
+  assert.equal(await checked(but({ sha256: "0".repeat(64) })), "broken");
+  assert.equal(await checked(but({ length: 3 })), "broken");
+  assert.equal(await checked(but({ answer: "other" })), "broken");
 });
