@@ -66,7 +66,10 @@ class EventStream(EventSourceResponse):
             ping=ping,
             ping_message_factory=partial(_Raw, self.keepalive),
         )
-        self.headers["Connection"] = "close"  # the library would keep it alive
+        if self.ends_unfinished:
+            # The library keeps it alive. Others do so, too: where it was to be closed, Node takes
+            # a reset for the end of the body.
+            self.headers["Connection"] = "close"
 
     async def _send_with_timeout(self, send: Send, message: Message) -> None:
         """Without a timer for each write, a tenth of a token's cost: `Connection` cuts stalls.

@@ -1,10 +1,11 @@
 """A proxy that cuts event streams at a random byte: by a reset, or by a proper end of the body."""
 
 import asyncio
+import re
 import socket
 import struct
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from random import Random
 from typing import Literal
@@ -15,47 +16,50 @@ _NO_LINGER = struct.pack("ii", 1, 0)
 
 @dataclass
 class CuttingProxy:
-    """Of every `of` streams the first `of - 1` are cut, before their first `longest` bytes end."""
+    """Of every `of` streams the first `of - 1` are cut, before their first `longest` bytes end.
+
+    `framed`: only between two frames, where a proxy that keeps a body's chunks may end it.
+    """
 
     port: int
     by: Cut
     longest: int
     of: int = 5
+    framed: bool = False
     rng: Random = field(default_factory=lambda: Random(7))
     streams: int = 0
     cuts: int = 0
     url: str = ""
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            upstream, up = await asyncio.open_connection("127.0.0.1", self.port)
-        except OSError:
-            writer.close()
-            return
-        try:
-            up.write(_closing(await reader.readuntil(b"\r\n\r\n")))
-            sending = asyncio.create_task(_copy(reader, up))
-            head = await upstream.readuntil(b"\r\n\r\n")
-            writer.write(_closing(head))
-            if b"text/event-stream" in head.lower() and b"chunked" in head.lower():
-                await self._stream(upstream, writer)
-            else:
-                await _copy(upstream, writer)
-            sending.cancel()
-            await asyncio.wait([sending])
-        except (ConnectionError, asyncio.IncompleteReadError):
-            pass
-        finally:
-            up.close()
-            writer.close()
+        """Any number of requests, as a client keeps the connection."""
+        with suppress(ConnectionError, asyncio.IncompleteReadError):
+            while not writer.is_closing():
+                upstream, up = await asyncio.open_connection("127.0.0.1", self.port)
+                try:
+                    head = await reader.readuntil(b"\r\n\r\n")
+                    up.write(head + await reader.readexactly(_length(head)))
+                    head = await upstream.readuntil(b"\r\n\r\n")
+                    writer.write(head)
+                    if b"transfer-encoding: chunked" in head.lower():
+                        await self._stream(upstream, writer, cut=b"event-stream" in head)
+                    else:
+                        writer.write(await upstream.readexactly(_length(head)))
+                    await writer.drain()
+                finally:
+                    up.close()
+        writer.close()
 
-    async def _stream(self, upstream: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.streams += 1
-        cut = self.streams % self.of != 0
-        left = self.rng.randrange(self.longest) if cut else 1 << 60
+    async def _stream(
+        self, upstream: asyncio.StreamReader, writer: asyncio.StreamWriter, *, cut: bool
+    ) -> None:
+        self.streams += cut
+        left = self.rng.randrange(self.longest) if cut and self.streams % self.of else 1 << 60
         while chunk := await _chunk(upstream):
             part = chunk[:left]
             left -= len(part)
+            if self.framed and not left:
+                part = part[: part.rfind(b"\n\n") + 2]
             if part:
                 writer.write(b"%x\r\n%b\r\n" % (len(part), part))
                 await writer.drain()
@@ -64,7 +68,6 @@ class CuttingProxy:
                 self._cut(writer)
                 return
         writer.write(b"0\r\n\r\n")
-        await writer.drain()
 
     def _cut(self, writer: asyncio.StreamWriter) -> None:
         if self.by == "end":
@@ -77,9 +80,9 @@ class CuttingProxy:
 
 @asynccontextmanager
 async def cutting(
-    port: int, by: Cut, longest: int, *, of: int = 5, seed: int = 7
+    port: int, by: Cut, longest: int, *, of: int = 5, framed: bool = False, seed: int = 7
 ) -> AsyncIterator[CuttingProxy]:
-    proxy = CuttingProxy(port, by, longest, of, Random(seed))
+    proxy = CuttingProxy(port, by, longest, of, framed, Random(seed))
     open_now = set[asyncio.Task[None]]()
 
     def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -99,20 +102,12 @@ async def cutting(
             await asyncio.wait(open_now)
 
 
-def _closing(head: bytes) -> bytes:
-    """One request a connection."""
-    lines = head.removesuffix(b"\r\n\r\n").split(b"\r\n")
-    kept = [line for line in lines if not line.lower().startswith(b"connection:")]
-    return b"\r\n".join([*kept, b"Connection: close", b"", b""])
+def _length(head: bytes) -> int:
+    found = re.search(rb"\r\ncontent-length: *([0-9]+)\r\n", head.lower())
+    return int(found[1]) if found else 0
 
 
 async def _chunk(reader: asyncio.StreamReader) -> bytes:
     """Of a chunked body; empty at its end."""
     size = int(await reader.readuntil(b"\r\n"), 16)
     return (await reader.readexactly(size + 2))[:-2]
-
-
-async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    while part := await reader.read(65536):
-        writer.write(part)
-        await writer.drain()

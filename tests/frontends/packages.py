@@ -18,7 +18,7 @@ from tests.services import found, missing
 
 HERE = Path(__file__).parent
 _INSTALL = ["install", "--no-save", "--no-package-lock", "--no-audit", "--no-fund"]
-_WITHIN = 50
+_WITHIN = 140
 
 
 @pytest.fixture(scope="session")

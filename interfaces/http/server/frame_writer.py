@@ -52,7 +52,9 @@ class FrameWriter:
         return True
 
     def reset(self) -> None:
-        """Cuts the connection, with what the peer has not read yet."""
+        """Cuts the connection, with what the peer has not read yet, unless it is gone already."""
+        if self._transport.is_closing():
+            return
         peer: socket.socket | None = self._transport.get_extra_info("socket")
         if peer is not None:
             peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
