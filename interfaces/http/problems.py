@@ -42,13 +42,14 @@ class ProblemResponse(JSONResponse):
 
 
 class Problem(HTTPException):
-    """A request that cannot be served, with its public face."""
+    """A request that cannot be served, with its public face; `field` is what is wrong of it."""
 
     def __init__(
         self, status: int, code: str, detail: str, headers: Mapping[str, str] | None = None
     ) -> None:
         super().__init__(status, detail, headers)
         self.code = code
+        self.field: str | None = None
 
     def response(self, request_id: str) -> Response:
         body = ProblemBody(
@@ -65,7 +66,9 @@ class Problem(HTTPException):
 def wrong(field: str, why: str) -> Problem:
     """A field's value is refused. The name comes from the client, so it may hold anything."""
     name = repr(field[:_LONGEST_NAME])[1:-1]
-    return Problem(422, "invalid_field", f"{name or 'body'}: {why}")
+    problem = Problem(422, "invalid_field", f"{name or 'body'}: {why}")
+    problem.field = name or None
+    return problem
 
 
 def too_large() -> Problem:
@@ -114,12 +117,17 @@ def answer_problems(app: FastAPI) -> None:
         app.add_exception_handler(kind, _answer)
 
 
-async def _answer(request: Request, error: Exception) -> Response:
+def problem_of(error: Exception, request_id: str) -> Problem:
+    """What a client may be told; of what nobody foresaw the log has the rest."""
     kind = next(kind for kind in type(error).__mro__ if kind in _PROBLEMS)
-    problem = _PROBLEMS[kind](error)
-    request_id = request.state.request_id
     if kind is Exception:
         logger.error("request %s crashed: %s", request_id, format_traceback(error))
+    return _PROBLEMS[kind](error)
+
+
+async def _answer(request: Request, error: Exception) -> Response:
+    request_id = request.state.request_id
+    problem = problem_of(error, request_id)
     if problem.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
         problem.headers = {"Allow": ", ".join(_allowed(request))}
         if request.method == "OPTIONS":

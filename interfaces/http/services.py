@@ -12,13 +12,17 @@ from sluice.application.chats import DeleteChat, ShowChat
 from sluice.application.follow import FollowJob
 from sluice.application.jobs import CancelJob, ShowJob
 from sluice.application.submit import SubmitMessage
+from sluice.interfaces.http.asked import Asked
 from sluice.interfaces.http.auth.identity import Identity, User
 from sluice.interfaces.http.hosts import KnownHosts
 
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """`ready` says why the service is not ready; `metrics` is Prometheus text."""
+    """`ready` says why the service is not ready; `metrics` is Prometheus text.
+
+    `leaving`: no stream is to be kept open for what may still be asked.
+    """
 
     submit: SubmitMessage
     follow: FollowJob
@@ -30,6 +34,8 @@ class Services:
     names: SessionPort
     ready: Callable[[], Awaitable[str | None]]
     metrics: Callable[[], Awaitable[bytes]]
+    leaving: Callable[[], bool]
+    asked: Asked = field(default_factory=Asked)
 
 
 @dataclass(slots=True, eq=False)

@@ -113,6 +113,7 @@ class HttpService:
             names=container.sessions(),
             ready=self.trouble,
             metrics=text,
+            leaving=lambda: self._server is not None and self._server.leaving,
         )
 
     def _options(self) -> Options:

@@ -17,10 +17,12 @@ from sluice.application.encoding import Encoder
 from sluice.domain.events import BEGINNING, Cursor, Done, Recorded, Token
 from sluice.infrastructure.event_log.buffer import Buffer
 from sluice.interfaces.protocols.langgraph.encoder import RunEncoder
+from sluice.interfaces.protocols.langgraph.event_encoder import EventEncoder
 from sluice.interfaces.protocols.native.encoder import NATIVE
 from tests.http.protocols.toy.encoder import ToyEncoder
 from tests.strategies import LOG
 
+CHANNELS = frozenset({"custom", "lifecycle", "messages", "values"})
 _QUESTION = '{"type":"human","id":"h1","content":"Why?"}'
 ENCODERS: dict[str, Encoder] = {
     "native": NATIVE,
@@ -28,6 +30,8 @@ ENCODERS: dict[str, Encoder] = {
     "toy unjoined": ToyEncoder("job", joins_tokens=False),
     "langgraph": RunEncoder("job", _QUESTION, frozenset({"custom", "messages", "values"})),
     "langgraph values": RunEncoder("job", _QUESTION, frozenset({"values"})),
+    "langgraph events": EventEncoder("job", _QUESTION, 1000, CHANNELS),
+    "langgraph messages": EventEncoder("job", _QUESTION, 1000, frozenset({"messages"})),
 }
 EACH = pytest.mark.parametrize("encoder", ENCODERS.values(), ids=ENCODERS)
 _ID = re.compile(rb"(?:^|\n)id: ([0-9]+)-([0-9]+)(?:\.([0-9]+))?\n")

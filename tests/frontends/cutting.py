@@ -33,22 +33,27 @@ class CuttingProxy:
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Any number of requests, as a client keeps the connection."""
-        with suppress(ConnectionError, asyncio.IncompleteReadError):
-            while not writer.is_closing():
-                upstream, up = await asyncio.open_connection("127.0.0.1", self.port)
-                try:
-                    head = await reader.readuntil(b"\r\n\r\n")
-                    up.write(head + await reader.readexactly(_length(head)))
-                    head = await upstream.readuntil(b"\r\n\r\n")
-                    writer.write(head)
-                    if b"transfer-encoding: chunked" in head.lower():
-                        await self._stream(upstream, writer, cut=b"event-stream" in head)
-                    else:
-                        writer.write(await upstream.readexactly(_length(head)))
-                    await writer.drain()
-                finally:
-                    up.close()
-        writer.close()
+        try:
+            with suppress(ConnectionError, asyncio.IncompleteReadError):
+                while not writer.is_closing():
+                    await self._pass(reader, writer)
+        finally:
+            writer.close()
+
+    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        upstream, up = await asyncio.open_connection("127.0.0.1", self.port)
+        try:
+            head = await reader.readuntil(b"\r\n\r\n")
+            up.write(head + await reader.readexactly(_length(head)))
+            head = await upstream.readuntil(b"\r\n\r\n")
+            writer.write(head)
+            if b"transfer-encoding: chunked" in head.lower():
+                await self._stream(upstream, writer, cut=b"event-stream" in head)
+            else:
+                writer.write(await upstream.readexactly(_length(head)))
+            await writer.drain()
+        finally:
+            up.close()
 
     async def _stream(
         self, upstream: asyncio.StreamReader, writer: asyncio.StreamWriter, *, cut: bool
@@ -59,7 +64,7 @@ class CuttingProxy:
             part = chunk[:left]
             left -= len(part)
             if self.framed and not left:
-                part = part[: part.rfind(b"\n\n") + 2]
+                part = part[: part.rfind(b"\n\n") + 2] if b"\n\n" in part else b""
             if part:
                 writer.write(b"%x\r\n%b\r\n" % (len(part), part))
                 await writer.drain()

@@ -144,7 +144,7 @@ async def test_cut_two_hundred_times_the_javascript_sdk_has_the_whole_answer(by:
 @pytest.mark.filterwarnings("ignore:Reconnecting without a Last-Event-ID")
 @pytest.mark.parametrize("by", ["reset", "end"])
 async def test_cut_two_hundred_times_the_python_sdk_has_the_whole_answer(by: Cut) -> None:
-    async with cut_often(by) as (house, proxy), clients(proxy.url) as client:
+    async with cut_often(by) as (_, proxy), clients(proxy.url) as client:
 
         async def one() -> list[str]:
             thread = (await client.threads.create())["thread_id"]
