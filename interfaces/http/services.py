@@ -14,6 +14,7 @@ from sluice.application.jobs import CancelJob, ShowJob
 from sluice.application.sessions import Sessions
 from sluice.application.side_calls import AskModel
 from sluice.application.submit import SubmitMessage
+from sluice.interfaces.http.asked import Asked
 from sluice.interfaces.http.auth.identity import Forwarded, Identity, User
 from sluice.interfaces.http.hosts import KnownHosts
 
@@ -22,7 +23,8 @@ from sluice.interfaces.http.hosts import KnownHosts
 class Services:
     """`ready` says why the service is not ready; `metrics` is Prometheus text.
 
-    `ask_model` is None where no upstream is known.
+    `ask_model` is None where no upstream is known. `leaving`: no stream is to be kept open for
+    what may still be asked.
     """
 
     submit: SubmitMessage
@@ -36,7 +38,9 @@ class Services:
     names: SessionPort
     ready: Callable[[], Awaitable[str | None]]
     metrics: Callable[[], Awaitable[bytes]]
+    leaving: Callable[[], bool]
     ask_model: AskModel | None = None
+    asked: Asked = field(default_factory=Asked)
 
 
 @dataclass(slots=True, eq=False)

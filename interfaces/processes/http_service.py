@@ -119,6 +119,7 @@ class HttpService:
             ready=self.trouble,
             metrics=text,
             ask_model=None if self._upstreamless else container.ask_model(),
+            leaving=lambda: self._server is not None and self._server.leaving,
         )
 
     @property

@@ -19,6 +19,7 @@ from sluice.infrastructure.event_log.buffer import Buffer
 from sluice.interfaces.protocols.ag_ui.encoder import AgUiEncoder
 from sluice.interfaces.protocols.ai_sdk.encoder import AiSdkEncoder
 from sluice.interfaces.protocols.langgraph.encoder import RunEncoder
+from sluice.interfaces.protocols.langgraph.event_encoder import EventEncoder
 from sluice.interfaces.protocols.native.encoder import NATIVE
 from sluice.interfaces.protocols.openai.completions_encoder import CompletionEncoder
 from sluice.interfaces.protocols.openai.responses_encoder import ResponseEncoder
@@ -26,6 +27,7 @@ from tests.doubles import a_job
 from tests.http.protocols.toy.encoder import ToyEncoder
 from tests.strategies import LOG
 
+CHANNELS = frozenset({"custom", "lifecycle", "messages", "values"})
 _QUESTION = '{"type":"human","id":"h1","content":"Why?"}'
 ENCODERS: dict[str, Encoder] = {
     "native": NATIVE,
@@ -37,6 +39,8 @@ ENCODERS: dict[str, Encoder] = {
     "AI SDK 5 and 6": AiSdkEncoder("job", resets_step=False),
     "langgraph": RunEncoder("job", _QUESTION, frozenset({"custom", "messages", "values"})),
     "langgraph values": RunEncoder("job", _QUESTION, frozenset({"values"})),
+    "langgraph events": EventEncoder("job", _QUESTION, 1000, CHANNELS),
+    "langgraph messages": EventEncoder("job", _QUESTION, 1000, frozenset({"messages"})),
 }
 WITHOUT_IDS: dict[str, Encoder] = {
     "completions": CompletionEncoder("job", 0, "sluice", usage=True),

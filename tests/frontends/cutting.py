@@ -18,13 +18,17 @@ _NO_LINGER = struct.pack("ii", 1, 0)
 
 @dataclass
 class CuttingProxy:
-    """Of every `of` streams the first `of - 1` are cut, behind `shortest` to `longest` bytes."""
+    """Of every `of` streams the first `of - 1` are cut, behind `shortest` to `longest` bytes.
+
+    `framed`: only between two frames, where a proxy that keeps a body's chunks may end it.
+    """
 
     port: int
     by: Cut
     longest: int
     shortest: int = 0
     of: int = 5
+    framed: bool = False
     rng: Random = field(default_factory=lambda: Random(7))
     streams: int = 0
     cuts: int = 0
@@ -32,22 +36,27 @@ class CuttingProxy:
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Any number of requests, as a client keeps the connection."""
-        with suppress(ConnectionError, asyncio.IncompleteReadError):
-            while not writer.is_closing():
-                upstream, up = await asyncio.open_connection("127.0.0.1", self.port)
-                try:
-                    head = await reader.readuntil(b"\r\n\r\n")
-                    up.write(head + await reader.readexactly(_length(head)))
-                    head = await upstream.readuntil(b"\r\n\r\n")
-                    writer.write(head)
-                    if b"transfer-encoding: chunked" in head.lower():
-                        await self._stream(upstream, writer, cut=b"event-stream" in head)
-                    else:
-                        writer.write(await upstream.readexactly(_length(head)))
-                    await writer.drain()
-                finally:
-                    up.close()
-        writer.close()
+        try:
+            with suppress(ConnectionError, asyncio.IncompleteReadError):
+                while not writer.is_closing():
+                    await self._pass(reader, writer)
+        finally:
+            writer.close()
+
+    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        upstream, up = await asyncio.open_connection("127.0.0.1", self.port)
+        try:
+            head = await reader.readuntil(b"\r\n\r\n")
+            up.write(head + await reader.readexactly(_length(head)))
+            head = await upstream.readuntil(b"\r\n\r\n")
+            writer.write(head)
+            if b"transfer-encoding: chunked" in head.lower():
+                await self._stream(upstream, writer, cut=b"event-stream" in head)
+            else:
+                writer.write(await upstream.readexactly(_length(head)))
+            await writer.drain()
+        finally:
+            up.close()
 
     async def _stream(
         self, upstream: asyncio.StreamReader, writer: asyncio.StreamWriter, *, cut: bool
@@ -59,6 +68,8 @@ class CuttingProxy:
         while chunk := await _chunk(upstream):
             part = chunk[:left]
             left -= len(part)
+            if self.framed and not left:
+                part = part[: part.rfind(b"\n\n") + 2] if b"\n\n" in part else b""
             if part:
                 writer.write(b"%x\r\n%b\r\n" % (len(part), part))
                 await writer.drain()
@@ -80,9 +91,16 @@ class CuttingProxy:
 
 @asynccontextmanager
 async def cutting(
-    port: int, by: Cut, longest: int, *, shortest: int = 0
+    port: int,
+    by: Cut,
+    longest: int,
+    *,
+    shortest: int = 0,
+    of: int = 5,
+    framed: bool = False,
+    seed: int = 7,
 ) -> AsyncIterator[CuttingProxy]:
-    proxy = CuttingProxy(port, by, longest, shortest)
+    proxy = CuttingProxy(port, by, longest, shortest, of, framed, Random(seed))
     open_now = set[asyncio.Task[None]]()
 
     def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -188,6 +188,7 @@ async def serving(
         names=names,
         ready=ready,
         metrics=metrics,
+        leaving=lambda: log._leaving,
     )
     given = Options(identity=identity or Anonymous(), web=WEB, **options)
     state = ServerState()

@@ -7,7 +7,7 @@ from fastapi import APIRouter
 
 from sluice.interfaces.http.json_request import ApiRoute
 from sluice.interfaces.http.problems import problems
-from sluice.interfaces.protocols.langgraph import run_routes, thread_routes
+from sluice.interfaces.protocols.langgraph import run_routes, thread_events, thread_routes
 
 _ASSISTANT: dict[str, Any] = {
     "assistant_id": "sluice",
@@ -52,5 +52,5 @@ async def show_assistant(assistant: str) -> dict[str, Any]:  # noqa: ARG001 - an
 
 
 routes = APIRouter(prefix="/langgraph", include_in_schema=False)
-for part in (_server, thread_routes.routes, run_routes.routes):
+for part in (_server, thread_routes.routes, run_routes.routes, thread_events.routes):
     routes.include_router(part)

@@ -53,9 +53,13 @@ class Thread:
 
     @property
     def since(self) -> datetime:
-        """When the newest answer came: before anything of the job that runs."""
+        """When the newest answer came, but never after the running job was taken.
+
+        Clients drop events that are older than the state they have read.
+        """
         answers = [one.created_at for one in self.messages if one.role == "assistant"]
-        return answers[-1] if answers else self.chat.created_at
+        came = answers[-1] if answers else self.chat.created_at
+        return came if self.running is None else min(came, self.running.job.created_at)
 
     def values(self, *, draft: bool) -> dict[str, Any]:
         """`draft`: with what the running job has said so far."""

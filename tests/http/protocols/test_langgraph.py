@@ -28,10 +28,11 @@ def asking(text: str = "Why?", **fields: Any) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def clients(house: House, **headers: str) -> AsyncIterator[LangGraphClient]:
+async def clients(house: House | str, **headers: str) -> AsyncIterator[LangGraphClient]:
     """The SDK's client, whose own constructor would read this machine's settings."""
+    url = house if isinstance(house, str) else house.url
     async with httpx.AsyncClient(
-        base_url=f"{house.url}/langgraph", headers=headers, trust_env=False, timeout=5, verify=False
+        base_url=f"{url}/langgraph", headers=headers, trust_env=False, timeout=20, verify=False
     ) as http:
         yield LangGraphClient(http)
 

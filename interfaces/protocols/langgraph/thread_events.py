@@ -1,0 +1,141 @@
+"""The Agent Streaming Protocol's two routes (version 2): commands, and a thread's events."""
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+from fastapi import APIRouter
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from sluice.application.ports import Accepted
+from sluice.domain.errors import Conflict, LimitReached, NotFound, Unavailable
+from sluice.interfaces.http.auth.identity import User
+from sluice.interfaces.http.json_request import Endpoint, HistoryRoute
+from sluice.interfaces.http.problems import Problem, problem_of, wrong
+from sluice.interfaces.http.server.frame_writer import PUSH
+from sluice.interfaces.http.services import (
+    Options,
+    OptionsDep,
+    RequestIdDep,
+    Services,
+    ServicesDep,
+    UserDep,
+)
+from sluice.interfaces.protocols.langgraph.requests import NewRun
+from sluice.interfaces.protocols.langgraph.run_routes import ask
+from sluice.interfaces.protocols.langgraph.thread_stream import ThreadReading, ThreadStream
+
+_ERRORS = {404: "no_such_run", 401: "permission_denied", 403: "permission_denied"} | dict.fromkeys(
+    (400, 409, 413, 415, 422), "invalid_argument"
+)
+_REFUSALS = (Problem, Conflict, LimitReached, NotFound, RequestValidationError, Unavailable)
+_CHANNELS = frozenset({"custom", "lifecycle", "messages", "values"})
+
+
+class CommandRoute(HistoryRoute):
+    """What goes wrong has the protocol's own shape, and our status."""
+
+    def get_route_handler(self) -> Endpoint:
+        handle = super().get_route_handler()
+
+        async def handle_command(request: Request) -> Response:
+            try:
+                return await handle(request)
+            except _REFUSALS as error:
+                return _error(problem_of(error, request.state.request_id), request)
+
+        return handle_command
+
+
+class _Asked(BaseModel):
+    model_config = ConfigDict(strict=True, frozen=True)
+
+
+class Command(_Asked):
+    id: Annotated[int, Field(ge=0)]
+    method: str
+    params: dict[str, JsonValue] = {}
+
+
+class Events(_Asked):
+    channels: Sequence[str] = ()
+
+
+routes = APIRouter(tags=["langgraph"], route_class=CommandRoute)
+
+
+@routes.post("/threads/{thread}/commands")
+async def command(
+    thread: str,
+    body: Command,
+    services: ServicesDep,
+    options: OptionsDep,
+    user: UserDep,
+    request_id: RequestIdDep,
+) -> dict[str, Any]:
+    """Ask in a thread, which the first question makes."""
+    match body.method:
+        case "run.start":
+            accepted = await _start(thread, body.params, services, options, user, request_id)
+            services.asked.tell(user.id, thread)
+            return {"type": "success", "id": body.id, "result": {"run_id": accepted.job_id}}
+        case "input.respond":
+            raise Conflict("nothing in this thread waits for an answer")
+    raise wrong("method", "is not known here")
+
+
+@routes.post("/threads/{thread}/stream/events", response_class=Response)
+async def stream_events(
+    thread: str,
+    request: Request,
+    body: Events,
+    services: ServicesDep,
+    options: OptionsDep,
+    user: UserDep,
+) -> Response:
+    """What happens in a thread, from its newest run on, and for as long as it is read."""
+    push = request.scope.get("extensions", {}).get(PUSH)
+    channels = _CHANNELS.intersection(body.channels)
+    reading = ThreadReading(services, user, thread, channels, push)
+    return ThreadStream(reading.batches(), options.streams, ping=options.ping, expires=user.expires)
+
+
+async def _start(
+    thread: str,
+    params: dict[str, JsonValue],
+    services: Services,
+    options: Options,
+    user: User,
+    request_id: str,
+) -> Accepted:
+    assistant, metadata = params.get("assistant_id"), params.get("metadata")
+    if not isinstance(assistant, str):
+        raise wrong("params.assistant_id", "must be a text")
+    if metadata is not None and not isinstance(metadata, dict):
+        raise wrong("params.metadata", "must be an object")
+    config = params.get("config")
+    configurable = config.get("configurable") if isinstance(config, dict) else None
+    checkpoint = configurable.get("checkpoint_id") if isinstance(configurable, dict) else None
+    run = NewRun(
+        assistant_id=assistant,
+        input=params.get("input"),
+        metadata=metadata,
+        stream_mode=["messages", "values"],
+        checkpoint_id=checkpoint if isinstance(checkpoint, str) else None,
+        if_not_exists="create",
+    )
+    return await ask(thread, run, services, options, user, request_id)
+
+
+def _error(problem: Problem, request: Request) -> Response:
+    body = {
+        "type": "error",
+        "id": None,
+        "error": _ERRORS.get(problem.status_code, "unknown_error"),
+        "message": problem.detail,
+        "code": problem.code,
+        "request_id": request.state.request_id,
+    }
+    return JSONResponse(body, problem.status_code, problem.headers)

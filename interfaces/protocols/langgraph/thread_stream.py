@@ -1,0 +1,95 @@
+"""A thread's events (version 2): its jobs one after another, in a body that outlasts each."""
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+
+from sluice.application.compact_json import compact
+from sluice.application.encoding import Batch, Push
+from sluice.application.process_chat import QUEUED
+from sluice.domain.chat import Job, JobId
+from sluice.domain.errors import LimitReached, NotFound, Unavailable
+from sluice.domain.events import Cursor, Recorded
+from sluice.interfaces.http.asked import asked_or_time_to_look
+from sluice.interfaces.http.auth.identity import User
+from sluice.interfaces.http.services import Services
+from sluice.interfaces.http.sse import Batches, EventStream
+from sluice.interfaces.protocols.langgraph.event_encoder import EventEncoder
+from sluice.interfaces.protocols.langgraph.messages import asked, form_of
+from sluice.interfaces.protocols.langgraph.threads import chat_of
+
+_NO_END = (Recorded(Cursor(1, 1), QUEUED),)
+"""What a batch is said to hold: no job's end is this body's."""
+
+
+class ThreadStream(EventStream):
+    """It has no end of its own, so every end is a cut; its reader comes back and reads all anew."""
+
+    opening = b": open\n\n"
+
+
+class ThreadReading:
+    """One reader of one thread: from the job that runs or ran last, to whatever comes.
+
+    Nothing is resumed: clients drop the events whose ids they have seen.
+    """
+
+    def __init__(
+        self,
+        services: Services,
+        user: User,
+        thread: str,
+        channels: frozenset[str],
+        push: Push | None,
+    ) -> None:
+        self._services, self._user, self._thread = services, user, thread
+        self._channels, self._push = channels, push
+
+    async def batches(self) -> Batches:
+        """Raises Unavailable when the service is leaving."""
+        told: set[JobId] | None = None
+        with self._services.asked.listening(self._user.id, self._thread) as event:
+            while not self._services.leaving():
+                jobs, active = await self._jobs()
+                if told is None and jobs:
+                    first = jobs.index(active) if active in jobs else len(jobs) - 1
+                    told = set(jobs[:first])
+                new = next((job for job in jobs if job not in (told or ())), None)
+                if told is None or new is None:
+                    await asked_or_time_to_look(event)
+                    continue
+                told.add(new)
+                async with aclosing(self._job(new)) as batches:
+                    async for batch in batches:
+                        yield batch
+        raise Unavailable("the service is shutting down")
+
+    async def _jobs(self) -> tuple[Sequence[JobId], JobId | None]:
+        """The chat's, oldest first, and the one that is not over; none if there is no chat yet."""
+        try:
+            chat = await chat_of(self._services, self._user.id, self._thread)
+            view = await self._services.show_chat(self._user.id, chat.id)
+        except NotFound:
+            return (), None
+        return [one.job_id for one in view.messages if one.role == "user"], view.active_job_id
+
+    async def _job(self, job_id: JobId) -> AsyncGenerator[Batch, None]:
+        """A job past its retention has nothing to tell."""
+        try:
+            chat = await chat_of(self._services, self._user.id, self._thread)
+            view = await self._services.show_chat(self._user.id, chat.id)
+
+            def encoder_for(job: Job) -> EventEncoder:
+                before = ",".join(compact(form_of(one)) for one in asked(view.messages, job.id))
+                created = int(job.created_at.timestamp() * 1000)
+                return EventEncoder(job.id, before, created, self._channels)
+
+            following = await self._services.follow(
+                self._user.id, job_id, after=None, encoder_for=encoder_for, push=self._push
+            )
+            async with aclosing(following) as batches:
+                async for batch in batches:
+                    yield Batch(_NO_END, batch.body, batch.waiting)
+        except NotFound:
+            return
+        except LimitReached as error:
+            raise Unavailable("too many open streams") from error
