@@ -26,6 +26,7 @@ from sluice.domain.events import (
     Cursor,
     Done,
     Event,
+    Json,
     Recorded,
     Reset,
     StageCompleted,
@@ -105,7 +106,7 @@ def log(store: Store) -> EventLogPort:
 
 def a_job(chat_id: str = "chat") -> Job:
     history = (Turn("system", "왜"), Turn("user", ""), Turn("assistant", "because"))
-    metadata = {"deep": [1, None]}
+    metadata: dict[str, Json] = {"deep": [1, None]}
     job_id = new_id()
     return Job(job_id, chat_id, "ann", "A2", "왜?", "request", metadata=metadata, history=history)
 

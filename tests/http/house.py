@@ -21,6 +21,7 @@ from sluice.application.jobs import CancelJob, ShowJob
 from sluice.application.metrics import JobMetrics
 from sluice.application.process_chat import QUEUED, ProcessChat
 from sluice.application.readers import JobReaders
+from sluice.application.side_calls import AskModel
 from sluice.application.submit import SubmitMessage
 from sluice.domain.chat import Job, JobId
 from sluice.domain.events import Cursor, Done, Recorded, StageCompleted, StageStarted, Token
@@ -146,6 +147,7 @@ async def serving(
     timeout: float = 30,
     protocol: type[asyncio.Protocol] | None = None,
     routers: Sequence[APIRouter] = (),
+    ask_model: AskModel | None = None,
     **options: Any,
 ) -> AsyncIterator[House]:
     """A house whose pipeline plays `plays` for every job; `protocol`: another server's.
@@ -178,6 +180,7 @@ async def serving(
         chats=chats,
         ready=ready,
         metrics=metrics,
+        ask_model=ask_model,
     )
     given = Options(identity=identity or Anonymous(), web=WEB, **options)
     state = ServerState()

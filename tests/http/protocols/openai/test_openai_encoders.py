@@ -75,7 +75,7 @@ def completion(log: Sequence[Recorded]) -> tuple[str, list[Any]]:
     """The text, and what came behind the last of it."""
     data = data_of(frames(COMPLETION, log)[1])
     assert data[0]["choices"][0]["delta"] == {"role": "assistant", "content": ""}
-    text, rest = "", []
+    text, rest = "", list[Any]()
     for chunk in data:
         if chunk != "[DONE]" and "error" not in chunk:
             ChatCompletionChunk.model_validate(chunk, strict=True)
