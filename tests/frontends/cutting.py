@@ -5,22 +5,25 @@ import re
 import socket
 import struct
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import dataclass, field
 from random import Random
 from typing import Literal
 
 Cut = Literal["reset", "end"]
+_MOMENT = 0.01
+"""Seconds for the peer to read what it was sent: a reset drops what it has not."""
 _NO_LINGER = struct.pack("ii", 1, 0)
 
 
 @dataclass
 class CuttingProxy:
-    """Of every `of` streams the first `of - 1` are cut, before their first `longest` bytes end."""
+    """Of every `of` streams the first `of - 1` are cut, behind `shortest` to `longest` bytes."""
 
     port: int
     by: Cut
     longest: int
+    shortest: int = 0
     of: int = 5
     rng: Random = field(default_factory=lambda: Random(7))
     streams: int = 0
@@ -29,7 +32,7 @@ class CuttingProxy:
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Any number of requests, as a client keeps the connection."""
-        with suppress(ConnectionError, asyncio.IncompleteReadError):
+        with closing(writer), suppress(ConnectionError, asyncio.IncompleteReadError):
             while not writer.is_closing():
                 upstream, up = await asyncio.open_connection("127.0.0.1", self.port)
                 try:
@@ -44,13 +47,14 @@ class CuttingProxy:
                     await writer.drain()
                 finally:
                     up.close()
-        writer.close()
 
     async def _stream(
         self, upstream: asyncio.StreamReader, writer: asyncio.StreamWriter, *, cut: bool
     ) -> None:
         self.streams += cut
-        left = self.rng.randrange(self.longest) if cut and self.streams % self.of else 1 << 60
+        left = 1 << 60
+        if cut and self.streams % self.of:
+            left = self.rng.randrange(self.shortest, self.longest)
         while chunk := await _chunk(upstream):
             part = chunk[:left]
             left -= len(part)
@@ -59,6 +63,7 @@ class CuttingProxy:
                 await writer.drain()
             if not left:
                 self.cuts += 1
+                await asyncio.sleep(_MOMENT)
                 self._cut(writer)
                 return
         writer.write(b"0\r\n\r\n")
@@ -74,9 +79,9 @@ class CuttingProxy:
 
 @asynccontextmanager
 async def cutting(
-    port: int, by: Cut, longest: int, *, of: int = 5, seed: int = 7
+    port: int, by: Cut, longest: int, *, shortest: int = 0
 ) -> AsyncIterator[CuttingProxy]:
-    proxy = CuttingProxy(port, by, longest, of, Random(seed))
+    proxy = CuttingProxy(port, by, longest, shortest)
     open_now = set[asyncio.Task[None]]()
 
     def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -14,6 +14,7 @@ from sluice.infrastructure.settings import (
     Settings,
     SqliteStore,
     StoreAddress,
+    WrongSetting,
     read_settings,
 )
 from sluice.interfaces.processes.identity import forwarded_of
