@@ -22,6 +22,7 @@ from sluice.application.metrics import JobMetrics
 from sluice.application.process_chat import QUEUED, ProcessChat
 from sluice.application.scheduling import Bounds
 from sluice.application.sessions import Sessions
+from sluice.application.side_calls import AskModel
 from sluice.application.submit import SubmitMessage
 from sluice.application.unread import CancelUnread
 from sluice.domain.chat import Job, JobId
@@ -154,6 +155,7 @@ async def serving(
     timeout: float = 30,
     protocol: type[asyncio.Protocol] | None = None,
     routers: Sequence[APIRouter] = (),
+    ask_model: AskModel | None = None,
     **options: Any,
 ) -> AsyncIterator[House]:
     """A house whose pipeline plays `plays` for every job; `protocol`: another server's.
@@ -189,6 +191,7 @@ async def serving(
         ready=ready,
         metrics=metrics,
         leaving=lambda: log._leaving,
+        ask_model=ask_model,
     )
     given = Options(identity=identity or Anonymous(), web=WEB, **options)
     state = ServerState()

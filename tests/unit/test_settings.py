@@ -14,8 +14,10 @@ from sluice.infrastructure.settings import (
     Settings,
     SqliteStore,
     StoreAddress,
+    WrongSetting,
     read_settings,
 )
+from sluice.interfaces.processes.identity import forwarded_of
 
 pytestmark = pytest.mark.usefixtures("no_settings")
 
@@ -42,6 +44,9 @@ DEFAULTS = {
     "SLUICE_JWT_ISSUER": None,
     "SLUICE_ALLOWED_HOSTS": (),
     "SLUICE_TRUSTED_PROXIES": (ip_network("127.0.0.0/8"), ip_network("::1")),
+    "SLUICE_SIDE_CALLS": "model",
+    "SLUICE_USER_HEADER": None,
+    "SLUICE_CHAT_HEADER": None,
     "SLUICE_CONNECT_TIMEOUT": 5,
     "SLUICE_FIRST_TOKEN_TIMEOUT": 30,
     "SLUICE_IDLE_TIMEOUT": 30,
@@ -131,6 +136,8 @@ def test_without_a_data_home_the_store_is_in_the_home_folder(
         ("SLUICE_DATABASE", "postgresql://a@b/c", "postgresql://a@b/c"),
         ("SLUICE_DOCUMENTS", "notes", Path("notes")),
         ("SLUICE_LOG_FORMAT", "json", "json"),
+        ("SLUICE_USER_HEADER", "open-webui", "open-webui"),
+        ("SLUICE_SIDE_CALLS", "refuse", "refuse"),
     ],
 )  # fmt: skip
 def test_a_value_is_read_as_what_it_means(
@@ -211,3 +218,28 @@ def test_where_things_are_kept_is_shown_without_passwords() -> None:
     shown = "rediss://redis.example:6380/1, postgresql://postgres.example/chats"
     assert settings.shown_store == shown
     assert "secret" not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    ("user", "chat", "headers"),
+    [
+        ("open-webui", "open-webui", ("X-OpenWebUI-User-Id", "X-OpenWebUI-Chat-Id")),
+        ("librechat", "librechat", ("X-LibreChat-User-Id", "X-LibreChat-Conversation-Id")),
+        ("X-Email", "", ("X-Email", None)),
+        ("", "", (None, None)),
+    ],
+)
+def test_a_front_ends_name_stands_for_its_headers(
+    user: str, chat: str, headers: tuple[str | None, str | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLUICE_USER_HEADER", user)
+    monkeypatch.setenv("SLUICE_CHAT_HEADER", chat)
+    forwarded = forwarded_of(read_settings())
+    assert (forwarded.user_header, forwarded.chat_header) == headers
+    assert forwarded.proxies == DEFAULTS["SLUICE_TRUSTED_PROXIES"]
+
+
+def test_a_header_that_no_request_could_carry_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLUICE_CHAT_HEADER", "X Chat")
+    with pytest.raises(WrongSetting, match="SLUICE_CHAT_HEADER"):
+        read_settings()

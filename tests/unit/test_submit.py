@@ -3,7 +3,8 @@
 import pytest
 
 from sluice.application.process_chat import QUEUED
-from sluice.domain.errors import LimitReached, NotFound, Unavailable
+from sluice.domain.chat import Turn
+from sluice.domain.errors import Conflict, LimitReached, NotFound, Unavailable
 from sluice.domain.events import Cancelled, Done, Token
 from tests.use_cases import ONE_AND_ONE, use_cases, waiting
 
@@ -35,6 +36,27 @@ async def test_the_job_carries_what_was_asked() -> None:
         assert (job.message, job.model, job.metadata) == ("Why?", "m", {"a": [1]})
         assert (job.user, job.chat_id, job.path) == ("ann", accepted.chat_id, accepted.path)
         assert job.request_id == "request"
+
+
+async def test_a_job_with_a_history_of_its_own_is_in_no_chat() -> None:
+    before = (Turn("system", "Be brief."), Turn("user", "One?"))
+    async with use_cases(Token("a", "x"), Done("A2", "a")) as house:
+        accepted = await house.ask("Why?", history=before)
+        assert (await house.read(accepted.job_id))[-1] == Done("A2", "a")
+        assert house.pipeline.asked[0].history == list(before)
+        assert await house.chats.chats("ann", limit=9, before=None) == []
+        with pytest.raises(NotFound):
+            await house.chats.messages("ann", accepted.chat_id)
+
+
+async def test_a_keys_question_is_its_history_too() -> None:
+    before = (Turn("user", "One?"),)
+    async with use_cases(waiting()) as house:
+        first = await house.ask(history=before, idempotency_key="k")
+        assert await house.ask(history=before, idempotency_key="k") == first
+        for other in ((), (Turn("assistant", "One?"),), None):
+            with pytest.raises(Conflict):
+                await house.ask(history=other, idempotency_key="k")
 
 
 async def test_the_path_is_drawn_once_per_job_by_the_user() -> None:
