@@ -79,7 +79,7 @@ async def test_equal_runs_at_once_are_one_job_and_an_id_is_one_within_its_thread
 async def test_a_thread_is_looked_at_while_its_run_goes_on_and_later() -> None:
     held = asyncio.Event()
     async with serving(Token("yes", "a"), held, Done("A2", "yes")) as house:
-        nothing = {"messages": [], "activeRun": None, "interrupts": None}
+        nothing: Any = {"messages": [], "activeRun": None, "interrupts": None}
         assert (await house.client.get("/ag-ui?threadId=t")).json() == nothing
         running = asyncio.create_task(told(house, asking("Why?")))
         await until(lambda: house.log.awaited)
