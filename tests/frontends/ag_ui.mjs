@@ -40,6 +40,7 @@ const bubbles = client => client.getMessages().map(one => ({id: one.id, role: on
 
 await run({
   async asks({url, questions, messages}) {
+    process.on("unhandledRejection", () => {}); // the client leaves a promise of its own alone
     const {http, told} = agent({url, messages});
     const resolved = [];
     for (const question of questions) resolved.push(await ask(http, question, `asked ${question}`));
@@ -62,7 +63,7 @@ await run({
   },
 
   async is_cut({url, runs, question}) {
-    process.on("unhandledRejection", () => {}); // the client leaves a promise of its own alone
+    process.on("unhandledRejection", () => {});
     const ends = [];
     for (let number = 0; number < runs; number++) {
       const {http, told} = agent({url, threadId: `thread ${number}`});

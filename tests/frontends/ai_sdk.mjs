@@ -1,6 +1,8 @@
 // The AI SDK's own client, unmodified: `Chat` as a program uses it, `useChat` as a page does.
 import {Chat} from "@ai-sdk/react";
-import {DefaultChatTransport, uiMessageChunkSchema} from "ai";
+import * as ai5 from "ai-v5";
+import * as ai6 from "ai-v6";
+import * as ai7 from "ai";
 import {readFileSync} from "node:fs";
 import {run, sha256, until} from "./scenarios.mjs";
 
@@ -17,8 +19,26 @@ const shown = chat => chat.messages.map(message => ({
 }));
 const told = (chat, errors) => ({status: chat.status, errors, messages: shown(chat)});
 
+// What a framework's binding adds to the SDK's own chat: somewhere to keep the messages.
+const plain = ({AbstractChat}) => class extends AbstractChat {
+  constructor({messages = [], ...options}) {
+    const state = {
+      messages,
+      status: "ready",
+      pushMessage: message => void (state.messages = [...state.messages, message]),
+      popMessage: () => void (state.messages = state.messages.slice(0, -1)),
+      replaceMessage: (index, message) => void (state.messages = state.messages.with(index, message)),
+      snapshot: value => structuredClone(value),
+    };
+    super({...options, state});
+  }
+};
+
+const versions = {5: [ai5, plain(ai5)], 6: [ai6, plain(ai6)], 7: [ai7, Chat]};
+
 function open({url, id = "a chat", messages, compat}) {
   const errors = [];
+  const [{DefaultChatTransport}, Chat] = versions[compat ?? 7];
   const transport = new DefaultChatTransport({
     api: `${url}/api/chat`,
     prepareReconnectToStreamRequest: compat && (({api, id}) => ({api: `${api}/${id}/stream?compat=${compat}`})),
@@ -60,9 +80,9 @@ await run({
     return told(chat, errors);
   },
 
-  async stops({url, question}) {
-    const {chat, errors} = open({url});
-    const other = open({url});
+  async stops({url, question, compat}) {
+    const {chat, errors} = open({url, compat});
+    const other = open({url, compat});
     const sending = chat.sendMessage({text: question});
     await until(() => chat.lastMessage?.role === "assistant" && text(chat.lastMessage));
     const watching = other.chat.resumeStream();
@@ -87,10 +107,10 @@ await run({
     return told(chat, errors);
   },
 
-  async is_cut({url, chats, question}) {
+  async is_cut({url, chats, question, compat}) {
     const answers = [];
     for (let number = 0; number < chats; number++) {
-      const {chat, errors} = open({url, id: `chat ${number}`});
+      const {chat, errors} = open({url, id: `chat ${number}`, compat});
       await chat.sendMessage({text: question});
       for (let tries = 0; !whole(chat) && tries < 20; tries++) await chat.resumeStream();
       const bubbles = chat.messages.filter(message => message.role === "assistant");
@@ -108,7 +128,7 @@ await run({
     const {createElement} = await import("react");
     const {createRoot} = await import("react-dom/client");
     const {useChat} = await import("@ai-sdk/react");
-    const transport = new DefaultChatTransport({api: `${url}/api/chat`});
+    const transport = new ai7.DefaultChatTransport({api: `${url}/api/chat`});
     const page = {};
     const Page = ({resume}) => {
       Object.assign(page, useChat({id: "a page", transport, resume}));
@@ -131,15 +151,16 @@ await run({
     return result;
   },
 
-  // Each line of the file is one stream: its chunks, as JSON.
+  // Each line of the file is a version and the chunks of one stream, as JSON.
   async validates({file}) {
     const wrong = [];
-    const {validate} = uiMessageChunkSchema();
-    for (const line of readFileSync(file, "utf8").split("\n").filter(Boolean))
-      for (const chunk of JSON.parse(line)) {
-        const {success} = await validate(chunk);
-        if (!success) wrong.push(chunk);
-      }
+    for (const line of readFileSync(file, "utf8").split("\n").filter(Boolean)) {
+      const {version, chunks} = JSON.parse(line);
+      const schema = versions[version][0].uiMessageChunkSchema;
+      const {validate} = typeof schema === "function" ? schema() : schema;
+      for (const chunk of chunks)
+        if (!(await validate(chunk)).success) wrong.push({version, chunk});
+    }
     return wrong;
   },
 });

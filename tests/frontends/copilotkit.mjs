@@ -2,6 +2,8 @@
 import {CopilotKitCore} from "@copilotkit/core";
 import {run, until} from "./scenarios.mjs";
 
+process.on("unhandledRejection", () => {}); // AG-UI's client leaves a promise of its own alone
+
 async function open({url, threadId = "a thread"}) {
   globalThis.window ??= globalThis; // it connects where there is a window
   const errors = [];
@@ -45,6 +47,18 @@ await run({
     const fresh = await open({url, threadId: "a new thread"});
     await fresh.core.connectAgent({agent: fresh.agent});
     return [one, two, three, fresh].map(({agent, errors}) => ({messages: shown(agent), errors}));
+  },
+
+  async is_cut({url, whole, runs, question}) {
+    const ends = [];
+    for (let number = 0; number < runs; number++) {
+      const page = await open({url, threadId: `thread ${number}`});
+      await ask(page, question);
+      const again = await open({url: whole, threadId: `thread ${number}`});
+      await again.core.connectAgent({agent: again.agent});
+      ends.push({errors: page.errors.length, messages: shown(page.agent), again: shown(again.agent)});
+    }
+    return ends;
   },
 
   async stops({url, question}) {

@@ -28,6 +28,7 @@ DIGEST = sha256(ANSWER.encode()).hexdigest()
 TOKENS = [Token(piece, "answer") for piece in ANSWER]
 STARTED, COMPLETED = StageStarted("answer", 10), StageCompleted("answer", 100)
 SLOWLY = [STARTED, *one_by_one(TOKENS), COMPLETED, Done("A2", ANSWER)]
+QUICKLY = [STARTED, *one_by_one(TOKENS[:4]), *TOKENS[4:], COMPLETED, Done("A2", ANSWER)]
 EVENTS: TypeAdapter[Any] = TypeAdapter(Event)
 
 
@@ -99,16 +100,26 @@ async def test_a_stopped_run_says_that_it_was_cancelled() -> None:
 
 
 @pytest.mark.timeout(150)
-async def test_an_agent_that_is_cut_says_so_and_takes_no_short_answer_for_whole() -> None:
-    """There is no way back in the protocol's own client."""
-    async with serving(*SLOWLY) as house, cutting(house.port, "reset", longest=2000) as proxy:
+@pytest.mark.parametrize("by", ["reset", "end"])
+async def test_an_agent_that_is_cut_is_told_of_no_whole_answer(by: Cut) -> None:
+    """There is no way back in the protocol's own client, and a proper end is no error to it."""
+    async with serving(*QUICKLY) as house, cutting(house.port, by, longest=700) as proxy:
         told = await ag_ui("is_cut", proxy.url, runs=250, question="Why?")
         assert proxy.cuts == 200
-    whole = [one for one in told if one["resolved"]]
-    assert {(one["sha256"], one["outcomes"]) for one in whole} == {(DIGEST, 1)}
+    whole = [one for one in told if one["outcomes"]]
+    assert {(one["resolved"], one["sha256"]) for one in whole} == {(True, DIGEST)}
     assert len(whole) == 50
-    cut = [(one["outcomes"], one["failed"]) for one in told if not one["resolved"]]
-    assert set(cut) == {(0, 1)}
+    failed = {one["failed"] for one in told if not one["outcomes"]}
+    assert failed == {1} or by == "end"
+
+
+async def test_a_run_that_the_service_must_leave_is_an_error_to_an_agent() -> None:
+    async with serving(Token("yes", "a"), asyncio.Event()) as house:
+        asking = asyncio.create_task(ag_ui("asks", house, questions=["Why?"]))
+        await until(lambda: house.log.awaited, within=20)
+        house.log.hang_up()
+        told = await asking
+    assert (told["resolved"], told["outcomes"], len(told["failed"])) == ([False], [], 1)
 
 
 async def test_tanstack_chats() -> None:

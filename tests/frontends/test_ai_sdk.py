@@ -74,12 +74,43 @@ async def test_what_is_taken_back_is_gone_and_its_stages_with_it_after_a_new_att
     assert answer["stages"] == (STAGES if reason == "revised" else STAGES[1:])
 
 
-async def test_versions_without_reset_step_are_told_to_drop_the_text() -> None:
+OLDER = pytest.mark.parametrize("version", [5, 6])
+
+
+@OLDER
+async def test_versions_without_reset_step_are_told_to_drop_the_text(version: int) -> None:
     plays = [Token("wrong", "a"), Reset("revised"), Token("right", "a")]
-    async with serving(*plays, Done("A2", "right")) as house:
-        told = await ai("asks", house, questions=["Why?"], compat=6)
+    async with serving(*plays, Done("A2", "right", finish_reason="stop")) as house:
+        told = await ai("asks", house, questions=["Why?"], compat=version)
+    assert (told["status"], told["errors"]) == ("ready", [])
     answer = told["messages"][1]
     assert (answer["text"], answer["resets"]) == ("wrongright", [{"reason": "revised"}])
+    assert answer["metadata"]["status"] == "completed"
+
+
+@OLDER
+async def test_older_versions_chat_stop_and_are_told_errors(version: int) -> None:
+    async with serving(STARTED, *TOKENS, COMPLETED, Done("A2", ANSWER)) as house:
+        told = await ai("asks", house, questions=["Why?", "And then?"], compat=version)
+    assert [one["text"] for one in told["messages"]] == ["Why?", ANSWER, "And then?", ANSWER]
+    assert told["messages"][1]["stages"] == STAGES
+    async with serving(Token("yes", "a"), UpstreamTruncated()) as house:
+        told = await ai("asks", house, questions=["Why?"], compat=version)
+    assert (told["status"], told["errors"]) == ("error", [UpstreamTruncated.public])
+    async with serving(Token("yes", "a"), asyncio.Event()) as house:
+        told = await ai("stops", house, question="Why?", compat=version)
+        assert house.pipeline.closed == 1
+    assert told["other"]["messages"][-1]["metadata"]["status"] == "cancelled"
+
+
+@OLDER
+async def test_older_versions_that_are_cut_end_with_the_whole_answer(version: int) -> None:
+    plays = [STARTED, *one_by_one(TOKENS), COMPLETED, Done("A2", ANSWER)]
+    async with serving(*plays) as house, cutting(house.port, "reset", longest=700) as proxy:
+        told = await ai("is_cut", proxy.url, chats=5, question="Why?", compat=version)
+        assert proxy.cuts == 20
+    digest = sha256(ANSWER.encode()).hexdigest()
+    assert {(one["sha256"], one["bubbles"]) for one in told} == {(digest, 1)}
 
 
 async def test_an_answer_made_anew_is_a_retry_of_the_same_question() -> None:
@@ -173,11 +204,12 @@ async def test_any_log_is_a_stream_that_its_own_schema_takes(tmp_path: Path) -> 
     @settings(max_examples=200)
     @given(LOG)
     def collect(log: list[Recorded]) -> None:
-        for resets_step in (True, False):
-            for end in (log, ended(log)):
-                encoder = AiSdkEncoder("job", resets_step=resets_step)
-                data = [frame.decode().split("\n")[1][6:] for frame in frames(encoder, end)[1]]
-                streams.append(f"[{','.join(one for one in data if one != '[DONE]')}]")
+        for version in (5, 6, 7):
+            encoder = AiSdkEncoder("job", resets_step=version == 7)
+            told = frames(encoder, ended(log))[1]
+            data = [frame.decode().split("\n")[1][6:] for frame in told]
+            chunks = ",".join(one for one in data if one != "[DONE]")
+            streams.append(f'{{"version":{version},"chunks":[{chunks}]}}')
 
     collect()
     file = tmp_path / "streams"

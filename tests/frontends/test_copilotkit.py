@@ -7,8 +7,9 @@ import pytest
 
 from sluice.domain.errors import UpstreamTruncated
 from sluice.domain.events import Done, Reset, Token
+from tests.frontends.cutting import cutting
 from tests.frontends.packages import node
-from tests.frontends.test_ag_ui import ANSWER, COMPLETED, SLOWLY, STARTED, TOKENS
+from tests.frontends.test_ag_ui import ANSWER, COMPLETED, QUICKLY, SLOWLY, STARTED, TOKENS
 from tests.http.house import House, serving
 from tests.waiting import until
 
@@ -51,6 +52,18 @@ async def test_who_connects_is_shown_the_thread_also_while_it_is_answered() -> N
     whole = [["user", "Why?"], ["assistant", ANSWER]]
     assert pages == [{"messages": whole, "errors": []}] * 3
     assert fresh == {"messages": [], "errors": []}
+
+
+async def test_a_run_that_is_cut_is_an_error_and_whole_when_the_page_connects_again() -> None:
+    whole = [["user", "Why?"], ["assistant", ANSWER]]
+    async with serving(*QUICKLY) as house, cutting(house.port, "reset", longest=600) as proxy:
+        told = await node(
+            "copilotkit.mjs", "is_cut", url=proxy.url, whole=house.url, runs=25, question="Why?"
+        )
+        assert proxy.cuts == 20
+    assert [one["again"] for one in told] == [whole] * 25
+    assert sum(one["messages"] == whole and not one["errors"] for one in told) == 5
+    assert all(one["errors"] for one in told if one["messages"] != whole)
 
 
 async def test_stopping_stops_the_job() -> None:

@@ -1,6 +1,7 @@
 """What an AG-UI client sends: the thread's messages, the last of the user being the question."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from itertools import takewhile
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -35,14 +36,17 @@ class RunInput(BaseModel):
         sent = {"context": self.context, "forwardedProps": self.forwardedProps}
         return {name: value for name, value in sent.items() if value}
 
-    @property
-    def thread(self) -> str:
-        """The client's own messages up to its question, as JSON. Of a null it would make an error.
+    def thread(self, view: ChatView | None, *jobs: JobId | None) -> str:
+        """The thread up to the question, which is that of these jobs, as JSON.
 
-        Only this client is told them again: what the chat holds is never made of them.
+        It is the client's own, by its own ids, and only this client is told it again; if it sends
+        less than there is, as some are set up to, the rest is ours. A null would be an error to it.
         """
-        last = max(index for index, one in enumerate(self.messages) if one.get("role") == "user")
-        return compact([_without_null(one) for one in self.messages[: last + 1]])
+        asked = [index for index, one in enumerate(self.messages) if one.get("role") == "user"]
+        known = _before(view, jobs)
+        if sum(one.role == "user" for one in known) < len(asked):
+            return compact([_without_null(one) for one in self.messages[: asked[-1] + 1]])
+        return compact([*shown(known), _without_null(self.messages[asked[-1]])])
 
     def question(self) -> str:
         """Raises Problem 422 for what would be left out of it, and for what is not there."""
@@ -114,10 +118,11 @@ def shown(messages: Sequence[Message]) -> list[dict[str, str]]:
 
 
 def thread_before(view: ChatView, job: Job) -> str:
-    """The chat up to the job's question, as JSON: for who comes without its own messages."""
-    messages = list[Message]()
-    for one in view.messages:
-        messages.append(one)
-        if one.role == "user" and one.job_id == job.id:
-            break
-    return compact(shown(messages))
+    """The chat up to the job's question, as JSON: for who comes without messages of its own."""
+    known = _before(view, [job.id])
+    return compact(shown(view.messages[: len(known) + 1]))
+
+
+def _before(view: ChatView | None, jobs: Collection[JobId | None]) -> list[Message]:
+    messages = view.messages if view else ()
+    return list(takewhile(lambda one: one.role != "user" or one.job_id not in jobs, messages))

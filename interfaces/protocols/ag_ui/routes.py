@@ -7,35 +7,32 @@ from starlette.responses import JSONResponse, Response
 
 from sluice.application.chats import ChatView
 from sluice.interfaces.http.json_request import HistoryRoute
-from sluice.interfaces.http.problems import problems, wrong
-from sluice.interfaces.http.routes.messages import SUBMITTED
+from sluice.interfaces.http.problems import wrong
 from sluice.interfaces.protocols.ag_ui.encoder import AgUiEncoder
 from sluice.interfaces.protocols.ag_ui.requests import Name, RunInput, shown, thread_before
 from sluice.interfaces.protocols.ag_ui.runs import Runs, RunsDep
 
-routes = APIRouter(tags=["AG-UI"], route_class=HistoryRoute, include_in_schema=False)
+routes = APIRouter(include_in_schema=False, route_class=HistoryRoute)
 
 _FROM_THE_BEGINNING = "-1"
-_STREAM: dict[int | str, dict[str, Any]] = {200: {"content": {"text/event-stream": {}}}}
 
 LastEventId = Annotated[str | None, Header(alias="Last-Event-ID")]
-Offset = Annotated[str | None, Query(description="A frame's id, or -1 for the beginning.")]
 
 
-@routes.post("/ag-ui", response_class=Response, responses=_STREAM | SUBMITTED)
+@routes.post("/ag-ui")
 async def run(
-    body: RunInput, runs: RunsDep, offset: Offset = None, last: LastEventId = None
+    body: RunInput, runs: RunsDep, offset: str | None = None, last: LastEventId = None
 ) -> Response:
     """Run the agent, or go on reading the run of that id."""
     return await runs.run(body, _cursor(offset, last))
 
 
-@routes.get("/ag-ui", response_class=Response, responses=_STREAM | problems(401, 404, 422, 429))
+@routes.get("/ag-ui")
 async def read(
     runs: RunsDep,
     thread: Annotated[Name | None, Query(alias="threadId")] = None,
     run_id: Annotated[Name | None, Query(alias="runId")] = None,
-    offset: Offset = None,
+    offset: str | None = None,
     last: LastEventId = None,
 ) -> Response:
     """A run's stream, or a thread's messages with the run that is being answered."""
@@ -54,7 +51,7 @@ async def _joined(runs: Runs, run_id: str, thread: str | None, cursor: str | Non
 
 
 def _cursor(offset: str | None, last: str | None) -> str | None:
-    """The header wins: a client that comes back repeats its query."""
+    """A frame's id, None for the beginning. The header wins: who comes back repeats its query."""
     text = offset if last is None else last.strip()
     return None if text == _FROM_THE_BEGINNING else text
 

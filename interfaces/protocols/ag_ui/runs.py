@@ -53,11 +53,13 @@ class Runs:
         # The chat first: a question that is in it has its run's key bound.
         view = await self.view(asked.threadId)
         try:
-            job_id = (await self.job(asked.runId, asked.threadId)).id
+            job = await self.job(asked.runId, asked.threadId)
+            job_id, again = job.id, job.retry_of
         except NotFound:
-            job_id = await self._submit(asked, question, view)
-        encoder = AgUiEncoder(job_id, asked.threadId, asked.runId, asked.thread)
-        return await self.follow(encoder, cursor)
+            again = asked.retried(view)
+            job_id = await self._submit(asked, question, again)
+        thread = asked.thread(view, job_id, again)
+        return await self.follow(AgUiEncoder(job_id, asked.threadId, asked.runId, thread), cursor)
 
     async def follow(self, encoder: AgUiEncoder, cursor: str | None = None) -> Response:
         after, skip = position_of(cursor)
@@ -66,8 +68,7 @@ class Runs:
         except Finished:
             return Response(status_code=204)
 
-    async def _submit(self, asked: RunInput, question: Question, view: ChatView | None) -> JobId:
-        again = asked.retried(view)
+    async def _submit(self, asked: RunInput, question: Question, again: JobId | None) -> JobId:
         accepted = await self._services.submit(
             NewMessage(
                 user=self._user.id,

@@ -20,9 +20,6 @@ from sluice.domain.events import (
     Recorded,
     Reset,
     Stage,
-    StageCompleted,
-    StageFailed,
-    StageStarted,
     Token,
 )
 from sluice.interfaces.protocols.frames import escaped, frames_of
@@ -73,9 +70,6 @@ class AiSdkEncoder:
         match event:
             case Token(content):
                 state = self._say(state, content, chunks)
-            case StageStarted() | StageCompleted() | StageFailed():
-                state = replace(state, stages=_with(state.stages, event))
-                chunks.append(self._stage(event))
             case Reset(reason):
                 state = self._take_back(state, reason, chunks)
             case Done():
@@ -91,6 +85,9 @@ class AiSdkEncoder:
             case Failed():
                 state = self._close(state, chunks)
                 chunks += self._error(event)
+            case stage:
+                state = replace(state, stages=_with(state.stages, stage))
+                chunks.append(self._stage(stage))
         return state, frames_of(before, recorded.id, chunks)
 
     def _say(self, state: State, content: str, chunks: list[str]) -> State:

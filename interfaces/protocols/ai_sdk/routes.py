@@ -1,9 +1,9 @@
 """`useChat`'s routes: ask, come back, stop. A chat's id is its session within the user."""
 
 from datetime import timedelta
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Path
 from starlette.responses import Response
 
 from sluice.application.chats import ChatView
@@ -14,8 +14,7 @@ from sluice.domain.errors import NotFound
 from sluice.interfaces.http.following import FollowingDep
 from sluice.interfaces.http.json_request import HistoryRoute
 from sluice.interfaces.http.models import Question
-from sluice.interfaces.http.problems import problems
-from sluice.interfaces.http.routes.messages import SUBMITTED, check_question
+from sluice.interfaces.http.routes.messages import check_question
 from sluice.interfaces.http.routes.parameters import IdempotencyKey
 from sluice.interfaces.http.services import (
     OptionsDep,
@@ -27,19 +26,17 @@ from sluice.interfaces.http.services import (
 from sluice.interfaces.protocols.ai_sdk.encoder import compatible_encoder_for, encoder_for
 from sluice.interfaces.protocols.ai_sdk.requests import ChatRequest
 
-routes = APIRouter(tags=["AI SDK"], route_class=HistoryRoute, include_in_schema=False)
+routes = APIRouter(include_in_schema=False, route_class=HistoryRoute)
 
 _REPLAYED_FOR = timedelta(minutes=2)
 """After its end: who was away in that moment would else keep a short text for good."""
-_STREAM: dict[int | str, dict[str, Any]] = {200: {"content": {"text/event-stream": {}}}}
 
 Session = Annotated[str, Path(alias="id", min_length=1, max_length=128)]
-Compat = Annotated[
-    Literal["5", "6"] | None, Query(description="The major version of `ai`, if it is an older one.")
-]
+Compat = Literal["5", "6"] | None
+"""The major version of `ai`, if it is an older one."""
 
 
-@routes.post("/api/chat", response_class=Response, responses=_STREAM | SUBMITTED)
+@routes.post("/api/chat")
 async def chat(
     body: ChatRequest,
     following: FollowingDep,
@@ -70,12 +67,7 @@ async def chat(
     return await _stream(following, accepted.job_id, compat)
 
 
-@routes.get(
-    "/api/chat/{id:path}/stream",
-    response_class=Response,
-    responses=_STREAM
-    | {204: {"description": "Nothing is being answered"}, **problems(401, 422, 429, 503)},
-)
+@routes.get("/api/chat/{id:path}/stream")
 async def resume(
     session: Session,
     following: FollowingDep,
@@ -91,9 +83,7 @@ async def resume(
     return await _stream(following, job_id, compat)
 
 
-@routes.post(
-    "/api/chat/{id:path}/stop", status_code=202, responses=problems(401, 403, 404, 413, 422, 503)
-)
+@routes.post("/api/chat/{id:path}/stop", status_code=202)
 async def stop(session: Session, services: ServicesDep, user: UserDep) -> None:
     """Stop whatever is being answered in the chat: `useChat`'s own `stop` only stops reading."""
     await services.sessions.stop(user.id, session)

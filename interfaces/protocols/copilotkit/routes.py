@@ -9,8 +9,6 @@ from starlette.responses import Response
 from sluice.application.compact_json import compact
 from sluice.domain.events import BEGINNING, Cursor
 from sluice.interfaces.http.json_request import HistoryRoute
-from sluice.interfaces.http.problems import problems
-from sluice.interfaces.http.routes.messages import SUBMITTED
 from sluice.interfaces.http.services import ServicesDep, UserDep
 from sluice.interfaces.http.sse import HEADERS
 from sluice.interfaces.protocols.ag_ui.encoder import AgUiEncoder, finished, opening, snapshot
@@ -18,28 +16,24 @@ from sluice.interfaces.protocols.ag_ui.requests import RunInput, shown, thread_b
 from sluice.interfaces.protocols.ag_ui.runs import RunsDep
 from sluice.interfaces.protocols.frames import frames_of
 
-routes = APIRouter(
-    prefix="/copilotkit", tags=["CopilotKit"], route_class=HistoryRoute, include_in_schema=False
-)
-
-_STREAM: dict[int | str, dict[str, Any]] = {200: {"content": {"text/event-stream": {}}}}
+routes = APIRouter(prefix="/copilotkit", include_in_schema=False, route_class=HistoryRoute)
 
 _AGENT = "/agent/default"
 
 
-@routes.get("/info", responses=problems(401))
+@routes.get("/info")
 async def info() -> dict[str, Any]:
     """The agents there are."""
     return {"agents": {"default": {"description": "Sluice's pipeline"}}}
 
 
-@routes.post(_AGENT + "/run", response_class=Response, responses=_STREAM | SUBMITTED)
+@routes.post(_AGENT + "/run")
 async def run(body: RunInput, runs: RunsDep) -> Response:
     """Run the agent."""
     return await runs.run(body)
 
 
-@routes.post(_AGENT + "/connect", response_class=Response, responses=_STREAM | SUBMITTED)
+@routes.post(_AGENT + "/connect")
 async def connect(body: RunInput, runs: RunsDep) -> Response:
     """The thread's messages, and the run that is being answered, if one is."""
     view = await runs.view(body.threadId)
@@ -52,7 +46,7 @@ async def connect(body: RunInput, runs: RunsDep) -> Response:
     )
 
 
-@routes.post(_AGENT + "/stop/{thread}", responses=problems(401, 403, 404, 413, 422, 503))
+@routes.post(_AGENT + "/stop/{thread}")
 async def stop(thread: str, services: ServicesDep, user: UserDep) -> dict[str, bool]:
     """Stop whatever is being answered in the thread."""
     await services.sessions.stop(user.id, thread)

@@ -89,3 +89,19 @@ async def test_an_unfinished_body_is_cut_and_never_ended(version: str) -> None:
             await asyncio.wait_for(reader.read(), 5)
         writer.close()
         held.set()
+
+
+async def test_a_reader_that_leaves_with_the_service_is_no_fault(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with serving(WORDS[0], asyncio.Event(), routers=[routes]) as house:
+        job = (await house.ask())["job_id"]
+        reader, writer = await house.raw(f"GET /toy/{job} HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        async with asyncio.timeout(5):
+            await reader.readuntil(b'"said":1')
+        for connection in house.state.connections:
+            connection.transport.abort()
+        house.log.hang_up()
+        await until(lambda: not house.state.tasks)
+        writer.close()
+    assert [record.message for record in caplog.records if record.levelname == "ERROR"] == []

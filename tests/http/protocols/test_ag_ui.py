@@ -115,6 +115,18 @@ async def test_a_snapshot_keeps_what_was_before_the_draft() -> None:
         assert [one["content"] for one in ours] == [job.message]
 
 
+async def test_who_sends_its_last_message_only_keeps_what_was_before_it() -> None:
+    plays = [Token("wrong", "a"), Reset("revised"), Token("right", "a"), Done("A2", "right")]
+    async with serving(*plays) as house:
+        await told(house, asking("Why?"))
+        for _ in range(2):  # the second time it reads what is there
+            run = [event for _, event in await told(house, asking("And then?", runId="s"))]
+            (kept,) = [event["messages"] for event in run if event["type"] == "MESSAGES_SNAPSHOT"]
+            assert [one["content"] for one in kept] == ["Why?", "right", "And then?"]
+            assert kept[-1]["id"] == "And then?"
+        assert [question.job.message for question in house.pipeline.asked] == ["Why?", "And then?"]
+
+
 @pytest.mark.parametrize("path", ["/ag-ui", "/copilotkit/agent/default/run"])
 @pytest.mark.parametrize(
     ("fields", "named"),
