@@ -17,7 +17,7 @@ from sluice.application.ports import (
     nothing,
 )
 from sluice.application.process_chat import GIVEN_UP, QUEUED
-from sluice.domain.chat import Chat, ChatId, Job, JobId, UserId, new_id, now
+from sluice.domain.chat import Chat, ChatId, ExecutionPath, Job, JobId, UserId, new_id, now
 from sluice.domain.errors import Abandoned, Finished, NotFound, Superseded, Unavailable
 from sluice.domain.events import Json
 
@@ -27,7 +27,7 @@ class NewMessage:
     """Either `message` or `retry_of`; without `chat_id` a chat is made.
 
     `session` instead names the chat that was made when it was first used. `sticky` is what a
-    share of the rollout is drawn by; None draws it per chat.
+    share of the rollout is drawn by; None draws it per chat. `path` is what the request chose.
     """
 
     user: UserId
@@ -40,6 +40,7 @@ class NewMessage:
     metadata: Mapping[str, Json] = field(default_factory=dict)
     idempotency_key: str | None = None
     sticky: str | None = None
+    path: ExecutionPath | None = None
 
     def fingerprint(self) -> str:
         asked = [self.chat_id, self.session, self.message, self.retry_of, self.model]
@@ -85,8 +86,8 @@ class SubmitMessage:
         chat_id = new.chat_id or new_id()
         if new.session is not None:
             chat_id = await self._sessions.session(new.user, new.session, chat_id)
-        path = await self._flag.path(new.sticky or chat_id)
-        accepted = Accepted(new_id(), chat_id, path)
+        decision = await self._flag.decide(new.sticky or chat_id, new.path)
+        accepted = Accepted(new_id(), chat_id, decision.path, decision.flag)
         if new.idempotency_key is not None:
             accepted = await self._keys.claim(
                 new.user, new.idempotency_key, new.fingerprint(), accepted
@@ -101,6 +102,7 @@ class SubmitMessage:
             model=new.model,
             metadata=new.metadata,
             retry_of=new.retry_of,
+            flag=accepted.flag,
         )
 
     async def _take(self, job: Job, new: NewMessage) -> None:

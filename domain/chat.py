@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 from sluice.domain.events import Json
+from sluice.domain.rollout import Flag
 
 JobId = str
 ChatId = str
@@ -40,7 +41,10 @@ def moment(micros: int) -> datetime:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One answer in the making. `path` was decided when it was submitted, for good."""
+    """One answer in the making. `path` was decided when it was submitted, for good.
+
+    `flag` says why; it is None for a job that an earlier version recorded.
+    """
 
     id: JobId
     chat_id: ChatId
@@ -52,6 +56,7 @@ class Job:
     metadata: Mapping[str, Json] = field(default_factory=dict)
     retry_of: JobId | None = None
     created_at: datetime = field(default_factory=now)
+    flag: Flag | None = None
 
 
 @dataclass(frozen=True, slots=True)

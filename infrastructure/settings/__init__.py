@@ -1,6 +1,7 @@
 """Every setting, read from the environment once, checked before anything starts."""
 
 from sluice.infrastructure.settings.addresses import (
+    FlagProvider,
     MemoryStore,
     RedisStore,
     SqliteStore,
@@ -10,6 +11,7 @@ from sluice.infrastructure.settings.checks import check_environment, read_settin
 from sluice.infrastructure.settings.model import Settings, WrongSetting
 
 __all__ = [
+    "FlagProvider",
     "MemoryStore",
     "RedisStore",
     "Settings",

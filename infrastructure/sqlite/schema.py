@@ -87,4 +87,17 @@ STEPS: tuple[tuple[str, ...], ...] = (
         """UPDATE turns SET ended = TRUE
             WHERE job_id IN (SELECT job_id FROM messages WHERE role = 'assistant')""",
     ),
+    (
+        # Why it took its path: the fields of a Flag, as JSON.
+        "ALTER TABLE jobs ADD COLUMN flag TEXT",
+        "ALTER TABLE claims ADD COLUMN flag TEXT",
+        """CREATE TABLE share_changes (
+            number INTEGER PRIMARY KEY,
+            at INTEGER NOT NULL,
+            by TEXT NOT NULL,
+            before REAL NOT NULL,
+            after REAL,
+            why TEXT,
+            rollout TEXT NOT NULL)""",
+    ),
 )

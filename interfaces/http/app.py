@@ -10,7 +10,7 @@ from sluice.interfaces.http.assets import Assets
 from sluice.interfaces.http.hosts import HostCheck
 from sluice.interfaces.http.middleware import ResponseHeaders
 from sluice.interfaces.http.problems import answer_problems, describe_problems
-from sluice.interfaces.http.routes import chats, health, jobs, messages, pages
+from sluice.interfaces.http.routes import chats, health, jobs, messages, pages, rollout
 from sluice.interfaces.http.services import Options, Services
 from sluice.interfaces.http.sse import leave_ending_to_the_log
 
@@ -25,13 +25,13 @@ class App(FastAPI):
             app = CORSMiddleware(
                 app,
                 allow_origins=options.cors_origins,
-                allow_methods=["GET", "HEAD", "POST", "PATCH", "DELETE"],
+                allow_methods=["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"],
                 allow_headers=[
-                    "Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID",
-                    "X-Request-ID",
+                    "Authorization", "Content-Type", "Idempotency-Key", "If-Match",
+                    "Last-Event-ID", "X-Request-ID", "X-Sluice-Path",
                 ],
                 allow_credentials=True,
-                expose_headers=["Location", "Retry-After", "X-Request-ID"],
+                expose_headers=["ETag", "Location", "Retry-After", "X-Request-ID"],
             )  # fmt: skip
         if options.hosts is not None:
             app = HostCheck(app, options.hosts)
@@ -58,7 +58,7 @@ def create_app(services: Services, options: Options, *protocols: APIRouter) -> F
     assets = Assets(options.web)
     app.state.services, app.state.options = services, options
     app.state.page = pages.page_of(assets.text("index.html"), offline=options.offline)
-    for module in (chats, messages, jobs, health, pages):
+    for module in (chats, messages, jobs, rollout, health, pages):
         app.include_router(module.routes)
     for routes in protocols:
         app.include_router(routes)

@@ -9,7 +9,7 @@ from fastapi.routing import APIRoute
 from starlette.requests import Request
 from starlette.responses import Response
 
-from sluice.interfaces.http.auth.identity import check_origin
+from sluice.interfaces.http.auth.identity import User, check_origin
 from sluice.interfaces.http.problems import Problem, too_large, wrong
 from sluice.interfaces.http.services import Options
 
@@ -19,12 +19,16 @@ Endpoint = Callable[[Request], Coroutine[Any, Any, Response]]
 class ApiRoute(APIRoute):
     """Knows the user before a byte of the body is read."""
 
+    def permit(self, request: Request, user: User, options: Options) -> None:
+        """Raises NotFound for whom the route is not there."""
+
     def get_route_handler(self) -> Endpoint:
         handle = super().get_route_handler()
 
         async def handle_known(request: Request) -> Response:
             options: Options = request.app.state.options
             user = await options.identity(request)
+            self.permit(request, user, options)
             if request.method not in {"GET", "HEAD"}:
                 check_origin(request, user, options.cors_origins)
             request.state.user = user

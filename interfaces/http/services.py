@@ -11,6 +11,7 @@ from sluice.application.chat_ports import ChatPort
 from sluice.application.chats import DeleteChat, ShowChat
 from sluice.application.follow import FollowJob
 from sluice.application.jobs import CancelJob, ShowJob
+from sluice.application.rollout import SetShare, ShowRollout
 from sluice.application.submit import SubmitMessage
 from sluice.interfaces.http.auth.identity import Identity, User
 from sluice.interfaces.http.hosts import KnownHosts
@@ -27,6 +28,8 @@ class Services:
     show_chat: ShowChat
     delete_chat: DeleteChat
     chats: ChatPort
+    show_rollout: ShowRollout
+    set_share: SetShare
     ready: Callable[[], Awaitable[str | None]]
     metrics: Callable[[], Awaitable[bytes]]
 
@@ -52,6 +55,9 @@ class Options:
     """`models`: what a request may name, None for any. `web`: the folder of the page.
 
     `offline`: the bundled offline model answers, and the page says so. `hosts`: None for any.
+
+    `admins`: who may turn the share; None for whoever is on this machine. `path_header`: a request
+    may choose its job's path.
     """
 
     identity: Identity
@@ -61,6 +67,8 @@ class Options:
     max_message_bytes: int = 65536
     hosts: KnownHosts | None = None
     cors_origins: Collection[str] = ()
+    admins: Collection[str] | None = ()
+    path_header: bool = False
     ping: float = 10
     streams: StreamStats = field(default_factory=StreamStats)
 

@@ -110,6 +110,8 @@ class HttpService:
             show_chat=container.show_chat(),
             delete_chat=container.delete_chat(),
             chats=container.chats(),
+            show_rollout=container.show_rollout(),
+            set_share=container.set_share(),
             ready=self.trouble,
             metrics=text,
         )
@@ -124,16 +126,22 @@ class HttpService:
             max_message_bytes=settings.max_message_bytes,
             hosts=hosts_of(settings),
             cors_origins=settings.cors_origins,
+            admins=None if settings.auth == "none" else settings.admins,
+            path_header=settings.allow_path_header,
             streams=self._streams,
         )
 
     def _gauges(self) -> Mapping[Name, Reading]:
-        jobs, streams = self._jobs, self._streams
+        jobs, streams, rollout = self._jobs, self._streams, self._container.flag()
         return {
             ("open_streams", "Event streams open now"): lambda: streams.open,
             RUNNING: lambda: jobs.running,
             ("jobs_queued", "Jobs waiting for a place"): lambda: jobs.queued,
             TASKS: lambda: len(asyncio.all_tasks()),
+            ("rollout_share", "Percent of users who take A2"): lambda: rollout.flag.share,
+            ("rollout_stale", "1 while whoever set the share cannot be asked"): lambda: (
+                rollout.flag.reason == "stale"
+            ),
         }
 
     def _counters(self) -> Mapping[Name, Reading]:

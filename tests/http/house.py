@@ -19,15 +19,19 @@ from sluice.application.encoding import Batch, Encoder, Push
 from sluice.application.follow import FollowJob
 from sluice.application.jobs import CancelJob, ShowJob
 from sluice.application.metrics import JobMetrics
+from sluice.application.ports import FlagPort
 from sluice.application.process_chat import QUEUED, ProcessChat
 from sluice.application.readers import JobReaders
+from sluice.application.rollout import ControlShare, RolloutFlag, SetShare, ShowRollout
 from sluice.application.submit import SubmitMessage
 from sluice.domain.chat import Job, JobId
 from sluice.domain.events import Cursor, Done, Recorded, StageCompleted, StageStarted, Token
+from sluice.domain.rollout import Share
 from sluice.infrastructure.chats.sqlite.chats import SqliteChats
 from sluice.infrastructure.chats.sqlite.idempotency import SqliteIdempotency
 from sluice.infrastructure.chats.sqlite.sessions import SqliteSessions
 from sluice.infrastructure.event_log.memory import MemoryEventLog
+from sluice.infrastructure.flags.sqlite_changes import SqliteShareChanges
 from sluice.infrastructure.jobs.inline.queue import InlineJobQueue
 from sluice.infrastructure.jobs.shared import Bounds
 from sluice.infrastructure.sqlite.database import SqliteDatabase
@@ -146,11 +150,13 @@ async def serving(
     timeout: float = 30,
     protocol: type[asyncio.Protocol] | None = None,
     routers: Sequence[APIRouter] = (),
+    share: Share | None = None,
     **options: Any,
 ) -> AsyncIterator[House]:
     """A house whose pipeline plays `plays` for every job; `protocol`: another server's.
 
-    `routers`: the routes of protocols beside our own.
+    `routers`: the routes of protocols beside our own. `share`: what the environment says of the
+    rollout, which then decides instead of the fixed flag.
     """
     log, pipeline, flag, counts = FailingLog(), MockPipeline(*plays), FixedFlag(), JobMetrics()
     database = SqliteDatabase(":memory:")
@@ -159,6 +165,10 @@ async def serving(
     queue = InlineJobQueue(ProcessChat(pipeline, log, chats, counts), bounds or Bounds())
     readers = JobReaders(queue, log)
     unready: list[str] = []
+    changes = SqliteShareChanges(database)
+    control = ControlShare(changes)
+    rollout = RolloutFlag(share or Share(0), [control])
+    decides: FlagPort = flag if share is None else rollout
 
     async def ready() -> str | None:
         return unready[0] if unready else None
@@ -168,7 +178,13 @@ async def serving(
 
     services = Services(
         submit=SubmitMessage(
-            chats, SqliteSessions(database), SqliteIdempotency(database), log, queue, flag, readers
+            chats,
+            SqliteSessions(database),
+            SqliteIdempotency(database),
+            log,
+            queue,
+            decides,
+            readers,
         ),
         follow=FollowJob(log, readers, counts, streams=streams),
         show_job=ShowJob(log),
@@ -176,6 +192,8 @@ async def serving(
         show_chat=ShowChat(chats, log),
         delete_chat=DeleteChat(chats, log, queue),
         chats=chats,
+        show_rollout=ShowRollout(rollout, changes),
+        set_share=SetShare(rollout, control, changes),
         ready=ready,
         metrics=metrics,
     )

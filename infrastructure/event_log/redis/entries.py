@@ -11,6 +11,7 @@ from datetime import datetime
 import msgspec
 
 from sluice.application.codec import decode, encode
+from sluice.application.flag_json import load_flag
 from sluice.domain.chat import Job
 from sluice.domain.events import Event, Token
 
@@ -41,4 +42,5 @@ def load(stored: bytes) -> Job:
     """Without what a newer version may have added."""
     told = msgspec.json.decode(stored)
     known = {field.name: told[field.name] for field in fields(Job) if field.name in told}
-    return Job(**known | {"created_at": datetime.fromisoformat(known["created_at"])})
+    created_at = datetime.fromisoformat(known["created_at"])
+    return Job(**known | {"created_at": created_at, "flag": load_flag(known.get("flag"))})

@@ -15,6 +15,7 @@ import msgspec
 
 from sluice.application.coalescing import MAX_TOKEN_BYTES
 from sluice.application.codec import decode, encode
+from sluice.application.flag_json import dump_flag, load_flag
 from sluice.domain.chat import ChatId, Job, JobId, micros, moment
 from sluice.domain.errors import StreamLost
 from sluice.domain.events import TERMINAL, Cursor, Failed, Recorded, Token
@@ -22,7 +23,8 @@ from sluice.domain.events import TERMINAL, Cursor, Failed, Recorded, Token
 Row = tuple[int, int, int, bytes]
 """The job's key, the attempt, the first event's seq, the body."""
 
-_JOB = "id, chat_id, user, path, message, request_id, model, metadata, retry_of, created_at"
+_ASKED = ("id", "chat_id", "user", "path", "message", "request_id", "model")
+_JOB = "id, chat_id, user, path, message, request_id, model, metadata, retry_of, created_at, flag"
 
 
 @dataclass(slots=True)
@@ -40,11 +42,11 @@ class Stored:
 def insert_job(db: sqlite3.Connection, job: Job, first: Recorded) -> int | None:
     """The new job's key; None if it was there."""
     inserted = db.execute(
-        f"INSERT INTO jobs ({_JOB}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
+        f"INSERT INTO jobs ({_JOB}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
         " ON CONFLICT DO NOTHING",
         (
             *(job.id, job.chat_id, job.user, job.path, job.message, job.request_id, job.model),
-            *(json.dumps(job.metadata), job.retry_of, micros(job.created_at)),
+            *(json.dumps(job.metadata), job.retry_of, micros(job.created_at), dump_flag(job.flag)),
         ),
     )
     if not inserted.rowcount:
@@ -128,7 +130,7 @@ def load(db: sqlite3.Connection, job_id: JobId) -> Stored | None:
     row = db.execute(query, (job_id,)).fetchone()
     if row is None:
         return None
-    loaded = Stored(row[10], _job(row[:10]), row[11], row[12])
+    loaded = Stored(row[11], _job(row[:11]), row[12], row[13])
     query = "SELECT attempt, first, body FROM batches WHERE job = ? ORDER BY key"
     _Loading(loaded).take(db.execute(query, (loaded.key,)).fetchall())
     return loaded
@@ -200,16 +202,12 @@ class _Loading:
 
 
 def _job(row: Sequence[Any]) -> Job:
-    job_id, chat_id, user, path, message, request_id, model, metadata, retry_of, created_at = row
+    *asked, metadata, retry_of, created_at, flag = row
+    named = dict(zip(_ASKED, asked, strict=True))
     return Job(
-        id=job_id,
-        chat_id=chat_id,
-        user=user,
-        path=path,
-        message=message,
-        request_id=request_id,
-        model=model,
+        **named,
         metadata=json.loads(metadata),
         retry_of=retry_of,
         created_at=moment(created_at),
+        flag=load_flag(flag),
     )

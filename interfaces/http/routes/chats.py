@@ -21,7 +21,7 @@ from sluice.interfaces.http.models import (
 )
 from sluice.interfaces.http.problems import problems, wrong
 from sluice.interfaces.http.routes.messages import SUBMITTED, check_question, submit
-from sluice.interfaces.http.routes.parameters import ChatIdPath, IdempotencyKey
+from sluice.interfaces.http.routes.parameters import AskedPath, ChatIdPath, IdempotencyKey
 from sluice.interfaces.http.services import OptionsDep, RequestIdDep, ServicesDep, UserDep
 
 routes = APIRouter(tags=["chat"], route_class=ApiRoute)
@@ -41,6 +41,7 @@ async def open_chat(
     options: OptionsDep,
     user: UserDep,
     request_id: RequestIdDep,
+    path: AskedPath,
     body: Opening | None = None,
     key: IdempotencyKey = None,
 ) -> AcceptedBody | ChatBody:
@@ -57,6 +58,7 @@ async def open_chat(
         session=body.session_id,
         idempotency_key=key,
         sticky=user.sticky,
+        path=path,
         **body.model_dump(exclude={"session_id"}),
     )
     return await submit(new, services, response)

@@ -6,7 +6,7 @@ from sluice.application.submit import NewMessage
 from sluice.interfaces.http.json_request import ApiRoute
 from sluice.interfaces.http.models import AcceptedBody, Asking, Question
 from sluice.interfaces.http.problems import problems, too_large, wrong
-from sluice.interfaces.http.routes.parameters import ChatIdPath, IdempotencyKey
+from sluice.interfaces.http.routes.parameters import AskedPath, ChatIdPath, IdempotencyKey
 from sluice.interfaces.http.services import (
     Options,
     OptionsDep,
@@ -30,6 +30,7 @@ async def ask(
     options: OptionsDep,
     user: UserDep,
     request_id: RequestIdDep,
+    path: AskedPath,
     key: IdempotencyKey = None,
 ) -> AcceptedBody:
     """Ask in a chat, or ask a job's question again."""
@@ -41,6 +42,7 @@ async def ask(
         chat_id=chat_id,
         idempotency_key=key,
         sticky=user.sticky,
+        path=path,
         **body.model_dump(),
     )
     return await submit(new, services, response)
