@@ -113,9 +113,14 @@ def _percent(client: OpenFeatureClient) -> float | None:
     # After its file is gone flagd's provider goes on saying what was in it.
     ready = client.get_provider_status() == ProviderStatus.READY
     said = told.error_code is None and told.reason != Reason.DISABLED
-    if not said or not ready or isinstance(told.value, bool) or not 0 <= told.value <= 100:
+    if not said or not ready or not 0 <= told.value <= 100 or _is_boolean(client, told.value):
         return None
     return float(told.value)
+
+
+def _is_boolean(client: OpenFeatureClient, value: float) -> bool:
+    """Some providers give 1 for `true`, which is everybody for whoever wrote it and not 1 %."""
+    return value in (0, 1) and client.get_boolean_details(PERCENT, False).error_code is None
 
 
 def flagd_file(path: str) -> FeatureProvider:

@@ -6,6 +6,7 @@ from typing import Any
 import typer
 
 from sluice.interfaces.cli.model import model
+from sluice.interfaces.cli.rollout import rollout
 from sluice.interfaces.cli.serve import serve
 from sluice.interfaces.cli.worker import worker
 
@@ -19,6 +20,7 @@ app = typer.Typer(
 )
 for command in (serve, worker, model):
     app.command()(command)
+app.add_typer(rollout, name="rollout")
 
 
 def main(args: list[str] | None = None) -> Any:
