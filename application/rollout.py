@@ -138,13 +138,16 @@ class RolloutView:
 
 
 class ShowRollout:
-    def __init__(self, flag: RolloutFlag, changes: ShareChangesPort) -> None:
-        self._flag, self._changes = flag, changes
+    """What it shows is in force here, also if it was changed elsewhere a moment ago."""
+
+    def __init__(self, flag: RolloutFlag, control: ControlShare, changes: ShareChangesPort) -> None:
+        self._flag, self._control, self._changes = flag, control, changes
 
     async def __call__(self, limit: int = 20) -> RolloutView:
         history: Sequence[ShareChange] | None = None
         with suppress(Unavailable):
             history = await self._changes.newest(limit)
+            await self._control.refresh()
         number = history[0].number if history else 0
         return RolloutView(self._flag.flag, self._flag.environment, number, history)
 
@@ -187,7 +190,7 @@ class SetShare:
         )
         if after not in (None, number) or not await self._changes.append(change):
             raise Outdated
+        await self._control.refresh()
         with suppress(Unavailable):
             await self._announce()
-        await self._control.refresh()
         logger.info("the share is changed: %s %% by change %d", share, change.number)

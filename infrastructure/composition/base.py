@@ -146,7 +146,7 @@ class Base(DeclarativeContainer):
     )
     announce: Provider[Record] = Object(nothing)
     """Tells others that the share was changed, where there are any."""
-    show_rollout = Singleton(ShowRollout, flag, share_changes)
+    show_rollout = Singleton(ShowRollout, flag, control, share_changes)
     set_share = Singleton(SetShare, flag, control, share_changes, announce)
     submit = Singleton(SubmitMessage, chats, sessions, keys, log, queue, flag, readers)
     follow = Singleton(FollowJob, log, readers, metrics, streams=Call(streams_of, settings))

@@ -82,6 +82,11 @@ class HttpService:
         self._server = UvicornServer(config, self._drain, signalled)
         return self._server
 
+    @property
+    def share(self) -> float:
+        """Percent of users who take A2 now."""
+        return self._container.flag().flag.share
+
     async def trouble(self) -> str | None:
         """Why it is not ready, if it is not."""
         if self._server is not None and self._server.leaving:

@@ -3,8 +3,9 @@
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
+from sluice.domain.errors import Unavailable
 from sluice.infrastructure.composition.base import Base
 
 logger = logging.getLogger(__name__)
@@ -25,6 +26,8 @@ async def share_kept(container: Base, hear: Hear | None = None) -> AsyncGenerato
     works = [control.keep(), *([] if hear is None else [hear(control.wake)])]
     keeping = [asyncio.ensure_future(work) for work in works]
     try:
+        with suppress(Unavailable):
+            await control.known()
         if provider is not None:
             await provider.open()
         yield

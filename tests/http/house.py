@@ -192,7 +192,7 @@ async def serving(
         show_chat=ShowChat(chats, log),
         delete_chat=DeleteChat(chats, log, queue),
         chats=chats,
-        show_rollout=ShowRollout(rollout, changes),
+        show_rollout=ShowRollout(rollout, control, changes),
         set_share=SetShare(rollout, control, changes),
         ready=ready,
         metrics=metrics,

@@ -142,7 +142,7 @@ async def test_the_changes_tell_who_when_from_to_and_why(changes: SqliteShareCha
     set_share = SetShare(flag, control, changes)
     await set_share("ann", 25, "a step", after=0)
     await set_share("bob", 50, None, after=1)
-    view = await ShowRollout(flag, changes)()
+    view = await ShowRollout(flag, control, changes)()
     assert view.number == 2
     assert view.history is not None
     told = [(one.number, one.by, one.before, one.after, one.why) for one in view.history]
@@ -220,7 +220,7 @@ async def test_a_store_that_is_away_keeps_the_last_share_and_moves_nobody() -> N
         await control.refresh()
     assert (flag.flag.reason, flag.flag.share) == ("stale", 25)
     assert await streaming(flag) == before
-    assert (await ShowRollout(flag, changes)()).history is None
+    assert (await ShowRollout(flag, control, changes)()).history is None
     changes.away = False
     await control.refresh()
     assert (flag.flag.reason, flag.flag.share) == ("control", 25)

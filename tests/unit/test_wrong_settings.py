@@ -2,7 +2,12 @@
 
 import pytest
 
-from sluice.infrastructure.settings import WrongSetting, read_settings
+from sluice.infrastructure.settings import (
+    WrongSetting,
+    check_environment,
+    checks,
+    read_settings,
+)
 
 pytestmark = pytest.mark.usefixtures("no_settings")
 
@@ -186,3 +191,19 @@ def test_a_worker_is_reached_by_nobody_and_asks_nobody(monkeypatch: pytest.Monke
     with pytest.raises(WrongSetting, match="SLUICE_AUTH"):
         read_settings()
     read_settings(worker=True)
+
+
+@pytest.mark.parametrize(
+    ("provider", "library"), [("flagd://h", "flagd"), ("ofrep+https://h", "ofrep")]
+)
+def test_a_flag_provider_whose_extra_is_not_installed_is_told_in_one_line(
+    provider: str, library: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def find_spec(name: str) -> None:
+        raise ModuleNotFoundError(name)
+
+    monkeypatch.setattr(checks, "find_spec", find_spec)
+    with pytest.raises(WrongSetting) as refused:
+        check_environment(read_settings(store="memory://", flag_provider=provider))
+    line = f"the extra `flags` is not installed (openfeature.contrib.provider.{library})"
+    assert str(refused.value) == f"SLUICE_FLAG_PROVIDER: {line}"
