@@ -18,6 +18,7 @@ from sluice.domain.chat import (
 )
 from sluice.domain.events import CancelReason, Cursor, Done, Event, Recorded
 from sluice.domain.ports import NotifierPort
+from sluice.domain.rollout import Flag
 
 Tell = Callable[[Event], None]
 """Takes an event in line, in the event loop's thread, and never raises."""
@@ -175,11 +176,24 @@ class Accepted:
     job_id: JobId
     chat_id: ChatId
     path: ExecutionPath
+    flag: Flag | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The path that a job takes, and why."""
+
+    path: ExecutionPath
+    flag: Flag
 
 
 class FlagPort(Protocol):
     """`enable_token_streaming`."""
 
-    async def path(self, key: str) -> ExecutionPath:
-        """A1 or A2 for a targeting key; the same key gives the same path for the same share."""
+    async def decide(self, key: str, asked: ExecutionPath | None = None) -> Decision:
+        """For a targeting key: the same key gives the same path for the same share.
+
+        `asked` is what the request chose, where it may. Raises Unavailable only while nobody can
+        know the share yet, since the store that holds it was not there from the start on.
+        """
         ...

@@ -17,7 +17,17 @@ from sluice.application.ports import (
     nothing,
 )
 from sluice.application.process_chat import GIVEN_UP, QUEUED
-from sluice.domain.chat import Chat, ChatId, Job, JobId, Turn, UserId, new_id, now
+from sluice.domain.chat import (
+    Chat,
+    ChatId,
+    ExecutionPath,
+    Job,
+    JobId,
+    Turn,
+    UserId,
+    new_id,
+    now,
+)
 from sluice.domain.errors import Abandoned, Finished, NotFound, Superseded, Unavailable
 from sluice.domain.events import Json
 
@@ -29,6 +39,7 @@ class NewMessage:
     `session` instead names the chat that was made when it was first used. With a `history` no
     chat is read, made or added to. `message_id` is the client's own for the question. `sticky` is
     what a share of the rollout is drawn by; None draws it per chat.
+    `path` is what the request chose.
     """
 
     user: UserId
@@ -43,6 +54,7 @@ class NewMessage:
     metadata: Mapping[str, Json] = field(default_factory=dict)
     idempotency_key: str | None = None
     sticky: str | None = None
+    path: ExecutionPath | None = None
 
     def fingerprint(self) -> str:
         asked = [self.chat_id, self.session, self.message, self.retry_of, self.model]
@@ -90,8 +102,8 @@ class SubmitMessage:
         chat_id = new.chat_id or new_id()
         if new.session is not None:
             chat_id = await self._sessions.session(new.user, new.session, chat_id)
-        path = await self._flag.path(new.sticky or chat_id)
-        accepted = Accepted(new_id(), chat_id, path)
+        decision = await self._flag.decide(new.sticky or chat_id, new.path)
+        accepted = Accepted(new_id(), chat_id, decision.path, decision.flag)
         if new.idempotency_key is not None:
             accepted = await self._keys.claim(
                 new.user, new.idempotency_key, new.fingerprint(), accepted
@@ -107,6 +119,7 @@ class SubmitMessage:
             metadata=new.metadata,
             retry_of=new.retry_of,
             history=new.history,
+            flag=accepted.flag,
         )
 
     async def _take(self, job: Job, new: NewMessage) -> None:

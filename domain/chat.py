@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 from sluice.domain.events import Json
+from sluice.domain.rollout import Flag
 
 JobId = str
 ChatId = str
@@ -52,6 +53,7 @@ class Job:
 
     With a `history` of its own it is in no chat: `chat_id` names nothing then, and neither the
     question nor the answer is kept longer than the job's log.
+    `flag` says why its path; it is None for a job that an earlier version recorded.
     """
 
     id: JobId
@@ -65,6 +67,7 @@ class Job:
     retry_of: JobId | None = None
     created_at: datetime = field(default_factory=now)
     history: tuple[Turn, ...] | None = None
+    flag: Flag | None = None
 
 
 @dataclass(frozen=True, slots=True)

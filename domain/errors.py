@@ -135,6 +135,10 @@ class Conflict(Exception):
     """The request contradicts what is there. The text is public."""
 
 
+class Outdated(Exception):
+    """What the request would change has been changed since it was read."""
+
+
 class LimitReached(Exception):
     """A bound is reached. `per_user` says whose: the user's own, or the service's."""
 

@@ -12,11 +12,12 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatResult
 
-from sluice.application.ports import PipelinePort, Tell
+from sluice.application.ports import Decision, PipelinePort, Tell
 from sluice.domain.chat import ExecutionPath, Job, Question, new_id
-from sluice.domain.errors import PipelineError
+from sluice.domain.errors import PipelineError, Unavailable
 from sluice.domain.events import TERMINAL, Done, Event
 from sluice.domain.ports import NotifierPort
+from sluice.domain.rollout import Flag
 
 
 class MockPipeline:
@@ -60,15 +61,27 @@ class RecordingNotifier:
 
 
 class FixedFlag:
-    """Every key takes the same path; remembers the keys."""
+    """Every key takes the same path, unless the request chose; remembers the keys."""
 
     def __init__(self, path: ExecutionPath = "A2") -> None:
         self._path = path
         self.keys: list[str] = []
 
-    async def path(self, key: str) -> ExecutionPath:
+    async def decide(self, key: str, asked: ExecutionPath | None = None) -> Decision:
         self.keys.append(key)
-        return self._path
+        flag = Flag(50, "split" if asked is None else "header", "env")
+        return Decision(asked or self._path, flag)
+
+
+class SaidShare:
+    """A ShareSource that says what it is told to; `away` until somebody could know."""
+
+    def __init__(self, flag: Flag | None, *, away: bool = False) -> None:
+        self.flag, self.away = flag, away
+
+    async def known(self) -> None:
+        if self.away:
+            raise Unavailable("away")
 
 
 def a_job(message: str = "Why?", **fields: Any) -> Job:

@@ -22,16 +22,23 @@ from sluice.application.chats import DeleteChat, ShowChat
 from sluice.application.follow import FollowJob
 from sluice.application.jobs import CancelJob, ShowJob
 from sluice.application.metrics import JobMetrics
-from sluice.application.ports import EventLogPort, PipelinePort, ReadersPort, Stop
+from sluice.application.ports import EventLogPort, PipelinePort, ReadersPort, Record, Stop, nothing
 from sluice.application.process_chat import ProcessChat
+from sluice.application.rollout import (
+    ControlShare,
+    RolloutFlag,
+    SetShare,
+    ShareChangesPort,
+    ShowRollout,
+)
 from sluice.application.scheduling import Bounds
 from sluice.application.sessions import Sessions
 from sluice.application.side_calls import AskModel
 from sluice.application.submit import SubmitMessage
 from sluice.domain.chat import ExecutionPath, Job
 from sluice.domain.ports import LLMClientPort
+from sluice.infrastructure.composition.flag_provider import provider_of, sources_of
 from sluice.infrastructure.composition.user_graph import factory_of, graph_of
-from sluice.infrastructure.flags.rollout import OpenFeatureFlag
 from sluice.infrastructure.jobs.shared import Run
 from sluice.infrastructure.llm.langchain_adapter import LangChainLLMAdapter
 from sluice.infrastructure.llm.langchain_runnable_wrapper import LangChainOpenAIRunnable
@@ -94,6 +101,7 @@ class Base(DeclarativeContainer):
     chats: Provider[ChatPort] = Dependency()
     sessions: Provider[SessionPort] = Dependency()
     keys: Provider[IdempotencyPort] = Dependency()
+    share_changes: Provider[ShareChangesPort] = Dependency()
     queue: Provider[Any] = Dependency()
     """A JobQueuePort, whose type each deployment knows better."""
     readers: Provider[ReadersPort] = Dependency()
@@ -132,7 +140,17 @@ class Base(DeclarativeContainer):
     )
     run: Provider[Run] = Call(runner, pipeline.provider, process_chat.provider)
 
-    flag = Singleton(OpenFeatureFlag, settings.provided.enable_token_streaming)
+    control = Singleton(ControlShare, share_changes)
+    flag_provider = Singleton(provider_of, settings)
+    flag = Singleton(
+        RolloutFlag,
+        settings.provided.enable_token_streaming,
+        Call(sources_of, control, flag_provider),
+    )
+    announce: Provider[Record] = Object(nothing)
+    """Tells others that the share was changed, where there are any."""
+    show_rollout = Singleton(ShowRollout, flag, control, share_changes)
+    set_share = Singleton(SetShare, flag, control, share_changes, announce)
     submit = Singleton(SubmitMessage, chats, sessions, keys, log, queue, flag, readers)
     follow = Singleton(FollowJob, log, readers, metrics, streams=Call(streams_of, settings))
     show_job = Singleton(ShowJob, log)

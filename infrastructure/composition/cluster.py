@@ -7,12 +7,14 @@ from dependency_injector.providers import Provider, Singleton
 
 from sluice.application.chat_ports import ChatPort, IdempotencyPort, SessionPort
 from sluice.application.ports import EventLogPort
+from sluice.application.rollout import ShareChangesPort
 from sluice.infrastructure.chats.postgres.chats import PostgresChats
 from sluice.infrastructure.chats.postgres.idempotency import PostgresIdempotency
 from sluice.infrastructure.chats.postgres.sessions import PostgresSessions
 from sluice.infrastructure.composition.base import Base
 from sluice.infrastructure.composition.declaring import deployment
 from sluice.infrastructure.event_log.redis.log import RedisEventLog
+from sluice.infrastructure.flags.postgres_changes import PostgresShareChanges
 from sluice.infrastructure.jobs.redis.scheduler import RedisScheduler
 from sluice.infrastructure.postgres.database import PostgresDatabase
 from sluice.infrastructure.redis.client import RedisClient
@@ -45,3 +47,4 @@ class Cluster(Base):
     chats: Provider[ChatPort] = Singleton(PostgresChats, postgres)
     sessions: Provider[SessionPort] = Singleton(PostgresSessions, postgres)
     keys: Provider[IdempotencyPort] = Singleton(PostgresIdempotency, postgres)
+    share_changes: Provider[ShareChangesPort] = Singleton(PostgresShareChanges, postgres)

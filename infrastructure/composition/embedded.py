@@ -5,6 +5,7 @@ from dependency_injector.providers import Provider, Selector, Singleton
 
 from sluice.application.chat_ports import ChatPort, IdempotencyPort, SessionPort
 from sluice.application.ports import EventLogPort, ReadersPort
+from sluice.application.rollout import ShareChangesPort
 from sluice.application.unread import CancelUnread
 from sluice.infrastructure.chats.sqlite.chats import SqliteChats
 from sluice.infrastructure.chats.sqlite.idempotency import SqliteIdempotency
@@ -13,6 +14,7 @@ from sluice.infrastructure.composition.base import Base
 from sluice.infrastructure.composition.declaring import deployment
 from sluice.infrastructure.event_log.memory import MemoryEventLog
 from sluice.infrastructure.event_log.sqlite.log import SqliteEventLog
+from sluice.infrastructure.flags.sqlite_changes import SqliteShareChanges
 from sluice.infrastructure.jobs.inline.queue import InlineJobQueue
 from sluice.infrastructure.settings import Settings, SqliteStore
 from sluice.infrastructure.sqlite.database import SqliteDatabase
@@ -43,6 +45,7 @@ class Embedded(Base):
     chats: Provider[ChatPort] = Singleton(SqliteChats, database)
     sessions: Provider[SessionPort] = Singleton(SqliteSessions, database)
     keys: Provider[IdempotencyPort] = Singleton(SqliteIdempotency, database)
+    share_changes: Provider[ShareChangesPort] = Singleton(SqliteShareChanges, database)
     queue: Provider[InlineJobQueue] = Singleton(
         InlineJobQueue,
         Base.run,

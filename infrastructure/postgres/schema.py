@@ -64,4 +64,17 @@ STEPS: tuple[str, ...] = (
     UPDATE turns SET ended = TRUE
         WHERE job_id IN (SELECT job_id FROM messages WHERE role = 'assistant');
     """,
+    """
+    -- Why the job took its path: the fields of a Flag, as JSON.
+    ALTER TABLE claims ADD COLUMN flag text;
+
+    CREATE TABLE share_changes (
+        number integer PRIMARY KEY,
+        at timestamptz NOT NULL,
+        by bytea NOT NULL,
+        before double precision NOT NULL,
+        after double precision,
+        why bytea,
+        rollout text NOT NULL);
+    """,
 )

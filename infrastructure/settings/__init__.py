@@ -1,6 +1,7 @@
 """Every setting, read from the environment once, checked before anything starts."""
 
 from sluice.infrastructure.settings.addresses import (
+    FlagProvider,
     MemoryStore,
     RedisStore,
     SqliteStore,
@@ -11,6 +12,7 @@ from sluice.infrastructure.settings.misspelt import misspelt
 from sluice.infrastructure.settings.model import Settings, WrongSetting
 
 __all__ = [
+    "FlagProvider",
     "MemoryStore",
     "RedisStore",
     "Settings",

@@ -46,6 +46,31 @@ class RedisStore:
 StoreAddress = MemoryStore | SqliteStore | RedisStore
 
 
+@dataclass(frozen=True, slots=True)
+class FlagProvider:
+    """An OpenFeature provider: flagd, at `host` and `port` or a `file` of its, or OFREP's `url`."""
+
+    host: str = ""
+    port: int = 8013
+    file: str | None = None
+    url: str | None = field(default=None, repr=False)
+
+
+def parse_flag_provider(value: Any) -> Any:
+    """Raises ValueError; what is no text is left to the type."""
+    if not isinstance(value, str):
+        return value
+    scheme, _, rest = value.partition("://")
+    parts = _split(value)
+    if scheme in {"ofrep+http", "ofrep+https"} and parts is not None:
+        return FlagProvider(url=value.removeprefix("ofrep+"))
+    if scheme == "flagd" and rest.startswith("/") and rest != "/":
+        return FlagProvider(file=rest)
+    if scheme == "flagd" and parts is not None and parts.netloc == rest and "@" not in rest:
+        return FlagProvider(host=rest.removesuffix(f":{parts.port}"), port=parts.port or 8013)
+    raise ValueError("is flagd://host:port, flagd:///file.json or ofrep+https://host")
+
+
 def parse_store(value: Any) -> Any:
     """Raises ValueError; what is no text is left to the type."""
     if not isinstance(value, str):

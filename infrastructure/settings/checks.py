@@ -28,9 +28,12 @@ def check_environment(settings: Settings, *, worker: bool = False) -> None:
     if worker and not settings.distributed:
         raise WrongSetting("SLUICE_STORE: workers and gateways share a Redis: redis://host")
     if settings.distributed:
-        _require("SLUICE_STORE", "redis")
+        _require("SLUICE_STORE", "cluster", "redis")
     if settings.database:
-        _require("SLUICE_DATABASE", "psycopg", "psycopg_pool")
+        _require("SLUICE_DATABASE", "cluster", "psycopg", "psycopg_pool")
+    if settings.flag_provider is not None and not worker:
+        kind = "ofrep" if settings.flag_provider.url else "flagd"
+        _require("SLUICE_FLAG_PROVIDER", "flags", f"openfeature.contrib.provider.{kind}")
     if settings.documents is not None and not settings.documents.is_dir():
         raise WrongSetting(f"SLUICE_DOCUMENTS: {settings.documents} is no folder")
     keys = settings.jwt_jwks
@@ -38,10 +41,17 @@ def check_environment(settings: Settings, *, worker: bool = False) -> None:
         raise WrongSetting(f"SLUICE_JWT_JWKS: {keys} is no file")
 
 
-def _require(setting: str, *libraries: str) -> None:
+def _require(setting: str, extra: str, *libraries: str) -> None:
     for name in libraries:
-        if find_spec(name) is None:
-            raise WrongSetting(f"{setting}: the extra `cluster` is not installed ({name})")
+        if not _installed(name):
+            raise WrongSetting(f"{setting}: the extra `{extra}` is not installed ({name})")
+
+
+def _installed(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # nor is the package that it would be in
+        return False
 
 
 def _variable(field: str) -> str:

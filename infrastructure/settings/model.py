@@ -9,14 +9,16 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import BeforeValidator, Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from sluice.infrastructure.flags.rollout import Share
+from sluice.domain.rollout import Share
 from sluice.infrastructure.settings.addresses import (
+    FlagProvider,
     RedisStore,
     SqliteStore,
     StoreAddress,
     address,
     host,
     origin,
+    parse_flag_provider,
     parse_store,
     web_address,
     without_password,
@@ -77,8 +79,13 @@ class Settings(BaseSettings):
     )
 
     enable_token_streaming: Annotated[Share, NoDecode, BeforeValidator(Share.parse)] = Field(
-        default=Share(100), validation_alias="ENABLE_TOKEN_STREAMING"
+        default=Share(100, fixed=True), validation_alias="ENABLE_TOKEN_STREAMING"
     )
+    allow_path_header: bool = False
+    admins: Listed = ()
+    flag_provider: Annotated[
+        FlagProvider | None, NoDecode, BeforeValidator(parse_flag_provider)
+    ] = None
     openai_api_key: str | None = Field(None, validation_alias="OPENAI_API_KEY", repr=False)
     openai_base_url: str | None = Field(None, validation_alias="OPENAI_BASE_URL")
     openai_model: str | None = Field(None, validation_alias="OPENAI_MODEL")

@@ -89,4 +89,17 @@ STEPS: tuple[tuple[str, ...], ...] = (
     ),
     # Of a job that is in no chat: what it was asked behind, as JSON.
     ("ALTER TABLE jobs ADD COLUMN history TEXT",),
+    (
+        # Why it took its path: the fields of a Flag, as JSON.
+        "ALTER TABLE jobs ADD COLUMN flag TEXT",
+        "ALTER TABLE claims ADD COLUMN flag TEXT",
+        """CREATE TABLE share_changes (
+            number INTEGER PRIMARY KEY,
+            at INTEGER NOT NULL,
+            by TEXT NOT NULL,
+            before REAL NOT NULL,
+            after REAL,
+            why TEXT,
+            rollout TEXT NOT NULL)""",
+    ),
 )

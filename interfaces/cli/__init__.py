@@ -7,6 +7,7 @@ import typer
 
 from sluice.interfaces.cli.ask import ask, watch
 from sluice.interfaces.cli.model import model
+from sluice.interfaces.cli.rollout import rollout
 from sluice.interfaces.cli.serve import serve
 from sluice.interfaces.cli.worker import worker
 
@@ -18,6 +19,7 @@ app = typer.Typer(
 )
 for command in (serve, worker, ask, watch, model):
     app.command()(command)
+app.add_typer(rollout, name="rollout")
 
 
 def _show_version(value: bool) -> None:

@@ -43,13 +43,12 @@ async def _serve(settings: "Settings", listener: "socket.socket", exit_by: "Exit
         async with service_of(settings, stack) as service:
             server = service.server(cut=_CUT_SECONDS, signalled=exit_by.signalled)
             settle_collector()
-            print(_banner(settings, listener), flush=True)
+            print(_banner(settings, listener, service.share), flush=True)
             await server.serve([listener])
 
 
-def _banner(settings: "Settings", listener: "socket.socket") -> str:
+def _banner(settings: "Settings", listener: "socket.socket", share: float) -> str:
     model = "" if settings.distributed else f"  model:           {model_line(settings)}\n"
-    share = settings.enable_token_streaming.percent
     return (
         f"Sluice serves at {address(*listener.getsockname()[:2])}\n"
         f"{model}"

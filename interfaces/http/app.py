@@ -10,7 +10,7 @@ from sluice.interfaces.http.assets import Assets
 from sluice.interfaces.http.hosts import HostCheck
 from sluice.interfaces.http.middleware import ResponseHeaders
 from sluice.interfaces.http.problems import answer_problems, describe_problems
-from sluice.interfaces.http.routes import chats, health, jobs, pages
+from sluice.interfaces.http.routes import chats, health, jobs, pages, rollout
 from sluice.interfaces.http.services import Options, Services
 from sluice.interfaces.http.sse import leave_ending_to_the_log
 
@@ -25,14 +25,16 @@ class App(FastAPI):
             app = CORSMiddleware(
                 app,
                 allow_origins=options.cors_origins,
-                allow_methods=["GET", "HEAD", "POST", "PATCH", "DELETE"],
+                allow_methods=["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"],
                 allow_headers=[
-                    "Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID",
-                    "X-API-Key", "X-Auth-Scheme", "X-Request-ID", "X-Run-ID",
+                    "Authorization", "Content-Type", "Idempotency-Key", "If-Match",
+                    "Last-Event-ID", "X-API-Key", "X-Auth-Scheme", "X-Request-ID", "X-Run-ID",
+                    "X-Sluice-Path",
                 ],
                 allow_credentials=True,
                 expose_headers=[
-                    "Content-Location", "Location", "Retry-After", "X-Request-ID", "X-Sluice-Job",
+                    "Content-Location", "ETag", "Location", "Retry-After", "X-Request-ID",
+                    "X-Sluice-Job",
                 ],
             )  # fmt: skip
         if options.hosts is not None:
@@ -60,7 +62,7 @@ def create_app(services: Services, options: Options, *protocols: APIRouter) -> F
     assets = Assets(options.web)
     app.state.services, app.state.options = services, options
     app.state.page = pages.page_of(assets.text("index.html"), offline=options.offline)
-    for module in (chats, jobs, health, pages):
+    for module in (chats, jobs, rollout, health, pages):
         app.include_router(module.routes)
     for routes in protocols:
         app.include_router(routes)

@@ -23,12 +23,16 @@ class ApiRoute(APIRoute):
     def max_body_bytes(self, options: Options) -> int:
         return options.max_body_bytes
 
+    def permit(self, request: Request, user: User, options: Options) -> None:
+        """Raises NotFound for whom the route is not there."""
+
     def get_route_handler(self) -> Endpoint:
         handle = super().get_route_handler()
 
         async def handle_known(request: Request) -> Response:
             options: Options = request.app.state.options
             user = await self.user(request, options)
+            self.permit(request, user, options)
             if request.method not in {"GET", "HEAD"}:
                 check_origin(request, user, options.cors_origins)
             request.state.user = user

@@ -16,6 +16,7 @@ from pydantic import (
 from sluice.application.jobs import JobView
 from sluice.domain.chat import Chat, ExecutionPath, JobStatus, Message, Role
 from sluice.domain.events import Done, Failed
+from sluice.domain.rollout import Reason, Source
 
 
 def _not_blank(text: str) -> str:
@@ -24,7 +25,7 @@ def _not_blank(text: str) -> str:
     return text
 
 
-class _Asked(BaseModel):
+class Asked(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
@@ -33,11 +34,11 @@ Title = Annotated[str, Field(max_length=200)]
 Model = Annotated[str, Field(min_length=1, max_length=200)]
 
 
-class NewChat(_Asked):
+class NewChat(Asked):
     title: Title | None = None
 
 
-class Question(_Asked):
+class Question(Asked):
     message: Text
     model: Model | None = None
     metadata: dict[str, JsonValue] = {}
@@ -49,17 +50,17 @@ class FirstQuestion(Question):
     session_id: Annotated[str, Field(max_length=128)] | None = None
 
 
-class Retry(_Asked):
+class Retry(Asked):
     """The same question again; it is not doubled in the history."""
 
     retry_of: str
 
 
-class Renamed(_Asked):
+class Renamed(Asked):
     title: Title | None
 
 
-class Input(_Asked):
+class Input(Asked):
     type: Literal["cancel"]
 
 
@@ -144,6 +145,15 @@ class ErrorBody(BaseModel):
     retryable: bool
 
 
+class FlagBody(BaseModel):
+    """The share in percent, why it was in force, who had set it, and their campaign."""
+
+    share: float
+    reason: Reason
+    source: Source
+    rollout: str | None
+
+
 class JobBody(BaseModel):
     """`answer` is there once the job is completed, `partial` is the text of any other."""
 
@@ -159,6 +169,7 @@ class JobBody(BaseModel):
     last_event_id: str
     created_at: datetime
     ended_at: datetime | None
+    flag: FlagBody | None
 
     @classmethod
     def of(cls, view: JobView) -> "JobBody":
@@ -178,4 +189,5 @@ class JobBody(BaseModel):
             last_event_id=str(view.last_event_id),
             created_at=view.job.created_at,
             ended_at=view.ended_at,
+            flag=view.job.flag and FlagBody.model_validate(view.job.flag, from_attributes=True),
         )

@@ -17,12 +17,12 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Match
 
 from sluice.application.tracebacks import format_traceback
-from sluice.domain.errors import Conflict, LimitReached, NotFound, Unavailable
+from sluice.domain.errors import Conflict, LimitReached, NotFound, Outdated, Unavailable
 from sluice.interfaces.http.models import BRANCHES
 
 logger = logging.getLogger(__name__)
 
-_METHODS = ("GET", "HEAD", "POST", "PATCH", "DELETE")
+_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 _LONGEST_NAME = 100
 
 
@@ -101,6 +101,9 @@ _PROBLEMS: dict[type[Exception], Callable[[Any], Problem]] = {
     Problem: lambda error: error,
     NotFound: lambda _: Problem(404, "not_found", "There is nothing here, or it is not yours."),
     Conflict: lambda error: Problem(409, "conflict", str(error)),
+    Outdated: lambda _: Problem(
+        412, "outdated", "It was changed since you read it. Please look at it again."
+    ),
     LimitReached: _busy,
     Unavailable: lambda _: Problem(
         503, "unavailable", "This is not possible right now. Please try again in a moment.",

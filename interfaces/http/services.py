@@ -11,6 +11,7 @@ from sluice.application.chat_ports import ChatPort, SessionPort
 from sluice.application.chats import DeleteChat, ShowChat
 from sluice.application.follow import FollowJob
 from sluice.application.jobs import CancelJob, ShowJob
+from sluice.application.rollout import SetShare, ShowRollout
 from sluice.application.sessions import Sessions
 from sluice.application.side_calls import AskModel
 from sluice.application.submit import SubmitMessage
@@ -36,6 +37,8 @@ class Services:
     sessions: Sessions
     chats: ChatPort
     names: SessionPort
+    show_rollout: ShowRollout
+    set_share: SetShare
     ready: Callable[[], Awaitable[str | None]]
     metrics: Callable[[], Awaitable[bytes]]
     leaving: Callable[[], bool]
@@ -64,6 +67,9 @@ class Options:
     """`models`: what a request may name, None for any. `web`: the folder of the page.
 
     `offline`: the bundled offline model answers, and the page says so. `hosts`: None for any.
+
+    `admins`: who may turn the share; None for whoever is on this machine. `path_header`: a request
+    may choose its job's path.
     """
 
     identity: Identity
@@ -75,6 +81,8 @@ class Options:
     forwarded: Forwarded = field(default_factory=Forwarded)
     side_calls: Literal["model", "refuse", "pipeline"] = "model"
     cors_origins: Collection[str] = ()
+    admins: Collection[str] | None = ()
+    path_header: bool = False
     ping: float = 10
     streams: StreamStats = field(default_factory=StreamStats)
 

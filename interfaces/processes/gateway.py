@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 
 from sluice.domain.errors import Unavailable
 from sluice.infrastructure.composition.gateway import Gateway
@@ -11,6 +11,7 @@ from sluice.infrastructure.settings import Settings
 from sluice.infrastructure.telemetry.loop_watch import watched_loop
 from sluice.interfaces.processes.cluster import joined
 from sluice.interfaces.processes.http_service import HttpService
+from sluice.interfaces.processes.rollout import share_kept
 
 logger = logging.getLogger(__name__)
 
@@ -19,7 +20,7 @@ logger = logging.getLogger(__name__)
 async def gateway(settings: Settings) -> AsyncGenerator[HttpService, None]:
     """Raises WrongSetting."""
     container = Gateway(settings=settings)
-    async with joined(container), readers_reported(container):
+    async with joined(container), readers_reported(container), share_heard(container):
         queue, log = container.queue(), container.log()
 
         async def count() -> None:
@@ -41,6 +42,11 @@ async def gateway(settings: Settings) -> AsyncGenerator[HttpService, None]:
             yield service
             if not settings.offline:  # it has asked a model for front ends' side calls
                 await container.completions().aclose()
+
+
+def share_heard(container: Gateway) -> AbstractAsyncContextManager[None]:
+    """A share that is set at another gateway is in force here at once."""
+    return share_kept(container, container.share_news().hear)
 
 
 @asynccontextmanager

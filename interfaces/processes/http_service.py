@@ -86,6 +86,11 @@ class HttpService:
     def _protocols(self) -> list[APIRouter]:
         return routers(self._container.settings().protocols)
 
+    @property
+    def share(self) -> float:
+        """Percent of users who take A2 now."""
+        return self._container.flag().flag.share
+
     async def trouble(self) -> str | None:
         """Why it is not ready, if it is not."""
         if self._server is not None and self._server.leaving:
@@ -116,6 +121,8 @@ class HttpService:
             sessions=container.named(),
             chats=container.chats(),
             names=container.sessions(),
+            show_rollout=container.show_rollout(),
+            set_share=container.set_share(),
             ready=self.trouble,
             metrics=text,
             ask_model=None if self._upstreamless else container.ask_model(),
@@ -140,16 +147,22 @@ class HttpService:
             forwarded=forwarded_of(settings),
             side_calls=settings.side_calls,
             cors_origins=settings.cors_origins,
+            admins=None if settings.auth == "none" else settings.admins,
+            path_header=settings.allow_path_header,
             streams=self._streams,
         )
 
     def _gauges(self) -> Mapping[Name, Reading]:
-        jobs, streams = self._jobs, self._streams
+        jobs, streams, rollout = self._jobs, self._streams, self._container.flag()
         return {
             ("open_streams", "Event streams open now"): lambda: streams.open,
             RUNNING: lambda: jobs.running,
             ("jobs_queued", "Jobs waiting for a place"): lambda: jobs.queued,
             TASKS: lambda: len(asyncio.all_tasks()),
+            ("rollout_share", "Percent of users who take A2"): lambda: rollout.flag.share,
+            ("rollout_stale", "1 while whoever set the share cannot be asked"): lambda: (
+                rollout.flag.reason == "stale"
+            ),
         }
 
     def _counters(self) -> Mapping[Name, Reading]:

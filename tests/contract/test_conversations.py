@@ -15,6 +15,7 @@ from sluice.application.chat_ports import ChatPort, IdempotencyPort, SessionPort
 from sluice.application.ports import Accepted
 from sluice.domain.chat import Chat, Job, Message, new_id
 from sluice.domain.errors import Conflict, NotFound
+from sluice.domain.rollout import Flag
 from sluice.infrastructure.chats.postgres import idempotency as postgres_idempotency
 from sluice.infrastructure.chats.postgres.chats import PostgresChats
 from sluice.infrastructure.chats.postgres.idempotency import PostgresIdempotency
@@ -340,7 +341,7 @@ async def test_any_text_comes_back_exactly(chats: ChatPort, text: str, title: st
 
 
 def accepted(chat_id: str = "c") -> Accepted:
-    return Accepted(new_id(), chat_id, "A1")
+    return Accepted(new_id(), chat_id, "A1", Flag(5, "control", "control", "r"))
 
 
 async def test_ten_who_name_a_session_at_once_get_the_same_chat(

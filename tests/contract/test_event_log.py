@@ -34,6 +34,7 @@ from sluice.domain.events import (
     Token,
 )
 from sluice.domain.ports import NotifierPort
+from sluice.domain.rollout import Flag
 from sluice.infrastructure.event_log.memory import MemoryEventLog
 from sluice.infrastructure.event_log.redis.log import RedisEventLog
 from sluice.infrastructure.event_log.sqlite.log import SqliteEventLog
@@ -196,6 +197,23 @@ async def test_the_log_begins_with_the_event_it_was_created_with(log: EventLogPo
     await log.create(job, FIRST)
     assert await log.job(job.id) == job
     assert (await log.read(job.id)).events == [Recorded(Cursor(1, 1), FIRST)]
+
+
+@pytest.mark.parametrize("rollout", [None, "r"])
+async def test_a_job_comes_back_as_it_was_with_the_flag_it_was_drawn_by(
+    store: Store, rollout: str | None
+) -> None:
+    flag = Flag(12.5, "control", "control", rollout)
+    job = Job(new_id(), "c", "u", "A2", "왜?", "r", "m", {"a": [1]}, "j", flag=flag)
+    await store.log.create(job, FIRST)
+    assert await (await store.fresh()).job(job.id) == job
+    assert await store.log.unfinished() == [job]
+
+
+async def test_a_job_of_an_earlier_version_has_no_flag(store: Store) -> None:
+    job = Job(new_id(), "c", "u", "A2", "why?", "r")
+    await store.log.create(job, FIRST)
+    assert (await (await store.fresh()).job(job.id)).flag is None
 
 
 async def test_creating_a_job_again_changes_nothing(store: Store) -> None:

@@ -19,7 +19,9 @@ from sluice.application.encoding import Batch, Encoder, Push
 from sluice.application.follow import FollowJob
 from sluice.application.jobs import CancelJob, ShowJob
 from sluice.application.metrics import JobMetrics
+from sluice.application.ports import FlagPort
 from sluice.application.process_chat import QUEUED, ProcessChat
+from sluice.application.rollout import ControlShare, RolloutFlag, SetShare, ShowRollout
 from sluice.application.scheduling import Bounds
 from sluice.application.sessions import Sessions
 from sluice.application.side_calls import AskModel
@@ -28,10 +30,12 @@ from sluice.application.unread import CancelUnread
 from sluice.domain.chat import Job, JobId
 from sluice.domain.errors import Unavailable
 from sluice.domain.events import Cursor, Done, Recorded, StageCompleted, StageStarted, Token
+from sluice.domain.rollout import Share
 from sluice.infrastructure.chats.sqlite.chats import SqliteChats
 from sluice.infrastructure.chats.sqlite.idempotency import SqliteIdempotency
 from sluice.infrastructure.chats.sqlite.sessions import SqliteSessions
 from sluice.infrastructure.event_log.memory import MemoryEventLog
+from sluice.infrastructure.flags.sqlite_changes import SqliteShareChanges
 from sluice.infrastructure.jobs.inline.queue import InlineJobQueue
 from sluice.infrastructure.sqlite.database import SqliteDatabase
 from sluice.interfaces.http.app import create_app
@@ -156,11 +160,13 @@ async def serving(
     protocol: type[asyncio.Protocol] | None = None,
     routers: Sequence[APIRouter] = (),
     ask_model: AskModel | None = None,
+    share: Share | None = None,
     **options: Any,
 ) -> AsyncIterator[House]:
     """A house whose pipeline plays `plays` for every job; `protocol`: another server's.
 
-    `routers`: the routes of protocols beside our own.
+    `routers`: the routes of protocols beside our own. `share`: what the environment says of the
+    rollout, which then decides instead of the fixed flag.
     """
     log, pipeline, flag, counts = FailingLog(), MockPipeline(*plays), FixedFlag(), JobMetrics()
     database = SqliteDatabase(":memory:")
@@ -169,6 +175,10 @@ async def serving(
     queue = InlineJobQueue(ProcessChat(pipeline, log, chats, counts), bounds or Bounds())
     readers = CancelUnread(queue, log)
     unready: list[str] = []
+    changes = SqliteShareChanges(database)
+    control = ControlShare(changes)
+    rollout = RolloutFlag(share or Share(0), [control])
+    decides: FlagPort = flag if share is None else rollout
 
     async def ready() -> str | None:
         return unready[0] if unready else None
@@ -179,7 +189,7 @@ async def serving(
     names, keys = SqliteSessions(database), SqliteIdempotency(database)
     show_chat = ShowChat(chats, log)
     services = Services(
-        submit=SubmitMessage(chats, names, keys, log, queue, flag, readers),
+        submit=SubmitMessage(chats, names, keys, log, queue, decides, readers),
         follow=FollowJob(log, readers, counts, streams=streams),
         show_job=ShowJob(log),
         cancel=CancelJob(log, queue),
@@ -188,6 +198,8 @@ async def serving(
         sessions=Sessions(names, keys, show_chat, log, queue),
         chats=chats,
         names=names,
+        show_rollout=ShowRollout(rollout, control, changes),
+        set_share=SetShare(rollout, control, changes),
         ready=ready,
         metrics=metrics,
         leaving=lambda: log._leaving,

@@ -35,6 +35,9 @@ from sluice.infrastructure.composition.worker import Worker
 from sluice.infrastructure.event_log.memory import MemoryEventLog
 from sluice.infrastructure.event_log.redis.log import RedisEventLog
 from sluice.infrastructure.event_log.sqlite.log import SqliteEventLog
+from sluice.infrastructure.flags.postgres_changes import PostgresShareChanges
+from sluice.infrastructure.flags.redis_news import RedisShareNews
+from sluice.infrastructure.flags.sqlite_changes import SqliteShareChanges
 from sluice.infrastructure.jobs.inline.queue import InlineJobQueue
 from sluice.infrastructure.jobs.redis.queue import RedisJobQueue
 from sluice.infrastructure.jobs.redis.readers import RedisReaders
@@ -113,12 +116,22 @@ DEPLOYMENTS: dict[str, tuple[type[Base], dict[str, Any], dict[str, type]]] = {
     "sqlite": (
         Embedded,
         {"store": "sqlite:////nowhere/sluice.db"},
-        {"log": SqliteEventLog, "chats": SqliteChats, "keys": SqliteIdempotency},
+        {
+            "log": SqliteEventLog,
+            "chats": SqliteChats,
+            "keys": SqliteIdempotency,
+            "share_changes": SqliteShareChanges,
+        },
     ),
     "sqlite, chats in PostgreSQL": (
         EmbeddedPostgres,
         {"store": "sqlite:////nowhere/sluice.db", **POSTGRES},
-        {"log": SqliteEventLog, "chats": PostgresChats, "keys": PostgresIdempotency},
+        {
+            "log": SqliteEventLog,
+            "chats": PostgresChats,
+            "keys": PostgresIdempotency,
+            "share_changes": PostgresShareChanges,
+        },
     ),
     "gateway": (
         Gateway,
@@ -128,6 +141,8 @@ DEPLOYMENTS: dict[str, tuple[type[Base], dict[str, Any], dict[str, type]]] = {
             "chats": PostgresChats,
             "queue": RedisJobQueue,
             "readers": CancelUnread,
+            "share_changes": PostgresShareChanges,
+            "share_news": RedisShareNews,
         },
     ),
     "gateway that tells who reads": (
@@ -165,6 +180,9 @@ async def test_the_use_cases_of_a_deployment_share_its_adapters(name: str) -> No
     assert submit._chats is show._chats is everything.chats()
     assert submit._queue is everything.queue()
     assert submit._readers is everything.readers()
+    assert submit._flag is everything.flag()
+    assert everything.set_share()._changes is everything.share_changes()
+    assert everything.set_share()._announce == everything.announce()
 
 
 @pytest.mark.parametrize("name", sorted(NOT_A_WORKERS))

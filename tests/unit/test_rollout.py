@@ -1,38 +1,38 @@
 """The rollout: on, off, or a share of users that grows without moving anybody back."""
 
-import time
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Sequence
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from openfeature.evaluation_context import EvaluationContext
-from openfeature.provider.in_memory_provider import InMemoryProvider
 
-from sluice.infrastructure.flags.rollout import OpenFeatureFlag, Share
+from sluice.application.rollout import ControlShare, RolloutFlag, SetShare, ShowRollout
+from sluice.domain.errors import Conflict, Outdated, Unavailable
+from sluice.domain.rollout import Flag, Share, ShareChange
+from sluice.infrastructure.flags.sqlite_changes import SqliteShareChanges
+from sluice.infrastructure.sqlite.database import SqliteDatabase
+from tests.doubles import SaidShare
 from tests.strategies import TEXT
+from tests.waiting import until
 
 USERS = [f"user-{number}" for number in range(10_000)]
 PERCENT = st.floats(0, 100)
+ON, OFF = Share.parse("true"), Share.parse("false")
 
 
-async def test_on_gives_everybody_tokens_and_off_nobody() -> None:
-    on, off = OpenFeatureFlag(Share(100)), OpenFeatureFlag(Share(0))
-    assert {await on.path(user) for user in USERS[:100]} == {"A2"}
-    assert {await off.path(user) for user in USERS[:100]} == {"A1"}
+@pytest.fixture
+async def changes() -> AsyncIterator[SqliteShareChanges]:
+    database = SqliteDatabase(":memory:")
+    await database.open()
+    yield SqliteShareChanges(database)
+    await database.aclose()
 
 
-async def test_its_provider_is_ready_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also one that takes a moment, as any that asks another service does."""
-    ready: list[bool] = []
-
-    def initialize(_provider: InMemoryProvider, _context: EvaluationContext) -> None:
-        time.sleep(0.05)
-        ready.append(True)
-
-    monkeypatch.setattr(InMemoryProvider, "initialize", initialize)
-    flag = OpenFeatureFlag(Share(100))
-    assert ready == [True]
-    assert await flag.path("user") == "A2"
+async def streaming(flag: RolloutFlag) -> set[str]:
+    """The users who take A2."""
+    return {user for user in USERS if (await flag.decide(user)).path == "A2"}
 
 
 @given(TEXT)
@@ -47,27 +47,212 @@ def test_who_is_in_stays_in_while_the_share_grows(key: str, one: float, other: f
     assert Share(large).holds(key) >= Share(small).holds(key)
 
 
-@pytest.mark.parametrize("percent", [0.5, 1, 10, 25, 50, 75, 99])
-def test_a_share_is_about_as_large_as_it_says(percent: float) -> None:
-    """Within four standard deviations; sha256 gives the same figure in every run."""
-    share = percent / 100
-    streaming = sum(Share(percent).holds(user) for user in USERS)
-    spread = (len(USERS) * share * (1 - share)) ** 0.5
-    assert abs(streaming - len(USERS) * share) < 4 * spread
+@pytest.mark.parametrize("percent", [1, 5, 25, 50])
+async def test_ten_thousand_users_meet_a_share_within_its_exact_binomial_bounds(
+    percent: int,
+) -> None:
+    """Two-sided, at one in ten thousand; sha256 gives the same figure in every run."""
+    met = len(await streaming(RolloutFlag(Share(percent))))
+    chances = list(binomial(len(USERS), percent))
+    assert sum(chances) == 100 ** len(USERS)
+    assert sum(chances[: met + 1]) * 20_000 > sum(chances)
+    assert sum(chances[met:]) * 20_000 > sum(chances)
 
 
-async def test_the_flag_draws_as_its_share_does() -> None:
-    flag = OpenFeatureFlag(Share(25))
-    drawn = [await flag.path(user) for user in USERS[:300]]
-    assert drawn == ["A2" if Share(25).holds(user) else "A1" for user in USERS[:300]]
+def binomial(users: int, percent: int) -> Iterator[int]:
+    """The chance of each number of hits, in whole parts of 100 ** users."""
+    chance = (100 - percent) ** users
+    for hits in range(users + 1):
+        yield chance
+        chance = chance * (users - hits) * percent // ((hits + 1) * (100 - percent))
 
 
-async def test_two_flags_in_one_process_do_not_share_their_share() -> None:
-    on, off = OpenFeatureFlag(Share(100)), OpenFeatureFlag(Share(0))
-    assert (await on.path("ann"), await off.path("ann")) == ("A2", "A1")
+async def test_a_ramp_only_lets_users_in_and_its_way_back_only_lets_them_out() -> None:
+    ramp = [await streaming(RolloutFlag(Share(percent))) for percent in (0, 1, 5, 25, 50, 100)]
+    assert all(smaller <= larger for smaller, larger in pairwise(ramp))
+    assert ramp[-1] == set(USERS)
 
 
 def test_who_is_in_is_the_same_in_every_process_and_version() -> None:
     assert [user for user in USERS[:40] if Share(10).holds(user)] == [
         "user-2", "user-14", "user-21", "user-23", "user-29", "user-32", "user-36", "user-39",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("switch", "path", "percent"), [(ON, "A2", 100), (OFF, "A1", 0)])
+async def test_on_and_off_in_the_environment_win_over_everything(
+    switch: Share, path: str, percent: float
+) -> None:
+    """Also before anybody could know what operators or a provider say."""
+    flag = RolloutFlag(switch, [SaidShare(Flag(50, "control", "control", "r"), away=True)])
+    for asked in (None, "A1", "A2"):
+        decision = await flag.decide("ann", asked)
+        assert (decision.path, decision.flag) == (path, Flag(percent, "static", "env"))
+
+
+CONTROL, PROVIDER = Flag(0, "control", "control", "r"), Flag(100, "split", "flagd")
+
+
+@pytest.mark.parametrize(
+    ("said", "flag", "path"),
+    [
+        ([CONTROL, PROVIDER], CONTROL, "A1"),
+        ([None, PROVIDER], PROVIDER, "A2"),
+        ([CONTROL, None], CONTROL, "A1"),
+        ([None, None], Flag(100, "split", "env"), "A2"),
+        ([], Flag(100, "split", "env"), "A2"),
+    ],
+)
+async def test_operators_win_over_the_provider_and_it_over_the_percentage(
+    said: Sequence[Flag | None], flag: Flag, path: str
+) -> None:
+    decision = await RolloutFlag(Share(100), [SaidShare(one) for one in said]).decide("ann")
+    assert (decision.flag, decision.path) == (flag, path)
+
+
+async def test_a_request_that_chooses_wins_over_every_share_and_is_marked() -> None:
+    decision = await RolloutFlag(Share(50), [SaidShare(CONTROL)]).decide("ann", "A2")
+    assert (decision.path, decision.flag) == ("A2", Flag(0, "header", "control", "r"))
+
+
+async def test_every_source_gives_the_same_users_for_the_same_share() -> None:
+    sets = [
+        await streaming(RolloutFlag(Share(25))),
+        await streaming(RolloutFlag(Share(3), [SaidShare(Flag(25, "control", "control", "r"))])),
+        await streaming(RolloutFlag(Share(3), [SaidShare(Flag(25.0, "stale", "flagd"))])),
+    ]
+    assert sets[0] == sets[1] == sets[2]
+
+
+async def test_a_share_that_is_set_is_in_force_at_once_and_after_a_restart(
+    changes: SqliteShareChanges,
+) -> None:
+    control = ControlShare(changes)
+    flag = RolloutFlag(Share(5), [control])
+    await SetShare(flag, control, changes)("ann", 25, "a step", after=0)
+    again = RolloutFlag(Share(5), [ControlShare(changes)])
+    assert (
+        await streaming(flag) == await streaming(again) == await streaming(RolloutFlag(Share(25)))
+    )
+
+
+async def test_the_changes_tell_who_when_from_to_and_why(changes: SqliteShareChanges) -> None:
+    control = ControlShare(changes)
+    flag = RolloutFlag(Share(5), [control])
+    set_share = SetShare(flag, control, changes)
+    await set_share("ann", 25, "a step", after=0)
+    await set_share("bob", 50, None, after=1)
+    view = await ShowRollout(flag, control, changes)()
+    assert view.number == 2
+    assert view.history is not None
+    told = [(one.number, one.by, one.before, one.after, one.why) for one in view.history]
+    assert told == [(2, "bob", 25, 50, None), (1, "ann", 5, 25, "a step")]
+    assert view.history[0].at >= view.history[1].at
+
+
+async def test_a_rollout_lasts_from_its_first_share_until_it_is_given_back(
+    changes: SqliteShareChanges,
+) -> None:
+    control = ControlShare(changes)
+    flag = RolloutFlag(Share(5), [control])
+    set_share = SetShare(flag, control, changes)
+    for share in (1, 25, None, 50):
+        await set_share("ann", share, None, after=None)
+    fourth, third, second, first = await changes.newest(9)
+    assert first.rollout == second.rollout == third.rollout != fourth.rollout
+    assert flag.flag == Flag(50, "control", "control", fourth.rollout)
+
+
+async def test_a_share_that_is_given_back_is_the_environments_again(
+    changes: SqliteShareChanges,
+) -> None:
+    control = ControlShare(changes)
+    flag = RolloutFlag(Share(5), [control])
+    set_share = SetShare(flag, control, changes)
+    await set_share("ann", 25, None, after=0)
+    await set_share("ann", None, None, after=1)
+    assert flag.flag == Flag(5, "split", "env")
+
+
+@pytest.mark.parametrize("switch", [ON, OFF])
+async def test_nobody_sets_a_share_while_the_environment_says_on_or_off(
+    switch: Share, changes: SqliteShareChanges
+) -> None:
+    control = ControlShare(changes)
+    with pytest.raises(Conflict):
+        await SetShare(RolloutFlag(switch, [control]), control, changes)("ann", 5, None, after=0)
+    assert await changes.newest(9) == []
+
+
+@pytest.mark.parametrize("after", [0, 2, 999])
+async def test_a_change_of_what_was_changed_meanwhile_is_refused(
+    after: int, changes: SqliteShareChanges
+) -> None:
+    control = ControlShare(changes)
+    set_share = SetShare(RolloutFlag(Share(5), [control]), control, changes)
+    await set_share("ann", 25, None, after=0)
+    with pytest.raises(Outdated):
+        await set_share("bob", 50, None, after=after)
+    assert len(await changes.newest(9)) == 1
+
+
+class Away(SqliteShareChanges):
+    """Cannot be read while `away`."""
+
+    away = False
+
+    async def newest(self, limit: int) -> Sequence[ShareChange]:
+        if self.away:
+            raise Unavailable("away")
+        return await super().newest(limit)
+
+
+async def test_a_store_that_is_away_keeps_the_last_share_and_moves_nobody() -> None:
+    database = SqliteDatabase(":memory:")
+    await database.open()
+    changes = Away(database)
+    control = ControlShare(changes)
+    flag = RolloutFlag(Share(5), [control])
+    await SetShare(flag, control, changes)("ann", 25, None, after=0)
+    before = await streaming(flag)
+    changes.away = True
+    with pytest.raises(Unavailable):
+        await control.refresh()
+    assert (flag.flag.reason, flag.flag.share) == ("stale", 25)
+    assert await streaming(flag) == before
+    assert (await ShowRollout(flag, control, changes)()).history is None
+    changes.away = False
+    await control.refresh()
+    assert (flag.flag.reason, flag.flag.share) == ("control", 25)
+    await database.aclose()
+
+
+async def test_no_job_is_drawn_by_a_guess_before_the_store_was_ever_read() -> None:
+    """It would take the environment's share, and another path once the store is back."""
+    database = SqliteDatabase(":memory:")
+    await database.open()
+    changes = Away(database)
+    changes.away = True
+    flag = RolloutFlag(Share(5), [ControlShare(changes)])
+    with pytest.raises(Unavailable):
+        await flag.decide("ann")
+    changes.away = False
+    assert (await flag.decide("ann")).flag == Flag(5, "split", "env")
+    await database.aclose()
+
+
+async def test_what_is_changed_elsewhere_is_found_by_looking_and_at_once_when_told(
+    changes: SqliteShareChanges,
+) -> None:
+    """Two gateways over one store: one looks every moment, one only when it is told."""
+    here, there = ControlShare(changes, poll=0.01), ControlShare(changes, poll=3600)
+    keeping = [asyncio.create_task(one.keep()) for one in (here, there)]
+    setter = ControlShare(changes)
+    set_share = SetShare(RolloutFlag(Share(5), [setter]), setter, changes)
+    await set_share("ann", 25, None, after=0)
+    await until(lambda: here.flag is not None)
+    there.wake()
+    await until(lambda: there.flag == here.flag)
+    for task in keeping:
+        task.cancel()
+    await asyncio.wait(keeping)

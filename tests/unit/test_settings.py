@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from sluice.infrastructure.flags.rollout import Share
+from sluice.domain.rollout import Share
 from sluice.infrastructure.settings import (
+    FlagProvider,
     MemoryStore,
     RedisStore,
     Settings,
@@ -67,6 +68,9 @@ DEFAULTS = {
     "SLUICE_LOG_FORMAT": None,
     "SLUICE_CORS_ORIGINS": (),
     "SLUICE_PROTOCOLS": {"langgraph", "ai-sdk", "openai", "ag-ui", "copilotkit"},
+    "SLUICE_ALLOW_PATH_HEADER": False,
+    "SLUICE_ADMINS": (),
+    "SLUICE_FLAG_PROVIDER": None,
 }
 
 
@@ -138,6 +142,12 @@ def test_without_a_data_home_the_store_is_in_the_home_folder(
         ("SLUICE_LOG_FORMAT", "json", "json"),
         ("SLUICE_USER_HEADER", "open-webui", "open-webui"),
         ("SLUICE_SIDE_CALLS", "refuse", "refuse"),
+        ("SLUICE_ADMINS", "ann, bob@example.com", ("ann", "bob@example.com")),
+        ("SLUICE_FLAG_PROVIDER", "flagd://flags", FlagProvider("flags", 8013)),
+        ("SLUICE_FLAG_PROVIDER", "flagd://flags:1", FlagProvider("flags", 1)),
+        ("SLUICE_FLAG_PROVIDER", "flagd://[::1]:80", FlagProvider("[::1]", 80)),
+        ("SLUICE_FLAG_PROVIDER", "flagd:///a/b c.json", FlagProvider(file="/a/b c.json")),
+        ("SLUICE_FLAG_PROVIDER", "ofrep+https://h/x", FlagProvider(url="https://h/x")),
     ],
 )  # fmt: skip
 def test_a_value_is_read_as_what_it_means(
@@ -158,8 +168,9 @@ def test_a_value_is_read_as_what_it_means(
 def test_the_flag_is_on_off_or_a_share(
     text: str, percent: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Only a percentage may be replaced while the service runs."""
     monkeypatch.setenv("ENABLE_TOKEN_STREAMING", text)
-    assert read_settings().enable_token_streaming.percent == percent
+    assert read_settings().enable_token_streaming == Share(percent, fixed="%" not in text)
 
 
 @pytest.mark.parametrize(
@@ -189,6 +200,7 @@ def test_the_offline_model_answers_where_neither_a_key_nor_a_base_url_is_set(
 def test_no_secret_shows_where_settings_are_printed(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("OPENAI_API_KEY", "SLUICE_JWT_SECRET"):
         monkeypatch.setenv(name, "canary")
+    monkeypatch.setenv("SLUICE_FLAG_PROVIDER", "ofrep+https://ann:canary@flags.example")
     monkeypatch.setenv("OPENAI_MODEL", "m")
     assert "canary" not in repr(read_settings())
 

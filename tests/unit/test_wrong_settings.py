@@ -2,7 +2,12 @@
 
 import pytest
 
-from sluice.infrastructure.settings import WrongSetting, read_settings
+from sluice.infrastructure.settings import (
+    WrongSetting,
+    check_environment,
+    checks,
+    read_settings,
+)
 
 pytestmark = pytest.mark.usefixtures("no_settings")
 
@@ -31,6 +36,20 @@ WRONG = {
     ],
     "OPENAI_API_KEY": ["a\nb", "schlüssel"],
     "SLUICE_JWT_JWKS": ["ftp://keys", "https://h:x/keys"],
+    "SLUICE_ALLOW_PATH_HEADER": ["perhaps"],
+    "SLUICE_FLAG_PROVIDER": [
+        "flags:8013",
+        "flagd://",
+        "flagd:///",
+        "flagd://h:x",
+        "flagd://h:0",
+        "flagd://u:p@h:1",
+        "flagd://h:1/path",
+        "https://h",
+        "ofrep://h",
+        "ofrep+https://",
+        "ofrep+ftp://h",
+    ],
     "SLUICE_PORT": ["http", "-1", "65536", "80.5"],
     "SLUICE_METRICS_PORT": ["http", "-1", "65536"],
     "SLUICE_STORE": [
@@ -173,3 +192,19 @@ def test_a_worker_is_reached_by_nobody_and_asks_nobody(monkeypatch: pytest.Monke
     with pytest.raises(WrongSetting, match="SLUICE_AUTH"):
         read_settings()
     read_settings(worker=True)
+
+
+@pytest.mark.parametrize(
+    ("provider", "library"), [("flagd://h", "flagd"), ("ofrep+https://h", "ofrep")]
+)
+def test_a_flag_provider_whose_extra_is_not_installed_is_told_in_one_line(
+    provider: str, library: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def find_spec(name: str) -> None:
+        raise ModuleNotFoundError(name)
+
+    monkeypatch.setattr(checks, "find_spec", find_spec)
+    with pytest.raises(WrongSetting) as refused:
+        check_environment(read_settings(store="memory://", flag_provider=provider))
+    line = f"the extra `flags` is not installed (openfeature.contrib.provider.{library})"
+    assert str(refused.value) == f"SLUICE_FLAG_PROVIDER: {line}"

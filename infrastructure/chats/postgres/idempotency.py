@@ -3,6 +3,7 @@
 from datetime import timedelta
 from typing import Any
 
+from sluice.application.flag_json import dump_flag, load_flag
 from sluice.application.ports import Accepted
 from sluice.domain.chat import JobId, UserId, now
 from sluice.domain.errors import Conflict
@@ -24,11 +25,11 @@ class PostgresIdempotency:
         async def work(db: Connection) -> tuple[Any, ...] | None:
             await db.execute("DELETE FROM claims WHERE created_at < %s", [now() - _KEY_LASTS])
             await db.execute(
-                "INSERT INTO claims VALUES (%s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING",
-                (*whose, fingerprint, *to, now()),
+                "INSERT INTO claims VALUES (%s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING",
+                (*whose, fingerprint, *to, now(), dump_flag(accepted.flag)),
             )
             found = await db.execute(
-                "SELECT fingerprint, job_id, chat_id, path FROM claims"
+                "SELECT fingerprint, job_id, chat_id, path, flag FROM claims"
                 " WHERE user_id = %s AND key = %s",
                 whose,
             )
@@ -36,10 +37,10 @@ class PostgresIdempotency:
 
         while (row := await self._database.run(work)) is None:
             continue  # somebody freed the key in between
-        bound, job_id, chat_id, path = row
+        bound, job_id, chat_id, path, flag = row
         if bound != fingerprint:
             raise Conflict("the idempotency key was used for another request")
-        return Accepted(job_id, chat_id.decode(), path)
+        return Accepted(job_id, chat_id.decode(), path, load_flag(flag))
 
     async def find(self, user: UserId, key: str) -> Accepted | None:
         query = "SELECT job_id, chat_id, path FROM claims WHERE user_id = %s AND key = %s"

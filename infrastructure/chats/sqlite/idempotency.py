@@ -4,6 +4,7 @@ import sqlite3
 from datetime import timedelta
 from typing import Any
 
+from sluice.application.flag_json import dump_flag, load_flag
 from sluice.application.ports import Accepted
 from sluice.domain.chat import JobId, UserId, micros, now
 from sluice.domain.errors import Conflict
@@ -25,23 +26,25 @@ class SqliteIdempotency:
             oldest = micros(now() - _KEY_LASTS)
             db.execute("DELETE FROM claims WHERE created_at < ?", (oldest,))
             db.execute(
-                "INSERT INTO claims (user, key, fingerprint, job_id, chat_id, path, created_at)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+                "INSERT INTO claims"
+                " (user, key, fingerprint, job_id, chat_id, path, flag, created_at)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
                 (
                     *(user, key, fingerprint),
                     *(accepted.job_id, accepted.chat_id, accepted.path),
-                    micros(now()),
+                    *(dump_flag(accepted.flag), micros(now())),
                 ),
             )
             return db.execute(
-                "SELECT fingerprint, job_id, chat_id, path FROM claims WHERE user = ? AND key = ?",
+                "SELECT fingerprint, job_id, chat_id, path, flag FROM claims"
+                " WHERE user = ? AND key = ?",
                 (user, key),
             ).fetchone()
 
-        bound, *to = await self._database.write(work, durable=False)
+        bound, job_id, chat_id, path, flag = await self._database.write(work, durable=False)
         if bound != fingerprint:
             raise Conflict("the idempotency key was used for another request")
-        return Accepted(*to)
+        return Accepted(job_id, chat_id, path, load_flag(flag))
 
     async def find(self, user: UserId, key: str) -> Accepted | None:
         query = "SELECT job_id, chat_id, path FROM claims WHERE user = ? AND key = ?"

@@ -11,6 +11,7 @@ from datetime import datetime
 import msgspec
 
 from sluice.application.codec import decode, encode
+from sluice.application.flag_json import load_flag
 from sluice.domain.chat import Job, Turn
 from sluice.domain.events import Event, Token
 
@@ -43,4 +44,5 @@ def load(stored: bytes) -> Job:
     known = {field.name: told[field.name] for field in fields(Job) if field.name in told}
     if (history := known.get("history")) is not None:
         known["history"] = tuple(Turn(turn["role"], turn["content"]) for turn in history)
-    return Job(**known | {"created_at": datetime.fromisoformat(known["created_at"])})
+    created_at = datetime.fromisoformat(known["created_at"])
+    return Job(**known | {"created_at": created_at, "flag": load_flag(known.get("flag"))})

@@ -15,6 +15,7 @@ import msgspec
 
 from sluice.application.coalescing import MAX_TOKEN_BYTES
 from sluice.application.codec import decode, encode
+from sluice.application.flag_json import dump_flag, load_flag
 from sluice.domain.chat import ChatId, Job, JobId, Turn, micros, moment
 from sluice.domain.errors import StreamLost
 from sluice.domain.events import TERMINAL, Cursor, Failed, Recorded, Token
@@ -22,9 +23,8 @@ from sluice.domain.events import TERMINAL, Cursor, Failed, Recorded, Token
 Row = tuple[int, int, int, bytes]
 """The job's key, the attempt, the first event's seq, the body."""
 
-_JOB = (
-    "id, chat_id, user, path, message, request_id, model, metadata, retry_of, created_at, history"
-)
+_ASKED = ("id", "chat_id", "user", "path", "message", "request_id", "model")
+_JOB = f"{', '.join(_ASKED)}, metadata, retry_of, created_at, history, flag"
 
 
 @dataclass(slots=True)
@@ -43,12 +43,13 @@ def insert_job(db: sqlite3.Connection, job: Job, first: Recorded) -> int | None:
     """The new job's key; None if it was there."""
     history = job.history and [(turn.role, turn.content) for turn in job.history]
     inserted = db.execute(
-        f"INSERT INTO jobs ({_JOB}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
+        f"INSERT INTO jobs ({_JOB}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
         " ON CONFLICT DO NOTHING",
         (
             *(job.id, job.chat_id, job.user, job.path, job.message, job.request_id, job.model),
             *(json.dumps(job.metadata), job.retry_of, micros(job.created_at)),
             None if history is None else json.dumps(history),
+            dump_flag(job.flag),
         ),
     )
     if not inserted.rowcount:
@@ -205,18 +206,13 @@ class _Loading:
 
 
 def _job(row: Sequence[Any]) -> Job:
-    job_id, chat_id, user, path, message, request_id, model, metadata, *rest = row
-    retry_of, created_at, history = rest
+    *asked, metadata, retry_of, created_at, history, flag = row
+    named = dict(zip(_ASKED, asked, strict=True))
     return Job(
-        id=job_id,
-        chat_id=chat_id,
-        user=user,
-        path=path,
-        message=message,
-        request_id=request_id,
-        model=model,
+        **named,
         metadata=json.loads(metadata),
         retry_of=retry_of,
         created_at=moment(created_at),
         history=None if history is None else tuple(Turn(*turn) for turn in json.loads(history)),
+        flag=load_flag(flag),
     )

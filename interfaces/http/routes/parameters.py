@@ -7,7 +7,10 @@ from fastapi import Depends, Header, Path, Query
 from pydantic import AfterValidator
 from starlette.requests import Request
 
+from sluice.domain.chat import ExecutionPath
 from sluice.domain.errors import NotFound
+from sluice.interfaces.http.problems import wrong
+from sluice.interfaces.http.services import OptionsDep
 
 _ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
@@ -35,6 +38,21 @@ async def _query_cursor(
 
 
 QueryCursor = Annotated[str | None, Depends(_query_cursor)]
+
+
+async def _asked_path(
+    options: OptionsDep,
+    given: Annotated[str | None, Header(alias="X-Sluice-Path", include_in_schema=False)] = None,
+) -> ExecutionPath | None:
+    """None, whatever is given, unless requests may choose."""
+    if given is None or not options.path_header:
+        return None
+    if given not in ("A1", "A2"):
+        raise wrong("X-Sluice-Path", "is A1 or A2")
+    return "A1" if given == "A1" else "A2"
+
+
+AskedPath = Annotated[ExecutionPath | None, Depends(_asked_path)]
 IdempotencyKey = Annotated[
     str | None,
     Header(

@@ -27,7 +27,7 @@ from sluice.interfaces.http.models import (
     Question,
 )
 from sluice.interfaces.http.routes.messages import SUBMITTED, check_question
-from sluice.interfaces.http.routes.parameters import ChatIdPath, IdempotencyKey
+from sluice.interfaces.http.routes.parameters import AskedPath, ChatIdPath, IdempotencyKey
 from sluice.interfaces.http.services import (
     Options,
     OptionsDep,
@@ -77,6 +77,7 @@ async def ask(
     options: OptionsDep,
     user: UserDep,
     request_id: RequestIdDep,
+    path: AskedPath,
     key: IdempotencyKey = None,
     last: LastEventId = None,
 ) -> Response:
@@ -89,6 +90,7 @@ async def ask(
         chat_id=chat_id,
         idempotency_key=key,
         sticky=user.sticky,
+        path=path,
         **body.model_dump(),
     )
     return await _taken(new, last, request, services, options, user)
@@ -101,6 +103,7 @@ async def open_chat(
     options: OptionsDep,
     user: UserDep,
     request_id: RequestIdDep,
+    path: AskedPath,
     body: Opening | None = None,
     key: IdempotencyKey = None,
     last: LastEventId = None,
@@ -117,6 +120,7 @@ async def open_chat(
         session=body.session_id,
         idempotency_key=key,
         sticky=user.sticky,
+        path=path,
         **body.model_dump(exclude={"session_id"}),
     )
     return await _taken(new, last, request, services, options, user)

@@ -1,0 +1,196 @@
+"""The share in force: who may set it, in which order, and how an operator does at run time."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import NoReturn, Protocol
+
+from sluice.application.ports import Decision, nothing
+from sluice.domain.chat import ExecutionPath, UserId, new_id, now
+from sluice.domain.errors import Conflict, Outdated, Unavailable
+from sluice.domain.rollout import Flag, Share, ShareChange
+
+logger = logging.getLogger(__name__)
+
+_POLL_SECONDS = 1.0
+"""A change made elsewhere is in force within two seconds, also if nobody tells of it."""
+
+
+class ShareSource(Protocol):
+    """Somebody who may set the share. What they said last is in memory: no job waits for it."""
+
+    @property
+    def flag(self) -> Flag | None:
+        """None: they set none."""
+        ...
+
+    async def known(self) -> None:
+        """Waits until it is known whether they set one. Raises Unavailable."""
+        ...
+
+
+class ShareChangesPort(Protocol):
+    """The changes of the share, in the store that all processes see. Raises Unavailable."""
+
+    async def newest(self, limit: int) -> Sequence[ShareChange]:
+        """Newest first."""
+        ...
+
+    async def append(self, change: ShareChange) -> bool:
+        """False, and nothing is kept, unless it is the one after the newest."""
+        ...
+
+
+class RolloutFlag:
+    """FlagPort. The order is the environment's on and off, the request, `sources`, the percentage.
+
+    The draw is Share's for every source, so that moving from one to another moves nobody.
+    """
+
+    def __init__(self, environment: Share, sources: Sequence[ShareSource] = ()) -> None:
+        self.environment, self._sources = environment, sources
+
+    async def decide(self, key: str, asked: ExecutionPath | None = None) -> Decision:
+        if not self.environment.fixed:
+            for source in self._sources:
+                await source.known()
+        flag = self.flag
+        if asked is not None and not self.environment.fixed:
+            return Decision(asked, replace(flag, reason="header"))
+        return Decision("A2" if Share(flag.share).holds(key) else "A1", flag)
+
+    @property
+    def flag(self) -> Flag:
+        """What is in force now."""
+        percent = self.environment.percent
+        if self.environment.fixed:
+            return Flag(percent, "static", "env")
+        told = (source.flag for source in self._sources)
+        return next(filter(None, told), Flag(percent, "split", "env"))
+
+
+class ControlShare:
+    """The share that operators set at run time. While its store is away, the last one known."""
+
+    def __init__(self, changes: ShareChangesPort, *, poll: float = _POLL_SECONDS) -> None:
+        self._changes, self._poll = changes, poll
+        self._latest: ShareChange | None = None
+        self._known = self._stale = False
+        self._reading, self._woken = asyncio.Lock(), asyncio.Event()
+
+    @property
+    def flag(self) -> Flag | None:
+        latest = self._latest
+        if latest is None or latest.after is None:
+            return None
+        reason = "stale" if self._stale else "control"
+        return Flag(latest.after, reason, "control", latest.rollout)  # type: ignore[arg-type]
+
+    async def known(self) -> None:
+        if not self._known:
+            await self.refresh()
+
+    async def refresh(self) -> None:
+        """What others have changed holds here when this returns. Raises Unavailable."""
+        async with self._reading:  # one after the other: an older state never replaces a newer
+            try:
+                newest = await self._changes.newest(1)
+            except Unavailable:
+                self._note(stale=True)
+                raise
+            self._latest = newest[0] if newest else None
+            self._known = True
+            self._note(stale=False)
+
+    def wake(self) -> None:
+        """Somebody changed it."""
+        self._woken.set()
+
+    async def keep(self) -> NoReturn:
+        """Refreshes it again and again, until it is cancelled."""
+        while True:
+            self._woken.clear()
+            with suppress(Unavailable):
+                await self.refresh()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._poll):
+                    await self._woken.wait()
+
+    def _note(self, *, stale: bool) -> None:
+        """Tells the operator when it begins and ends."""
+        if stale and not self._stale:
+            logger.warning("the store of the share cannot be read: the last one known stays")
+        elif self._stale and not stale:
+            logger.warning("the store of the share can be read again")
+        self._stale = stale
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutView:
+    """`number` is the newest change's, 0 before the first. `history` is None while it is away."""
+
+    flag: Flag
+    environment: Share
+    number: int
+    history: Sequence[ShareChange] | None
+
+
+class ShowRollout:
+    """What it shows is in force here, also if it was changed elsewhere a moment ago."""
+
+    def __init__(self, flag: RolloutFlag, control: ControlShare, changes: ShareChangesPort) -> None:
+        self._flag, self._control, self._changes = flag, control, changes
+
+    async def __call__(self, limit: int = 20) -> RolloutView:
+        history: Sequence[ShareChange] | None = None
+        with suppress(Unavailable):
+            history = await self._changes.newest(limit)
+            await self._control.refresh()
+        number = history[0].number if history else 0
+        return RolloutView(self._flag.flag, self._flag.environment, number, history)
+
+
+class SetShare:
+    """`announce` tells the other gateways, which would find out by themselves."""
+
+    def __init__(
+        self,
+        flag: RolloutFlag,
+        control: ControlShare,
+        changes: ShareChangesPort,
+        announce: Callable[[], Awaitable[None]] = nothing,
+    ) -> None:
+        self._flag, self._control = flag, control
+        self._changes, self._announce = changes, announce
+
+    async def __call__(
+        self, by: UserId, share: float | None, why: str | None, *, after: int | None
+    ) -> None:
+        """In force here when this returns. A `share` of None gives it back.
+
+        Raises Conflict where the environment says on or off, Outdated unless `after` is the newest
+        change's number, and Unavailable. `after` of None takes whatever is the newest.
+        """
+        if self._flag.environment.fixed:
+            raise Conflict("ENABLE_TOKEN_STREAMING says true or false, which decides")
+        newest = await self._changes.newest(1)
+        last = newest[0] if newest else None
+        number = last.number if last else 0
+        goes_on = last is not None and last.after is not None
+        change = ShareChange(
+            number=number + 1,
+            at=now(),
+            by=by,
+            before=self._flag.flag.share,
+            after=share,
+            why=why,
+            rollout=last.rollout if last and goes_on else new_id(),
+        )
+        if after not in (None, number) or not await self._changes.append(change):
+            raise Outdated
+        await self._control.refresh()
+        with suppress(Unavailable):
+            await self._announce()
+        logger.info("the share is changed: %s %% by change %d", share, change.number)

@@ -1,0 +1,32 @@
+"""Gateways tell each other over Redis that the share was changed; what it is, the store says."""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import aclosing, suppress
+from typing import NoReturn
+
+from sluice.domain.errors import Unavailable
+from sluice.infrastructure.redis.client import RedisClient
+
+_CHANNEL = "sluice:share"
+_RETRY_SECONDS = 1.0
+
+
+class RedisShareNews:
+    """Without Redis a change only takes until the next look at the store."""
+
+    def __init__(self, redis: RedisClient) -> None:
+        self._redis = redis
+
+    async def announce(self) -> None:
+        """Raises Unavailable."""
+        await self._redis.ask("PUBLISH", _CHANNEL, "")
+
+    async def hear(self, wake: Callable[[], None]) -> NoReturn:
+        """Until it is cancelled. `wake` is also called whenever news may have been missed."""
+        while True:
+            with suppress(Unavailable):
+                async with aclosing(self._redis.listen(_CHANNEL)) as messages:
+                    async for _ in messages:
+                        wake()
+            await asyncio.sleep(_RETRY_SECONDS)

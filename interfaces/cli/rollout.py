@@ -1,0 +1,138 @@
+"""`sluice rollout`: the share of users who take A2, looked at and turned from a shell."""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sluice.interfaces.cli.shared import address, refusals
+
+if TYPE_CHECKING:
+    import httpx2
+
+rollout = typer.Typer(
+    help="Look at the share of users who take A2, and turn it while the service runs.",
+    no_args_is_help=True,
+    add_completion=False,
+)
+
+Url = Annotated[
+    str | None, typer.Option(help="The service; by default at SLUICE_HOST and SLUICE_PORT.")
+]
+Token = Annotated[str | None, typer.Option(envvar="SLUICE_TOKEN", help="Says who you are.")]
+User = Annotated[str | None, typer.Option(help="Says who you are where a proxy is trusted.")]
+Why = Annotated[str | None, typer.Option(help="Kept with the change.")]
+_TIMEOUT_SECONDS = 10
+_SOURCES = {"env": "the environment", "control": "an operator"}
+
+
+@rollout.command()
+def status(url: Url = None, token: Token = None, user: User = None) -> None:
+    """Show the share in force, and who set it."""
+    with _service(url, token, user) as service:
+        print(_line(_asked(service, "GET").json()))
+
+
+@rollout.command(name="set")
+def set_share(
+    share: Annotated[str, typer.Argument(help="From 0% to 100%.")],
+    why: Why = None,
+    url: Url = None,
+    token: Token = None,
+    user: User = None,
+) -> None:
+    """Set the share, at every gateway within two seconds."""
+    from sluice.domain.rollout import Share
+
+    try:
+        percent = Share.parse(share if share.endswith("%") else f"{share}%").percent
+    except ValueError:
+        raise _failed(f"{share} is no share from 0% to 100%") from None
+    with _service(url, token, user) as service:
+        _change(service, percent, why)
+
+
+@rollout.command()
+def clear(why: Why = None, url: Url = None, token: Token = None, user: User = None) -> None:
+    """Give the share back to the flag provider, or to the environment."""
+    with _service(url, token, user) as service:
+        _change(service, None, why)
+
+
+@rollout.command()
+def history(
+    limit: Annotated[int, typer.Option(min=1, max=1000)] = 20,
+    url: Url = None,
+    token: Token = None,
+    user: User = None,
+) -> None:
+    """Show who changed the share, when, from what to what, and why; the newest first."""
+    with _service(url, token, user) as service:
+        changes = _asked(service, "GET", params={"limit": limit}).json()["history"]
+    if changes is None:
+        raise _failed("the store of the changes is away")
+    for one in changes:
+        to = "given back" if one["to"] is None else f"{one['to']:g} %"
+        when = f"{one['at'][:19]}Z"
+        told = (str(one["number"]), when, one["by"], f"{one['from']:g} % -> {to}", one["why"] or "")
+        print("  ".join(told).rstrip())
+
+
+def _service(url: str | None, token: str | None, user: str | None) -> "httpx2.Client":
+    import httpx2
+
+    if url is None:
+        from sluice.infrastructure.settings import read_settings
+
+        with refusals():
+            settings = read_settings()
+        url = address(settings.host, settings.port)
+    headers = {}
+    if token is not None:
+        headers["Authorization"] = f"Bearer {token}"
+    if user is not None:
+        headers["X-User-ID"] = user
+    try:
+        return httpx2.Client(base_url=url, headers=headers, timeout=_TIMEOUT_SECONDS)
+    except (httpx2.InvalidURL, UnicodeError):
+        raise _failed("--url or --user holds what cannot be sent") from None
+
+
+def _change(service: "httpx2.Client", share: float | None, why: str | None) -> None:
+    """What was there when it was asked is what is replaced."""
+    read = _asked(service, "GET")
+    if "ETag" not in read.headers:
+        raise _failed("the store of the changes is away")
+    body = {"share": share} | ({} if why is None else {"why": why})
+    changed = _asked(service, "PUT", json=body, headers={"If-Match": read.headers["ETag"]})
+    print(_line(changed.json()))
+
+
+def _asked(service: "httpx2.Client", method: str, **request: Any) -> "httpx2.Response":
+    import httpx2
+
+    try:
+        answer = service.request(method, "/api/v1/rollout", **request)
+    except httpx2.HTTPError:
+        raise _failed(f"{service.base_url} does not answer") from None
+    if answer.status_code == 200:
+        return answer
+    if answer.status_code == 404:
+        raise _failed("the service has no rollout for you: SLUICE_ADMINS names who may turn it")
+    try:
+        told = answer.json()["detail"]
+    except (ValueError, TypeError, KeyError):
+        told = f"{service.base_url} answered {answer.status_code}"
+    raise _failed(told)
+
+
+def _line(body: Any) -> str:
+    who = _SOURCES.get(body["source"], body["source"])
+    stale = ", who cannot be asked now" if body["reason"] == "stale" else ""
+    environment = "" if body["source"] == "env" else f" (environment: {body['environment']})"
+    return f"{body['share']:g} % of users take A2, set by {who}{stale}{environment}"
+
+
+def _failed(why: str) -> typer.Exit:
+    """Tells it in one line."""
+    typer.echo(f"sluice: {why}", err=True)
+    return typer.Exit(1)

@@ -1,0 +1,209 @@
+"""The share over HTTP: who may look and turn it, and what a job tells of it."""
+
+from typing import Any
+
+import pytest
+
+from sluice.domain.rollout import Share
+from sluice.interfaces.http.auth.identity import TrustedHeader
+from tests.http.house import DONE, House, serving
+from tests.http.who import LOOPBACK
+
+ROLLOUT = "/api/v1/rollout"
+ANN = {"X-User-ID": "ann"}
+
+
+async def put(house: House, share: Any, match: str | None = '"0"', **more: Any) -> Any:
+    headers = dict(more.pop("headers", {})) | ({"If-Match": match} if match else {})
+    return await house.client.put(ROLLOUT, json={"share": share} | more, headers=headers)
+
+
+def admins(**options: Any) -> Any:
+    return serving(
+        DONE, identity=TrustedHeader(LOOPBACK), share=Share(5), admins={"ann"}, **options
+    )
+
+
+async def test_a_job_tells_its_share_why_and_whose_it_was() -> None:
+    async with serving(DONE, share=Share(100)) as house:
+        job = await house.asked()
+        told = (await house.client.get(f"/api/v1/jobs/{job}")).json()
+        assert told["flag"] == {"share": 100, "reason": "split", "source": "env", "rollout": None}
+
+
+async def test_a_job_keeps_what_it_was_drawn_by_when_the_share_changes() -> None:
+    async with serving(DONE, share=Share(100), admins=None) as house:
+        before = await house.asked()
+        changed = (await put(house, 0)).json()
+        after = await house.asked()
+        first, second = [
+            (await house.client.get(f"/api/v1/jobs/{job}")).json() for job in (before, after)
+        ]
+        assert (first["path"], first["flag"]["share"]) == ("A2", 100)
+        assert (second["path"], second["flag"]) == (
+            "A1",
+            {"share": 0, "reason": "control", "source": "control", "rollout": changed["rollout"]},
+        )
+
+
+async def test_a_key_that_was_used_keeps_its_decision_when_the_share_changes() -> None:
+    async with serving(DONE, share=Share(100), admins=None) as house:
+        headers, body = {"Idempotency-Key": "k"}, {"message": "Why?"}
+        first = (await house.client.post("/api/v1/chat", json=body, headers=headers)).json()
+        await put(house, 0)
+        again = (await house.client.post("/api/v1/chat", json=body, headers=headers)).json()
+        assert again == first
+        assert first["path"] == "A2"
+
+
+@pytest.mark.parametrize("path", ["A1", "A2"])
+async def test_a_request_chooses_its_path_where_it_may_and_is_marked(path: str) -> None:
+    async with serving(DONE, share=Share(50), path_header=True) as house:
+        for url in ("/api/v1/chat", f"/api/v1/chat/{(await house.ask())['chat_id']}/messages"):
+            headers = {"X-Sluice-Path": path}
+            answer = await house.client.post(url, json={"message": "Why?"}, headers=headers)
+            assert answer.json()["path"] == path
+            told = (await house.client.get(answer.headers["Location"])).json()
+            assert told["flag"]["reason"] == "header"
+
+
+async def test_a_request_cannot_choose_where_it_may_not() -> None:
+    async with serving(DONE, share=Share(0)) as house:
+        headers = {"X-Sluice-Path": "A2"}
+        answer = await house.client.post("/api/v1/chat", json={"message": "?"}, headers=headers)
+        assert answer.json()["path"] == "A1"
+
+
+async def test_a_path_that_there_is_not_is_refused_by_its_name() -> None:
+    async with serving(DONE, path_header=True) as house:
+        headers = {"X-Sluice-Path": "A3"}
+        answer = await house.client.post("/api/v1/chat", json={"message": "?"}, headers=headers)
+        assert answer.status_code == 422
+        assert answer.json()["detail"] == "X-Sluice-Path: is A1 or A2"
+
+
+async def test_an_admin_reads_and_changes_the_share() -> None:
+    async with admins() as house:
+        shown = await house.client.get(ROLLOUT, headers=ANN)
+        assert shown.status_code == 200
+        assert shown.headers["ETag"] == '"0"'
+        assert shown.json() == {
+            "share": 5, "reason": "split", "source": "env", "rollout": None,
+            "environment": "5%", "history": [],
+        }  # fmt: skip
+        changed = await put(house, 25.5, shown.headers["ETag"], why="a step", headers=ANN)
+        assert changed.status_code == 200
+        assert changed.headers["ETag"] == '"1"'
+        body = changed.json()
+        assert (await house.client.get(ROLLOUT, headers=ANN)).json() == body
+        (change,) = body["history"]
+        assert (body["share"], body["reason"], body["source"]) == (25.5, "control", "control")
+        assert change.pop("at").endswith("Z")
+        assert change == {
+            "number": 1, "by": "ann", "from": 5, "to": 25.5, "why": "a step",
+            "rollout": body["rollout"],
+        }  # fmt: skip
+
+
+@pytest.mark.parametrize("body", [b'{"share": 1}', b"no JSON", b'{"share": 1000}', b""])
+async def test_for_others_there_is_nothing_whatever_they_send(body: bytes) -> None:
+    async with admins() as house:
+        headers = {"X-User-ID": "bob", "Content-Type": "application/json"}
+        nothing = await house.client.get("/api/v1/nothing", headers=headers)
+        for method in ("GET", "PUT"):
+            answer = await house.client.request(method, ROLLOUT, content=body, headers=headers)
+            assert answer.status_code == 404
+            told = [{**one.json(), "request_id": ""} for one in (answer, nothing)]
+            assert told[0] == told[1]
+
+
+async def test_nobody_is_an_admin_unless_named() -> None:
+    async with serving(DONE, identity=TrustedHeader(LOOPBACK)) as house:
+        assert (await house.client.get(ROLLOUT, headers=ANN)).status_code == 404
+        assert (await house.client.get(ROLLOUT)).status_code == 401
+
+
+@pytest.mark.parametrize("header", ["X-Forwarded-For", "Forwarded"])
+async def test_without_sign_in_whoever_is_on_this_machine_may_and_no_proxys_client(
+    header: str,
+) -> None:
+    async with serving(DONE, admins=None) as house:
+        assert (await house.client.get(ROLLOUT)).status_code == 200
+        answer = await house.client.get(ROLLOUT, headers={header: "for=192.0.2.1"})
+        assert answer.status_code == 404
+
+
+async def test_two_who_change_it_at_once_do_not_undo_each_other() -> None:
+    async with admins() as house:
+        assert (await put(house, 25, headers=ANN)).status_code == 200
+        late = await put(house, 50, headers=ANN)
+        assert (late.status_code, late.json()["code"]) == (412, "outdated")
+        assert (await house.client.get(ROLLOUT, headers=ANN)).json()["share"] == 25
+
+
+@pytest.mark.parametrize("match", ["0", 'W/"0"', '"x"', '"0", "7"', '""'])
+async def test_an_etag_that_was_never_given_changes_nothing(match: str) -> None:
+    async with admins() as house:
+        assert (await put(house, 25, match, headers=ANN)).status_code == 412
+
+
+async def test_a_change_says_what_it_replaces_or_that_it_replaces_anything() -> None:
+    async with admins() as house:
+        refused = await put(house, 25, None, headers=ANN)
+        assert (refused.status_code, refused.json()["code"]) == (428, "if_match_required")
+        assert (await put(house, 25, "*", headers=ANN)).status_code == 200
+        assert (await put(house, 50, "*", headers=ANN)).headers["ETag"] == '"2"'
+
+
+async def test_a_share_is_given_back_to_the_environment() -> None:
+    async with admins() as house:
+        await put(house, 25, headers=ANN)
+        body = (await put(house, None, '"1"', headers=ANN)).json()
+        assert (body["share"], body["source"], body["rollout"]) == (5, "env", None)
+
+
+@pytest.mark.parametrize(
+    ("field", "body"),
+    [
+        ("share", {"share": -0.1}), ("share", {"share": 100.1}), ("share", {"share": "25%"}),
+        ("share", {"share": True}), ("share", {}), ("why", {"share": 1, "why": " "}),
+        ("why", {"share": 1, "why": "x" * 501}), ("why", {"share": 1, "why": "\0"}),
+        ("more", {"share": 1, "more": 1}),
+    ],
+)  # fmt: skip
+async def test_a_share_or_a_reason_that_cannot_be_is_refused_by_its_name(
+    field: str, body: Any
+) -> None:
+    async with admins() as house:
+        headers = ANN | {"If-Match": '"0"'}
+        answer = await house.client.put(ROLLOUT, json=body, headers=headers)
+        assert answer.status_code == 422
+        assert answer.json()["detail"].startswith(f"{field}: ")
+
+
+@pytest.mark.parametrize(("text", "share"), [("true", 100), ("false", 0)])
+async def test_the_environments_on_and_off_cannot_be_changed_and_say_so(
+    text: str, share: float
+) -> None:
+    async with serving(DONE, share=Share.parse(text), admins=None) as house:
+        refused = await put(house, 25)
+        assert refused.status_code == 409
+        assert "ENABLE_TOKEN_STREAMING" in refused.json()["detail"]
+        body = (await house.client.get(ROLLOUT)).json()
+        assert (body["environment"], body["share"], body["reason"]) == (text, share, "static")
+
+
+async def test_a_page_of_another_origin_changes_nothing() -> None:
+    async with admins() as house:
+        headers = ANN | {"Origin": "https://evil.example"}
+        assert (await put(house, 25, headers=headers)).status_code == 403
+
+
+async def test_the_history_is_as_long_as_was_asked_for() -> None:
+    async with admins() as house:
+        for share in range(25):
+            await put(house, share, "*", headers=ANN)
+        for limit, shown in ((1, 1), (20, 20), (1000, 25)):
+            answer = await house.client.get(f"{ROLLOUT}?limit={limit}", headers=ANN)
+            assert len(answer.json()["history"]) == shown
+            assert answer.headers["ETag"] == '"25"'
