@@ -10,7 +10,7 @@ from sluice.application.ports import PipelinePort
 from sluice.domain.chat import Question
 from sluice.domain.errors import AnswerTooLarge, PipelineError
 from sluice.domain.events import (
-    Data,
+    Beside,
     Done,
     Event,
     Reasoning,
@@ -19,7 +19,6 @@ from sluice.domain.events import (
     StageFailed,
     StageStarted,
     Token,
-    Tool,
 )
 from sluice.domain.ports import NotifierPort
 
@@ -89,7 +88,7 @@ class Relay:
             else:
                 self.notifier.publish(event)
             return
-        if isinstance(event, Tool | Reasoning | Data):
+        if isinstance(event, Beside):
             self._publish_beside(event)
             return
         self.notifier.publish(self._rising(event))
@@ -102,7 +101,7 @@ class Relay:
                 self._pieces.clear()
                 self._size = 0
 
-    def _publish_beside(self, event: Tool | Reasoning | Data) -> None:
+    def _publish_beside(self, event: Beside) -> None:
         if not isinstance(event, Reasoning):
             self._beside += _bytes(encode(event)[1])
             self._check(self._beside)

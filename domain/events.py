@@ -141,9 +141,11 @@ class Cancelled:
     reason: CancelReason
 
 
+Beside = Tool | Reasoning | Data
+"""Told beside the answer: no part of its text."""
 Stage = StageStarted | StageCompleted | StageFailed
 Terminal = Done | Failed | Cancelled
-Event = Stage | Token | Tool | Reasoning | Data | Reset | Terminal
+Event = Stage | Token | Beside | Reset | Terminal
 
 TERMINAL = (Done, Failed, Cancelled)
 

@@ -22,8 +22,11 @@ class OpenAILLMClient:
     async def stream(
         self, prompt: Prompt, *, system: str | None = None
     ) -> AsyncGenerator[str, None]:
+        node = current_node.get()
         async with self._call(prompt, system, spoken=True) as deltas:
             async for delta in deltas:
+                if delta.reasoning and node is not None:
+                    node.reasoning(delta.reasoning)
                 if delta.text:
                     yield delta.text
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sluice.application.coalescing import coalesce
-from sluice.domain.events import BEGINNING, Cursor, Reasoning, Recorded, Token
+from sluice.domain.events import BEGINNING, Cursor, Event, Reasoning, Recorded, Token
 from tests.strategies import LOG, recorded
 
 
@@ -76,7 +76,7 @@ def test_waiting_tokens_of_one_node_become_one_under_the_last_id() -> None:
 
 
 def test_waiting_reasoning_is_joined_likewise_and_never_with_tokens() -> None:
-    pieces = [Reasoning("a", "answer"), Reasoning("b", "answer"), Token("c", "answer")]
+    pieces: list[Event] = [Reasoning("a", "answer"), Reasoning("b", "answer"), Token("c", "answer")]
     log = recorded([(piece, False) for piece in pieces])
     assert [(one.id, one.event) for one in coalesce(log)] == [
         (Cursor(1, 2), Reasoning("ab", "answer")),
