@@ -1,7 +1,7 @@
 // Follows one job's log over EventSource until its terminal event, through every kind of trouble.
 
 const TERMINAL = ["done", "error", "cancelled"];
-const NAMES = ["stage", "token", "reset", ...TERMINAL, "keepalive"];
+const NAMES = ["stage", "token", "tool", "reasoning", "data", "reset", ...TERMINAL, "keepalive"];
 // The service is never silent for more than 15 s; a socket that is has died without telling.
 const SILENCE_MS = 45_000;
 const FIRST_DELAY_MS = 500;
