@@ -6,7 +6,6 @@ ours, and the messages that a speaking node adds are remembered.
 """
 
 import asyncio
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -18,10 +17,9 @@ from langchain_core.runnables.config import var_child_runnable_config
 from langgraph.errors import GraphInterrupt, ParentCommand
 from langgraph.pregel import Pregel
 
-from sluice.application.compact_json import compact
 from sluice.application.model_calls import Emit, NodeRun, current_node
 from sluice.domain.errors import PipelineError
-from sluice.domain.events import Beside, Data, Reasoning, StageCompleted, StageFailed
+from sluice.domain.events import Beside, Reasoning, StageCompleted, StageFailed
 from sluice.infrastructure.pipeline.namespaces import (
     NODE,
     is_hidden,
@@ -31,15 +29,10 @@ from sluice.infrastructure.pipeline.namespaces import (
 )
 from sluice.infrastructure.pipeline.run import GraphRun
 from sluice.infrastructure.pipeline.visibility import SILENT, Declared, Word
+from sluice.infrastructure.pipeline.written_data import written_data
 
 RUNTIME, STREAM = "__pregel_runtime", "__pregel_stream"
 """Where LangGraph keeps a run's writer, and the stream that its subgraphs go on to."""
-
-
-_MAX_DATA_BYTES = 64 * 1024
-"""Of what a node writes as data, as JSON in UTF-8."""
-_NAMELESS = "data"
-"""What data is called that was given no name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,17 +118,11 @@ class RunningNode(NodeRun):
         """
         if not self.heard_at(namespace, "data"):
             return
-        node = path_of(namespace)
         try:
-            name = name if isinstance(name, str) and name else _NAMELESS
-            name.encode()
-            text = compact(data).encode()
-        except (TypeError, ValueError, RecursionError) as error:
-            raise self.run.fails(f"node {node} has written data that is no JSON") from error
-        if len(text) > _MAX_DATA_BYTES:
-            raise self.run.fails(f"node {node} has written data of more than 64 KiB")
-        # Read again, so that it stays as it was written.
-        self.show(namespace, Data(name, json.loads(text), node))
+            event = written_data(name, data, path_of(namespace))
+        except PipelineError as error:
+            raise self.run.fails(error) from error.__cause__
+        self.show(namespace, event)
 
     def reasoning(self, text: str) -> None:
         namespace = self.here()

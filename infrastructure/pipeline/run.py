@@ -122,10 +122,10 @@ class GraphRun:
         elif not self._order.holds(queue, event):
             self._tell(event)
 
-    def fails(self, why: str) -> PipelineError:
+    def fails(self, error: PipelineError) -> PipelineError:
         """The run will end in this error, whoever catches it before."""
-        self._error = self._error or PipelineError(why)
-        return self._error
+        self._error = self._error or error
+        return error
 
     def on_loop(self, learn: Callable[..., None], *given: Any) -> None:
         """Calls it on the loop's thread: a graph that a synchronous node invokes is in another."""

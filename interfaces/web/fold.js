@@ -67,9 +67,9 @@ const ended = (name, state, data, at) => ({
 const isOpen = (item) => item.kind === "tool" && !["completed", "failed", "stopped"].includes(item.status);
 
 // A model may use the id of a call that is over for another one.
-function withTool(beside, { call_id: id, name, parent = null, status, ...more }) {
+function withTool(beside, { call_id: id, ...more }) {
   const found = beside.findLast((item) => item.id === id && isOpen(item));
-  const next = { kind: "tool", arguments: null, result: null, ...found, id, name, parent, status, ...more };
+  const next = { kind: "tool", parent: null, arguments: null, result: null, ...found, id, ...more };
   return found ? beside.map((item) => (item === found ? next : item)) : [...beside, next];
 }
 

@@ -4,7 +4,7 @@ const OPEN_AT_ONCE = 16;
 const SPECIAL = /[\\`*_~[\]]|https?:\/\//gi;
 const ESCAPED = /[!-/:-@[-`{-~]/;
 const TARGET = /\]\([ \t]*<?(https?:\/\/[^\s<>()]*(?:\([^\s<>()]*\)[^\s<>()]*)*)>?(?:[ \t]+"[^"\n]*")?[ \t]*\)/iy;
-const ADDRESS = /https?:\/\/[^\s<>"`]+/iy;
+const ADDRESS = /https?:\/\/[^\s<>"`[\]]+/iy;
 const TAGS = { "*": "em", _: "em", "**": "strong", __: "strong", "~~": "del" };
 const WORD = /[\p{L}\p{N}]/u;
 

@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from sluice.domain.errors import PipelineError, UpstreamDisconnected
 from sluice.domain.events import Tool
 from sluice.domain.ports import LLMClientPort
-from sluice.offline_model.replies import Break, Gate, Reply, tool_call_deltas
+from sluice.offline_model.replies import Break, Gate, Piece, Reply, tool_call_deltas
 from tests.doubles import ScriptedChatModel
 from tests.paths import graphs
 from tests.paths.conftest import Path, Told
@@ -224,7 +224,7 @@ async def test_what_an_agent_in_a_tool_calls_is_told_inside_that_call(
     async def research(topic: str) -> str:
         """Asks an agent."""
         inner = calls((f"inner {topic}", "add", {"a": 1, "b": 2}))
-        agent = create_agent(ScriptedChatModel(says=[inner, AIMessage("Found.")]), [add])
+        agent: Any = create_agent(ScriptedChatModel(says=[inner, AIMessage("Found.")]), [add])
         found = await agent.ainvoke({"messages": [("user", topic)]}, config)
         return str(found["messages"][-1].text)
 
@@ -342,7 +342,7 @@ async def test_calls_of_ours_that_choose_a_tool_or_fill_a_form_are_silent(path: 
 
 
 async def test_a_call_whose_model_breaks_off_has_failed(path: Path) -> None:
-    deltas = [*tool_call_deltas("add", {"a": 1, "b": 2}), Break.CUT]
+    deltas: list[Piece] = [*tool_call_deltas("add", {"a": 1, "b": 2}), Break.CUT]
     path.model.script(Reply(deltas))
     told = await path.fail(
         lambda llm: create_agent(path.chat_model(), [add]), UpstreamDisconnected, named=AGENT
