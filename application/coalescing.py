@@ -1,22 +1,28 @@
-"""Fewer and larger tokens for a reader that is behind: the same text, every id still a cursor."""
+"""Fewer and larger tokens for a reader that is behind: the same text, every id still a cursor.
+
+What holds for tokens here holds for pieces of reasoning, too.
+"""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
-from sluice.domain.events import Cursor, Event, Recorded, Token
+from sluice.application.compact_json import compact
+from sluice.domain.events import Cursor, Data, Event, Reasoning, Recorded, Token
 
 MAX_TOKEN_BYTES = 64 * 1024
 """Of UTF-8 in one token's content, coalesced or not."""
 SAFE_TOKEN_CHARACTERS = MAX_TOKEN_BYTES // 4
 """A token of so many is short enough, whatever they are."""
+Text = Token | Reasoning
 _OTHER_BYTES = 256
 """About what an event has beside its texts."""
 
 
-def split(token: Token) -> list[Token]:
+def split(token: Text) -> list[Text]:
     """Into tokens that are short enough."""
-    content = token.content
+    content, kind = token.content, type(token)
     starts = range(0, len(content), SAFE_TOKEN_CHARACTERS)
-    return [Token(content[start : start + SAFE_TOKEN_CHARACTERS], token.node) for start in starts]
+    return [kind(content[start : start + SAFE_TOKEN_CHARACTERS], token.node) for start in starts]
 
 
 def split_again(token: Recorded, pieces: Sequence[str]) -> list[Recorded]:
@@ -31,9 +37,11 @@ def split_again(token: Recorded, pieces: Sequence[str]) -> list[Recorded]:
 
 def size_of(event: Event) -> int:
     """Bytes: of a token's content exactly, of any other event about its texts."""
-    if isinstance(event, Token):
+    if isinstance(event, Token | Reasoning):
         content = event.content
         return len(content) if content.isascii() else len(content.encode())
+    if isinstance(event, Data):
+        return _OTHER_BYTES + len(compact(event.data))
     values = (getattr(event, name) for name in event.__match_args__)
     return _OTHER_BYTES + sum(len(value) for value in values if isinstance(value, str))
 
@@ -48,29 +56,31 @@ def coalesce(batch: Sequence[Recorded]) -> Sequence[Recorded]:
     joined: list[Recorded] = []
     pieces: list[str] = []
     size = 0
+    kind: type[Text] = Token
     node, last = "", batch[0]
     for recorded in batch:
         event = recorded.event
-        if not isinstance(event, Token):
-            _flush(joined, pieces, node, last)
+        if not isinstance(event, Token | Reasoning):
+            _flush(joined, pieces, last)
             joined.append(recorded)
             continue
         more = size_of(event)
-        fits = event.node == node and recorded.id.attempt == last.id.attempt
+        same = type(event) is kind and event.node == node
+        fits = same and recorded.id.attempt == last.id.attempt
         if not fits or size + more > MAX_TOKEN_BYTES or not pieces:
-            _flush(joined, pieces, node, last)
-            node, size = event.node, 0
+            _flush(joined, pieces, last)
+            kind, node, size = type(event), event.node, 0
         pieces.append(event.content)
         size += more
         last = recorded
-    _flush(joined, pieces, node, last)
+    _flush(joined, pieces, last)
     return joined
 
 
-def _flush(joined: list[Recorded], pieces: list[str], node: str, last: Recorded) -> None:
+def _flush(joined: list[Recorded], pieces: list[str], last: Recorded) -> None:
     """The pieces that wait, as one token; `last` is the last of them as it was recorded."""
     if len(pieces) == 1:
         joined.append(last)
-    elif pieces:
-        joined.append(Recorded(last.id, Token("".join(pieces), node)))
+    elif pieces and isinstance(last.event, Token | Reasoning):
+        joined.append(Recorded(last.id, replace(last.event, content="".join(pieces))))
     pieces.clear()

@@ -13,15 +13,18 @@ from typing import Any, get_args
 from sluice.application.compact_json import compact
 from sluice.domain.events import (
     Cancelled,
+    Data,
     Done,
     Event,
     Failed,
+    Reasoning,
     Reset,
     StageCompleted,
     StageFailed,
     StageStarted,
     Terminal,
     Token,
+    Tool,
     Usage,
 )
 
@@ -51,6 +54,9 @@ FORMS: Mapping[type[Event], Form] = {
     StageCompleted: _form("stage", "stage status progress message?", "completed"),
     StageFailed: _form("stage", "stage status progress message?", "failed"),
     Token: _form("token", "content node"),
+    Tool: _form("tool", "call_id name node status parent? arguments? result?"),
+    Reasoning: _form("reasoning", "content node"),
+    Data: _form("data", "name data node"),
     Reset: _form("reset", "reason"),
     Done: _form(
         "done",

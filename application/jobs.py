@@ -11,12 +11,15 @@ from sluice.domain.chat import Job, JobId, JobStatus, UserId
 from sluice.domain.events import (
     TERMINAL,
     Cursor,
+    Data,
     Done,
     Failed,
+    Reasoning,
     Recorded,
     Reset,
     StageStarted,
     Token,
+    Tool,
 )
 
 
@@ -48,7 +51,7 @@ def view(log: JobLog) -> JobView:
             case Token(content):
                 pieces.append(content)
                 status = "running"
-            case StageStarted():
+            case StageStarted() | Tool() | Reasoning() | Data():
                 status = "running"
             case Reset(reason):
                 pieces.clear()

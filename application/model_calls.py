@@ -48,5 +48,8 @@ class NodeRun:
         """
         return None
 
+    def reasoning(self, text: str) -> None:
+        """For a client that has read what the model thinks aloud; takes it to the user or not."""
+
 
 current_node: ContextVar[NodeRun | None] = ContextVar("current_node", default=None)

@@ -5,12 +5,15 @@ import logging
 from dataclasses import replace
 
 from sluice.application.coalescing import SAFE_TOKEN_CHARACTERS, split
+from sluice.application.codec import encode
 from sluice.application.ports import PipelinePort
 from sluice.domain.chat import Question
 from sluice.domain.errors import AnswerTooLarge, PipelineError
 from sluice.domain.events import (
+    Beside,
     Done,
     Event,
+    Reasoning,
     Reset,
     StageCompleted,
     StageFailed,
@@ -29,9 +32,9 @@ logger = logging.getLogger(__name__)
 class Relay:
     """One attempt of a job: runs the pipeline, and knows what the user has been told.
 
-    `max_answer` is in bytes of UTF-8. A token costs no task and no wait: it is published from
-    inside the graph. Nodes are the user's code and must see no error of ours, so the first one
-    stops the run and is raised by `run`.
+    `max_answer` is in bytes of UTF-8; what is told beside the answer may have as many. A token
+    costs no task and no wait: it is published from inside the graph. Nodes are the user's code and
+    must see no error of ours, so the first one stops the run and is raised by `run`.
     """
 
     def __init__(self, notifier: NotifierPort, max_answer: int) -> None:
@@ -40,7 +43,7 @@ class Relay:
         self.progress = 0
         self._max_answer = max_answer
         self._pieces: list[str] = []
-        self._size = 0
+        self._size = self._beside = 0
         self._failed: asyncio.Future[Exception] | None = None
         """None while there is nobody to tell."""
 
@@ -85,6 +88,9 @@ class Relay:
             else:
                 self.notifier.publish(event)
             return
+        if isinstance(event, Beside):
+            self._publish_beside(event)
+            return
         self.notifier.publish(self._rising(event))
         match event:  # a stage that could not be told is not open: its failure could not be, either
             case StageStarted(stage):
@@ -94,6 +100,16 @@ class Relay:
             case Reset():
                 self._pieces.clear()
                 self._size = 0
+
+    def _publish_beside(self, event: Beside) -> None:
+        if not isinstance(event, Reasoning):
+            self._beside += _bytes(encode(event)[1])
+            self._check(self._beside)
+            self.notifier.publish(event)
+            return
+        self._beside += _bytes(event.content)
+        self._check(self._beside)
+        self.notifier.publish(*split(event))
 
     def _check(self, size: int) -> None:
         if size > self._max_answer:

@@ -50,9 +50,49 @@ class Token:
     node: str
 
 
+ToolStatus = Literal["started", "arguments", "completed", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """A step of one tool call: `call_id` is the model's, `parent` the call inside which it runs.
+
+    `arguments` (JSON text, whole) come with that status; `result` (text, which may be cut) with
+    `completed`. An error's text is in neither.
+    """
+
+    call_id: str
+    name: str
+    node: str
+    status: ToolStatus
+    parent: str | None = None
+    arguments: str | None = None
+    result: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reasoning:
+    """A piece of what the model thinks aloud: no part of the answer; `content` is never empty."""
+
+    content: str
+    node: str
+
+
+@dataclass(frozen=True, slots=True)
+class Data:
+    """What a node has written for the user beside its text."""
+
+    name: str
+    data: "Json"
+    node: str
+
+
 @dataclass(frozen=True, slots=True)
 class Reset:
-    """Drop the job's text (after `new_attempt` its stages too): what follows is the text."""
+    """Drop the job's text: what follows is the text.
+
+    After `new_attempt` and `cursor_unknown` all else that was told is dropped, too.
+    """
 
     reason: Literal["new_attempt", "cursor_unknown", "revised"]
 
@@ -101,9 +141,11 @@ class Cancelled:
     reason: CancelReason
 
 
+Beside = Tool | Reasoning | Data
+"""Told beside the answer: no part of its text."""
 Stage = StageStarted | StageCompleted | StageFailed
 Terminal = Done | Failed | Cancelled
-Event = Stage | Token | Reset | Terminal
+Event = Stage | Token | Beside | Reset | Terminal
 
 TERMINAL = (Done, Failed, Cancelled)
 

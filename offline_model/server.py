@@ -210,6 +210,7 @@ def by_rules(reply: Reply, body: Mapping[str, Any]) -> Reply:
     if said.tool is not None:
         steps = [*tool_call_deltas(said.tool, said.arguments or {})]
         finish = finish and "tool_calls"
+    steps = [*({"reasoning_content": piece} for piece in pieces(said.thought)), *steps]
     limit = body.get("max_completion_tokens", body.get("max_tokens", len(steps)))
     if len(steps) > limit and finish is not None:
         finish = "length"

@@ -98,7 +98,7 @@ def ids($event; $id):
   elif $id == null then fail("\($event) has no id")
   else ($id | number) as [$attempt, $seq] | .last as [$last_attempt, $last_seq]
     | check(
-        if $attempt == $last_attempt then $seq == $last_seq + 1 or ($event == "token" and $seq > $last_seq)
+        if $attempt == $last_attempt then $seq == $last_seq + 1 or (($event == "token" or $event == "reasoning") and $seq > $last_seq)
         else $attempt > $last_attempt and $seq == 1 and ($last_attempt == 0 or $event == "reset") end;
         "id \($id) of \($event) does not follow \($last_attempt)-\($last_seq)")
     | .last = [$attempt, $seq]
@@ -133,7 +133,8 @@ def event($event; $data):
     elif $event == "reset" then
       .text = "" | if $data.reason == "revised" then . else .open = [] | .started = [] | .progress = 0 end
     elif ($event | terminal) then .final = (.final // ($data + {event: $event}))
-    elif $event == "keepalive" or $event == "needs_input" then .
+    elif $event == "keepalive" or $event == "needs_input" or $event == "tool" or $event == "reasoning"
+      or $event == "data" then .
     else fail("unknown event \($event)") end;
 
 def finish($path):

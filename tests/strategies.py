@@ -10,15 +10,19 @@ from sluice.domain.events import (
     Cancelled,
     CancelReason,
     Cursor,
+    Data,
     Done,
     Event,
     Failed,
+    Reasoning,
     Recorded,
     Reset,
     StageCompleted,
     StageFailed,
     StageStarted,
     Token,
+    Tool,
+    ToolStatus,
     Usage,
 )
 
@@ -40,6 +44,14 @@ STAGE = st.one_of(
     *(st.builds(kind, TEXT, PERCENT, st.none() | TEXT)
       for kind in (StageStarted, StageCompleted, StageFailed))
 )  # fmt: skip
+MAYBE = st.none() | TEXT
+TOOL = st.builds(Tool, TEXT, TEXT, TEXT, st.sampled_from(get_args(ToolStatus)), MAYBE, MAYBE, MAYBE)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | TEXT,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
+    max_leaves=5,
+)
+DATA = st.builds(Data, TEXT, JSON, TEXT)
 RESET = st.builds(Reset, st.sampled_from(["new_attempt", "cursor_unknown", "revised"]))
 DONE = st.builds(
     Done,
@@ -52,7 +64,8 @@ DONE = st.builds(
 )
 FAILED = st.builds(Failed, TEXT, TEXT, st.booleans(), TEXT)
 CANCELLED = st.builds(Cancelled, st.sampled_from(get_args(CancelReason)))
-EVENT = TOKEN | STAGE | RESET | DONE | FAILED | CANCELLED
+REASONING = st.builds(Reasoning, SAID, TEXT)
+EVENT = TOKEN | TOOL | REASONING | DATA | STAGE | RESET | DONE | FAILED | CANCELLED
 
 
 def recorded(steps: Sequence[tuple[Event, bool]]) -> list[Recorded]:
@@ -71,5 +84,6 @@ LONG = st.builds(lambda text, times: text * times, SAID, st.sampled_from([1, 1, 
 WITHIN = LONG.map(lambda text: text[: 16 * 1024])
 """What the use case lets into a log: at most 64 KiB of UTF-8 whatever the characters."""
 BEGINS = st.integers(0, 9).map(lambda n: n == 9)
-STEP = st.tuples(st.builds(Token, WITHIN, NODE) | STAGE | RESET, BEGINS)
+SPOKEN = st.builds(Token, WITHIN, NODE) | st.builds(Reasoning, WITHIN, NODE)
+STEP = st.tuples(SPOKEN | STAGE | TOOL | DATA | RESET, BEGINS)
 LOG = st.lists(STEP, max_size=30).map(recorded)

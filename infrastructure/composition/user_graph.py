@@ -7,9 +7,16 @@ from pathlib import Path
 from sluice.domain.ports import LLMClientPort
 from sluice.infrastructure.pipeline import bundled
 from sluice.infrastructure.pipeline.graph import WatchedGraph
+from sluice.infrastructure.pipeline.visibility import Named, UnknownNodeError, Word
 from sluice.infrastructure.retrieval.documents import Documents
 from sluice.infrastructure.settings import Settings, WrongSetting
 
+_SETTINGS: dict[Word, str] = {
+    "speaks": "SLUICE_SPEAKING_NODES",
+    "tools": "SLUICE_TOOL_NODES",
+    "reasoning": "SLUICE_REASONING_NODES",
+    "data": "SLUICE_DATA_NODES",
+}
 GraphFactory = Callable[[LLMClientPort], object]
 
 
@@ -36,11 +43,20 @@ def graph_of(settings: Settings, factory: GraphFactory, llm: LLMClientPort) -> W
     except Exception as error:  # like the import: the user's code
         raise WrongSetting(f"SLUICE_PIPELINE: {_told(error)}") from error
     try:
-        return WatchedGraph(graph, frozenset(settings.speaking_nodes))
+        return WatchedGraph(graph, named_by(settings))
     except TypeError as error:
         raise WrongSetting(f"SLUICE_PIPELINE: {error}") from error
-    except ValueError as error:
-        raise WrongSetting(f"SLUICE_SPEAKING_NODES: {error}") from error
+    except UnknownNodeError as error:
+        raise WrongSetting(f"{_SETTINGS[error.word]}: {error}") from error
+
+
+def named_by(settings: Settings) -> Named:
+    return {
+        "speaks": frozenset(settings.speaking_nodes),
+        "tools": frozenset(settings.tool_nodes),
+        "reasoning": frozenset(settings.reasoning_nodes),
+        "data": frozenset(settings.data_nodes),
+    }
 
 
 def _told(error: Exception) -> str:

@@ -15,7 +15,7 @@ from weakref import WeakValueDictionary
 from sluice.application.coalescing import MAX_TOKEN_BYTES, coalesce, size_of, split_again
 from sluice.application.encoding import Batch, Encoder, Push
 from sluice.domain.errors import Finished
-from sluice.domain.events import BEGINNING, TERMINAL, Cursor, Recorded, Reset, Token
+from sluice.domain.events import BEGINNING, TERMINAL, Cursor, Reasoning, Recorded, Reset, Token
 from sluice.infrastructure.event_log.encoded import EncodedLog
 
 _UNKNOWN = Recorded(BEGINNING, Reset("cursor_unknown"))
@@ -82,7 +82,7 @@ class Buffer:
     def append(self, records: Sequence[Recorded]) -> None:
         self.records.extend(records)
         if self._waiting:
-            if len(records) == 1 and type(records[0].event) is Token:
+            if len(records) == 1 and type(records[0].event) in (Token, Reasoning):
                 self._push()
             else:
                 self.wake()

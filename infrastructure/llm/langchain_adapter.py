@@ -15,6 +15,8 @@ from sluice.domain.ports import LLMClientPort, Prompt, S, Tool, ToolCall
 
 from .answers import messages_of, tool_call
 from .langchain_messages import SILENTLY, finish_reason_of, streamed_call_in, text_in, whole
+from .langchain_runnable_wrapper import LangChainOpenAIRunnable
+from .openai_client import OpenAILLMClient
 from .openai_errors import UPSTREAM_FAILURES, of_failure
 
 
@@ -26,7 +28,7 @@ class LangChainLLMAdapter:
     """
 
     def __init__(self, model: BaseChatModel, *, direct: LLMClientPort | None = None) -> None:
-        self._model, self._direct = model, direct
+        self.model, self._direct = model, direct
 
     async def stream(
         self, prompt: Prompt, *, system: str | None = None
@@ -40,7 +42,7 @@ class LangChainLLMAdapter:
             return
         chunks = cast(
             "AsyncGenerator[AIMessageChunk, None]",
-            self._model.astream(messages_of(prompt, system)),
+            self.model.astream(messages_of(prompt, system)),
         )
         try:
             async with aclosing(chunks):
@@ -51,10 +53,10 @@ class LangChainLLMAdapter:
             raise of_failure(failure) from failure
 
     async def complete(self, prompt: Prompt, *, system: str | None = None) -> str:
-        return text_in(await whole(self._model, messages_of(prompt, system)))
+        return text_in(await whole(self.model, messages_of(prompt, system)))
 
     async def structured(self, prompt: Prompt, schema: type[S], *, system: str | None = None) -> S:
-        model = self._model.with_structured_output(schema)
+        model = self.model.with_structured_output(schema)
         try:
             value = await model.ainvoke(messages_of(prompt, system), SILENTLY)
         except (OutputParserException, ValidationError) as error:
@@ -68,8 +70,21 @@ class LangChainLLMAdapter:
     async def call_tool(
         self, prompt: Prompt, tools: Sequence[Tool], *, system: str | None = None
     ) -> ToolCall | str:
-        model = self._model.bind_tools([dict(tool) for tool in tools])
+        model = self.model.bind_tools([dict(tool) for tool in tools])
         return _chosen(await whole(model, messages_of(prompt, system)))
+
+
+def chat_model_of(llm: LLMClientPort) -> BaseChatModel:
+    """The model behind either path's client, as LangChain's agents want one.
+
+    Raises TypeError for another client than Sluice's own.
+    """
+    match llm:
+        case LangChainLLMAdapter():
+            return llm.model
+        case OpenAILLMClient():
+            return LangChainOpenAIRunnable(completions=llm.completions)
+    raise TypeError(f"{type(llm).__name__} has no LangChain model")
 
 
 def _chosen(message: AIMessage) -> ToolCall | str:

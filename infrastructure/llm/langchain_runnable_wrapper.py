@@ -78,7 +78,7 @@ class LangChainOpenAIRunnable(BaseChatModel):
         call = self.completions.call(said, stop=stop, **kwargs)
         async with aclosing(call.deltas()) as deltas:
             async for delta in deltas:
-                if delta.text or delta.tool_calls:
+                if delta.text or delta.tool_calls or delta.reasoning:
                     yield ChatGenerationChunk(message=_message(delta))
         yield _last(call.usage, call.finish_reason)
 
@@ -118,6 +118,11 @@ class LangChainOpenAIRunnable(BaseChatModel):
 
 
 def _message(delta: Delta) -> AIMessageChunk:
+    """Reasoning stands where LangChain's own integrations put it: it is no content."""
+    if delta.reasoning:
+        message = _message(delta._replace(reasoning=""))
+        message.additional_kwargs["reasoning_content"] = delta.reasoning
+        return message
     if not delta.tool_calls:
         return AIMessageChunk(content=delta.text)
     calls = [

@@ -17,13 +17,16 @@ class OpenAILLMClient:
     """Reports each call to the job it belongs to, as no callback will do it."""
 
     def __init__(self, completions: ChatCompletions) -> None:
-        self._completions = completions
+        self.completions = completions
 
     async def stream(
         self, prompt: Prompt, *, system: str | None = None
     ) -> AsyncGenerator[str, None]:
+        node = current_node.get()
         async with self._call(prompt, system, spoken=True) as deltas:
             async for delta in deltas:
+                if delta.reasoning and node is not None:
+                    node.reasoning(delta.reasoning)
                 if delta.text:
                     yield delta.text
 
@@ -35,7 +38,7 @@ class OpenAILLMClient:
             return (await self._answer(messages, None, **options)).output()
 
         messages = messages_of(prompt, system)
-        return await structured(schema, messages, ask, self._completions.refused)
+        return await structured(schema, messages, ask, self.completions.refused)
 
     async def call_tool(
         self, prompt: Prompt, tools: Sequence[Tool], *, system: str | None = None
@@ -55,7 +58,7 @@ class OpenAILLMClient:
         self, prompt: Prompt, system: str | None, *, spoken: bool, **options: Any
     ) -> AsyncGenerator[AsyncGenerator[Delta, None], None]:
         node = current_node.get()
-        call = self._completions.call(messages_of(prompt, system), **options)
+        call = self.completions.call(messages_of(prompt, system), **options)
         try:
             async with aclosing(call.deltas()) as deltas:
                 yield deltas

@@ -33,7 +33,7 @@ class Answer:
         one, so it is known by its text.
         """
         known = {m.id: m.content for m in _messages(values_of(before).get("messages")) if m.id}
-        for message in _written(output):
+        for message in written(output):
             if not isinstance(message, AIMessage) or _is_hand_over(message):
                 continue
             if message.id in self._given or (
@@ -47,7 +47,7 @@ class Answer:
 
     def add_direct(self, output: object, tools: Mapping[str, Any]) -> None:
         """Keeps the results in a tool node's output whose tools are made to end the turn."""
-        for message in _written(output):
+        for message in written(output):
             if isinstance(message, ToolMessage) and message.status != "error":
                 tool = tools.get(message.name or "")
                 if getattr(tool, "return_direct", False):
@@ -129,7 +129,7 @@ def values_of(state: object) -> Mapping[str, Any]:
     return state if isinstance(state, Mapping) else getattr(state, "__dict__", {})
 
 
-def _written(output: object) -> Iterator[BaseMessage]:
+def written(output: object) -> Iterator[BaseMessage]:
     """The messages in a node's output, in every form that LangGraph takes."""
     outputs = output if isinstance(output, list | tuple) else [output]
     for one in outputs:

@@ -1,6 +1,5 @@
 """What LangChain tells of a run, on every path: calls' cost and end, and which of them speak."""
 
-from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
@@ -8,10 +7,9 @@ from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import AIMessage
 from langchain_core.outputs import ChatGeneration, LLMResult
 
-from sluice.application.model_calls import current_node
 from sluice.domain.events import Usage
-from sluice.infrastructure.pipeline.namespaces import namespace_of, path_of
-from sluice.infrastructure.pipeline.nodes import RunningNode
+from sluice.infrastructure.pipeline.namespaces import path_of
+from sluice.infrastructure.pipeline.nodes import located
 from sluice.infrastructure.pipeline.run import GraphRun
 from sluice.infrastructure.pipeline.visibility import is_silent_call
 
@@ -47,7 +45,7 @@ class CallListener(BaseCallbackHandler):
     ) -> None:
         if metadata is None or is_silent_call(tags, kwargs):
             return
-        namespace, node = self._where(metadata)
+        namespace, node = located(self._run, metadata)
         if node is not None and node.heard_at(namespace):
             metadata[SPOKEN] = self._spoken[run_id] = namespace
 
@@ -80,7 +78,7 @@ class CallListener(BaseCallbackHandler):
     ) -> None:
         if metadata is None or name is None or name != metadata.get("langgraph_node"):
             return
-        namespace, node = self._where(metadata)
+        namespace, node = located(self._run, metadata)
         path = path_of(namespace)
         if (
             node is not None
@@ -99,14 +97,3 @@ class CallListener(BaseCallbackHandler):
 
     def on_chain_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
         self._named = {at: named for at, named in self._named.items() if named[0] != run_id}
-
-    def _where(self, metadata: Mapping[str, Any]) -> tuple[str, RunningNode | None]:
-        """The namespace of what starts, and whose work it is; of a conditional edge, nobody's.
-
-        A thread of the node's own may have no context: then its config tells.
-        """
-        namespace = namespace_of(metadata)
-        node = current_node.get() or self._run.node_at(namespace)
-        if not isinstance(node, RunningNode) or not node.namespace:
-            return namespace, None
-        return node.within(namespace), node

@@ -11,7 +11,7 @@ from langgraph.pregel import Pregel
 from sluice.domain.chat import Question
 from sluice.infrastructure.pipeline.child_graphs import follow
 from sluice.infrastructure.pipeline.nodes import WatchedNode
-from sluice.infrastructure.pipeline.visibility import Visibility
+from sluice.infrastructure.pipeline.visibility import Named, Visibility
 
 _MESSAGES: Mapping[str, type[BaseMessage]] = {
     "system": SystemMessage,
@@ -21,14 +21,14 @@ _MESSAGES: Mapping[str, type[BaseMessage]] = {
 
 
 class WatchedGraph:
-    """`speaking` names nodes (`outer/inner`) that speak though the graph does not say so.
+    """`named` are nodes of which a setting says more than the graph does; a set is who speaks.
 
     Each node found while building is wrapped, and counts by its own metadata only: LangGraph
     hands metadata down to subgraphs. A graph that a node runs by itself is unknown here.
     """
 
-    def __init__(self, graph: object, speaking: frozenset[str] = frozenset()) -> None:
-        """Raises TypeError for anything but a sound StateGraph, ValueError for an unknown node."""
+    def __init__(self, graph: object, named: Named | frozenset[str] = frozenset()) -> None:
+        """Raises TypeError for anything but a sound StateGraph, and UnknownNodeError."""
         if isinstance(graph, StateGraph):
             try:
                 graph = graph.compile()
@@ -37,10 +37,11 @@ class WatchedGraph:
         if not isinstance(graph, CompiledStateGraph):
             raise TypeError(f"a StateGraph is wanted, not {type(graph).__name__}")
         follow()
-        self.visibility = Visibility(speaking)
+        if isinstance(named, frozenset):
+            named = {"speaks": named}
+        self.visibility = Visibility(named)
         self.graph: CompiledStateGraph[Any, Any, Any, Any] = self._watched(graph, "")
-        if unknown := self.visibility.unknown():
-            raise ValueError(f"the graph has no node {', '.join(unknown)}")
+        self.visibility.check()
         builder = graph.builder
         self._keys = frozenset(
             _fields(builder.input_schema) if builder.input_schema else builder.channels

@@ -19,7 +19,7 @@ from langgraph.pregel import Pregel
 
 from sluice.application.model_calls import Emit, NodeRun, current_node
 from sluice.domain.errors import PipelineError
-from sluice.domain.events import StageCompleted, StageFailed
+from sluice.domain.events import Beside, Reasoning, StageCompleted, StageFailed
 from sluice.infrastructure.pipeline.namespaces import (
     NODE,
     is_hidden,
@@ -28,6 +28,8 @@ from sluice.infrastructure.pipeline.namespaces import (
     path_of,
 )
 from sluice.infrastructure.pipeline.run import GraphRun
+from sluice.infrastructure.pipeline.visibility import SILENT, Declared, Word
+from sluice.infrastructure.pipeline.written_data import written_data
 
 RUNTIME, STREAM = "__pregel_runtime", "__pregel_stream"
 """Where LangGraph keeps a run's writer, and the stream that its subgraphs go on to."""
@@ -41,11 +43,20 @@ class WrittenToken:
     text: str
 
 
+@dataclass(frozen=True, slots=True)
+class WrittenEvent:
+    """Likewise any other event."""
+
+    namespace: str
+    event: Beside
+    queue: str
+
+
 class RunningNode(NodeRun):
     """What a call finds through its context. Without a namespace: it is in no node.
 
-    `speaks_itself`: what the node runs is heard; never so of a subgraph, whose nodes speak for
-    themselves. `stream` takes what LangGraph's stream shall carry, if that is read.
+    `declared`: what is heard of all that the node runs; nothing of a subgraph, whose nodes speak
+    for themselves. `stream` takes what LangGraph's stream shall carry, if that is read.
     """
 
     def __init__(
@@ -53,11 +64,12 @@ class RunningNode(NodeRun):
         run: GraphRun,
         namespace: str = "",
         *,
-        speaks_itself: bool = False,
+        declared: Declared = SILENT,
         stream: Callable[[Any], None] | None = None,
     ) -> None:
-        super().__init__(run.calls, path_of(namespace), speaks=speaks_itself)
+        super().__init__(run.calls, path_of(namespace), speaks=declared.speaks)
         self.run, self.namespace, self._stream = run, namespace, stream
+        self._declared = declared
 
     @property
     def speaks(self) -> bool:
@@ -71,16 +83,23 @@ class RunningNode(NodeRun):
     def within(self, namespace: str) -> str:
         return namespace if is_inside(namespace, self.namespace) else self.namespace
 
-    def heard_at(self, namespace: str) -> bool:
-        return self.run.visibility.speaks(
-            self.path, by_itself=self._speaks, path=path_of(namespace)
+    def heard_at(self, namespace: str, word: Word = "speaks") -> bool:
+        return self.run.visibility.hears(
+            word, self.path, by_itself=self._declared, path=path_of(namespace)
         )
 
     def write(self, chunk: Any) -> None:
-        """Takes what users' code gives to the stream writer; says the tokens in it."""
-        text = chunk.get("token") if isinstance(chunk, Mapping) else None
+        """Takes what users' code gives to the stream writer: a token, or data, in a mapping.
+
+        Raises as `give` does.
+        """
+        if not isinstance(chunk, Mapping):
+            return
+        text = chunk.get("token")
         if isinstance(text, str) and text:
             self.say(text)
+        if "data" in chunk:
+            self.give(chunk.get("name"), chunk["data"], self.here())
 
     def say(self, text: str) -> None:
         """Tells the user what the code that asks has said, if it is heard where it stands."""
@@ -92,6 +111,32 @@ class RunningNode(NodeRun):
         elif self._stream is not None:
             self._stream(((), "messages", WrittenToken(namespace, text)))
 
+    def give(self, name: object, data: object, namespace: str) -> None:
+        """Shows the user what a node has written as data, if it is heard there.
+
+        Raises PipelineError, which is also the run's, for what is no JSON or too large.
+        """
+        if not self.heard_at(namespace, "data"):
+            return
+        try:
+            event = written_data(name, data, path_of(namespace))
+        except PipelineError as error:
+            raise self.run.fails(error) from error.__cause__
+        self.show(namespace, event)
+
+    def reasoning(self, text: str) -> None:
+        namespace = self.here()
+        if text and self.run.reader != "events" and self.heard_at(namespace, "reasoning"):
+            self.show(namespace, Reasoning(text, path_of(namespace)))
+
+    def show(self, namespace: str, event: Beside, queue: str | None = None) -> None:
+        """Tells what is heard there beside the answer, in order with the tokens of `queue`."""
+        queue = namespace if queue is None else queue
+        if self.run.reader == "messages" and self._stream is not None:
+            self._stream(((), "messages", WrittenEvent(namespace, event, queue)))
+        else:
+            self.run.show(namespace, event, queue)
+
     def emitter(self) -> Emit | None:
         """Past LangChain, if nothing but this run would have heard the call there."""
         config = var_child_runnable_config.get() or {}
@@ -101,11 +146,23 @@ class RunningNode(NodeRun):
             and self.run.reader == "tap"
             and namespace_of(config.get("metadata") or {}) == self.namespace
             and isinstance(manager, BaseCallbackManager)
-            and len(manager.handlers) == 1
+            and len(manager.handlers) == self.run.listeners
             and "nostream" not in manager.tags
         ):
             return partial(self.run.token, self.namespace, self.path)
         return None
+
+
+def located(run: GraphRun, metadata: Mapping[str, Any]) -> tuple[str, RunningNode | None]:
+    """The namespace of what starts, and whose work it is; of a conditional edge, nobody's.
+
+    A thread of the node's own may have no context: then its config tells.
+    """
+    namespace = namespace_of(metadata)
+    node = current_node.get() or run.node_at(namespace)
+    if not isinstance(node, RunningNode) or not node.namespace:
+        return namespace, None
+    return node.within(namespace), node
 
 
 def write_where_it_runs(chunk: Any) -> None:
@@ -164,7 +221,7 @@ class WatchedNode(Runnable[Any, Any]):
         node = RunningNode(
             run,
             namespace,
-            speaks_itself=not self._is_graph and run.visibility.is_declared(path_of(namespace)),
+            declared=SILENT if self._is_graph else run.visibility.declared(path_of(namespace)),
             stream=configurable.get(STREAM),
         )
         run.node_started(node)

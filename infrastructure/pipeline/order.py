@@ -1,6 +1,6 @@
 """Who is heard now: node runs side by side are heard one after the other."""
 
-from sluice.domain.events import Token
+from sluice.domain.events import Beside, Token
 from sluice.infrastructure.pipeline.namespaces import is_inside
 
 
@@ -12,7 +12,7 @@ class TokenOrder:
 
     def __init__(self) -> None:
         self._speaking: list[str] = []
-        self._held: dict[str, list[Token]] = {}
+        self._held: dict[str, list[Token | Beside]] = {}
         self._over: set[str] = set()
         self.said: list[str] = []
         self.node = ""
@@ -30,7 +30,14 @@ class TokenOrder:
         self.node = token.node
         return True
 
-    def end(self, namespace: str) -> list[Token]:
+    def holds(self, namespace: str, event: Beside) -> bool:
+        """Whether tokens of that run are held, and the event now behind them."""
+        if (held := self._held.get(namespace)) is None:
+            return False
+        held.append(event)
+        return True
+
+    def end(self, namespace: str) -> list[Token | Beside]:
         """The run is over, and all inside it: what the next in turn said meanwhile."""
         runs = [*self._speaking, *self._held]
         over = {run for run in runs if run == namespace or is_inside(run, namespace)}
@@ -41,22 +48,22 @@ class TokenOrder:
         del self._speaking[first:]
         return self._release()
 
-    def finish(self) -> list[Token]:
+    def finish(self) -> list[Token | Beside]:
         """The graph is over: everything still held, in order."""
         self._speaking.clear()
         self._over.update(self._held)
         return self._release()
 
-    def _release(self) -> list[Token]:
-        told: list[Token] = []
+    def _release(self) -> list[Token | Beside]:
+        told: list[Token | Beside] = []
         for namespace in list(self._held):
             if self._speaking and not is_inside(namespace, self._speaking[-1]):
                 continue
-            tokens = self._held.pop(namespace)
-            told += tokens
+            told += self._held.pop(namespace)
             if namespace not in self._over:
                 self._speaking.append(namespace)
-        self.said += [token.content for token in told]
-        if told:
-            self.node = told[-1].node
+        tokens = [event for event in told if isinstance(event, Token)]
+        self.said += [token.content for token in tokens]
+        if tokens:
+            self.node = tokens[-1].node
         return told

@@ -10,7 +10,15 @@ from sluice.application.model_calls import ModelCalls
 from sluice.application.ports import Tell
 from sluice.domain.chat import ExecutionPath
 from sluice.domain.errors import PipelineError
-from sluice.domain.events import Done, Event, Reset, StageCompleted, StageFailed, Token
+from sluice.domain.events import (
+    Beside,
+    Done,
+    Event,
+    Reset,
+    StageCompleted,
+    StageFailed,
+    Token,
+)
 from sluice.infrastructure.pipeline.answers import Answer, values_of
 from sluice.infrastructure.pipeline.namespaces import path_of
 from sluice.infrastructure.pipeline.order import TokenOrder
@@ -33,7 +41,7 @@ class NodeAt(Protocol):
 class GraphRun:
     """Owns the run's stages, the order of its tokens, and its answer.
 
-    A node that waits for a human sets `waits`.
+    A node that waits for a human sets `waits`. `listeners`: how many callback handlers are ours.
     """
 
     def __init__(
@@ -47,9 +55,14 @@ class GraphRun:
         self.visibility, self.calls, self.reader, self._tell = visibility, calls, reader, tell
         self.answer = Answer(given)
         self.waits = False
+        self.listeners = 1
         self.nodes: dict[str, NodeAt] = {}
         self.child_roots = count(1)
         self._order = TokenOrder()
+        self._begun: set[str] = set()
+        self._early: dict[str, list[Beside]] = {}
+        """What A1 has heard of node runs whose start its reader has yet to tell, by namespace."""
+        self._error: PipelineError | None = None
         self._stages = Stages(visibility.stages, self._order)
         self._loop, self._thread = asyncio.get_running_loop(), get_ident()
 
@@ -74,6 +87,8 @@ class GraphRun:
     def stage_started(self, namespace: str, metadata: Mapping[str, Any]) -> None:
         shown = self.visibility.is_stage(path_of(namespace), metadata)
         self._tell_all(self._stages.started(namespace, shown=shown))
+        self._begun.add(namespace)
+        self._tell_all(self._early.pop(namespace, ()))
 
     def stage_ended(self, namespace: str) -> None:
         self._tell_all(self._stages.ended(namespace))
@@ -95,6 +110,23 @@ class GraphRun:
         if self._order.say(namespace, token):
             self._tell(token)
 
+    def show(self, namespace: str, event: Beside, queue: str) -> None:
+        """Told at once, unless tokens of the run `queue` wait for their turn: then behind them.
+
+        From any thread, as `token`.
+        """
+        if get_ident() != self._thread:
+            self._loop.call_soon_threadsafe(self.show, namespace, event, queue)
+        elif self.reader == "events" and namespace not in self._begun:
+            self._early.setdefault(namespace, []).append(event)
+        elif not self._order.holds(queue, event):
+            self._tell(event)
+
+    def fails(self, error: PipelineError) -> PipelineError:
+        """The run will end in this error, whoever catches it before."""
+        self._error = self._error or error
+        return error
+
     def on_loop(self, learn: Callable[..., None], *given: Any) -> None:
         """Calls it on the loop's thread: a graph that a synchronous node invokes is in another."""
         if get_ident() == self._thread:
@@ -105,7 +137,10 @@ class GraphRun:
     def end(self, path: ExecutionPath, state: object, *, offline: bool) -> Done:
         """Raises PipelineError when the graph ended without an answer, or has not ended."""
         self.stages_left()
+        self._tell_all(event for early in self._early.values() for event in early)
         self._tell_all(self._order.finish())
+        if self._error is not None:
+            raise self._error
         if self.waits:
             raise PipelineError("a node waits for a human, whom nobody asks yet")
         values = values_of(state)

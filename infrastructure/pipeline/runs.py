@@ -15,6 +15,7 @@ from sluice.application.ports import Tell
 from sluice.application.tracebacks import format_traceback
 from sluice.domain.chat import Question, new_id
 from sluice.domain.errors import ChatError, PipelineError
+from sluice.infrastructure.pipeline.agent_listener import AgentListener
 from sluice.infrastructure.pipeline.child_graphs import heard_by_context
 from sluice.infrastructure.pipeline.graph import WatchedGraph
 from sluice.infrastructure.pipeline.nodes import RunningNode
@@ -41,15 +42,19 @@ def start(
 
 @asynccontextmanager
 async def configured(
-    graph: WatchedGraph, listener: BaseCallbackHandler
+    graph: WatchedGraph, run: GraphRun, listener: BaseCallbackHandler
 ) -> AsyncGenerator[RunnableConfig, None]:
     """A checkpointer wants a thread. Each run has its own: the chat so far is in its input.
 
     Nobody knows of it later, and its chat may be deleted: it goes with the run.
     """
     limit = (graph.graph.config or {}).get("recursion_limit", _STEPS)
+    listeners = [listener]
+    if graph.visibility.uses("tools", "reasoning", "data"):
+        listeners.append(AgentListener(run))
+    run.listeners = len(listeners)
     config = RunnableConfig(
-        callbacks=[listener], recursion_limit=limit, configurable=heard_by_context()
+        callbacks=listeners, recursion_limit=limit, configurable=heard_by_context()
     )
     checkpointer, thread = graph.graph.checkpointer, new_id()
     if not isinstance(checkpointer, BaseCheckpointSaver):

@@ -30,7 +30,7 @@ class StagePath:
         state, run = start(self._graph, question, tell, "events")
         stages = _StageEvents(run)
         final: object = None
-        async with configured(self._graph, CallListener(run)) as config:
+        async with configured(self._graph, run, CallListener(run)) as config:
             events = self._graph.graph.astream_events(
                 state, config, version="v2", include_types=["chain"]
             )

@@ -17,7 +17,7 @@ from sluice.domain.events import Done
 from sluice.infrastructure.pipeline.calls import SPOKEN, CallListener
 from sluice.infrastructure.pipeline.graph import WatchedGraph
 from sluice.infrastructure.pipeline.namespaces import below, namespace_of, path_of
-from sluice.infrastructure.pipeline.nodes import WrittenToken
+from sluice.infrastructure.pipeline.nodes import WrittenEvent, WrittenToken
 from sluice.infrastructure.pipeline.run import GraphRun
 from sluice.infrastructure.pipeline.runs import configured, start, translated
 from sluice.infrastructure.pipeline.tap import TAPPABLE, Tap
@@ -50,7 +50,7 @@ class TokenPath:
 
     async def _tapped(self, question: Question, tell: Tell) -> Done:
         state, run = start(self._graph, question, tell, "tap")
-        async with configured(self._graph, Tap(run)) as config:
+        async with configured(self._graph, run, Tap(run)) as config:
             final = await self._graph.graph.ainvoke(state, config)
         return run.end("A2", final, offline=self._offline)
 
@@ -58,7 +58,7 @@ class TokenPath:
         state, run = start(self._graph, question, tell, "messages")
         tasks = _Tasks(run)
         final: object = None
-        async with configured(self._graph, tasks) as config:
+        async with configured(self._graph, run, tasks) as config:
             parts = self._graph.graph.astream(
                 state, config, stream_mode=_MODES, subgraphs=True, version="v2"
             )
@@ -68,6 +68,8 @@ class TokenPath:
                     match part["type"]:
                         case "messages" if isinstance(data, WrittenToken):
                             run.token(data.namespace, path_of(data.namespace), data.text)
+                        case "messages" if isinstance(data, WrittenEvent):
+                            run.show(data.namespace, data.event, data.queue)
                         case "messages":
                             _speak(run, *data)
                         case "tasks":

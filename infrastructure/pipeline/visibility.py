@@ -9,12 +9,16 @@
   itself. Conditional edges are in no node.
 - A setting may name what a silent node runs by itself (`node/inner`): that is heard.
 - A call tagged `nostream` is silent, and so is structured output.
+- All this holds for each of `tools`, `reasoning` and `data` by itself, as it does for `speaks`.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
+Word = Literal["speaks", "tools", "reasoning", "data"]
+"""What a node may let the user hear of; nothing without the word."""
+WORDS: tuple[Word, ...] = get_args(Word)
 _NOSTREAM = "nostream"
 
 
@@ -22,30 +26,56 @@ _NOSTREAM = "nostream"
 class Declared:
     """What a node's metadata says of it."""
 
-    speaks: bool
-    stage: bool
+    speaks: bool = False
+    tools: bool = False
+    reasoning: bool = False
+    data: bool = False
+    stage: bool = True
+
+    def says(self, word: Word) -> bool:
+        return bool(getattr(self, word))
+
+
+SILENT = Declared()
+
+
+class UnknownNodeError(ValueError):
+    """A setting names nodes that the graph does not have, for `word`."""
+
+    def __init__(self, word: Word, nodes: Sequence[str]) -> None:
+        super().__init__(f"the graph has no node {', '.join(nodes)}")
+        self.word = word
+
+
+Named = Mapping[Word, frozenset[str]]
+"""Nodes (`outer/inner`) for which a setting says the word, though the graph does not."""
 
 
 class Visibility:
-    """`speaking` names nodes (`outer/inner`) that speak though the graph does not say so."""
-
-    def __init__(self, speaking: frozenset[str] = frozenset()) -> None:
-        self._speaking = speaking
+    def __init__(self, named: Named) -> None:
+        self._named = {word: named.get(word, frozenset()) for word in WORDS}
         self._nodes: dict[str, Declared] = {}
 
     def declare(self, path: str, metadata: Mapping[str, Any] | None) -> dict[str, Any]:
         """Learns of a node; gives its metadata with what the settings say of it."""
         declared = {**(metadata or {})}
-        if path in self._speaking:
-            declared["speaks"] = True
-        self._nodes[path] = Declared(
-            bool(declared.get("speaks")), declared.get("stage") is not False
-        )
+        declared |= {word: True for word in WORDS if path in self._named[word]}
+        said = {word: bool(declared.get(word)) for word in WORDS}
+        self._nodes[path] = Declared(**said, stage=declared.get("stage") is not False)
         return declared
 
-    def unknown(self) -> list[str]:
-        """Named nodes that the graph does not have."""
-        return sorted(path for path in self._speaking if not self._may_be(path))
+    def check(self) -> None:
+        """Raises UnknownNodeError if a setting names a node that the graph does not have."""
+        for word, paths in self._named.items():
+            if unknown := sorted(path for path in paths if not self._may_be(path)):
+                raise UnknownNodeError(word, unknown)
+
+    def uses(self, *words: Word) -> bool:
+        """Whether any node says one of them."""
+        return any(
+            self._named[word] or any(declared.says(word) for declared in self._nodes.values())
+            for word in words
+        )
 
     @property
     def stages(self) -> int:
@@ -56,24 +86,26 @@ class Visibility:
 
         Of a graph whose own nodes speak, only theirs are.
         """
-        if not self.is_declared(path):
+        if not self.declared(path).speaks:
             return False
         return not (is_graph and any(self._nodes[inner].speaks for inner in self._inside(path)))
 
-    def is_declared(self, path: str) -> bool:
-        """Whether a watched node says of itself that it speaks."""
-        known = self._nodes.get(path)
-        return known is not None and known.speaks
+    def declared(self, path: str) -> Declared:
+        """What a watched node says of itself."""
+        return self._nodes.get(path, SILENT)
 
-    def speaks(self, node: str, *, by_itself: bool, path: str) -> bool:
+    def hears(self, word: Word, node: str, *, by_itself: Declared, path: str) -> bool:
         """Whether what runs at `path`, which is the work of the watched `node`, is heard.
 
-        `by_itself`: the node speaks, and is no graph.
+        `by_itself`: what the node says, SILENT if it is a graph.
         """
-        return by_itself or (bool(node) and any(p in self._speaking for p in _from(node, path)))
+        return by_itself.says(word) or (
+            bool(node) and any(p in self._named[word] for p in _from(node, path))
+        )
 
     def is_named(self, path: str) -> bool:
-        return path in self._speaking
+        """Whether a setting says that it speaks."""
+        return path in self._named["speaks"]
 
     def is_stage(self, path: str, metadata: Mapping[str, Any]) -> bool:
         """`metadata` is the run's own, with what it inherited."""

@@ -100,6 +100,9 @@ class Settings(BaseSettings):
     database: str | None = Field(None, repr=False)
     pipeline: str | None = None
     speaking_nodes: Listed = ()
+    tool_nodes: Listed = ()
+    reasoning_nodes: Listed = ()
+    data_nodes: Listed = ()
     documents: Path | None = None
 
     auth: Literal["none", "jwt", "trusted-header"] = "none"

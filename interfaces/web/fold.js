@@ -5,6 +5,7 @@ export const fresh = (askedAt = null) => ({
   cursor: "",
   text: "",
   stages: [],
+  beside: [],
   progress: 0,
   tokens: 0,
   firstTokenAt: null,
@@ -40,12 +41,15 @@ const CHANGES = {
     firstTokenAt: state.firstTokenAt ?? at,
     lastTokenAt: at,
   }),
+  tool: (state, data) => ({ beside: withTool(state.beside, data) }),
+  reasoning: (state, data) => ({ beside: withThought(state.beside, data) }),
+  data: (state, { name, data }) => ({ beside: [...state.beside, { kind: "data", name, data }] }),
   reset: (state, data) => ({
     text: "",
     tokens: 0,
     firstTokenAt: null,
     lastTokenAt: null,
-    ...(data.reason === "revised" ? {} : { stages: [], progress: 0 }),
+    ...(data.reason === "revised" ? {} : { stages: [], beside: [], progress: 0 }),
   }),
   done: (state, data, at) => ({ ...ended("done", state, data, at), progress: 100 }),
   error: (state, data, at) => ended("error", state, data, at),
@@ -57,9 +61,27 @@ const ended = (name, state, data, at) => ({
   endedAt: at,
   stages: state.stages.map((stage) =>
     stage.status === "running" ? { ...stage, status: "stopped", endedAt: at } : stage),
+  beside: state.beside.map((item) => (isOpen(item) ? { ...item, status: "stopped" } : item)),
 });
 
-// Only tokens are ever joined, so the jump of the sequence says how many are in this one.
+const isOpen = (item) => item.kind === "tool" && !["completed", "failed", "stopped"].includes(item.status);
+
+// A model may use the id of a call that is over for another one.
+function withTool(beside, { call_id: id, ...more }) {
+  const found = beside.findLast((item) => item.id === id && isOpen(item));
+  const next = { kind: "tool", parent: null, arguments: null, result: null, ...found, id, ...more };
+  return found ? beside.map((item) => (item === found ? next : item)) : [...beside, next];
+}
+
+function withThought(beside, { content, node }) {
+  const last = beside.at(-1);
+  if (last?.kind !== "reasoning" || last.node !== node) {
+    return [...beside, { kind: "reasoning", node, text: content }];
+  }
+  return [...beside.slice(0, -1), { ...last, text: last.text + content }];
+}
+
+// Joined are tokens of one node that follow one another, so the jump says how many are in this one.
 function tokensUpTo(id, cursor) {
   const [attempt, seq] = parse(id);
   const [lastAttempt, lastSeq] = parse(cursor);

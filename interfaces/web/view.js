@@ -1,6 +1,8 @@
 // Draws questions and answers. Whatever comes from people or models enters the page as text only.
 
+import { Beside } from "./cards.js";
 import { answerOf, pace } from "./fold.js";
+import { Prose } from "./prose.js";
 
 const WORDS = { running: "running", completed: "done", failed: "failed", stopped: "stopped" };
 const ENDS = { done: "completed", error: "failed", cancelled: "cancelled" };
@@ -51,11 +53,15 @@ export class AnswerView {
   #pending = null;
   #stages = new Map();
   #check = null;
+  #prose;
+  #beside;
 
   constructor({ text = "", status = null } = {}) {
     this.row = clone("answer-template");
     this.retry = this.#part(".retry");
-    this.#part(".text").append(document.createTextNode(text));
+    this.#prose = new Prose(this.#part(".text"));
+    this.#prose.show(text);
+    this.#beside = new Beside(this.#part(".beside"));
     this.row.dataset.state = status ?? "running";
     if (status === "failed" || status === "cancelled") this.say(UNFINISHED);
   }
@@ -102,7 +108,8 @@ export class AnswerView {
     const state = this.#pending;
     this.#pending = null;
     this.row.dataset.state = ENDS[state.end?.name] ?? "running";
-    this.#drawText(answerOf(state));
+    this.#prose.show(answerOf(state));
+    this.#beside.show(state.beside);
     this.#drawStages(state);
     const progress = this.#part("progress");
     progress.hidden = state.end !== null;
@@ -116,13 +123,6 @@ export class AnswerView {
     });
     this.#part(".facts").replaceChildren(...facts);
     this.row.dispatchEvent(new CustomEvent("drawn", { bubbles: true }));
-  }
-
-  // Only what is new is added, so that a selection in a growing answer survives.
-  #drawText(text) {
-    const node = this.#part(".text").firstChild;
-    if (text.startsWith(node.data)) node.appendData(text.slice(node.length));
-    else node.data = text;
   }
 
   #drawStages({ stages, askedAt }) {

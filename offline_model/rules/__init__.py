@@ -5,25 +5,26 @@ Only the server may import this package: everybody else meets it through the pro
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from .choosing import best_tool
 from .filling import filled
 from .language import pieces
 from .passages import without_passages
-from .speaking import said, text_of
+from .speaking import said, text_of, thought_of
 
 __all__ = ["Answer", "BadSchemaError", "answer", "pieces", "prompt_tokens"]
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Text, or a call of the tool with that name."""
+    """Text, or a call of the tool with that name; `thought` goes before either."""
 
     text: str = ""
     tool: str | None = None
     arguments: Mapping[str, Any] | None = None
+    thought: str = ""
 
 
 class BadSchemaError(Exception):
@@ -36,19 +37,28 @@ def answer(body: Mapping[str, Any]) -> Answer:
     question = next((text_of(m) for m in reversed(messages) if m["role"] == "user"), "")
     message = without_passages(question) or question
     guide = "\n".join(text_of(m) for m in messages if m["role"] in ("system", "developer"))
+    thought = _thought(body, message)
     if call := _tool_call(body, message, guide):
-        return call
+        return replace(call, thought=thought)
     match (body.get("response_format") or {}).get("type"):
         case "json_schema":
             schema = body["response_format"]["json_schema"].get("schema") or {}
             return Answer(_json(_filled(schema, message, guide)))
         case "json_object":
             return Answer(_json({"answer": said(messages, message)}))
-    return Answer(said(messages, message))
+    return Answer(said(messages, message), thought=thought)
 
 
 def prompt_tokens(body: Mapping[str, Any]) -> int:
     return sum(len(pieces(text_of(message))) for message in body["messages"])
+
+
+def _thought(body: Mapping[str, Any], message: str) -> str:
+    """Only who asks for reasoning gets any."""
+    if body.get("reasoning_effort") in (None, "none"):
+        return ""
+    answered = body["messages"][-1]["role"] == "tool"
+    return thought_of(message, answered=answered)
 
 
 def _json(value: object) -> str:

@@ -41,6 +41,15 @@ def said(messages: Sequence[Mapping[str, Any]], message: str) -> str:
     return _quoted(message, candidates, korean=korean)
 
 
+def thought_of(message: str, *, answered: bool) -> str:
+    """What is thought before an answer; `answered`: a tool has just given its result."""
+    if is_korean(message):
+        now = "도구의 결과를 전합니다." if answered else "알맞은 도구가 있는지 봅니다."
+        return f"질문은 “{message}”입니다. {now}"
+    now = "A tool has answered: I pass that on." if answered else "I look for a tool that fits."
+    return f"The question is “{message}”. {now}"
+
+
 def _courtesy(message: str, *, korean: bool) -> str | None:
     """The answer to a message that greets or thanks and says nothing else."""
     rest = normal(message)

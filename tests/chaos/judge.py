@@ -5,7 +5,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from tests.chaos.reading import Reading
+from tests.chaos.reading import JOINED, Reading
 from tests.chaos.story import Disturbance, Run, Story, ends, place, read, silences
 from tests.chaos.upstream import question
 from tests.chaos.verdict import Verdict
@@ -180,7 +180,7 @@ def _ids(story: Story) -> Iterator[str]:
             if data.get("reason") == "cursor_unknown":
                 continue
             was, had = known.setdefault(event_id, (name, data))
-            if name == was == "token":
+            if name == was and name in JOINED:
                 one, other = data["content"], had["content"]
                 same = one.endswith(other) or other.endswith(one)
             else:

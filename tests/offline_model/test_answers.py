@@ -138,3 +138,23 @@ def test_joined_pieces_are_the_text(text: str) -> None:
 
 def test_korean_comes_in_pieces_of_syllables() -> None:
     assert pieces("무색 페트병은 👩‍👧") == ["무색", " 페트", "병은", " ", "👩", "\u200d", "👧"]
+
+
+@pytest.mark.parametrize("effort", [None, "none", "low"])
+async def test_reasoning_goes_before_an_answer_or_a_call_for_who_asks_for_it(
+    client: AsyncOpenAI, effort: Any
+) -> None:
+    tool: Any = {"name": "search", "description": "Search.", "parameters": {"type": "object"}}
+    called: Any = {"role": "assistant", "tool_calls": []}
+    result: Any = {"role": "tool", "tool_call_id": "1", "content": "found"}
+    for after in ([], [called, result]):
+        whole = await client.chat.completions.create(
+            model="m",
+            messages=[*chat("", "Search the pages"), *after],
+            tools=[{"type": "function", "function": tool}],
+            **({"reasoning_effort": effort} if effort else {}),
+        )
+        message = whole.choices[0].message
+        assert bool(message.tool_calls) is not bool(after)
+        thought = (message.model_extra or {}).get("reasoning_content") or ""
+        assert ("Search the pages" in thought) is (effort == "low")

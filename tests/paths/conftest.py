@@ -9,14 +9,18 @@ import pytest
 
 from sluice.application.ports import PipelinePort
 from sluice.domain.chat import Job, Question, Turn
+from sluice.domain.errors import ChatError
 from sluice.domain.events import (
+    Data,
     Done,
     Event,
+    Reasoning,
     Reset,
     StageCompleted,
     StageFailed,
     StageStarted,
     Token,
+    Tool,
 )
 from sluice.domain.ports import LLMClientPort
 from sluice.infrastructure.llm.langchain_adapter import LangChainLLMAdapter
@@ -26,6 +30,7 @@ from sluice.infrastructure.llm.upstream import ChatCompletions, Upstream
 from sluice.infrastructure.pipeline.graph import WatchedGraph
 from sluice.infrastructure.pipeline.stage_path import StagePath
 from sluice.infrastructure.pipeline.token_path import TokenPath
+from sluice.infrastructure.pipeline.visibility import Named
 from sluice.offline_model.server import OfflineModel
 from tests.doubles import happening
 
@@ -50,6 +55,18 @@ class Told:
     @property
     def tokens(self) -> list[Token]:
         return [event for event in self.events if isinstance(event, Token)]
+
+    @property
+    def tools(self) -> list[Tool]:
+        return [event for event in self.events if isinstance(event, Tool)]
+
+    @property
+    def thoughts(self) -> list[Reasoning]:
+        return [event for event in self.events if isinstance(event, Reasoning)]
+
+    @property
+    def data(self) -> list[Data]:
+        return [event for event in self.events if isinstance(event, Data)]
 
     @property
     def text(self) -> str:
@@ -98,8 +115,10 @@ class Path:
     def chat_model(self) -> LangChainOpenAIRunnable:
         return LangChainOpenAIRunnable(completions=self.completions)
 
-    def pipeline(self, build: Build, *, speaking: frozenset[str] = frozenset()) -> PipelinePort:
-        graph = WatchedGraph(build(self.llm()), speaking)
+    def pipeline(
+        self, build: Build, *, speaking: frozenset[str] = frozenset(), named: Named | None = None
+    ) -> PipelinePort:
+        graph = WatchedGraph(build(self.llm()), {"speaks": speaking, **(named or {})})
         if self.name == "A1":
             return StagePath(graph)
         return TokenPath(graph, reader="messages" if self.name == "A2-messages" else "tap")
@@ -107,15 +126,25 @@ class Path:
     async def tell(self, build: Build, asked: Question | None = None, **options: Any) -> Told:
         """Runs the graph to its end and checks what holds for every run."""
         told = Told()
-        async with self.running(build, asked, **options) as events:
-            async for event in events:
-                told.events.append(event)
+        await self._run_into(told, build, asked=asked, **options)
         if self.speaks:
             assert told.text == told.done.answer
         else:
             assert told.tokens == []
         assert all(token.content for token in told.tokens)
         return told
+
+    async def fail(self, build: Build, error: type[ChatError], **options: Any) -> Told:
+        """Runs the graph until it raises that error."""
+        told = Told()
+        with pytest.raises(error):
+            await self._run_into(told, build, **options)
+        return told
+
+    async def _run_into(self, told: Told, build: Build, **options: Any) -> None:
+        async with self.running(build, **options) as events:
+            async for event in events:
+                told.events.append(event)
 
     def running(
         self, build: Build, asked: Question | None = None, **options: Any

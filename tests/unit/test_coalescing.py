@@ -8,28 +8,29 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sluice.application.coalescing import coalesce
-from sluice.domain.events import BEGINNING, Cursor, Recorded, Token
+from sluice.domain.events import BEGINNING, Cursor, Event, Reasoning, Recorded, Token
 from tests.strategies import LOG, recorded
 
 
 def runs(log: Sequence[Recorded]) -> list[object]:
-    """The log with each run of one node's tokens in one attempt as one text."""
+    """The log with each run of one node's tokens, or reasoning, in one attempt as one text."""
     told: list[object] = []
-    for (token, attempt, node), group in groupby(log, _kind):
-        if token:
-            told.append((attempt, node, "".join(text(one) for one in group)))
+    for (kind, attempt, node), group in groupby(log, _kind):
+        if kind is not None:
+            told.append((kind, attempt, node, "".join(text(one) for one in group)))
         else:
             told += [(one.id, one.event) for one in group]
     return told
 
 
-def _kind(one: Recorded) -> tuple[bool, int, str]:
-    token = isinstance(one.event, Token)
-    return token, one.id.attempt, one.event.node if isinstance(one.event, Token) else ""
+def _kind(one: Recorded) -> tuple[type | None, int, str]:
+    if isinstance(one.event, Token | Reasoning):
+        return type(one.event), one.id.attempt, one.event.node
+    return None, one.id.attempt, ""
 
 
 def text(one: Recorded) -> str:
-    assert isinstance(one.event, Token)
+    assert isinstance(one.event, Token | Reasoning)
     return one.event.content
 
 
@@ -53,7 +54,7 @@ def test_coalesced_tokens_stay_within_64_kib(
     log: list[Recorded],
 ) -> None:
     for one in coalesce(log):
-        if isinstance(one.event, Token):
+        if isinstance(one.event, Token | Reasoning):
             assert len(one.event.content.encode()) <= 64 * 1024
 
 
@@ -72,6 +73,15 @@ def test_waiting_tokens_of_one_node_become_one_under_the_last_id() -> None:
     log = recorded([(Token(piece, "answer"), False) for piece in "abc"])
     (one,) = coalesce(log)
     assert (one.id, one.event) == (Cursor(1, 3), Token("abc", "answer"))
+
+
+def test_waiting_reasoning_is_joined_likewise_and_never_with_tokens() -> None:
+    pieces: list[Event] = [Reasoning("a", "answer"), Reasoning("b", "answer"), Token("c", "answer")]
+    log = recorded([(piece, False) for piece in pieces])
+    assert [(one.id, one.event) for one in coalesce(log)] == [
+        (Cursor(1, 2), Reasoning("ab", "answer")),
+        (Cursor(1, 3), Token("c", "answer")),
+    ]
 
 
 @pytest.mark.parametrize("piece", ["a" * 1000, "페" * 999, "\n" * 900, "👩" * 500])

@@ -307,9 +307,11 @@ def test_a_module_that_fails_while_it_is_imported_is_told_in_one_line(
         build_every_path(container(pipeline="fails_at_import:build"))
 
 
-def test_a_node_that_is_not_there_cannot_speak(own: ModuleType) -> None:
-    with pytest.raises(WrongSetting, match=r"^SLUICE_SPEAKING_NODES: .*nobody"):
-        build_every_path(container(speaking_nodes="nobody"))
+@pytest.mark.parametrize("word", ["speaking", "tool", "reasoning", "data"])
+def test_a_node_that_is_not_there_cannot_be_named(own: ModuleType, word: str) -> None:
+    named = {f"{word}_nodes": "nobody"}
+    with pytest.raises(WrongSetting, match=rf"^SLUICE_{word.upper()}_NODES: .*nobody"):
+        build_every_path(container(**named))
 
 
 def test_documents_that_are_not_there_are_told(tmp_path: Path) -> None:

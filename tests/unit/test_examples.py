@@ -6,9 +6,15 @@ import pytest
 from langgraph.graph import StateGraph
 from openai import AsyncOpenAI
 
-from examples import minimal, raw_and_langchain
+from examples import agent, minimal, raw_and_langchain
+from sluice.domain.chat import Job, Question
+from sluice.domain.events import Data, Event, Reasoning, Tool
+from sluice.infrastructure.llm.langchain_adapter import LangChainLLMAdapter, chat_model_of
 from sluice.infrastructure.llm.openai_client import OpenAILLMClient
 from sluice.infrastructure.llm.upstream import ChatCompletions, Upstream
+from sluice.infrastructure.pipeline.graph import WatchedGraph
+from sluice.infrastructure.pipeline.stage_path import StagePath
+from sluice.infrastructure.pipeline.token_path import TokenPath
 from sluice.offline_model.replies import Break, Reply
 from sluice.offline_model.server import OfflineModel
 
@@ -80,15 +86,48 @@ async def test_the_minimal_graph_answers(model: OfflineModel, llm: OpenAILLMClie
     assert final["answer"] == "Hello"
 
 
+@pytest.mark.parametrize("a2", [False, True])
+@pytest.mark.parametrize(
+    ("question", "name", "arguments", "answer"),
+    [
+        (
+            "Search the prices of tea",
+            "search",
+            '{"query":"Search the prices of tea"}',
+            "The tool says: [Prices of tea](https://example.com/tea): Green tea: 9 euros.",
+        ),
+        ("Convert 12 euros to won", "convert", '{"euros":12}', "The tool says: **18,000 won**"),
+    ],
+)
+async def test_the_agent_shows_its_calls_its_reasoning_and_its_sources(
+    llm: OpenAILLMClient, a2: bool, question: str, name: str, arguments: str, answer: str
+) -> None:
+    graph = WatchedGraph(agent.build(LangChainLLMAdapter(chat_model_of(llm)) if a2 else llm))
+    events: list[Event] = []
+    job = Job("job", "chat", "ann", "A2" if a2 else "A1", question, "request")
+    path = TokenPath(graph) if a2 else StagePath(graph)
+    done = await path.run(Question(job, []), events.append)
+    tools = [event for event in events if isinstance(event, Tool)]
+    assert [(each.status, each.name) for each in tools] == [
+        (status, name) for status in ("started", "arguments", "completed")
+    ]
+    assert tools[1].arguments == arguments
+    thoughts = "".join(each.content for each in events if isinstance(each, Reasoning))
+    assert question in thoughts if a2 else not thoughts
+    assert len([each for each in events if isinstance(each, Data)]) == (name == "search")
+    assert done.answer == answer
+
+
 @pytest.mark.parametrize(
     ("build", "speaking"),
     [
         (minimal.build, ["answer"]),
         (raw_and_langchain.build, ["answer", "follow_up"]),
+        (agent.build, ["agent"]),
     ],
 )
 async def test_the_examples_declare_who_speaks(
     build: Any, speaking: list[str], llm: OpenAILLMClient
 ) -> None:
     nodes = build(llm).nodes
-    assert [name for name, node in nodes.items() if node.metadata["speaks"]] == speaking
+    assert [name for name, node in nodes.items() if node.metadata.get("speaks")] == speaking

@@ -12,7 +12,7 @@ from sluice.application.ports import Tell
 from sluice.application.relay import Relay
 from sluice.domain.chat import Question
 from sluice.domain.errors import AnswerTooLarge, PipelineError, Superseded
-from sluice.domain.events import Done, Event, StageStarted, Token
+from sluice.domain.events import Data, Done, Event, Reasoning, StageStarted, Token, Tool
 from tests.doubles import RecordingNotifier, a_job
 
 DONE = Done("A2", "ab")
@@ -55,6 +55,65 @@ async def test_an_event_is_published_before_the_node_goes_on() -> None:
 
     assert await relayed(notifier, node) == DONE
     assert (notifier.events, seen) == (WORDS, [1, 2])
+
+
+BESIDE: list[Event] = [
+    Tool("1", "look", "x", "completed", result="x" * 60),
+    Reasoning("x" * 60, "x"),
+    Data("name", ["x" * 60], "x"),
+]
+
+
+@pytest.mark.parametrize("event", BESIDE)
+async def test_what_is_told_beside_the_answer_is_bounded_as_the_answer_is_and_no_part_of_it(
+    event: Event,
+) -> None:
+    notifier = RecordingNotifier()
+
+    async def once(tell: Tell) -> Done:
+        for word in (*WORDS, event):
+            tell(word)
+        return DONE
+
+    async def often(tell: Tell) -> Done:
+        tell(event)
+        tell(event)
+        return DONE
+
+    async with asyncio.timeout(5):
+        attempt = Relay(notifier, 180)
+        assert await attempt.run(OddPipeline(once), Question(a_job())) == DONE
+    assert (notifier.events, attempt.text) == ([*WORDS, event], "ab")
+    with pytest.raises(AnswerTooLarge):
+        await relayed(RecordingNotifier(), often)
+
+
+async def test_long_reasoning_is_told_in_pieces() -> None:
+    notifier = RecordingNotifier()
+    thought = Reasoning("페" * 40_000, "x")
+
+    async def node(tell: Tell) -> Done:
+        tell(thought)
+        return DONE
+
+    async with asyncio.timeout(5):
+        await Relay(notifier, 10**6).run(OddPipeline(node), Question(a_job()))
+    pieces = [event for event in notifier.events if isinstance(event, Reasoning)]
+    assert "".join(piece.content for piece in pieces) == thought.content
+    assert max(len(piece.content.encode()) for piece in pieces) <= 64 * 1024
+
+
+@pytest.mark.parametrize(
+    "event",
+    [Reasoning("\ud800", "x"), Tool("\ud800", "a", "x", "started"), Data("a", "\ud800", "x")],
+)
+async def test_a_lone_surrogate_beside_the_answer_ends_the_run(event: Event) -> None:
+    async def node(tell: Tell) -> Done:
+        tell(event)
+        return DONE
+
+    with pytest.raises(PipelineError):
+        await relayed(RecordingNotifier(), node)
 
 
 async def test_a_node_sees_no_error_of_ours_and_is_stopped_by_it() -> None:

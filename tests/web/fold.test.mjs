@@ -105,6 +105,42 @@ test("a cancelled job stops the stages that were open", () => {
   assert.equal(state.end.reason, "user");
 });
 
+const tool = (id, call_id, status, more = {}) =>
+  ({ name: "tool", id, data: { call_id, name: "add", node: "tools", status, ...more }, at: 0 });
+const reasoning = (id, content, node = "answer") => ({ name: "reasoning", id, data: { content, node }, at: 0 });
+
+test("a tool's card fills, and its id may come again when it is over", () => {
+  const state = folded(
+    tool("1-1", "a", "started"), tool("1-2", "b", "started", { parent: "a" }),
+    tool("1-3", "a", "arguments", { arguments: "{}" }), tool("1-4", "a", "completed", { result: "3" }),
+    tool("1-5", "b", "failed"), tool("1-6", "a", "started"),
+  );
+  assert.deepEqual(state.beside.map(({ id, parent, status, arguments: given, result }) =>
+    [id, parent, status, given, result]), [
+    ["a", null, "completed", "{}", "3"], ["b", "a", "failed", null, null], ["a", null, "started", null, null],
+  ]);
+});
+
+test("reasoning of one node is one until something else comes between", () => {
+  const data = { name: "data", id: "1-4", data: { name: "sources", data: [1], node: "find" }, at: 0 };
+  const state = folded(
+    reasoning("1-1", "a"), reasoning("1-2", "b"), reasoning("1-3", "c", "other"), data, reasoning("1-5", "d", "other"));
+  assert.deepEqual(state.beside.map(({ text, data: given }) => text ?? given), ["ab", "c", [1], "d"]);
+  assert.equal(state.text, "");
+});
+
+test("a revised text keeps what stands beside it, a new attempt does not", () => {
+  const state = folded(tool("1-1", "a", "started"), reasoning("1-2", "b"));
+  assert.equal(fold(state, reset("1-3", "revised")).beside.length, 2);
+  assert.deepEqual(fold(state, reset("2-1", "new_attempt")).beside, []);
+});
+
+test("an end stops the tools that were open", () => {
+  const cancelled = { name: "cancelled", id: "1-4", data: { reason: "user" }, at: 0 };
+  const state = folded(tool("1-1", "a", "completed"), tool("1-2", "b", "started"), cancelled);
+  assert.deepEqual(state.beside.map(({ status }) => status), ["completed", "stopped"]);
+});
+
 test("progress never falls", () => {
   assert.equal(folded(stage("1-1", "a", "started", 40), stage("1-2", "b", "started", 30)).progress, 40);
 });

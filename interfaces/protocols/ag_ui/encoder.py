@@ -12,10 +12,10 @@ from sluice.domain.events import (
     Cancelled,
     Cursor,
     Done,
+    Event,
     Failed,
     Recorded,
     Reset,
-    Stage,
     StageCompleted,
     StageFailed,
     StageStarted,
@@ -73,7 +73,7 @@ class AgUiEncoder:
             state = self._go_on(state, event, told)
         return state, frames_of(before, recorded.id, told)
 
-    def _go_on(self, state: State, event: Stage | Token | Reset, told: list[str]) -> State:
+    def _go_on(self, state: State, event: Event, told: list[str]) -> State:
         match event:
             case Token(content):
                 return self._say(state, content, told)
@@ -83,6 +83,7 @@ class AgUiEncoder:
                 return _close_step(state, stage, told)
             case Reset(reason):
                 return self._take_back(state, reason, told)
+        return state
 
     def _end(self, state: State, end: Terminal, told: list[str]) -> State:
         if isinstance(end, Done) and end.answer and not state.open:  # nothing was said: path A1

@@ -20,6 +20,9 @@ from sluice.domain.events import (
     Recorded,
     Reset,
     Stage,
+    StageCompleted,
+    StageFailed,
+    StageStarted,
     Token,
 )
 from sluice.interfaces.protocols.frames import escaped, frames_of
@@ -85,7 +88,7 @@ class AiSdkEncoder:
             case Failed():
                 state = self._close(state, chunks)
                 chunks += self._error(event)
-            case stage:
+            case StageStarted() | StageCompleted() | StageFailed() as stage:
                 state = replace(state, stages=_with(state.stages, stage))
                 chunks.append(self._stage(stage))
         return state, frames_of(before, recorded.id, chunks)

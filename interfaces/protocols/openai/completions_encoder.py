@@ -86,6 +86,7 @@ class CompletionEncoder:
                 return self._end(state, done)
             case Failed() | Cancelled() as end:
                 return _over(state, end_body(end)[1])
+        return state, ()
 
     def _say(self, state: State, text: str) -> tuple[State, Sequence[bytes]]:
         """What was sent before a reset is not sent again, as long as the new text says it too."""
