@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from sluice.client import Client, Job
     from sluice.interfaces.cli.display import Display
+    from sluice.interfaces.client.blocking import Client
+    from sluice.interfaces.client.requests import Job
 
 _FAILED, _INTERRUPTED = 1, 130
 
@@ -30,7 +31,8 @@ def ask(
     as_json: AsJson = False,
 ) -> None:
     """Ask, and watch the answer come; Ctrl-C cancels it."""
-    from sluice.client import Client, ClientError
+    from sluice.interfaces.client.blocking import Client
+    from sluice.interfaces.client.errors import ClientError
 
     try:
         with Client(url, token=token) as client:
@@ -47,7 +49,8 @@ def watch(
     as_json: AsJson = False,
 ) -> None:
     """Watch a job, from its beginning to its end; Ctrl-C cancels it."""
-    from sluice.client import Client, ClientError
+    from sluice.interfaces.client.blocking import Client
+    from sluice.interfaces.client.errors import ClientError
 
     try:
         with Client(url, token=token) as client:

@@ -10,18 +10,18 @@ from rich.live import Live
 from rich.spinner import Spinner
 from rich.text import Text
 
-from sluice.client import (
+from sluice.domain.events import (
     Cancelled,
     Done,
     Event,
     Failed,
-    Received,
     Reset,
     StageCompleted,
     StageFailed,
     StageStarted,
     Token,
 )
+from sluice.interfaces.client.reading import Received
 
 _UNSAFE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 """What a model says must not command a terminal."""
