@@ -28,21 +28,15 @@ class CuttingProxy:
     async def pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         upstream, up = await asyncio.open_connection("127.0.0.1", self._to)
         sending = asyncio.create_task(self._send(reader, up))
-        cut = False
         try:
-            cut = await self._answer(upstream, writer)
-        finally:
-            sending.cancel()
-            await asyncio.wait([sending])
-            up.transport.abort()
-            if cut and self._how == "reset":
+            if await self._answer(upstream, writer) and self._how == "reset":
                 peer: socket.socket = writer.get_extra_info("socket")
                 peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
                 writer.transport.abort()
-            else:
-                writer.close()
-                with suppress(ConnectionError):
-                    await writer.wait_closed()
+        finally:
+            sending.cancel()
+            up.transport.abort()
+            writer.close()
 
     async def _send(self, reader: asyncio.StreamReader, up: asyncio.StreamWriter) -> None:
         while data := await reader.read(65536):
@@ -71,7 +65,18 @@ class CuttingProxy:
 async def cutting(to: int, how: Cut, cuts: int, *, within: int) -> AsyncIterator[CuttingProxy]:
     """`within`: the bytes of an answer, its head among them, behind which none is cut."""
     proxy = CuttingProxy(to, how, cuts, within=within, seed=17)
-    server = await asyncio.start_server(proxy.pass_on, "127.0.0.1", 0)
-    async with server:
+    passing: set[asyncio.Task[None]] = set()
+
+    def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        passing.add(asyncio.create_task(proxy.pass_on(reader, writer)))
+
+    server = await asyncio.start_server(connected, "127.0.0.1", 0)
+    try:
         proxy.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         yield proxy
+    finally:
+        server.close()
+        for task in passing:
+            task.cancel()
+        if passing:
+            await asyncio.wait(passing)

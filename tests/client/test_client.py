@@ -169,6 +169,7 @@ async def test_who_has_too_much_open_waits_for_room(kind: Kind) -> None:
         assert said(await second) == ANSWER
 
 
+@pytest.mark.timeout(180)
 @pytest.mark.parametrize("how", ["reset", "fin", "clean"])
 async def test_however_often_it_is_cut_every_answer_comes_whole_and_once(how: Cut) -> None:
     plays = [play for piece in PIECES for play in (Gate(), piece)]

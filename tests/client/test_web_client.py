@@ -33,6 +33,7 @@ async def answers_through(url: str) -> list[dict[str, Any]]:
     return answers
 
 
+@pytest.mark.timeout(180)
 @pytest.mark.parametrize("how", ["reset", "fin", "clean"])
 async def test_however_often_it_is_cut_every_answer_comes_whole_and_once(how: Cut) -> None:
     plays = [play for piece in PIECES for play in (Gate(), piece)]

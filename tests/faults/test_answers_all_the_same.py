@@ -10,9 +10,8 @@ from tests.faults.conftest import Live, Start
 
 async def answer(live: Live, message: str, chat: str | None = None) -> dict[str, Any]:
     """The last event's data."""
-    async with live.service.stream((await live.service.ask(message, chat))["job_id"]) as stream:
-        end = (await stream.all())[-1]
-    assert end.event == "done", end
+    end = (await live.service.told(message, session_id=chat))[-1]
+    assert end.name == "done", end
     return dict(end.data)
 
 

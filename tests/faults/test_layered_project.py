@@ -52,13 +52,12 @@ async def test_a_graph_beside_packages_of_all_four_names_is_served(
     service.folder = project
     try:
         await service.start()
-        async with service.stream((await service.ask("Are you there?"))["job_id"]) as stream:
-            done = (await stream.all())[-1]
+        told = await service.told("Are you there?")
     finally:
         await service.aclose()
-    assert (done.event, done.data["path"]) == ("done", path)
-    assert done.data["answer"].startswith("Hello! ")
-    assert ("token" in {frame.event for frame in stream.seen}) == (path == "A2")
+    assert (told[-1].name, told[-1].data["path"]) == ("done", path)
+    assert told[-1].data["answer"].startswith("Hello! ")
+    assert ("token" in {received.name for received in told}) == (path == "A2")
 
 
 @pytest.mark.parametrize("name", ["domain", "tests", "examples", "benchmarks", "docs"])

@@ -3,10 +3,11 @@
 import asyncio
 import re
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from sluice.client import AsyncClient, Received
 from tests.live.process import Process
 from tests.live.stream import Stream
 
@@ -27,6 +28,15 @@ class Service(Process):
         assert answer.status_code == 202, answer.text
         accepted: dict[str, Any] = answer.json()
         return accepted
+
+    async def told(self, message: str, **asked: Any) -> list[Received]:
+        """All that our own client is told of an answer; what it checks is right then.
+
+        `stream` is for a test that judges bytes and endings, which a client hides.
+        """
+        client = AsyncClient(self.url, http=self.client)
+        async with aclosing(client.ask(message, **asked)) as events:
+            return [received async for received in events]
 
     async def job(self, job: str) -> dict[str, Any]:
         answer = await self.client.get(f"{self.url}/api/v1/jobs/{job}")
