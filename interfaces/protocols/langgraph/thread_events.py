@@ -63,7 +63,7 @@ class Events(_Asked):
     channels: Sequence[str] = ()
 
 
-routes = APIRouter(tags=["langgraph"], route_class=CommandRoute)
+routes = APIRouter(route_class=CommandRoute)
 
 
 @routes.post("/threads/{thread}/commands")
