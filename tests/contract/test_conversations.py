@@ -109,6 +109,18 @@ async def test_two_users_may_choose_the_same_id(chats: ChatPort) -> None:
     assert await history(chats) == [("user", "why?")]
 
 
+async def test_a_question_keeps_the_id_that_its_client_gave_it(chats: ChatPort) -> None:
+    await chats.open(chat())
+    asked, other = job(), replace(job(), id="other")
+    await chats.add_question(asked, "무색-1")
+    await chats.add_question(asked, "무색-1")
+    await chats.keep_answer(asked, "because", "completed", 1)
+    await chats.add_question(other)
+    first, answer, second = await chats.messages("u", "c")
+    assert first.id == "무색-1"
+    assert len({"무색-1", answer.id, second.id, ""}) == 4
+
+
 async def test_the_chat_of_another_is_like_one_that_never_was(
     chats: ChatPort,
 ) -> None:
@@ -352,6 +364,20 @@ async def test_ten_who_name_a_session_at_once_get_the_same_chat(
     assert await sessions.session("u", "세션\r\n", "other") == named
     assert await sessions.session("u", "세션", "mine") == "mine"
     assert await sessions.session("v", "세션\r\n", "theirs") == "theirs"
+
+
+async def test_a_session_is_found_by_its_name_and_named_by_its_chat(
+    chats: ChatPort, sessions: SessionPort
+) -> None:
+    for user in ("u", "v"):
+        await chats.open(chat(user=user))
+    assert await sessions.session("u", "세션\r\n", "c") == "c"
+    assert await sessions.find("u", "세션\r\n") == "c"
+    assert await sessions.name("u", "c") == "세션\r\n"
+    assert [await sessions.find("v", "세션\r\n"), await sessions.find("u", "세션")] == [None, None]
+    assert [await sessions.name("v", "c"), await sessions.name("u", "d")] == [None, None]
+    await chats.delete("u", "c")
+    assert await sessions.find("u", "세션\r\n") is None
 
 
 async def test_a_session_is_free_again_once_its_chat_is_deleted(

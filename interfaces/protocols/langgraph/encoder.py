@@ -16,9 +16,7 @@ from sluice.domain.events import (
     Failed,
     Recorded,
     Reset,
-    StageCompleted,
-    StageFailed,
-    StageStarted,
+    Stage,
     Token,
 )
 from sluice.interfaces.protocols.frames import escaped, frame_ids
@@ -80,11 +78,11 @@ class RunEncoder:
         return [("metadata", metadata), *self._values()]
 
     def _told(self, event: Event, resets: int) -> Sequence[Frame]:
+        if isinstance(event, Stage):
+            return [("custom", compact(stage_of(event)))] if "custom" in self.modes else []
         match event:
             case Token() if "messages" in self.modes:
                 return [("messages", self._chunk(event, resets))]
-            case StageStarted() | StageCompleted() | StageFailed() if "custom" in self.modes:
-                return [("custom", compact(stage_of(event)))]
             case Done(answer=answer):
                 said = answer_of(self.job_id, answer, resets) if answer else None
                 return [*self._values(said), END]
@@ -108,6 +106,6 @@ class RunEncoder:
         )
 
 
-def stage_of(event: Event) -> dict[str, Any]:
+def stage_of(event: Stage) -> dict[str, Any]:
     """What a `custom` event tells: the native event's fields, by its name."""
     return {"type": FORMS[type(event)].name, **fields_of(event)}

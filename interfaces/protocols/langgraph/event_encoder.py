@@ -15,9 +15,8 @@ from sluice.domain.events import (
     Failed,
     Recorded,
     Reset,
-    StageCompleted,
-    StageFailed,
-    StageStarted,
+    Stage,
+    Terminal,
     Token,
 )
 from sluice.interfaces.protocols.frames import escaped, frame_ids, tokens_in
@@ -119,7 +118,7 @@ class EventEncoder:
         if isinstance(event, Token):
             start = self._start(state.resets) if state.draft is None else ()
             return [*start, _delta(event.content)]
-        if isinstance(event, StageStarted | StageCompleted | StageFailed):
+        if isinstance(event, Stage):
             return [("custom", compact({"name": "stage", "payload": stage_of(event)}))]
         finish, partial = self._finish(state)
         match event:
@@ -162,9 +161,7 @@ def _after(state: State, event: Event, counted: int) -> State:
             return replace(state, draft=Draft(state.draft, content))
         case Reset():
             return replace(state, draft=None, resets=state.resets + 1)
-        case Done() | Failed() | Cancelled():
-            return replace(state, draft=None)
-    return state
+    return replace(state, draft=None) if isinstance(event, Terminal) else state
 
 
 def _delta(text: str) -> Told:

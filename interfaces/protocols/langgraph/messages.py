@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from sluice.application.compact_json import compact
 from sluice.domain.chat import JobId, Message
 
 Form = dict[str, Any]
@@ -25,9 +26,12 @@ def form_of(message: Message) -> Form:
     return {"type": "human", "id": message.id, "content": message.content}
 
 
-def asked(messages: Sequence[Message], job_id: JobId) -> list[Message]:
-    """The chat up to where the job's answer stands, or will: the same before and after it came."""
-    return list(_asked(messages, job_id))
+def asked_before(messages: Sequence[Message], job_id: JobId) -> str:
+    """The chat up to where the job's answer stands, or will: as JSON, joined by commas.
+
+    It is the same before and after that answer came.
+    """
+    return ",".join(compact(form_of(message)) for message in _asked(messages, job_id))
 
 
 def _asked(messages: Sequence[Message], job_id: JobId) -> Iterator[Message]:

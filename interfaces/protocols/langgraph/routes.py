@@ -1,4 +1,7 @@
-"""All of it under one prefix, which is what a client is given as its address."""
+"""All of it under one prefix, which is what a client is given as its address.
+
+Its clients know the routes: they are not in our own documentation of the interface.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,7 +9,6 @@ from typing import Any
 from fastapi import APIRouter
 
 from sluice.interfaces.http.json_request import ApiRoute
-from sluice.interfaces.http.problems import problems
 from sluice.interfaces.protocols.langgraph import run_routes, thread_events, thread_routes
 
 _ASSISTANT: dict[str, Any] = {
@@ -23,29 +25,29 @@ _ASSISTANT: dict[str, Any] = {
 }
 """The one pipeline that is served: whatever a client calls its assistant, it is this one."""
 
-_server = APIRouter(tags=["langgraph"], route_class=ApiRoute)
+_server = APIRouter(route_class=ApiRoute)
 
 
-@_server.get("/info", responses=problems(401))
+@_server.get("/info")
 async def info() -> dict[str, Any]:
     """What kind of server this is."""
     flags = {"assistants": True, "crons": False, "langsmith": False, "store": False}
     return {"version": "1", "flags": flags, "metadata": {}}
 
 
-@_server.get("/ok", responses=problems(401))
+@_server.get("/ok")
 async def ok() -> dict[str, bool]:
     """Alive."""
     return {"ok": True}
 
 
-@_server.post("/assistants/search", responses=problems(401, 403))
+@_server.post("/assistants/search")
 async def search_assistants() -> Sequence[dict[str, Any]]:
     """The one pipeline."""
     return [_ASSISTANT]
 
 
-@_server.get("/assistants/{assistant}", responses=problems(401))
+@_server.get("/assistants/{assistant}")
 async def show_assistant(assistant: str) -> dict[str, Any]:  # noqa: ARG001 - any name is its
     """The one pipeline."""
     return _ASSISTANT

@@ -14,8 +14,7 @@ from sluice.domain.chat import Chat
 from sluice.domain.errors import Conflict, NotFound
 from sluice.interfaces.http.auth.identity import User
 from sluice.interfaces.http.json_request import HistoryRoute
-from sluice.interfaces.http.problems import problems, wrong
-from sluice.interfaces.http.routes.messages import SUBMITTED
+from sluice.interfaces.http.problems import wrong
 from sluice.interfaces.http.routes.parameters import JobIdPath
 from sluice.interfaces.http.services import (
     Options,
@@ -34,14 +33,12 @@ from sluice.interfaces.protocols.langgraph.requests import (
 from sluice.interfaces.protocols.langgraph.streams import headers_of, joined_run, run_stream
 from sluice.interfaces.protocols.langgraph.threads import chat_of, run_of, thread_of
 
-routes = APIRouter(tags=["langgraph"], route_class=HistoryRoute)
+routes = APIRouter(route_class=HistoryRoute)
 
 _RUN = "/threads/{thread}/runs/{job_id}"
-_READ = problems(401, 404, 429, 503)
-_STREAM: dict[int | str, dict[str, Any]] = {200: {"content": {"text/event-stream": {}}}}
 
 
-@routes.post("/runs/stream", response_class=Response, responses=_STREAM | SUBMITTED)
+@routes.post("/runs/stream", response_class=Response)
 async def stream_alone(
     request: Request,
     body: NewRun,
@@ -57,9 +54,7 @@ async def stream_alone(
     return await run_stream(request, services, user, chat, chat.id, job, modes=modes)
 
 
-@routes.post(
-    "/threads/{thread}/runs/stream", response_class=Response, responses=_STREAM | SUBMITTED
-)
+@routes.post("/threads/{thread}/runs/stream", response_class=Response)
 async def stream_run(
     thread: str,
     request: Request,
@@ -76,7 +71,7 @@ async def stream_run(
     return await run_stream(request, services, user, chat, thread, job, modes=modes)
 
 
-@routes.post("/threads/{thread}/runs", responses=SUBMITTED)
+@routes.post("/threads/{thread}/runs")
 async def create_run(
     thread: str,
     body: NewRun,
@@ -92,7 +87,7 @@ async def create_run(
     return JSONResponse(run_of(job, thread), headers=headers)
 
 
-@routes.get(_RUN, responses=_READ)
+@routes.get(_RUN)
 async def show_run(
     thread: str, job_id: JobIdPath, services: ServicesDep, user: UserDep
 ) -> dict[str, Any]:
@@ -100,7 +95,7 @@ async def show_run(
     return run_of(await _run(services, user, thread, job_id), thread)
 
 
-@routes.get(f"{_RUN}/stream", response_class=Response, responses=_STREAM | _READ)
+@routes.get(f"{_RUN}/stream", response_class=Response)
 async def join_stream(
     thread: str,
     job_id: JobIdPath,
@@ -116,7 +111,7 @@ async def join_stream(
     return await run_stream(request, services, user, chat, thread, job_id, modes=modes, after=last)
 
 
-@routes.get(f"{_RUN}/join", response_class=Response, responses=_READ)
+@routes.get(f"{_RUN}/join", response_class=Response)
 async def join_run(
     thread: str, job_id: JobIdPath, request: Request, services: ServicesDep, user: UserDep
 ) -> Response:
@@ -125,7 +120,7 @@ async def join_run(
     return await joined_run(request, services, user, chat, thread, job_id)
 
 
-@routes.post(f"{_RUN}/cancel", status_code=202, responses=_READ | problems(403, 422))
+@routes.post(f"{_RUN}/cancel", status_code=202)
 async def cancel_run(
     thread: str,
     job_id: JobIdPath,

@@ -9,20 +9,23 @@ from starlette.responses import Response
 
 from sluice.application.compact_json import compact
 from sluice.application.encoding import Batch, Encoder, Push
-from sluice.domain.chat import Chat, Job, JobId
-from sluice.domain.errors import Finished, NotFound
-from sluice.domain.events import TERMINAL, Failed
+from sluice.application.process_chat import QUEUED
+from sluice.domain.chat import Chat, Job, JobId, Message
+from sluice.domain.errors import Finished, LimitReached, NotFound, Unavailable
+from sluice.domain.events import BEGINNING, TERMINAL, Cursor, Failed, Recorded
 from sluice.interfaces.http.auth.identity import User
 from sluice.interfaces.http.server.frame_writer import PUSH
 from sluice.interfaces.http.services import Options, Services
-from sluice.interfaces.http.sse import HEADERS, EventStream
+from sluice.interfaces.http.sse import HEADERS, Batches, EventStream
 from sluice.interfaces.protocols.frames import position_of
 from sluice.interfaces.protocols.langgraph.encoder import RunEncoder
-from sluice.interfaces.protocols.langgraph.messages import asked, form_of
+from sluice.interfaces.protocols.langgraph.messages import asked_before
 from sluice.interfaces.protocols.langgraph.requests import MODES_KEY, modes_of
 from sluice.interfaces.protocols.langgraph.threads import thread_of
 
 _END = b"event: end\ndata: null\n\n"
+_QUEUED = Recorded(Cursor(1, 1), QUEUED)
+"""Every log's first event."""
 _MODES = ("messages", "values")
 """Of a job that no client of this protocol has asked for."""
 
@@ -43,28 +46,87 @@ async def run_stream(
     Raises NotFound for a run of another thread, and what FollowJob raises.
     """
     options: Options = request.app.state.options
-    view = await services.show_chat(user.id, chat.id)
-    shown = list(modes)
-
-    def encoder_for(job: Job) -> Encoder:
-        if job.chat_id != chat.id:
-            raise NotFound(job.id)
-        shown[:] = shown or _remembered(job)
-        before = ",".join(compact(form_of(one)) for one in asked(view.messages, job.id))
-        return RunEncoder(job.id, before, frozenset(shown))
-
     cursor, skip = position_of(after)
     push: Push | None = request.scope.get("extensions", {}).get(PUSH)
+    reading = RunReading(services, user, chat, job_id, modes, push)
     try:
-        batches = await services.follow(
-            user.id, job_id, after=cursor, skip=skip, encoder_for=encoder_for, push=push
-        )
+        batches = await reading.batches(cursor, skip)
     except Finished:
         return Response(_END, headers=HEADERS, media_type="text/event-stream")
     options.streams.resumes += cursor is not None
     stream = EventStream(batches, options.streams, ping=options.ping, expires=user.expires)
-    stream.headers.update(headers_of(thread, job_id, shown))
+    stream.headers.update(headers_of(thread, job_id, reading.modes))
     return stream
+
+
+class RunReading:
+    """One reader of one run, whose `values` begin with what the chat held when its turn came."""
+
+    def __init__(
+        self,
+        services: Services,
+        user: User,
+        chat: Chat,
+        job_id: JobId,
+        modes: Sequence[str],
+        push: Push | None,
+    ) -> None:
+        self._services, self._user, self._chat, self._job_id = services, user, chat, job_id
+        self.modes, self._push = modes, push
+        self._messages: Sequence[Message] = ()
+
+    async def batches(self, after: Cursor | None, skip: int) -> Batches:
+        """Raises NotFound, Finished for the end's cursor, LimitReached and Unavailable."""
+        view = await self._services.show_chat(self._user.id, self._chat.id)
+        self._messages = view.messages
+        if view.active_job_id not in (None, self._job_id):
+            found = await self._services.show_job(self._user.id, self._job_id)
+            if found.status == "queued":
+                return self._in_its_turn(self._encoder(found.job), after, skip)
+        return await self._follow(after, skip, self._push)
+
+    async def _in_its_turn(
+        self, encoder: RunEncoder, after: Cursor | None, skip: int
+    ) -> AsyncGenerator[Batch, None]:
+        """The first frame at once, the rest when the job begins, behind the answers before it."""
+        if after is None:
+            first = encoder.encode(encoder.initial, BEGINNING, _QUEUED)[1]
+            yield Batch((_QUEUED,), first[0], 1)
+            after, skip = (BEGINNING, 1) if len(first) > 1 else (_QUEUED.id, 0)
+        try:
+            async with aclosing(await self._follow(_QUEUED.id)) as waiting:
+                await anext(waiting, None)
+            view = await self._services.show_chat(self._user.id, self._chat.id)
+            self._messages = view.messages
+            async with aclosing(await self._follow(after, skip, self._push)) as batches:
+                async for batch in batches:
+                    yield batch
+        except LimitReached as error:
+            raise Unavailable("too many open streams") from error
+
+    async def _follow(
+        self, after: Cursor | None, skip: int = 0, push: Push | None = None
+    ) -> Batches:
+        return await self._services.follow(
+            self._user.id,
+            self._job_id,
+            after=after,
+            skip=skip,
+            encoder_for=self._encoder,
+            push=push,
+        )
+
+    def _encoder(self, job: Job) -> RunEncoder:
+        if job.chat_id != self._chat.id:
+            raise NotFound(job.id)
+        self.modes = self.modes or _remembered(job)
+        return RunEncoder(job.id, asked_before(self._messages, job.id), frozenset(self.modes))
+
+
+def _remembered(job: Job) -> Sequence[str]:
+    names = job.metadata.get(MODES_KEY)
+    texts = [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
+    return modes_of(texts) or _MODES
 
 
 def headers_of(thread: str, job_id: JobId, modes: Sequence[str]) -> dict[str, str]:
@@ -76,12 +138,6 @@ def headers_of(thread: str, job_id: JobId, modes: Sequence[str]) -> dict[str, st
         "Content-Location": run,
         "X-Sluice-Job": job_id,
     }
-
-
-def _remembered(job: Job) -> Sequence[str]:
-    names = job.metadata.get(MODES_KEY)
-    texts = [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
-    return modes_of(texts) or _MODES
 
 
 class JoinedRun(EventStream):

@@ -63,13 +63,14 @@ class Events(_Asked):
     channels: Sequence[str] = ()
 
 
-routes = APIRouter(tags=["langgraph"], route_class=CommandRoute)
+routes = APIRouter(route_class=CommandRoute)
 
 
 @routes.post("/threads/{thread}/commands")
 async def command(
     thread: str,
     body: Command,
+    response: Response,
     services: ServicesDep,
     options: OptionsDep,
     user: UserDep,
@@ -80,6 +81,7 @@ async def command(
         case "run.start":
             accepted = await _start(thread, body.params, services, options, user, request_id)
             services.asked.tell(user.id, thread)
+            response.headers["X-Sluice-Job"] = accepted.job_id
             return {"type": "success", "id": body.id, "result": {"run_id": accepted.job_id}}
         case "input.respond":
             raise Conflict("nothing in this thread waits for an answer")

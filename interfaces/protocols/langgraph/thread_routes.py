@@ -8,18 +8,15 @@ from fastapi import APIRouter
 from sluice.domain.chat import Chat, UserId, new_id, now
 from sluice.domain.errors import Conflict, NotFound
 from sluice.interfaces.http.json_request import ApiRoute
-from sluice.interfaces.http.problems import problems, wrong
+from sluice.interfaces.http.problems import wrong
 from sluice.interfaces.http.services import Services, ServicesDep, UserDep
 from sluice.interfaces.protocols.langgraph.requests import ChangedThread, NewThread, Page, Past
 from sluice.interfaces.protocols.langgraph.threads import Thread, chat_of, thread_of
 
-routes = APIRouter(tags=["langgraph"], route_class=ApiRoute)
-
-_ASKED = problems(400, 401, 403, 413, 415, 422, 503)
-_THERE = _ASKED | problems(404)
+routes = APIRouter(route_class=ApiRoute)
 
 
-@routes.post("/threads", responses=_ASKED | problems(409))
+@routes.post("/threads")
 async def create_thread(body: NewThread, services: ServicesDep, user: UserDep) -> dict[str, Any]:
     """A chat without a question. An id of the client's own is a session's name."""
     if body.supersteps:
@@ -36,7 +33,7 @@ async def create_thread(body: NewThread, services: ServicesDep, user: UserDep) -
     return (await thread_of(services, chat, thread or chat.id)).body()
 
 
-@routes.post("/threads/search", responses=_ASKED)
+@routes.post("/threads/search")
 async def search_threads(
     services: ServicesDep, user: UserDep, body: Page | None = None
 ) -> Sequence[dict[str, Any]]:
@@ -53,13 +50,13 @@ async def search_threads(
     return [thread.body() for thread in found]
 
 
-@routes.get("/threads/{thread}", responses=_THERE)
+@routes.get("/threads/{thread}")
 async def show_thread(thread: str, services: ServicesDep, user: UserDep) -> dict[str, Any]:
     """A thread with its messages."""
     return (await _thread(services, user.id, thread)).body()
 
 
-@routes.patch("/threads/{thread}", responses=_THERE)
+@routes.patch("/threads/{thread}")
 async def change_thread(
     thread: str, body: ChangedThread, services: ServicesDep, user: UserDep
 ) -> dict[str, Any]:
@@ -73,20 +70,20 @@ async def change_thread(
     return (await _thread(services, user.id, thread)).body()
 
 
-@routes.delete("/threads/{thread}", status_code=204, responses=_THERE)
+@routes.delete("/threads/{thread}", status_code=204)
 async def delete_thread(thread: str, services: ServicesDep, user: UserDep) -> None:
     """Cancel its runs, and forget every text of it."""
     chat = await chat_of(services, user.id, thread)
     await services.delete_chat(user.id, chat.id)
 
 
-@routes.get("/threads/{thread}/state", responses=_THERE)
+@routes.get("/threads/{thread}/state")
 async def show_state(thread: str, services: ServicesDep, user: UserDep) -> dict[str, Any]:
     """What is settled: without the text of a run that is not over."""
     return (await _thread(services, user.id, thread)).state(draft=False)
 
 
-@routes.post("/threads/{thread}/history", responses=_THERE)
+@routes.post("/threads/{thread}/history")
 async def show_history(
     thread: str, services: ServicesDep, user: UserDep, body: Past | None = None
 ) -> Sequence[dict[str, Any]]:

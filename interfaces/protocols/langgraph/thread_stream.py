@@ -3,7 +3,6 @@
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 
-from sluice.application.compact_json import compact
 from sluice.application.encoding import Batch, Push
 from sluice.application.process_chat import QUEUED
 from sluice.domain.chat import Job, JobId
@@ -14,7 +13,7 @@ from sluice.interfaces.http.auth.identity import User
 from sluice.interfaces.http.services import Services
 from sluice.interfaces.http.sse import Batches, EventStream
 from sluice.interfaces.protocols.langgraph.event_encoder import EventEncoder
-from sluice.interfaces.protocols.langgraph.messages import asked, form_of
+from sluice.interfaces.protocols.langgraph.messages import asked_before
 from sluice.interfaces.protocols.langgraph.threads import chat_of
 
 _NO_END = (Recorded(Cursor(1, 1), QUEUED),)
@@ -79,7 +78,7 @@ class ThreadReading:
             view = await self._services.show_chat(self._user.id, chat.id)
 
             def encoder_for(job: Job) -> EventEncoder:
-                before = ",".join(compact(form_of(one)) for one in asked(view.messages, job.id))
+                before = asked_before(view.messages, job.id)
                 created = int(job.created_at.timestamp() * 1000)
                 return EventEncoder(job.id, before, created, self._channels)
 

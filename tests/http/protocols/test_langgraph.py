@@ -207,6 +207,30 @@ async def test_the_next_question_is_told_with_what_was_said_before() -> None:
         assert values[0][:2] == first[-2].data["messages"]
 
 
+@pytest.mark.parametrize("mode", MODES)
+async def test_a_question_that_waits_for_its_turn_is_told_with_the_answer_before_it(
+    mode: StreamMode,
+) -> None:
+    held = asyncio.Event()
+    plays = (WORDS[0], held, Done("A2", WORDS[0].content))
+    async with serving(*plays) as house, clients(house) as client:
+        thread = (await client.threads.create())["thread_id"]
+        await client.runs.create(thread, "agent", input=asking("One?"))
+        parts = list[Any]()
+        async for part in client.runs.stream(
+            thread, "agent", input=asking("Two?"), stream_mode=["values", mode]
+        ):
+            parts.append(part)
+            held.set()  # not before something was told
+        assert [part.event for part in parts][:2] == ["metadata", "values"]
+        values = [part.data["messages"] for part in parts if part.event == "values"]
+        said_before = ["One?", WORDS[0].content, "Two?"]
+        assert [[one["content"] for one in messages] for messages in values] == [
+            said_before,
+            [*said_before, WORDS[0].content],
+        ]
+
+
 async def test_a_thread_is_the_chat_of_a_session_and_the_other_way_round() -> None:
     async with serving(*TOLD) as house, clients(house) as client:
         await client.threads.create(thread_id="mine")

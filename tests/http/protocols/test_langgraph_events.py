@@ -37,6 +37,7 @@ async def start(house: House, thread: str = "t", text: str = "Why?", **headers: 
     body = answer.json()
     assert (body["type"], body["id"]) == ("success", 1)
     job: str = body["result"]["run_id"]
+    assert answer.headers["x-sluice-job"] == job
     return job
 
 
