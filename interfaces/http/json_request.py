@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Callable, Coroutine
-from typing import Any, ClassVar, NoReturn
+from typing import Any, NoReturn
 
 from fastapi.routing import APIRoute
 from starlette.requests import Request
@@ -13,14 +13,15 @@ from sluice.interfaces.http.auth.identity import User, check_origin
 from sluice.interfaces.http.problems import Problem, too_large, wrong
 from sluice.interfaces.http.services import Options
 
+_MAX_HISTORY_BYTES = 8 * 1024 * 1024
 Endpoint = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
 class ApiRoute(APIRoute):
     """Knows the user before a byte of the body is read."""
 
-    bodies: ClassVar[int] = 1
-    """How many bodies of a native request one of this route may have the size of."""
+    def max_body_bytes(self, options: Options) -> int:
+        return options.max_body_bytes
 
     def get_route_handler(self) -> Endpoint:
         handle = super().get_route_handler()
@@ -31,13 +32,20 @@ class ApiRoute(APIRoute):
             if request.method not in {"GET", "HEAD"}:
                 check_origin(request, user, options.cors_origins)
             request.state.user = user
-            return await handle(JsonRequest(request, self.bodies * options.max_body_bytes))
+            return await handle(JsonRequest(request, self.max_body_bytes(options)))
 
         return handle_known
 
     async def user(self, request: Request, options: Options) -> User:
         """Raises as an Identity does."""
         return await options.identity(request)
+
+
+class HistoryRoute(ApiRoute):
+    """Its clients send their whole chat each time: answers too, which have another bound."""
+
+    def max_body_bytes(self, options: Options) -> int:
+        return max(_MAX_HISTORY_BYTES, options.max_body_bytes)
 
 
 class JsonRequest(Request):
