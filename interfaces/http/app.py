@@ -14,6 +14,15 @@ from sluice.interfaces.http.routes import chats, health, jobs, pages, rollout
 from sluice.interfaces.http.services import Options, Services
 from sluice.interfaces.http.sse import leave_ending_to_the_log
 
+_OF_OPENAIS_CLIENT = [
+    "X-Stainless-" + name
+    for name in (
+        "Arch", "Custom-Poll-Interval", "Helper-Method", "Lang", "OS", "Package-Version",
+        "Poll-Helper", "Retry-Count", "Runtime", "Runtime-Version", "Timeout",
+    )
+]  # fmt: skip
+"""Headers that it sends from a page, too."""
+
 
 class App(FastAPI):
     """FastAPI, but the middleware here also sees what it answers outside of its own."""
@@ -30,6 +39,7 @@ class App(FastAPI):
                     "Authorization", "Content-Type", "Idempotency-Key", "If-Match",
                     "Last-Event-ID", "X-API-Key", "X-Auth-Scheme", "X-Request-ID", "X-Run-ID",
                     "X-Sluice-Path",
+                    *_OF_OPENAIS_CLIENT,
                 ],
                 allow_credentials=True,
                 expose_headers=[

@@ -13,6 +13,8 @@ _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self';"
     " base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
+_PERSONAL = ("/api/", "/v1/")
+"""Where paths begin whose answers are one user's, and are kept nowhere."""
 SECURITY_HEADERS = [
     (b"content-security-policy", _POLICY.encode()),
     (b"cross-origin-opener-policy", b"same-origin"),
@@ -35,7 +37,7 @@ class ResponseHeaders:
             return
         request_id = _given_id(scope) or new_id()
         scope.setdefault("state", {})["request_id"] = request_id
-        caching = b"no-store" if scope["path"].startswith("/api/") else b"no-cache"
+        caching = b"no-store" if scope["path"].startswith(_PERSONAL) else b"no-cache"
         own = [(b"x-request-id", request_id.encode()), *SECURITY_HEADERS]
 
         def sending(message: Message) -> Any:

@@ -63,6 +63,10 @@ class Problem(HTTPException):
         return ProblemResponse(body.model_dump(), self.status_code, self.headers)
 
 
+Form = Callable[[Problem, str], Response]
+"""Of a problem and the request's id."""
+
+
 def wrong(field: str, why: str) -> Problem:
     """A field's value is refused. The name comes from the client, so it may hold anything."""
     name = repr(field[:_LONGEST_NAME])[1:-1]
@@ -129,13 +133,15 @@ def problem_of(error: Exception, request_id: str) -> Problem:
 
 
 async def _answer(request: Request, error: Exception) -> Response:
+    """`request.state.problem_form`: how the request's protocol tells problems, if not as we do."""
     request_id = request.state.request_id
     problem = problem_of(error, request_id)
     if problem.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
         problem.headers = {"Allow": ", ".join(_allowed(request))}
         if request.method == "OPTIONS":
             return Response(status_code=204, headers=problem.headers)
-    return problem.response(request_id)
+    form: Form = getattr(request.state, "problem_form", Problem.response)
+    return form(problem, request_id)
 
 
 def _allowed(request: Request) -> list[str]:

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from sluice.application.scheduling import Bounds
 from sluice.domain.errors import UpstreamTruncated
 from sluice.domain.events import Done, Reset, StageCompleted, StageStarted, Token
-from sluice.infrastructure.jobs.shared import Bounds
 from tests.frontends.cutting import Cut, CuttingProxy, cutting
 from tests.frontends.packages import node
 from tests.http.house import House, serving

@@ -63,7 +63,7 @@ class Forwarded:
     proxies: Collection[Network] = ()
 
     def user(self, request: HTTPConnection) -> User | None:
-        """None where nobody is named. Raises Problem 401 for a name that cannot be one."""
+        """None where nobody is named. Raises Problem 401 for a name that cannot be one, or two."""
         if (name := self._given(request, self.user_header)) is None:
             return None
         if not valid_id(name):
@@ -77,7 +77,10 @@ class Forwarded:
         """What a front end has not filled in is not given."""
         if header is None or not trusted(request, self.proxies):
             return None
-        given = ",".join(request.headers.getlist(header)).strip()
+        found = request.headers.getlist(header)
+        if len(found) > 1:
+            raise unauthorized()
+        given = "".join(found).strip()
         return None if given in {"", "new"} or given.startswith("{{") else given
 
 

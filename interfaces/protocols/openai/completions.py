@@ -27,7 +27,7 @@ from sluice.interfaces.protocols.openai.serving import JOB, Caller, CallerDep, O
 from sluice.interfaces.protocols.openai.streams import CompletionStream, unless_error
 from sluice.interfaces.protocols.side_calls import front_end_of
 
-routes = APIRouter(tags=["openai"], route_class=OpenAIRoute)
+routes = APIRouter(route_class=OpenAIRoute)
 
 _LEFT = 499
 """Nobody reads it: the client has left."""

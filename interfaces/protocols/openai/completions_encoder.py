@@ -16,9 +16,7 @@ from sluice.domain.events import (
     Failed,
     Recorded,
     Reset,
-    StageCompleted,
-    StageFailed,
-    StageStarted,
+    Stage,
     Token,
     Usage,
 )
@@ -74,14 +72,15 @@ class CompletionEncoder:
         return state, [*opening, *frames]
 
     def _told(self, state: State, recorded: Recorded) -> tuple[State, Sequence[bytes]]:
-        match recorded.event:
+        event = recorded.event
+        if isinstance(event, Stage):
+            return state, [stage_frame(event)]
+        match event:
             case Token(content):
                 return self._say(state, content)
             case Reset():
                 said = Said(state.said.text) if state.said.text else NOTHING
                 return replace(state, said=said, matched=0 if said.text else None), ()
-            case StageStarted() | StageCompleted() | StageFailed() as stage:
-                return state, [stage_frame(stage)]
             case Done() as done:
                 return self._end(state, done)
             case Failed() | Cancelled() as end:

@@ -9,7 +9,7 @@ from sluice.interfaces.protocols.openai.frames import model_name
 from sluice.interfaces.protocols.openai.requests import model_of
 from sluice.interfaces.protocols.openai.serving import CallerDep, OpenAIRoute
 
-routes = APIRouter(tags=["openai"], route_class=OpenAIRoute)
+routes = APIRouter(route_class=OpenAIRoute)
 
 
 @routes.get("/v1/models")

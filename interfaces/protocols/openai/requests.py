@@ -139,6 +139,8 @@ def question_of(said: Sequence[Said], field: str, options: Options) -> Sequence[
         raise wrong(f"{field}.{len(before)}.content", "must not be blank")
     if len(last.text.encode()) > options.max_message_bytes:
         raise too_large()
+    if sum(len(one.text.encode()) for one in before) > _HISTORIES * options.max_message_bytes:
+        raise too_large()
     # Strict upstreams refuse a chat with an empty message in it.
     return [*(one.turn() for one in before if one.text.strip()), last.turn()]
 
@@ -157,3 +159,5 @@ def model_of(name: str, options: Options) -> str | None:
 
 
 _LONGEST_MODEL = 200
+_HISTORIES = 64
+"""What may be before a question, in longest questions: a job without a chat keeps it all."""

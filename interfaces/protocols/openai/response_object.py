@@ -18,8 +18,7 @@ class Item:
 
     @property
     def id(self) -> str:
-        again = f"-r{self.index}" if self.index else ""
-        return f"msg_{self.job_id}{again}"
+        return item_id(self.job_id, self.index)
 
     def object(self, status: str, *parts: Mapping[str, Any]) -> dict[str, Any]:
         return {
@@ -29,6 +28,10 @@ class Item:
             "role": "assistant",
             "content": list(parts),
         }
+
+
+def item_id(job_id: str, index: int) -> str:
+    return f"msg_{job_id}-r{index}" if index else f"msg_{job_id}"
 
 
 def text_part(text: str) -> dict[str, Any]:

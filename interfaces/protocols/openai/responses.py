@@ -24,7 +24,7 @@ from sluice.interfaces.protocols.openai.responses_encoder import (
 from sluice.interfaces.protocols.openai.serving import JOB, Caller, CallerDep, OpenAIRoute
 from sluice.interfaces.protocols.openai.streams import JobStream
 
-routes = APIRouter(tags=["openai"], route_class=OpenAIRoute)
+routes = APIRouter(route_class=OpenAIRoute)
 
 _STATUSES = {"queued": "queued", "running": "in_progress", "waiting": "in_progress"}
 

@@ -26,6 +26,7 @@ from sluice.interfaces.protocols.frames import escaped, tokens_in
 from sluice.interfaces.protocols.openai.frames import stage_frame
 from sluice.interfaces.protocols.openai.response_object import (
     Item,
+    item_id,
     response_object,
     status_of_end,
     text_part,
@@ -68,13 +69,16 @@ class ResponseEncoder:
     def encode(
         self, state: State, before: Cursor, recorded: Recorded, /
     ) -> tuple[State, Sequence[bytes]]:
+        begins = not state.number
         number = max(state.number, (recorded.id.attempt - 1) * _ATTEMPT)
-        told = _Telling(self, replace(state, number=number), [])
+        if number != state.number:
+            state = replace(state, number=number)
         event = recorded.event
         if state.open and type(event) is Token:  # nearly every event is one
-            told.say(event.content, tokens_in(before, recorded.id))
-            return told.state, told.frames
-        if not state.number:
+            state, frame = self.delta(state, event.content, tokens_in(before, recorded.id))
+            return state, [frame]
+        told = _Telling(self, state, [])
+        if begins:
             told.event("created", response=response_object(self.job, "queued"))
         if isinstance(event, StageStarted | Token) and not state.running:
             told.event("in_progress", response=response_object(self.job, "in_progress"))
@@ -89,6 +93,18 @@ class ResponseEncoder:
             case Done() | Failed() | Cancelled() as end:
                 told.end(end)
         return told.state, told.frames
+
+    def delta(self, state: State, text: str, tokens: int) -> tuple[State, bytes]:
+        """More of the open message. Several tokens have the last one's number."""
+        number, index = state.number + tokens - 1, state.items - 1
+        data = (
+            f'{{"type":"response.output_text.delta","sequence_number":{number}'
+            f',"item_id":"{item_id(self.job.id, index)}","output_index":{index}'
+            f',"content_index":0,"delta":{quoted(text)},"logprobs":[]}}'
+        )
+        frame = f"event: response.output_text.delta\ndata: {escaped(data)}\n\n".encode()
+        said = state.said.add(text)
+        return State(number + 1, running=True, items=state.items, open=True, said=said), frame
 
     def item(self, state: State, status: str) -> dict[str, Any] | None:
         """The last message, as far as it was said."""
@@ -111,20 +127,10 @@ class _Telling:
         self.state = replace(self.state, number=number + 1)
 
     def say(self, text: str, tokens: int) -> None:
-        """The delta of several tokens has the last one's number."""
         if not self.state.open:
             self._open()
-        state = self.state
-        number, index = state.number + tokens - 1, state.items - 1
-        data = (
-            f'{{"type":"response.output_text.delta","sequence_number":{number}'
-            f',"item_id":"{self._item.id}","output_index":{index},"content_index":0'
-            f',"delta":{quoted(text)},"logprobs":[]}}'
-        )
-        frame = f"event: response.output_text.delta\ndata: {escaped(data)}\n\n"
-        self.frames.append(frame.encode())
-        said = state.said.add(text)
-        self.state = State(number + 1, state.running, state.items, open=True, said=said)
+        self.state, frame = self._encoder.delta(self.state, text, tokens)
+        self.frames.append(frame)
 
     def _open(self) -> None:
         self.state = replace(self.state, items=self.state.items + 1, open=True, said=NOTHING)

@@ -143,6 +143,10 @@ async def test_an_unfit_request_is_refused_in_the_protocols_form() -> None:
         with pytest.raises(openai.APIStatusError) as large:
             await signed.chat.completions.create(model="sluice", messages=long)  # type: ignore[arg-type]
         assert (large.value.status_code, large.value.code) == (413, "too_large")
+        before = [{"role": "user", "content": "x" * 6401}, HELLO]
+        with pytest.raises(openai.APIStatusError) as large:
+            await signed.chat.completions.create(model="sluice", messages=before)  # type: ignore[arg-type]
+        assert large.value.status_code == 413
         answer = await house.client.post("/v1/chat/completions", content=b"{", headers=bearer())
         assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid_json")
 

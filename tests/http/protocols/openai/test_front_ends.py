@@ -85,6 +85,36 @@ async def test_a_named_user_needs_no_token_and_without_a_name_one_is_asked_for()
         assert native.status_code == 401
 
 
+async def test_a_page_of_an_allowed_origin_may_use_the_official_client() -> None:
+    origin = "http://localhost:5173"
+    async with asking(cors_origins=[origin]) as (house, client):
+        sent: list[str] = []
+
+        async def remember(request: Any) -> None:
+            sent.extend(request.headers)
+
+        client._client.event_hooks["request"].append(remember)
+        await client.models.list()
+        of_python = ("x-stainless-async", "x-stainless-read-timeout")  # in no browser
+        ours = [name for name in sent if name.startswith(("x-", "auth")) and name not in of_python]
+        assert "x-stainless-lang" in ours
+        asked = {
+            "Origin": origin,
+            "Access-Control-Request-Method": "POST",
+            "Access-Control-Request-Headers": ", ".join(ours),
+        }
+        answer = await house.client.options("/v1/chat/completions", headers=asked)
+        assert answer.status_code == 200, answer.text
+
+
+@pytest.mark.parametrize("name", [USER, CHAT])
+async def test_two_names_at_once_are_none_to_be_believed(name: str) -> None:
+    async with asking(forwarded=FORWARDED) as (house, _):
+        twice = [(name, "ann"), (name, "bob")]
+        answer = await house.client.post("/v1/chat/completions", json=ASKED, headers=twice)
+        assert (answer.status_code, house.pipeline.asked) == (401, [])
+
+
 async def test_a_failed_question_of_a_chat_is_not_asked_again_by_the_client() -> None:
     async with asking(UpstreamUnavailable(), forwarded=FORWARDED) as (house, client):
         ann = client.with_options(default_headers=headers("ann", "c"), max_retries=2)
