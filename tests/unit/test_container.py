@@ -152,7 +152,7 @@ DEPLOYMENTS: dict[str, tuple[type[Base], dict[str, Any], dict[str, type]]] = {
     ),
     "worker": (Worker, CLUSTER, {"log": RedisEventLog, "worker": JobWorker}),
 }
-NOT_A_WORKERS = {"queue", "readers", "submit", "follow", "cancel", "delete_chat"}
+NOT_A_WORKERS = {"queue", "readers", "submit", "follow", "cancel", "delete_chat", "named"}
 
 
 @pytest.mark.parametrize("name", DEPLOYMENTS)

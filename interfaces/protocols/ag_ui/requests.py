@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 from itertools import takewhile
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from sluice.application.chats import ChatView
 from sluice.application.compact_json import compact
@@ -23,12 +23,12 @@ class RunInput(BaseModel):
 
     threadId: Name  # noqa: N815 - the protocol's names
     runId: Name  # noqa: N815
-    messages: list[dict[str, Any]] = []
-    tools: Any = None
-    state: Any = None
-    resume: Any = None
-    context: Any = None
-    forwardedProps: Any = None  # noqa: N815
+    messages: list[dict[str, JsonValue]] = []
+    tools: JsonValue = None
+    state: JsonValue = None
+    resume: JsonValue = None
+    context: JsonValue = None
+    forwardedProps: JsonValue = None  # noqa: N815
 
     @property
     def metadata(self) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """What `useChat` sends. Its messages say what is asked; what was said before is ours to know."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from sluice.application.chats import ChatView
 from sluice.domain.chat import JobId
@@ -40,8 +40,8 @@ class ChatRequest(_Sent):
     trigger: Literal["submit-message", "regenerate-message"] = "submit-message"
     messageId: str | None = None  # noqa: N815 - the protocol's name
     model: Model | None = None
-    metadata: dict[str, Any] = {}
-    tools: Any = None
+    metadata: dict[str, JsonValue] = {}
+    tools: JsonValue = None
 
     def question(self) -> str:
         """The last message of the user. Raises Problem 422 for what would be left out of it."""

@@ -58,10 +58,9 @@ async def chat(
             session=body.id,
             message=question.message if again is None else None,
             retry_of=again,
-            model=question.model,
-            metadata=body.metadata,
             idempotency_key=key,
             sticky=user.sticky,
+            **question.model_dump(exclude={"message"}),
         )
     )
     return await _stream(following, accepted.job_id, compat)

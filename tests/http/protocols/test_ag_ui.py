@@ -149,6 +149,17 @@ async def test_what_would_change_the_promise_is_refused_by_its_name(
     assert answer.json()["detail"].startswith(f"{named}:")
 
 
+async def test_what_is_nested_too_deeply_is_refused() -> None:
+    deep: Any = []
+    for _ in range(600):
+        deep = [deep]
+    said = [{"id": "q", "role": "user", "content": "Why?", "further": deep}]
+    async with serving(*YES) as house:
+        for fields in ({"messages": said}, {"context": deep}, {"forwardedProps": {"a": deep}}):
+            answer = await house.client.post("/ag-ui", json=asking("Why?", **fields))
+            assert answer.status_code == 422, fields
+
+
 async def test_context_reaches_the_graph_and_text_parts_are_one_question() -> None:
     parts = [{"type": "text", "text": "Why"}, {"type": "text", "text": "?"}]
     said = [{"id": "q", "role": "user", "content": parts, "name": None}]

@@ -120,6 +120,16 @@ async def test_what_would_change_the_promise_is_refused_by_its_name(
     assert answer.json()["detail"].startswith(f"{named}:")
 
 
+async def test_metadata_that_are_nested_too_deeply_are_refused_and_what_is_ignored_may_be() -> None:
+    deep: Any = []
+    for _ in range(600):
+        deep = [deep]
+    async with serving(*YES) as house:
+        answer = await house.client.post("/api/chat", json=asking("Why?", metadata={"a": deep}))
+        assert answer.status_code == 422
+        await asked(house, "Why?", further=deep)
+
+
 async def test_what_else_an_application_sends_is_ignored_and_metadata_reach_the_graph() -> None:
     async with serving(*YES) as house:
         await asked(house, "Why?", webSearch=True, tools={}, metadata={"page": "/prices"})
