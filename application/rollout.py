@@ -100,8 +100,10 @@ class ControlShare:
             except Unavailable:
                 self._note(stale=True)
                 raise
-            self._latest = newest[0] if newest else None
-            self._known = True
+            latest = newest[0] if newest else None
+            if latest != self._latest:
+                _tell(latest)
+            self._latest, self._known = latest, True
             self._note(stale=False)
 
     def wake(self) -> None:
@@ -125,6 +127,12 @@ class ControlShare:
         elif self._stale and not stale:
             logger.warning("the store of the share can be read again")
         self._stale = stale
+
+
+def _tell(latest: ShareChange | None) -> None:
+    if latest is not None:
+        share = "given back" if latest.after is None else f"{latest.after:g} %"
+        logger.info("operators' share: %s (change %d)", share, latest.number)
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,4 +201,3 @@ class SetShare:
         await self._control.refresh()
         with suppress(Unavailable):
             await self._announce()
-        logger.info("the share is changed: %s %% by change %d", share, change.number)

@@ -25,7 +25,7 @@ from sluice.domain.rollout import Flag, Source
 logger = logging.getLogger(__name__)
 
 PERCENT = "sluice_token_streaming_percent"
-_POLL_SECONDS = 0.5
+_POLL_SECONDS = 0.8
 _START_SECONDS = 5.0
 _ANSWER_SECONDS = 1.0
 _NOTHING = -1

@@ -10,6 +10,8 @@ from sluice.infrastructure.redis.client import RedisClient
 
 _CHANNEL = "sluice:share"
 _RETRY_SECONDS = 1.0
+_ANNOUNCE_SECONDS = 0.5
+"""An operator does not wait longer: the others look at the store every second."""
 
 
 class RedisShareNews:
@@ -19,8 +21,12 @@ class RedisShareNews:
         self._redis = redis
 
     async def announce(self) -> None:
-        """Raises Unavailable."""
-        await self._redis.ask("PUBLISH", _CHANNEL, "")
+        """Raises Unavailable, sooner than a Redis that hangs is given up elsewhere."""
+        try:
+            async with asyncio.timeout(_ANNOUNCE_SECONDS):
+                await self._redis.ask("PUBLISH", _CHANNEL, "")
+        except TimeoutError:
+            raise Unavailable("Redis hangs") from None
 
     async def hear(self, wake: Callable[[], None]) -> NoReturn:
         """Until it is cancelled. `wake` is also called whenever news may have been missed."""

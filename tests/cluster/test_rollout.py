@@ -11,6 +11,7 @@ from tests.cluster.conftest import working
 from tests.live.cluster import Cluster
 from tests.live.service import Service
 from tests.services import PostgresServer, RedisServer
+from tests.waiting import until
 
 ROLLOUT = "/api/v1/rollout"
 
@@ -74,8 +75,10 @@ async def test_a_share_is_kept_over_a_restart_of_every_gateway(cluster: Cluster)
 async def test_without_redis_a_share_is_found_by_looking(cluster: Cluster) -> None:
     here, there = cluster.gateways
     with cluster.redis.frozen():
-        await set_share(here, 61)
-        await in_force(there, 61)
+        number = (await set_share(here, 61))["history"][0]["number"]
+        # Its metrics would wait for Redis.
+        await until(lambda: f"operators' share: 61 % (change {number})" in there.life)
+    await in_force(there, 61)
 
 
 async def test_while_postgresql_is_away_the_last_share_stays(cluster: Cluster) -> None:

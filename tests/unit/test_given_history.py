@@ -14,7 +14,7 @@ class State(TypedDict, total=False):
     messages: list[AnyMessage]
 
 
-async def answer(_state: State) -> State:
+async def answer(state: State) -> State:
     return {}
 
 
