@@ -4,10 +4,21 @@ import asyncio
 
 import pytest
 
+from sluice.application.follow import FollowJob
 from sluice.application.process_chat import QUEUED
+from sluice.application.unread import CancelUnread
 from sluice.domain.chat import Job
 from sluice.domain.errors import Finished, LimitReached, NotFound
-from sluice.domain.events import Cursor, Done, Event, Reset, StageStarted, Token
+from sluice.domain.events import (
+    Cancelled,
+    Cursor,
+    Done,
+    Event,
+    Reset,
+    StageStarted,
+    Token,
+)
+from sluice.interfaces.protocols.native.encoder import encoder_for
 from tests.doubles import a_job, publish
 from tests.use_cases import UseCases, use_cases
 
@@ -79,7 +90,7 @@ async def test_anothers_job_is_like_one_that_never_was(after: Cursor | None) -> 
     async with use_cases() as house:
         job = await told(house)
         for user, job_id in (("bob", job.id), ("ann", "nobodys")):
-            with pytest.raises(NotFound):
+            with pytest.raises(NotFound, match=job_id):
                 await house.follow(user, job_id, after=after)
 
 
@@ -155,3 +166,21 @@ async def test_how_far_readers_lag_is_counted_once() -> None:
         job = await told(house)
         await house.read(job.id)
         assert (house.metrics.take_lag(), house.metrics.take_lag()) == (6, 0)
+
+
+async def test_a_job_whose_only_reader_leaves_is_cancelled_where_nobody_may_be_away() -> None:
+    async with use_cases(STARTED, asyncio.Event()) as house:
+        readers = CancelUnread(house.queue, house.log, after=0)
+        follow = FollowJob(house.log, readers, house.metrics)
+        accepted = await house.ask()
+        job_id = accepted.job_id
+        staying, leaving = [
+            await follow("ann", job_id, after=None, encoder_for=encoder_for) for _ in range(2)
+        ]
+        await anext(leaving)
+        await leaving.aclose()
+        assert await house.unfinished() == [job_id]
+        await anext(staying)
+        await staying.aclose()
+        async with asyncio.timeout(5):
+            assert (await house.read(job_id))[-1] == Cancelled("orphaned")

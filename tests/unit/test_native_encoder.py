@@ -132,3 +132,9 @@ def test_done_counts_code_points_and_hashes_the_utf8_of_the_answer(answer: str) 
     fields = data_of(Done("A2", answer))
     assert fields["length"] == len(answer)
     assert fields["sha256"] == sha256(answer.encode()).hexdigest()
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
+def test_a_number_that_json_cannot_say_is_refused(number: float) -> None:
+    with pytest.raises(ValueError, match="JSON"):
+        compact({"number": number})
