@@ -7,7 +7,7 @@ from sluice.infrastructure.pipeline.namespaces import is_inside
 class TokenOrder:
     """Node runs by their namespaces, in the order of their first token.
 
-    A run inside another does not wait for it.
+    A run inside another does not wait for it; the other then waits for what is inside.
     """
 
     def __init__(self) -> None:
@@ -50,11 +50,11 @@ class TokenOrder:
     def _release(self) -> list[Token]:
         told: list[Token] = []
         for namespace in list(self._held):
-            if self._speaking and not is_inside(namespace, self._speaking[-1]):
+            speaker = self._speaking[-1] if self._speaking else ""
+            if speaker and namespace != speaker and not is_inside(namespace, speaker):
                 continue
-            tokens = self._held.pop(namespace)
-            told += tokens
-            if namespace not in self._over:
+            told += self._held.pop(namespace)
+            if namespace != speaker and namespace not in self._over:
                 self._speaking.append(namespace)
         self.said += [token.content for token in told]
         if told:
