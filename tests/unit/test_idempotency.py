@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 
-from sluice.application.ports import Record
+from sluice.application.ports import Accepted, Record
+from sluice.application.process_chat import GIVEN_UP, QUEUED
+from sluice.application.submit import NewMessage
 from sluice.domain.chat import Job
-from sluice.domain.errors import Conflict, LimitReached, Unavailable
-from sluice.domain.events import Done, Token
+from sluice.domain.errors import Abandoned, Conflict, LimitReached, Unavailable
+from sluice.domain.events import Done, Event, Token
 from tests.use_cases import ONE_AND_ONE, use_cases, waiting
 from tests.waiting import until
 
@@ -186,3 +188,85 @@ async def test_a_job_whose_taker_died_before_it_could_run_is_run_for_the_next_eq
         assert accepted.job_id == left
         assert (await house.read(left))[-1] == DONE
         assert await house.said(accepted.chat_id) == [("user", "Why?", "completed")]
+
+
+@pytest.mark.parametrize(
+    "told", [None, [GIVEN_UP], [Token("a", "x"), GIVEN_UP], [Token("a", "x"), QUEUED, GIVEN_UP]]
+)
+async def test_a_job_that_is_given_up_while_it_is_taken_gives_its_key_to_another(
+    told: list[Event] | None,
+) -> None:
+    """Whoever gave it up may have written its end, or not."""
+    async with use_cases(waiting()) as house:
+        submit, given_up = house.queue.submit, list[Job]()
+
+        async def gives_up(job: Job, record: Record, _: Record) -> None:
+            await record()
+            if told:
+                await (await house.log.begin(job.id)).end(*told)
+            given_up.append(job)
+            house.queue.submit = submit  # type: ignore[method-assign]
+            raise Abandoned
+
+        house.queue.submit = gives_up  # type: ignore[method-assign, assignment]
+        accepted = await house.ask("Why?", session="s", idempotency_key="key")
+        (first,) = given_up
+        assert accepted.job_id != first.id
+        assert (await house.log.read(first.id)).events[-1].event == GIVEN_UP
+        assert await house.said(accepted.chat_id) == [("user", "Why?", "completed")]
+        assert await house.ask("Why?", session="s", idempotency_key="key") == accepted
+        assert await house.unfinished() == [accepted.job_id]
+
+
+async def test_a_job_that_is_given_up_and_has_no_key_is_asked_anew() -> None:
+    async with use_cases(waiting()) as house:
+        submit = house.queue.submit
+
+        async def gives_up(job: Job, record: Record, _: Record) -> None:
+            await record()
+            house.queue.submit = submit  # type: ignore[method-assign]
+            raise Abandoned
+
+        house.queue.submit = gives_up  # type: ignore[method-assign, assignment]
+        accepted = await house.ask("Why?", session="s")
+        assert await house.said(accepted.chat_id) == [("user", "Why?", "completed")]
+        assert await house.unfinished() == [accepted.job_id]
+
+
+async def test_a_job_that_has_its_end_is_not_taken_for_one_that_was_given_up() -> None:
+    """It ended while whoever submitted it was told that it was abandoned."""
+    async with use_cases(waiting()) as house:
+        ended: list[Job] = []
+        submit = house.queue.submit
+
+        async def ends(job: Job, record: Record, _: Record) -> None:
+            await record()
+            await (await house.log.begin(job.id)).end(DONE)
+            ended.append(job)
+            house.queue.submit = submit  # type: ignore[method-assign]
+            raise Abandoned
+
+        house.queue.submit = ends  # type: ignore[method-assign, assignment]
+        accepted = await house.ask("Why?", idempotency_key="key")
+        assert [job.id for job in ended] == [accepted.job_id]
+        assert await house.said(accepted.chat_id) == [("user", "Why?", "completed")]
+
+
+async def test_a_key_outlives_its_jobs_log() -> None:
+    async with use_cases(DONE) as house:
+        first = await house.ask(idempotency_key="key")
+        await house.read(first.job_id)
+        await house.log.delete(first.chat_id)
+        assert await house.ask(idempotency_key="key") == first
+        assert len(house.pipeline.asked) == 1
+
+
+async def test_a_job_is_over_by_its_log_though_its_chat_never_knew() -> None:
+    async with use_cases(DONE) as house:
+        job = await house.a_log(DONE)
+        asked = NewMessage("ann", "request", chat_id=job.chat_id, message="Why?")
+        bound = Accepted(job.id, job.chat_id, job.path)
+        await house.keys.claim("ann", "key", asked.fingerprint(), bound)
+        assert await house.ask("Why?", chat_id=job.chat_id, idempotency_key="key") == bound
+        assert house.pipeline.asked == []
+        assert (house.queue.running, house.queue.queued) == (0, 0)
