@@ -71,7 +71,7 @@ async def test_a_node_sees_no_error_of_ours_and_is_stopped_by_it() -> None:
     reached: list[str] = []
 
     async def node(tell: Tell) -> Done:
-        for word in WORDS:
+        for word in [*WORDS, *WORDS]:
             tell(word)
         reached.append("told")
         await asyncio.sleep(60)
