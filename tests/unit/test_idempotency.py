@@ -34,6 +34,7 @@ async def test_an_equal_submit_after_the_job_is_over_gives_the_same_job_back() -
         first = await house.ask(idempotency_key="key")
         await house.read(first.job_id)
         assert await house.ask(idempotency_key="key") == first
+        assert await house.unfinished() == []
         assert len(house.pipeline.asked) == 1
 
 
@@ -54,6 +55,7 @@ async def test_a_key_of_a_job_that_failed_without_a_word_gives_it_back_as_well()
         await house.read(first.job_id)
         await house.log.delete(first.chat_id)  # as its retention would
         assert await house.ask(idempotency_key="key") == first
+        assert await house.unfinished() == []
         assert len(house.pipeline.asked) == 1
 
 
@@ -218,6 +220,33 @@ async def test_a_job_that_is_given_up_while_it_is_taken_gives_its_key_to_another
         assert await house.unfinished() == [accepted.job_id]
 
 
+@pytest.mark.parametrize("begun", [False, True], ids=["never recorded", "begun elsewhere"])
+async def test_a_job_whose_end_another_writes_or_nobody_is_given_up_all_the_same(
+    begun: bool,
+) -> None:
+    async with use_cases(waiting()) as house:
+        submit, begin, given_up = house.queue.submit, house.log.begin, list[Job]()
+
+        async def overtaken(job_id: str, *, after: int | None = None) -> Any:
+            house.log.begin = begin  # type: ignore[method-assign]
+            first = await begin(job_id, after=after)
+            await begin(job_id, after=after)
+            return first
+
+        async def gives_up(job: Job, record: Record, _: Record) -> None:
+            if begun:
+                await record()
+                house.log.begin = overtaken  # type: ignore[method-assign]
+            given_up.append(job)
+            house.queue.submit = submit  # type: ignore[method-assign]
+            raise Abandoned
+
+        house.queue.submit = gives_up  # type: ignore[method-assign, assignment]
+        accepted = await house.ask("Why?", session="s", idempotency_key="key")
+        assert accepted.job_id != given_up[0].id
+        assert await house.said(accepted.chat_id) == [("user", "Why?", "completed")]
+
+
 async def test_a_job_that_is_given_up_and_has_no_key_is_asked_anew() -> None:
     async with use_cases(waiting()) as house:
         submit = house.queue.submit
@@ -258,6 +287,7 @@ async def test_a_key_outlives_its_jobs_log() -> None:
         await house.read(first.job_id)
         await house.log.delete(first.chat_id)
         assert await house.ask(idempotency_key="key") == first
+        assert await house.unfinished() == []
         assert len(house.pipeline.asked) == 1
 
 

@@ -201,8 +201,12 @@ async def test_what_was_said_is_known_until_it_is_taken_back() -> None:
 
 async def test_a_stage_is_open_from_its_start_to_its_end() -> None:
     relay = Relay(RecordingNotifier(), 100)
-    started = [StageStarted(stage, 10) for stage in "abc"]
-    ended = [StageCompleted("a", 20), StageFailed("c", 20), StageCompleted("never started", 30)]
+    started: list[Event] = [StageStarted(stage, 10) for stage in "abc"]
+    ended: list[Event] = [
+        StageCompleted("a", 20),
+        StageFailed("c", 20),
+        StageCompleted("never started", 30),
+    ]
     await relay.run(saying(*started, *ended), Question(a_job()))
     assert list(relay.open_stages) == ["b"]
 

@@ -1,6 +1,7 @@
 """Stages as node runs come and go: each opens once, closes once, and progress rises."""
 
 from sluice.domain.events import Event, StageCompleted, StageFailed, StageStarted, Token
+from sluice.infrastructure.pipeline.namespaces import path_of
 from sluice.infrastructure.pipeline.order import TokenOrder
 from sluice.infrastructure.pipeline.stages import Stages
 
@@ -31,11 +32,7 @@ def test_a_node_counts_once_however_often_it_runs_and_progress_never_passes_100(
     stages = Stages(2, TokenOrder())
     for namespace, progress in (("a:1", 50), ("a:2", 50), ("b:1", 100), ("c:1", 100)):
         started(stages, namespace)
-        assert [event.progress for event in stages.ended(namespace) if _is_end(event)] == [progress]
-
-
-def _is_end(event: Event) -> bool:
-    return isinstance(event, StageCompleted)
+        assert stages.ended(namespace) == [StageCompleted(path_of(namespace), progress)]
 
 
 def test_where_no_node_is_a_stage_one_that_a_node_runs_itself_is_everything() -> None:
