@@ -92,3 +92,17 @@ def test_at_the_end_of_the_graph_everything_that_waits_is_told() -> None:
     assert order.node == "c"
     assert order.say(C, token("4"))
     assert order.say(B, token("5"))
+
+
+def test_whoever_waits_outside_lets_those_pass_whose_turn_it_is() -> None:
+    order = TokenOrder()
+    order.say(A, token("1"))
+    order.say(INSIDE, token("2"))
+    order.say(B, token("4"))
+    order.say(A, token("3"))
+    assert order.end(INSIDE) == [token("3")]
+    assert order.end(A) == [token("4")]
+
+
+def test_where_nobody_has_spoken_there_is_no_node() -> None:
+    assert (TokenOrder().node, TokenOrder().finish()) == ("", [])
