@@ -48,6 +48,7 @@ def test_what_is_not_shown_or_is_langgraphs_own_is_no_stage() -> None:
     assert started(stages, "b:2|__start__:3") == []
     assert stages.ended("b:2|__start__:3") == []
     assert stages.ended("never:4") == []
+    assert started(stages, "never:5") == [StageStarted("never", 0)]
 
 
 def test_the_end_of_a_run_is_that_of_its_turn() -> None:
