@@ -144,3 +144,7 @@ def test_a_joined_token_comes_apart_into_those_that_it_was_joined_of() -> None:
     log = [Recorded(Cursor(2, seq), Token(piece, "answer")) for seq, piece in enumerate("abc", 5)]
     (joined,) = coalesce(log)
     assert split_again(joined, ["a", "b", "c"]) == log
+
+
+def test_an_event_that_was_not_joined_does_not_come_apart() -> None:
+    assert split_again(Recorded(Cursor(1, 2), StageStarted("stage", 10)), ()) == []
