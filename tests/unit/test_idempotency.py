@@ -36,6 +36,9 @@ async def test_an_equal_submit_after_the_job_is_over_gives_the_same_job_back() -
         assert await house.ask(idempotency_key="key") == first
         assert await house.unfinished() == []
         assert len(house.pipeline.asked) == 1
+        assert await house.said(first.chat_id) == [
+            ("user", "Why?", "completed"), ("assistant", "a", "completed"),
+        ]  # fmt: skip
 
 
 async def test_a_key_outlives_its_jobs_log_and_the_model_is_not_asked_again() -> None:
@@ -279,16 +282,6 @@ async def test_a_job_that_has_its_end_is_not_taken_for_one_that_was_given_up() -
         accepted = await house.ask("Why?", idempotency_key="key")
         assert [job.id for job in ended] == [accepted.job_id]
         assert await house.said(accepted.chat_id) == [("user", "Why?", "completed")]
-
-
-async def test_a_key_outlives_its_jobs_log() -> None:
-    async with use_cases(DONE) as house:
-        first = await house.ask(idempotency_key="key")
-        await house.read(first.job_id)
-        await house.log.delete(first.chat_id)
-        assert await house.ask(idempotency_key="key") == first
-        assert await house.unfinished() == []
-        assert len(house.pipeline.asked) == 1
 
 
 async def test_a_job_is_over_by_its_log_though_its_chat_never_knew() -> None:
