@@ -22,7 +22,7 @@ OURS   := sluice domain application infrastructure interfaces offline_model test
 # By file: what a file starts, it starts once. In their order, which begins with the longest.
 PARALLEL := -p xdist -n 3 --dist loadfile --no-loadscope-reorder
 
-.PHONY: run help cluster test style types suite unit e2e chaos chaos-cluster bench bench-steps instructions wheel lock clean
+.PHONY: run help cluster test style types suite unit e2e chaos chaos-cluster mutation bench bench-steps instructions wheel lock clean
 
 run: $(VENV)/installed            ## serve at http://127.0.0.1:8000; without a key the offline model answers
 	$(BIN)/sluice serve
@@ -60,6 +60,9 @@ chaos: $(VENV)/developed          ## readers come and go while the service is ki
 
 chaos-cluster: $(VENV)/developed  ## the same with two gateways, two workers, Redis and PostgreSQL
 	$(BIN)/python -m tests.chaos --cluster --seconds $(or $(SECONDS),60) --seed $(or $(SEED),1)
+
+mutation: $(VENV)/developed       ## break the code on purpose, see what no test notices: MODULES=… SECONDS=3600
+	$(BIN)/python -m tests.mutation $(MODULES) --seconds $(or $(SECONDS),3600)
 
 wheel: $(VENV)/developed          ## build the wheel, install it alone elsewhere, serve from there
 	BIN=$(BIN) scripts/check-wheel.sh

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import Phase, settings
 
 from sluice.offline_model.server import OfflineModel
 from tests.services import own_postgres, own_redis, postgres_url, redis_server_url, redis_url
@@ -18,6 +18,13 @@ __all__ = ["own_postgres", "own_redis", "postgres_url", "redis_server_url", "red
 # The same examples in every run, however busy the machine: a red test is red again.
 settings.register_profile("sluice", deadline=None, derandomize=True)
 settings.load_profile("sluice")
+# A mutant is killed by the first example that fails; nobody reads it. See tests/mutation.
+settings.register_profile(
+    "mutation",
+    settings.get_profile("sluice"),
+    max_examples=20,
+    phases=[Phase.explicit, Phase.generate],
+)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -84,6 +84,19 @@ LONG = st.builds(lambda text, times: text * times, SAID, st.sampled_from([1, 1, 
 WITHIN = LONG.map(lambda text: text[: 16 * 1024])
 """What the use case lets into a log: at most 64 KiB of UTF-8 whatever the characters."""
 BEGINS = st.integers(0, 9).map(lambda n: n == 9)
-SPOKEN = st.builds(Token, WITHIN, NODE) | st.builds(Reasoning, WITHIN, NODE)
-STEP = st.tuples(SPOKEN | STAGE | TOOL | DATA | RESET, BEGINS)
-LOG = st.lists(STEP, max_size=30).map(recorded)
+STEP = st.tuples(STAGE | TOOL | DATA | RESET, BEGINS)
+
+
+def _said_on(kind: type[Token | Reasoning]) -> st.SearchStrategy[list[tuple[Event, bool]]]:
+    """One node's tokens in a row, with or without the beginning of an attempt between them."""
+    return st.builds(
+        lambda node, steps: [(kind(text, node), begins) for text, begins in steps],
+        NODE,
+        st.lists(st.tuples(WITHIN, BEGINS), min_size=1, max_size=6),
+    )
+
+
+SAID_ON = _said_on(Token) | _said_on(Reasoning)
+LOG = st.lists(SAID_ON | STEP.map(lambda step: [step]), max_size=8).map(
+    lambda runs: recorded([step for run in runs for step in run])
+)

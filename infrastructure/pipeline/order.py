@@ -7,7 +7,7 @@ from sluice.infrastructure.pipeline.namespaces import is_inside
 class TokenOrder:
     """Node runs by their namespaces, in the order of their first token.
 
-    A run inside another does not wait for it.
+    A run inside another does not wait for it; the other then waits for what is inside.
     """
 
     def __init__(self) -> None:
@@ -57,10 +57,11 @@ class TokenOrder:
     def _release(self) -> list[Token | Beside]:
         told: list[Token | Beside] = []
         for namespace in list(self._held):
-            if self._speaking and not is_inside(namespace, self._speaking[-1]):
+            speaker = self._speaking[-1] if self._speaking else ""
+            if speaker and namespace != speaker and not is_inside(namespace, speaker):
                 continue
             told += self._held.pop(namespace)
-            if namespace not in self._over:
+            if namespace != speaker and namespace not in self._over:
                 self._speaking.append(namespace)
         tokens = [event for event in told if isinstance(event, Token)]
         self.said += [token.content for token in tokens]

@@ -396,3 +396,30 @@ async def test_structured_output_that_no_tag_marks_is_silent(path: Path, asked: 
     told = await path.tell(build)
     assert "SECRET" not in str(told.events)
     assert (told.done.answer, told.done.finish_reason) == ("shown", "stop")
+
+
+async def test_what_a_node_says_beside_a_graph_that_it_runs_is_told_in_its_order(
+    path: Path,
+) -> None:
+    """Its own words wait while the graph speaks, and come before what it says afterwards."""
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def inner(state: State) -> dict[str, str]:
+        get_stream_writer()({"token": "a"})
+        begun.set()
+        await go_on.wait()
+        return {"answer": "a"}
+
+    async def outer(state: State) -> dict[str, str]:
+        write = get_stream_writer()
+        write({"token": "0"})
+        running = asyncio.create_task(agent(inner).ainvoke({"message": "?"}))
+        await begun.wait()
+        write({"token": "b"})
+        go_on.set()
+        await running
+        write({"token": "c"})
+        return {"answer": "0abc"}
+
+    told = await path.tell(lambda _: graphs.chain(("outer", outer, SPEAKS)))
+    assert [token.content for token in told.tokens] == path.speaks * ["0", "a", "b", "c"]

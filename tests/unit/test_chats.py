@@ -1,11 +1,13 @@
 """A chat as its user sees it, and a deletion that leaves nothing behind and nothing hanging."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
+from sluice.application.process_chat import QUEUED
 from sluice.domain.chat import Chat, Job
-from sluice.domain.errors import NotFound, Unavailable
+from sluice.domain.errors import NotFound, Superseded, Unavailable
 from sluice.domain.events import Cancelled, Done, StageStarted, Token
 from tests.doubles import a_job
 from tests.use_cases import ONE_AND_ONE, UseCases, use_cases, waiting
@@ -40,6 +42,7 @@ async def test_a_chat_shows_its_messages_and_no_job_when_none_runs() -> None:
 
 async def test_a_chat_shows_the_oldest_of_its_jobs_that_is_not_over() -> None:
     async with use_cases(waiting()) as house:
+        await house.ask()
         first = await house.ask()
         second = await house.ask(chat_id=first.chat_id)
         await house.ask()
@@ -88,6 +91,51 @@ async def test_readers_of_a_deleted_chat_are_told_that_its_job_was_cancelled() -
         assert (await reading)[-1] == Cancelled("user")
         assert (house.queue.running, house.queue.queued) == (0, 0)
         assert house.pipeline.closed == len(house.pipeline.asked) == 1
+
+
+async def test_a_deletion_waits_for_the_end_of_a_job_that_another_process_runs() -> None:
+    async with use_cases() as house:
+        job = await house.a_log(STARTED)
+        elsewhere = await house.log.begin(job.id)
+        follow, following = house.log.follow, asyncio.Event()
+
+        async def followed(*given: Any, **named: Any) -> Any:
+            following.set()
+            return await follow(*given, **named)
+
+        house.log.follow = followed  # type: ignore[method-assign]
+        reading = asyncio.create_task(house.read(job.id))
+        deleting = asyncio.create_task(house.delete_chat("ann", job.chat_id))
+        async with asyncio.timeout(5):
+            await following.wait()
+            for _ in range(20):
+                await asyncio.sleep(0)
+            await elsewhere.end(Cancelled("user"))
+            assert (await reading)[-1] == Cancelled("user")
+            await deleting
+
+
+async def test_when_a_chat_is_forgotten_nobody_can_write_of_it_and_nothing_new_stays(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A worker that hangs wakes up, and a question comes, while the texts are being deleted."""
+    monkeypatch.setattr("sluice.application.chats._END_TIMEOUT_SECONDS", 0.01)
+    async with use_cases() as house:
+        job = await house.a_log(STARTED)
+        hanging, later = await house.log.begin(job.id), a_job()
+        delete = house.chats.delete
+
+        async def meanwhile(user: str, chat_id: str) -> None:
+            with pytest.raises(Superseded):
+                hanging.publish(Token("a", "answer"))
+            await house.log.create(later, QUEUED)
+            await delete(user, chat_id)
+
+        house.chats.delete = meanwhile  # type: ignore[method-assign]
+        await house.delete_chat("ann", job.chat_id)
+        for gone in (job, later):
+            with pytest.raises(NotFound):
+                await house.log.job(gone.id)
 
 
 async def test_waiting_jobs_of_a_deleted_chat_never_run() -> None:

@@ -7,8 +7,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sluice.application.coalescing import coalesce
-from sluice.domain.events import BEGINNING, Cursor, Event, Reasoning, Recorded, Token
+from sluice.application.coalescing import coalesce, size_of, split, split_again
+from sluice.domain.events import (
+    BEGINNING,
+    Cursor,
+    Done,
+    Event,
+    Failed,
+    Reasoning,
+    Recorded,
+    StageStarted,
+    Token,
+)
 from tests.strategies import LOG, recorded
 
 
@@ -96,3 +106,65 @@ def test_a_long_answer_fills_its_frames_but_never_beyond_64_kib(piece: str) -> N
 def test_a_reader_that_keeps_up_gets_each_token_as_it_was_written() -> None:
     log = recorded([(Token("a", "answer"), False)])
     assert coalesce(log)[0] is log[0]
+
+
+def test_tokens_of_two_attempts_are_not_joined() -> None:
+    log = [
+        Recorded(Cursor(attempt, seq), Token(f"{attempt}{seq}", "answer"))
+        for attempt, seq in [(1, 1), (1, 2), (2, 1), (2, 2)]
+    ]
+    assert coalesce(log) == [
+        Recorded(Cursor(1, 2), Token("1112", "answer")),
+        Recorded(Cursor(2, 2), Token("2122", "answer")),
+    ]
+
+
+def test_tokens_that_were_joined_keep_their_node_where_another_one_speaks() -> None:
+    log = recorded([(Token("a", node), False) for node in ("answer", "answer", "retrieve")])
+    assert coalesce(log) == [
+        Recorded(Cursor(1, 2), Token("aa", "answer")),
+        Recorded(Cursor(1, 3), Token("a", "retrieve")),
+    ]
+
+
+def test_two_tokens_of_exactly_64_kib_become_one() -> None:
+    half = Token("a" * (32 * 1024), "answer")
+    assert len(coalesce(recorded([(half, False)] * 2))) == 1
+
+
+@pytest.mark.parametrize(("content", "size"), [("", 0), ("abc", 3), ("페트", 6), ("a👩", 5)])
+def test_a_tokens_size_is_its_text_in_utf_8(content: str, size: int) -> None:
+    assert size_of(Token(content, "answer")) == size
+
+
+@pytest.mark.parametrize(
+    ("event", "texts"),
+    [
+        (Done("A2", "a" * 5000, "intent"), 5008),
+        (Failed("code", "m" * 3000, True, "r" * 2000), 5004),
+        (StageStarted("stage", 10), 5),
+    ],
+)
+def test_any_other_events_size_is_about_that_of_all_its_texts(
+    event: Done | Failed | StageStarted, texts: int
+) -> None:
+    assert texts <= size_of(event) <= texts + 512
+
+
+@pytest.mark.parametrize("content", ["a" * 16_384, "a" * 16_385, "👩" * 40_000])
+def test_a_token_that_is_too_long_is_split_into_as_few_as_are_short_enough(content: str) -> None:
+    pieces = split(Token(content, "answer"))
+    assert "".join(piece.content for piece in pieces) == content
+    assert {piece.node for piece in pieces} == {"answer"}
+    assert [len(piece.content) for piece in pieces[:-1]] == [16_384] * (len(pieces) - 1)
+    assert 0 < len(pieces[-1].content) <= 16_384
+
+
+def test_a_joined_token_comes_apart_into_those_that_it_was_joined_of() -> None:
+    log = [Recorded(Cursor(2, seq), Token(piece, "answer")) for seq, piece in enumerate("abc", 5)]
+    (joined,) = coalesce(log)
+    assert split_again(joined, ["a", "b", "c"]) == log
+
+
+def test_an_event_that_was_not_joined_does_not_come_apart() -> None:
+    assert split_again(Recorded(Cursor(1, 2), StageStarted("stage", 10)), ()) == []

@@ -1,13 +1,26 @@
 """Reading a log: its owner only, from any cursor, so many streams at once and no more."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
+from sluice.application.follow import FollowJob
 from sluice.application.process_chat import QUEUED
+from sluice.application.unread import CancelUnread
 from sluice.domain.chat import Job
 from sluice.domain.errors import Finished, LimitReached, NotFound
-from sluice.domain.events import Cursor, Done, Event, Reset, StageStarted, Token
+from sluice.domain.events import (
+    Cancelled,
+    Cursor,
+    Done,
+    Event,
+    Recorded,
+    Reset,
+    StageStarted,
+    Token,
+)
+from sluice.interfaces.protocols.native.encoder import encoder_for
 from tests.doubles import a_job, publish
 from tests.use_cases import UseCases, use_cases
 
@@ -79,7 +92,7 @@ async def test_anothers_job_is_like_one_that_never_was(after: Cursor | None) -> 
     async with use_cases() as house:
         job = await told(house)
         for user, job_id in (("bob", job.id), ("ann", "nobodys")):
-            with pytest.raises(NotFound):
+            with pytest.raises(NotFound, match=job_id):
                 await house.follow(user, job_id, after=after)
 
 
@@ -89,7 +102,7 @@ async def test_a_user_has_so_many_streams_and_another_has_others() -> None:
         open_ones = [await house.follow("ann", mine.id, after=None) for _ in range(2)]
         for stream in open_ones:
             await anext(stream)
-        with pytest.raises(LimitReached) as busy:
+        with pytest.raises(LimitReached, match=r"^too many open streams$") as busy:
             await house.follow("ann", mine.id, after=None)
         assert busy.value.per_user
         others = await house.follow("bob", bobs.id, after=None)
@@ -155,3 +168,57 @@ async def test_how_far_readers_lag_is_counted_once() -> None:
         job = await told(house)
         await house.read(job.id)
         assert (house.metrics.take_lag(), house.metrics.take_lag()) == (6, 0)
+
+
+async def test_a_job_whose_only_reader_leaves_is_cancelled_where_nobody_may_be_away() -> None:
+    async with use_cases(STARTED, asyncio.Event()) as house:
+        readers = CancelUnread(house.queue, house.log, after=0)
+        follow = FollowJob(house.log, readers, house.metrics)
+        accepted = await house.ask()
+        job_id = accepted.job_id
+        staying, leaving = [
+            await follow("ann", job_id, after=None, encoder_for=encoder_for) for _ in range(2)
+        ]
+        await anext(leaving)
+        await leaving.aclose()
+        assert await house.unfinished() == [job_id]
+        await anext(staying)
+        await staying.aclose()
+        async with asyncio.timeout(5):
+            assert (await house.read(job_id))[-1] == Cancelled("orphaned")
+
+
+class Thrice:
+    """An encoder that has three frames for each event."""
+
+    initial = None
+    joins_tokens = False
+
+    def encode(self, _state: None, _before: Cursor, recorded: Recorded, /) -> Any:
+        return None, [f"{recorded.id}/{n} ".encode() for n in range(3)]
+
+
+async def test_a_reader_may_begin_within_an_events_frames_and_be_pushed_to() -> None:
+    async with use_cases() as house:
+        job, encoder, pushed = await house.a_log(), Thrice(), list[bytes]()
+
+        def push(body: bytes) -> bool:
+            pushed.append(body)
+            return True
+
+        async def follow(**options: Any) -> Any:
+            return await house.follow_job(
+                "ann", job.id, after=None, encoder_for=lambda _: encoder, **options
+            )
+
+        notifier = await house.log.begin(job.id)
+        whole, rest = await follow(), await follow(skip=2, push=push)
+        assert (await anext(whole)).body == b"1-1/0 1-1/1 1-1/2 "
+        assert (await anext(rest)).body == b"1-1/2 "
+        waiting = asyncio.create_task(anext(rest))
+        await asyncio.sleep(0)
+        notifier.publish(WORDS[0])
+        assert pushed == [b"1-2/0 1-2/1 1-2/2 "]
+        waiting.cancel()
+        await asyncio.wait([waiting])
+        await whole.aclose()

@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 
-from sluice.application.ports import Record
+from sluice.application.ports import Accepted, Record
+from sluice.application.process_chat import GIVEN_UP, QUEUED
+from sluice.application.submit import NewMessage
 from sluice.domain.chat import Job
-from sluice.domain.errors import Conflict, LimitReached, Unavailable
-from sluice.domain.events import Done, Token
+from sluice.domain.errors import Abandoned, Conflict, LimitReached, Unavailable
+from sluice.domain.events import Done, Event, Token
 from tests.use_cases import ONE_AND_ONE, use_cases, waiting
 from tests.waiting import until
 
@@ -32,7 +34,11 @@ async def test_an_equal_submit_after_the_job_is_over_gives_the_same_job_back() -
         first = await house.ask(idempotency_key="key")
         await house.read(first.job_id)
         assert await house.ask(idempotency_key="key") == first
+        assert await house.unfinished() == []
         assert len(house.pipeline.asked) == 1
+        assert await house.said(first.chat_id) == [
+            ("user", "Why?", "completed"), ("assistant", "a", "completed"),
+        ]  # fmt: skip
 
 
 async def test_a_key_outlives_its_jobs_log_and_the_model_is_not_asked_again() -> None:
@@ -52,6 +58,7 @@ async def test_a_key_of_a_job_that_failed_without_a_word_gives_it_back_as_well()
         await house.read(first.job_id)
         await house.log.delete(first.chat_id)  # as its retention would
         assert await house.ask(idempotency_key="key") == first
+        assert await house.unfinished() == []
         assert len(house.pipeline.asked) == 1
 
 
@@ -186,3 +193,103 @@ async def test_a_job_whose_taker_died_before_it_could_run_is_run_for_the_next_eq
         assert accepted.job_id == left
         assert (await house.read(left))[-1] == DONE
         assert await house.said(accepted.chat_id) == [("user", "Why?", "completed")]
+
+
+@pytest.mark.parametrize(
+    "told", [None, [GIVEN_UP], [Token("a", "x"), GIVEN_UP], [Token("a", "x"), QUEUED, GIVEN_UP]]
+)
+async def test_a_job_that_is_given_up_while_it_is_taken_gives_its_key_to_another(
+    told: list[Event] | None,
+) -> None:
+    """Whoever gave it up may have written its end, or not."""
+    async with use_cases(waiting()) as house:
+        submit, given_up = house.queue.submit, list[Job]()
+
+        async def gives_up(job: Job, record: Record, _: Record) -> None:
+            await record()
+            if told:
+                await (await house.log.begin(job.id)).end(*told)
+            given_up.append(job)
+            house.queue.submit = submit  # type: ignore[method-assign]
+            raise Abandoned
+
+        house.queue.submit = gives_up  # type: ignore[method-assign, assignment]
+        accepted = await house.ask("Why?", session="s", idempotency_key="key")
+        (first,) = given_up
+        assert accepted.job_id != first.id
+        assert (await house.log.read(first.id)).events[-1].event == GIVEN_UP
+        assert await house.said(accepted.chat_id) == [("user", "Why?", "completed")]
+        assert await house.ask("Why?", session="s", idempotency_key="key") == accepted
+        assert await house.unfinished() == [accepted.job_id]
+
+
+@pytest.mark.parametrize("begun", [False, True], ids=["never recorded", "begun elsewhere"])
+async def test_a_job_whose_end_another_writes_or_nobody_is_given_up_all_the_same(
+    begun: bool,
+) -> None:
+    async with use_cases(waiting()) as house:
+        submit, begin, given_up = house.queue.submit, house.log.begin, list[Job]()
+
+        async def overtaken(job_id: str, *, after: int | None = None) -> Any:
+            house.log.begin = begin  # type: ignore[method-assign]
+            first = await begin(job_id, after=after)
+            await begin(job_id, after=after)
+            return first
+
+        async def gives_up(job: Job, record: Record, _: Record) -> None:
+            if begun:
+                await record()
+                house.log.begin = overtaken  # type: ignore[method-assign]
+            given_up.append(job)
+            house.queue.submit = submit  # type: ignore[method-assign]
+            raise Abandoned
+
+        house.queue.submit = gives_up  # type: ignore[method-assign, assignment]
+        accepted = await house.ask("Why?", session="s", idempotency_key="key")
+        assert accepted.job_id != given_up[0].id
+        assert await house.said(accepted.chat_id) == [("user", "Why?", "completed")]
+
+
+async def test_a_job_that_is_given_up_and_has_no_key_is_asked_anew() -> None:
+    async with use_cases(waiting()) as house:
+        submit = house.queue.submit
+
+        async def gives_up(job: Job, record: Record, _: Record) -> None:
+            await record()
+            house.queue.submit = submit  # type: ignore[method-assign]
+            raise Abandoned
+
+        house.queue.submit = gives_up  # type: ignore[method-assign, assignment]
+        accepted = await house.ask("Why?", session="s")
+        assert await house.said(accepted.chat_id) == [("user", "Why?", "completed")]
+        assert await house.unfinished() == [accepted.job_id]
+
+
+async def test_a_job_that_has_its_end_is_not_taken_for_one_that_was_given_up() -> None:
+    """It ended while whoever submitted it was told that it was abandoned."""
+    async with use_cases(waiting()) as house:
+        ended: list[Job] = []
+        submit = house.queue.submit
+
+        async def ends(job: Job, record: Record, _: Record) -> None:
+            await record()
+            await (await house.log.begin(job.id)).end(DONE)
+            ended.append(job)
+            house.queue.submit = submit  # type: ignore[method-assign]
+            raise Abandoned
+
+        house.queue.submit = ends  # type: ignore[method-assign, assignment]
+        accepted = await house.ask("Why?", idempotency_key="key")
+        assert [job.id for job in ended] == [accepted.job_id]
+        assert await house.said(accepted.chat_id) == [("user", "Why?", "completed")]
+
+
+async def test_a_job_is_over_by_its_log_though_its_chat_never_knew() -> None:
+    async with use_cases(DONE) as house:
+        job = await house.a_log(DONE)
+        asked = NewMessage("ann", "request", chat_id=job.chat_id, message="Why?")
+        bound = Accepted(job.id, job.chat_id, job.path)
+        await house.keys.claim("ann", "key", asked.fingerprint(), bound)
+        assert await house.ask("Why?", chat_id=job.chat_id, idempotency_key="key") == bound
+        assert house.pipeline.asked == []
+        assert (house.queue.running, house.queue.queued) == (0, 0)

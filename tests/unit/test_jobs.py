@@ -123,6 +123,7 @@ async def test_a_running_job_is_cancelled_with_its_text_kept() -> None:
         async for batch in stream:
             if any(isinstance(one.event, Token) for one in batch.events):
                 await house.cancel("ann", accepted.job_id)
+        assert batch.events[-1].event == Cancelled("user")
         seen = await house.show_job("ann", accepted.job_id)
         assert (seen.status, seen.text) == ("cancelled", "a")
         assert (await house.said(accepted.chat_id))[-1] == ("assistant", "a", "cancelled")

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sluice.application.codec import decode, encode
+from sluice.application.codec import decode, encode, event_of, require_encodable
 from sluice.application.compact_json import compact
 from sluice.domain.events import (
     Cancelled,
@@ -132,3 +132,29 @@ def test_done_counts_code_points_and_hashes_the_utf8_of_the_answer(answer: str) 
     fields = data_of(Done("A2", answer))
     assert fields["length"] == len(answer)
     assert fields["sha256"] == sha256(answer.encode()).hexdigest()
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
+def test_a_number_that_json_cannot_say_is_refused(number: float) -> None:
+    with pytest.raises(ValueError, match="JSON"):
+        compact({"number": number})
+
+
+def test_an_event_of_a_newer_version_is_read_without_what_was_added() -> None:
+    fields = {"content": "a", "node": "x", "status": "new", "added": 1}
+    assert event_of("token", fields) == Token("a", "x")
+    assert event_of("reset", {"reason": "revised", "status": "new"}) == Reset("revised")
+
+
+@pytest.mark.parametrize(
+    "event",
+    [Token("a\ud800", "x"), Token("a", "\ud800"), StageStarted("\ud800", 0), Done("A2", "\ud800")],
+)
+def test_an_event_with_a_lone_surrogate_cannot_be_written(event: Event) -> None:
+    with pytest.raises(UnicodeEncodeError):
+        require_encodable(event)
+
+
+@pytest.mark.parametrize("event", [Token("페트", "x"), Token("a", "노드"), Done("A2", "👩")])
+def test_any_other_text_can(event: Event) -> None:
+    require_encodable(event)

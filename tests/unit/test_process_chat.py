@@ -450,6 +450,63 @@ def test_an_answer_that_was_stopped_before_its_first_word_is_no_turn(nothing: st
     assert history(messages, a_job(id="4")) == before
 
 
+async def test_how_jobs_ended_is_counted_and_the_pipeline_asked_each(bench: Bench) -> None:
+    metrics, pipeline = JobMetrics(), MockPipeline(UpstreamTruncated("secret"))
+    process = ProcessChat(pipeline, bench.log, bench.chats, metrics)
+    other = a_job()
+    await bench.chats.add_question(other)
+    await bench.log.create(other, QUEUED)
+    for job in (bench.job, other):
+        await process(job)
+    assert metrics.ended == {("A2", "failed"): 2}
+    assert metrics.errors == {"upstream_truncated": 2}
+    assert [asked.job for asked in pipeline.asked] == [bench.job, other]
+
+
+@pytest.mark.parametrize(
+    ("play", "level", "cause"),
+    [
+        (RuntimeError("secret"), "ERROR", "RuntimeError"),
+        (UpstreamTruncated("cut off"), "WARNING", "UpstreamTruncated"),
+        (asyncio.CancelledError("secret"), "WARNING", "CancelledError"),
+        (asyncio.Event(), "WARNING", "TimeoutError"),
+    ],
+)
+async def test_a_failure_is_logged_with_its_cause_and_as_an_error_if_it_is_ours(
+    bench: Bench, caplog: pytest.LogCaptureFixture, play: Any, level: str, cause: str
+) -> None:
+    await bench.process(play, deadline=0.01 if isinstance(play, asyncio.Event) else 60)(bench.job)
+    (record,) = [one for one in caplog.records if "failed" in one.getMessage()]
+    assert record.levelname == level
+    assert cause in record.getMessage()
+    assert "secret" not in caplog.text
+
+
+async def test_a_cancelled_job_is_logged_with_its_reason(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    await bench.process(DONE)(bench.job, lambda: "user")
+    assert f"job {bench.job.id} is cancelled: user, A2, request request" in caplog.text
+
+
+@pytest.mark.parametrize("attempts", [1, 2])
+async def test_only_an_end_with_nothing_to_take_back_does_without_a_chat_that_fails(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, attempts: int
+) -> None:
+    async def fails(*_: object) -> None:
+        raise Unavailable("away")
+
+    monkeypatch.setattr(bench.chats, "keep_answer", fails)
+    if attempts == 1:
+        await bench.process(STARTED)(bench.job)
+        assert isinstance((await bench.told())[-1], Failed)
+        return
+    await bench.log.begin(bench.job.id)
+    with pytest.raises(Unavailable):
+        await bench.process(STARTED)(bench.job)
+
+
 async def reads(bench: Bench, count: int) -> None:
     """Until the job's log holds that many events."""
     async with asyncio.timeout(5):

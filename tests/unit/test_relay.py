@@ -12,7 +12,18 @@ from sluice.application.ports import Tell
 from sluice.application.relay import Relay
 from sluice.domain.chat import Question
 from sluice.domain.errors import AnswerTooLarge, PipelineError, Superseded
-from sluice.domain.events import Data, Done, Event, Reasoning, StageStarted, Token, Tool
+from sluice.domain.events import (
+    Data,
+    Done,
+    Event,
+    Reasoning,
+    Reset,
+    StageCompleted,
+    StageFailed,
+    StageStarted,
+    Token,
+    Tool,
+)
 from tests.doubles import RecordingNotifier, a_job
 
 DONE = Done("A2", "ab")
@@ -26,6 +37,7 @@ class OddPipeline:
         self._node = node
 
     async def run(self, question: Question, tell: Tell, /) -> Done:
+        self.asked = question
         return await self._node(tell)
 
 
@@ -121,7 +133,7 @@ async def test_a_node_sees_no_error_of_ours_and_is_stopped_by_it() -> None:
     reached: list[str] = []
 
     async def node(tell: Tell) -> Done:
-        for word in WORDS:
+        for word in [*WORDS, *WORDS]:
             tell(word)
         reached.append("told")
         await asyncio.sleep(60)
@@ -224,3 +236,75 @@ async def test_what_outlives_its_run_is_not_heard() -> None:
         await running
     left[0](WORDS[1])
     assert notifier.events == [StageStarted("answer", 0)]
+
+
+def saying(*events: Event, done: Done = DONE) -> OddPipeline:
+    async def node(tell: Tell) -> Done:
+        for event in events:
+            tell(event)
+        return done
+
+    return OddPipeline(node)
+
+
+async def test_the_pipeline_is_asked_the_question() -> None:
+    pipeline, question = saying(), Question(a_job())
+    await Relay(RecordingNotifier(), 100).run(pipeline, question)
+    assert pipeline.asked is question
+
+
+async def test_what_was_said_is_known_until_it_is_taken_back() -> None:
+    relay = Relay(RecordingNotifier(), 100)
+    await relay.run(saying(*WORDS), Question(a_job()))
+    assert relay.text == "ab"
+    await relay.run(saying(Reset("revised"), WORDS[1]), Question(a_job()))
+    assert relay.text == "b"
+
+
+async def test_a_stage_is_open_from_its_start_to_its_end() -> None:
+    relay = Relay(RecordingNotifier(), 100)
+    started: list[Event] = [StageStarted(stage, 10) for stage in "abc"]
+    ended: list[Event] = [
+        StageCompleted("a", 20),
+        StageFailed("c", 20),
+        StageCompleted("never started", 30),
+    ]
+    await relay.run(saying(*started, *ended), Question(a_job()))
+    assert list(relay.open_stages) == ["b"]
+
+
+async def test_progress_that_falls_is_told_as_what_it_was() -> None:
+    notifier = RecordingNotifier()
+    relay = Relay(notifier, 100)
+    stages = StageStarted("a", 40, "m"), StageCompleted("a", 30, "m"), StageStarted("b", 50)
+    await relay.run(saying(*stages), Question(a_job()))
+    assert notifier.events == [stages[0], StageCompleted("a", 40, "m"), stages[2]]
+    assert relay.progress == 50
+
+
+@pytest.mark.parametrize("piece", ["abcde", "페트\x80\x80"], ids=["ascii", "other"])
+async def test_an_answer_may_be_as_large_as_its_bound_and_not_a_byte_more(piece: str) -> None:
+    size = len(piece.encode())
+    fits, more = [Token(piece, "x")] * 2, Token(".", "x")
+    whole = Done("A2", piece * 2)
+
+    async def told(*events: Event, done: Done) -> None:
+        await Relay(RecordingNotifier(), 2 * size).run(
+            saying(*events, done=done), Question(a_job())
+        )
+
+    await told(*fits, done=whole)
+    await told(*fits, Reset("revised"), *fits, done=whole)
+    with pytest.raises(AnswerTooLarge):
+        await told(*fits, more, done=whole)
+    with pytest.raises(AnswerTooLarge):
+        await told(*fits, Reset("revised"), *fits, more, done=whole)
+    with pytest.raises(AnswerTooLarge):
+        await told(done=Done("A2", piece * 2 + "."))
+
+
+async def test_a_token_that_is_too_long_is_told_in_pieces() -> None:
+    notifier = RecordingNotifier()
+    said = Token("a" * 20_000, "x")
+    await Relay(notifier, 30_000).run(saying(said), Question(a_job()))
+    assert notifier.events == [Token("a" * 16_384, "x"), Token("a" * 3_616, "x")]

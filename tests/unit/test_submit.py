@@ -1,8 +1,12 @@
 """Taking a question: the path is decided once, one key is one job, nothing is half-accepted."""
 
+import asyncio
+
 import pytest
 
 from sluice.application.process_chat import QUEUED
+from sluice.application.submit import NewMessage, SubmitMessage
+from sluice.application.unread import CancelUnread
 from sluice.domain.chat import Turn
 from sluice.domain.errors import Conflict, LimitReached, NotFound, Unavailable
 from sluice.domain.events import Cancelled, Done, Token
@@ -118,7 +122,7 @@ async def test_a_retry_of_another_chats_or_another_users_job_is_not_found() -> N
         mine, other = await house.ask(), await house.ask()
         bobs = await house.ask(user="bob")
         for job_id in (other.job_id, bobs.job_id, "nobodys"):
-            with pytest.raises(NotFound):
+            with pytest.raises(NotFound, match=job_id):
                 await house.ask(message=None, chat_id=mine.chat_id, retry_of=job_id)
 
 
@@ -154,3 +158,14 @@ async def test_a_job_cancelled_while_it_waits_has_its_question_and_its_end() -> 
         await house.cancel("ann", queued.job_id)
         assert await house.read(queued.job_id) == [QUEUED, Cancelled("user")]
         assert await house.said(queued.chat_id) == [("user", "Why?", "completed")]
+
+
+async def test_a_job_that_nobody_comes_to_read_is_cancelled_where_somebody_must() -> None:
+    async with use_cases(Token("a", "x"), waiting()) as house:
+        readers = CancelUnread(house.queue, house.log, after=0)
+        submit = SubmitMessage(
+            house.chats, house.sessions, house.keys, house.log, house.queue, house.flag, readers
+        )
+        accepted = await submit(NewMessage("ann", "request", message="Why?"))
+        async with asyncio.timeout(5):
+            assert (await house.read(accepted.job_id))[-1] == Cancelled("orphaned")

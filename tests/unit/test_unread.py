@@ -41,7 +41,7 @@ async def turns(count: int = 20) -> None:
 
 
 async def test_a_job_never_read_is_cancelled_from_its_start(no_task_left: None) -> None:
-    readers, queue, log, job = await house(after=0.01)
+    readers, queue, log, job = await house(after=0)
     readers.submitted(job.id)
     await turns()
     assert queue.cancelled == []  # it has not started yet, however long that takes
@@ -52,7 +52,7 @@ async def test_a_job_never_read_is_cancelled_from_its_start(no_task_left: None) 
 
 
 async def test_a_job_whose_last_reader_left_is_cancelled(no_task_left: None) -> None:
-    readers, queue, _, job = await house(after=0.01)
+    readers, queue, _, job = await house(after=0)
     readers.joined(job.id)
     readers.joined(job.id)
     readers.left(job.id)
@@ -88,7 +88,7 @@ async def test_a_job_that_is_over_is_waited_for_no_longer(no_task_left: None) ->
 
 
 async def test_a_job_whose_stages_are_not_shown_starts_with_its_text(no_task_left: None) -> None:
-    readers, queue, log, job = await house(after=0.01)
+    readers, queue, log, job = await house(after=0)
     readers.submitted(job.id)
     (await log.begin(job.id)).publish(Token("a", "answer"))
     async with asyncio.timeout(5):
@@ -99,7 +99,7 @@ async def test_a_log_that_cannot_be_read_for_a_while_is_asked_again(
     no_task_left: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(unread_of, "_RETRY_S", 0)
-    readers, queue, log, job = await house(after=0.01)
+    readers, queue, log, job = await house(after=0)
     follow, outages = log.follow, [Unavailable("away"), Unavailable("away")]
 
     async def sometimes(*given: Any, **named: Any) -> Any:
@@ -116,7 +116,7 @@ async def test_a_log_that_cannot_be_read_for_a_while_is_asked_again(
 
 
 async def test_a_job_that_is_gone_is_no_error(no_task_left: None) -> None:
-    readers, queue, log, job = await house(after=0.01)
+    readers, queue, log, job = await house(after=0)
     await log.delete(job.chat_id)
     readers.submitted(job.id)
     await turns()
