@@ -25,13 +25,13 @@ class App(FastAPI):
             app = CORSMiddleware(
                 app,
                 allow_origins=options.cors_origins,
-                allow_methods=["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"],
+                allow_methods=["GET", "HEAD", "POST", "PATCH", "DELETE"],
                 allow_headers=[
-                    "Authorization", "Content-Type", "Idempotency-Key", "If-Match",
-                    "Last-Event-ID", "X-Request-ID", "X-Sluice-Path",
+                    "Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID",
+                    "X-Request-ID", "X-Sluice-Path",
                 ],
                 allow_credentials=True,
-                expose_headers=["ETag", "Location", "Retry-After", "X-Request-ID"],
+                expose_headers=["Location", "Retry-After", "X-Request-ID"],
             )  # fmt: skip
         if options.hosts is not None:
             app = HostCheck(app, options.hosts)
