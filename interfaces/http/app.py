@@ -34,17 +34,15 @@ class App(FastAPI):
             app = CORSMiddleware(
                 app,
                 allow_origins=options.cors_origins,
-                allow_methods=["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"],
+                allow_methods=["GET", "HEAD", "POST", "PATCH", "DELETE"],
                 allow_headers=[
-                    "Authorization", "Content-Type", "Idempotency-Key", "If-Match",
-                    "Last-Event-ID", "X-API-Key", "X-Auth-Scheme", "X-Request-ID", "X-Run-ID",
-                    "X-Sluice-Path",
+                    "Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID",
+                    "X-API-Key", "X-Auth-Scheme", "X-Request-ID", "X-Run-ID", "X-Sluice-Path",
                     *_OF_OPENAIS_CLIENT,
                 ],
                 allow_credentials=True,
                 expose_headers=[
-                    "Content-Location", "ETag", "Location", "Retry-After", "X-Request-ID",
-                    "X-Sluice-Job",
+                    "Content-Location", "Location", "Retry-After", "X-Request-ID", "X-Sluice-Job",
                 ],
             )  # fmt: skip
         if options.hosts is not None:

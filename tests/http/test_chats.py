@@ -121,6 +121,9 @@ async def test_a_completed_job_has_an_answer_and_what_it_cost() -> None:
         await house.read(asked["job_id"])
         job = (await house.client.get(f"/api/v1/jobs/{asked['job_id']}")).json()
         assert moment(job.pop("created_at")) <= moment(job.pop("ended_at"))
+        assert job.pop("flag") == {
+            "share": 50, "reason": "split", "source": "env", "rollout": None,
+        }  # fmt: skip
         assert job == {
             "job_id": asked["job_id"],
             "chat_id": asked["chat_id"],

@@ -14,7 +14,7 @@ ALLOWED = (
     " x-api-key, x-run-id, x-auth-scheme, x-request-id"
 )
 EXPOSED = {
-    "Content-Location", "ETag", "Location", "Retry-After", "X-Request-ID", "X-Sluice-Job",
+    "Content-Location", "Location", "Retry-After", "X-Request-ID", "X-Sluice-Job",
 }  # fmt: skip
 CHANGES = [("POST", "/api/v1/chat"), ("DELETE", "/api/v1/jobs/any"), ("PATCH", "/api/v1/chat/a")]
 

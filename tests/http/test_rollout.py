@@ -199,6 +199,13 @@ async def test_a_page_of_another_origin_changes_nothing() -> None:
         assert (await put(house, 25, headers=headers)).status_code == 403
 
 
+async def test_no_page_of_another_origin_may_turn_it_whatever_else_it_may() -> None:
+    """A browser asks first: only our own page and programs turn the share."""
+    async with admins(cors_origins=["https://chat.example"]) as house:
+        headers = {"Origin": "https://chat.example", "Access-Control-Request-Method": "PUT"}
+        assert (await house.client.options(ROLLOUT, headers=headers)).status_code == 400
+
+
 async def test_the_history_is_as_long_as_was_asked_for() -> None:
     async with admins() as house:
         for share in range(25):
