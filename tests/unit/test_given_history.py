@@ -14,8 +14,8 @@ class State(TypedDict, total=False):
     messages: list[AnyMessage]
 
 
-async def answer(_state: State) -> State:
-    return {}
+async def answer(state: State) -> State:
+    return {"messages": state["messages"]}
 
 
 def test_each_role_is_its_own_kind_of_message() -> None:
