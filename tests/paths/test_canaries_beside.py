@@ -50,11 +50,12 @@ async def test_a_cell_shows_what_it_has_the_word_for_and_nothing_else(
     path: Path, voice: Voice, site: str, word: Word
 ) -> None:
     place = SITES[site]
-    others = {each: True for each in WORDS if each != word}
+    others: dict[str, Any] = {each: True for each in WORDS if each != word}
 
     def build(llm: LLMClientPort) -> Any:
         say: Callable[[], Awaitable[object]] = saying(path, word, llm)
-        metadata = {word: True} if voice == "speaking" else others if voice == "silent" else {}
+        one: dict[str, Any] = {word: True}
+        metadata = one if voice == "speaking" else others if voice == "silent" else {}
         graph = place.build(say, metadata)
         graph.add_node("end", lambda s: {"answer": "done"})
         return graph.add_edge("cell", "end")
