@@ -104,7 +104,7 @@ class RunningNode(NodeRun):
     def say(self, text: str) -> None:
         """Tells the user what the code that asks has said, if it is heard where it stands."""
         namespace = self.here()
-        if not self.heard_at(namespace):
+        if not (self._speaks or self.heard_at(namespace)):
             return
         if self.run.reader == "tap":
             self.run.token(namespace, path_of(namespace), text)

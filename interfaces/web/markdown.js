@@ -13,6 +13,7 @@ const ITEM = /^( {0,3})(?:([-*+])|(\d{1,9})[.)])( {1,4}|\t|$)/;
 const DELIMITERS = /^ {0,3}\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t]*:?-+:?[ \t]*)*\|?[ \t]*$/;
 
 const bare = (line) => line.replace(/\r?\n$/, "");
+const endingOf = (line) => /\r?\n$/.exec(line)?.[0] ?? "";
 const blank = (line) => line.trim() === "";
 
 /** The blocks of a text, each with where it starts; white space between them is a string. */
@@ -20,10 +21,15 @@ export function blocksOf(text) {
   const lines = text.match(/[^\n]*\n|[^\n]+$/g) ?? [];
   const found = [];
   let start = 0;
+  let ending = ""; // of a paragraph, which goes with the white space behind it
   for (const { node, taken } of read(lines, 0)) {
-    found.push({ start, node });
+    const white = typeof node === "string" ? ending + node : ending;
+    if (white) found.push({ start: start - ending.length, node: white });
+    if (typeof node !== "string") found.push({ start, node });
+    ending = node.tag === "p" ? endingOf(taken.at(-1)) : "";
     for (const line of taken) start += line.length;
   }
+  if (ending) found.push({ start: start - ending.length, node: ending });
   return found;
 }
 
@@ -163,6 +169,5 @@ function paragraph(lines, at, depth) {
     end++;
   }
   const text = lines.slice(at, end).join("");
-  const ending = /\r?\n$/.exec(text)?.[0] ?? "";
-  return [{ tag: "p", children: inline(text.slice(0, text.length - ending.length)) }, end];
+  return [{ tag: "p", children: inline(bare(text)) }, end];
 }

@@ -54,9 +54,8 @@ async def test_a_cell_shows_what_it_has_the_word_for_and_nothing_else(
 
     def build(llm: LLMClientPort) -> Any:
         say: Callable[[], Awaitable[object]] = saying(path, word, llm)
-        metadata: dict[str, Any] = (
-            {word: True} if voice == "speaking" else others if voice == "silent" else {}
-        )
+        one: dict[str, Any] = {word: True}
+        metadata = one if voice == "speaking" else others if voice == "silent" else {}
         graph = place.build(say, metadata)
         graph.add_node("end", lambda s: {"answer": "done"})
         return graph.add_edge("cell", "end")

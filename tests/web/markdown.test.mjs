@@ -17,7 +17,7 @@ const SAMPLE = [
 
 test("each kind of block and of inline is its element", () => {
   const cases = {
-    "a\n\nb": "<p>a</p>\n<p>b</p>",
+    "a\n\nb": "<p>a</p>\n\n<p>b</p>",
     "a\nb": "<p>a\nb</p>",
     "# A ##\n### B": "<h3>A</h3><h5>B</h5>",
     "- a\n- b": "<ul><li>a</li><li>b</li></ul>",
@@ -28,7 +28,7 @@ test("each kind of block and of inline is its element", () => {
     "> a\n> b": "<blockquote><p>a\nb</p></blockquote>",
     "```js\na*b*\n```": "<pre><code>a*b*\n</code></pre>",
     "~~~\na\n": "<pre><code>a\n</code></pre>",
-    "a\n---\nb": "<p>a</p><hr></hr><p>b</p>",
+    "a\n---\nb": "<p>a</p>\n<hr></hr><p>b</p>",
     "|a|b|\n|-|-|\n|1|": "<table><thead><tr><th>a</th><th>b</th></tr></thead>" +
       "<tbody><tr><td>1</td><td></td></tr></tbody></table>",
     "*a* _b_ **c** __d__ ~~e~~ `f`": "<p><em>a</em> <em>b</em> <strong>c</strong> <strong>d</strong> " +
@@ -49,7 +49,7 @@ test("what is no Markdown stays the text that it is", () => {
 });
 
 test("white space between blocks is kept", () => {
-  assert.equal(html("a\r\n\r\nb\n\n"), "<p>a</p>\r\n<p>b</p>\n");
+  assert.equal(html("a\r\n\r\nb\n\n"), "<p>a</p>\r\n\r\n<p>b</p>\n\n");
 });
 
 test("only http and https make a link", () => {
