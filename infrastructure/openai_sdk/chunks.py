@@ -18,6 +18,8 @@ from pydantic import BaseModel, ValidationError
 
 from .events import ParsedEvent
 
+_FIELD = b"data: "
+"""Where the SDK decodes, a wrong byte is that much farther from the beginning."""
 _ODD_IN_A_ROW = 3
 """A server that is odd in each event is not tried any more."""
 
@@ -67,7 +69,7 @@ class Chunks:
 
     def _as_the_sdk(self, data: bytes) -> Any:
         stream = self._stream
-        content = json.loads(data.decode())
+        content = json.loads((_FIELD + data).decode()[len(_FIELD) :])
         error = content.get("error") if isinstance(content, dict) else None
         if error:
             message = error.get("message") if isinstance(error, dict) else None

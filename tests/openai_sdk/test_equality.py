@@ -22,8 +22,8 @@ ASKED: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": 
 BODIES = {**COMPLETE, **WRONG}
 
 
-@pytest.fixture
-async def server(no_settings: None) -> AsyncIterator[ScriptedServer]:
+@pytest.fixture(scope="module")
+async def server() -> AsyncIterator[ScriptedServer]:
     async with ScriptedServer() as server:
         yield server
 
@@ -50,18 +50,17 @@ async def read(stream: Any) -> Any:
     return seen(chunks, None)
 
 
-async def test_raw_chunks_are_the_sdks(body: bytes, server: ScriptedServer) -> None:
+async def test_raw_chunks_are_the_sdks(
+    body: bytes, server: ScriptedServer, instrumented: OpenAIInstrumentor
+) -> None:
     async with AsyncOpenAI(base_url=server.base_url, api_key="x") as client:
         alone = await read(client.chat.completions.create(**ASKED, stream=True))
-        instrumentor = OpenAIInstrumentor()
-        instrumentor.instrument()
         with Run().entered():
             heard = await read(client.chat.completions.create(**ASKED, stream=True))
-        await instrumentor.uninstrument()
     assert heard == alone
 
 
-def test_raw_chunks_of_a_synchronous_client_are_the_sdks(sync_bodies: "SyncBodies") -> None:
+async def test_raw_chunks_of_a_synchronous_client_are_the_sdks(sync_bodies: "SyncBodies") -> None:
     for name, body in BODIES.items():
         assert sync_bodies.heard(body) == sync_bodies.alone(body), name
 
@@ -98,8 +97,10 @@ class Callbacks(BaseCallbackHandler):
 
     def __init__(self) -> None:
         self.told: list[Any] = []
+        self.texts: list[str] = []
 
     def on_llm_new_token(self, token: Any, *, chunk: Any = None, **_: Any) -> None:
+        self.texts.append(chunk.message.text if chunk else token)
         self.told.append((token, plain(chunk.message) if chunk else None))
 
     def on_llm_end(self, response: Any, **_: Any) -> None:
@@ -113,11 +114,12 @@ def plain(message: BaseMessage) -> Any:
     return type(message), {**message.model_dump(), "id": None}
 
 
-async def langchain(server: ScriptedServer, *, how: str) -> Any:
-    callbacks = Callbacks()
-    options = {"output_version": "v1"} if how == "v1" else {}
+async def langchain(server: ScriptedServer, callbacks: "Callbacks", *, how: str) -> Any:
+    options: dict[str, Any] = {} if how == "astream" else {"streaming": True}
+    if how == "v1":
+        options["output_version"] = "v1"
     # Usage is asked for here: where it is not, the job asks for it, and knows more.
-    model = chat_model(server.base_url, stream_usage=True, streaming=how != "astream", **options)
+    model = chat_model(server.base_url, stream_usage=True, **options)
     config: Any = {"callbacks": [callbacks]}
     try:
         if how == "astream":
@@ -132,9 +134,9 @@ async def langchain(server: ScriptedServer, *, how: str) -> Any:
 async def test_messages_and_callbacks_are_langchains(
     body: bytes, server: ScriptedServer, how: str, instrumented: OpenAIInstrumentor
 ) -> None:
-    alone = await langchain(server, how=how)
+    alone = await langchain(server, Callbacks(), how=how)
     with Run().entered():
-        heard = await langchain(server, how=how)
+        heard = await langchain(server, Callbacks(), how=how)
     assert heard == alone
 
 
@@ -142,16 +144,17 @@ async def test_messages_and_callbacks_are_langchains(
 async def test_a_message_whose_tokens_were_told_below_langchain_is_the_same(
     body: bytes, server: ScriptedServer, how: str, instrumented: OpenAIInstrumentor
 ) -> None:
-    alone = await langchain(server, how=how)
+    callbacks = Callbacks()
+    alone = await langchain(server, callbacks, how=how)
     with Run(takes=True).entered() as run:
-        heard = await langchain(server, how=how)
+        heard = await langchain(server, Callbacks(), how=how)
     assert run.taken
     if isinstance(alone[0], type) and issubclass(alone[0], Exception):
         assert heard[:2] == alone[:2]
         return
     assert heard[0] == alone[0]
     assert heard[1][-1] == alone[1][-1]
-    assert run.text == "".join(token for token, *_ in alone[1][:-1] if isinstance(token, str))
+    assert run.text == "".join(callbacks.texts).replace("\ud800", "")  # which nobody can be told
 
 
 async def test_text_comes_in_one_chunk_where_it_was_told_below_langchain(
@@ -159,6 +162,6 @@ async def test_text_comes_in_one_chunk_where_it_was_told_below_langchain(
 ) -> None:
     server.plays(sse(*texts("a", "b", "c"), chunk({}, "stop")))
     with Run(takes=True).entered() as run:
-        _, told = await langchain(server, how="ainvoke")
+        _, told = await langchain(server, Callbacks(), how="ainvoke")
     assert [token for token, _ in told[:-1]] == ["abc", "", ""]
     assert run.teller.said == ["a", "b", "c"]
