@@ -73,13 +73,12 @@ class StreamedAnswer:
             if heard.text:
                 self.said += 1
                 teller.say(heard.text)
-            elif not heard.plain:
-                if heard.reasoning:
-                    self.said += 1
-                    teller.reason(heard.reasoning)
-                for piece in heard.tool_calls:
-                    self.said += 1
-                    teller.call_tool(piece)
+            if heard.reasoning:
+                self.said += 1
+                teller.reason(heard.reasoning)
+            for piece in heard.tool_calls:
+                self.said += 1
+                teller.call_tool(piece)
             yield from self._chunks.of(data, heard)
 
     def end(self) -> Iterator[Any]:

@@ -18,7 +18,7 @@ from sluice.infrastructure.llm.deadline import Deadline
 from .answers import UserCall, whole
 from .callers import Caller
 from .chunks import Dicts, OneText
-from .failures import noted
+from .failures import ran_out_of_time
 from .streams import stream_class
 from .timeouts import Timeouts
 
@@ -107,8 +107,7 @@ class Request:
         theirs = options.post_parser
 
         def looked_at(answer: Any) -> Any:
-            with noted():
-                whole(self._call, answer, self._request)
+            whole(self._call, answer, self._request)
             return answer if isinstance(theirs, NotGiven) else theirs(answer)
 
         return options.model_copy(update={**changed, "post_parser": looked_at})
@@ -126,11 +125,15 @@ class Request:
 
     @contextmanager
     def unless_opened(self) -> Iterator[None]:
-        """A call that failed before its answer began has ended."""
+        """A call that failed before its answer began has ended. A connection that broke is called
+        what it is: aiohttp is not what the user has chosen.
+        """
         try:
             yield
-        except BaseException:
+        except BaseException as error:
             self._call.end(None, None)
+            if isinstance(error, openai.APITimeoutError) and not ran_out_of_time(error):
+                raise openai.APIConnectionError(request=error.request) from error.__cause__
             raise
 
     @property

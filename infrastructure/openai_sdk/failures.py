@@ -6,7 +6,6 @@ Our own errors are of the SDK's family, so that users' retries and fallbacks act
 import json
 import opcode
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from types import TracebackType
 
 import aiohttp
@@ -31,19 +30,7 @@ class NamedFailure(openai.APIError):
 
 
 _RAISE = opcode.opmap["RAISE_VARARGS"]
-_OF_A_CALL = "_sluice_model_call"
-
-
-@contextmanager
-def noted() -> Iterator[None]:
-    """What leaves this block came of a model call, whatever its class says."""
-    try:
-        yield
-    except Exception as error:
-        with suppress(AttributeError):
-            setattr(error, _OF_A_CALL, True)
-        raise
-
+_CLIENTS = ("openai.", "langchain_openai.", "sluice.infrastructure.openai_sdk.")
 
 _BROKEN = (
     "aiohttp.client_exceptions.ClientPayloadError",
@@ -124,9 +111,7 @@ def _of(error: BaseException) -> ChatError | None:
         theirs = getattr(langchain, name, None)
         if theirs is not None and isinstance(error, theirs):
             return errors.UpstreamDisconnected() if _broken(error) else ours()
-    if getattr(error, _OF_A_CALL, False) or type(error).__name__ == "StreamChunkTimeoutError":
-        return _of_a_call(error)
-    return None
+    return _of_a_call(error) if _came_through_a_client(error.__traceback__) else None
 
 
 def _of_sdk(error: openai.OpenAIError) -> ChatError:
@@ -153,7 +138,7 @@ def _of_connection(error: openai.APIConnectionError) -> ChatError:
         return errors.UpstreamTruncated("no finish reason")
     if ours is not None:
         return errors.UpstreamBadResponse("no answer of the protocol")
-    if isinstance(error, openai.APITimeoutError) and not _broken(error):
+    if isinstance(error, openai.APITimeoutError) and ran_out_of_time(error):
         return errors.UpstreamTimeout()
     if any(isinstance(link, httpx2.DecodingError) for link in links):
         return errors.UpstreamBadResponse()
@@ -163,11 +148,26 @@ def _of_connection(error: openai.APIConnectionError) -> ChatError:
     return errors.UpstreamUnavailable()
 
 
+def ran_out_of_time(error: openai.APITimeoutError) -> bool:
+    """The SDK's aiohttp transport calls a broken connection a timeout too; its cause tells."""
+    theirs = next((link for link in _causes(error) if isinstance(link, aiohttp.ClientError)), None)
+    return theirs is None or isinstance(theirs, TimeoutError)
+
+
 def _asking(traceback: TracebackType | None) -> bool:
     """Whether the SDK raised it before it had an answer, and not while it read one."""
     while traceback is not None and traceback.tb_next is not None:
         traceback = traceback.tb_next
     return traceback is not None and traceback.tb_frame.f_code.co_name == "request"
+
+
+def _came_through_a_client(traceback: TracebackType | None) -> bool:
+    """An HTTP or JSON error of the user's own, of a tool that asks for the weather, did not."""
+    while traceback is not None:
+        if str(traceback.tb_frame.f_globals.get("__name__")).startswith(_CLIENTS):
+            return True
+        traceback = traceback.tb_next
+    return False
 
 
 def _of_a_call(error: BaseException) -> ChatError | None:

@@ -19,7 +19,6 @@ from sluice.application.model_calls import current_node
 
 from .callers import caller
 from .calls import Deadlines, Request, heard
-from .failures import noted
 from .transport import Transports
 
 logger = logging.getLogger(__name__)
@@ -82,7 +81,7 @@ class OpenAIInstrumentor:
             if ours is None:
                 return await send(cast_to, options, stream=stream, stream_cls=stream_cls)
             this._transports.swap(self)
-            with noted(), ours.unless_opened():
+            with ours.unless_opened():
                 return await ours.send(send, cast_to, stream=stream, stream_cls=stream_cls)
 
         this = self
@@ -96,7 +95,7 @@ class OpenAIInstrumentor:
             ours = this._request(self, cast_to, options, stream_cls if stream else None)
             if ours is None:
                 return send(cast_to, options, stream=stream, stream_cls=stream_cls)
-            with noted(), ours.unless_opened():
+            with ours.unless_opened():
                 return ours.send_sync(send, cast_to, stream=stream, stream_cls=stream_cls)
 
         this = self

@@ -18,7 +18,6 @@ from sluice.application.model_calls import ModelCalls
 from sluice.infrastructure.llm.upstream import plain_body
 
 from .answers import StreamedAnswer, UserCall
-from .failures import noted
 from .timeouts import IdleCheck, Read, TimedReads, Timeouts, broken_body, of_the_sdk
 
 _DRAIN_SECONDS = 0.1
@@ -59,17 +58,16 @@ async def _read(
 ) -> AsyncGenerator[Any, None]:
     response = stream.response
     try:
-        with noted():
-            async with _reads_of(response) as read:
-                while data := await reads.next(read, answer, response.request):
-                    for chunk in answer.feed(data):
-                        yield chunk
-                    if answer.done:
-                        await _drained(read)
-                        break
-                    reads.check(answer, response.request)
-            for chunk in answer.end():
-                yield chunk
+        async with _reads_of(response) as read:
+            while data := await reads.next(read, answer, response.request):
+                for chunk in answer.feed(data):
+                    yield chunk
+                if answer.done:
+                    await _drained(read)
+                    break
+                reads.check(answer, response.request)
+        for chunk in answer.end():
+            yield chunk
     finally:
         answer.close()
         reads.close()
@@ -99,7 +97,7 @@ def _read_sync(
     response = stream.response
     idle = IdleCheck(timeouts)
     try:
-        with noted(), _stoppable(response, calls):
+        with _stoppable(response, calls):
             try:
                 for data in response.iter_bytes():
                     yield from answer.feed(data)

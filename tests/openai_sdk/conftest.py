@@ -17,6 +17,8 @@ from sluice.infrastructure.openai_sdk.instrumentor import OpenAIInstrumentor
 from sluice.offline_model import OfflineModel
 from tests.doubles import RecordingTeller
 
+from .scripted import ScriptedServer
+
 PATIENT = Deadlines(connect=5, first_token=5, idle=5)
 
 
@@ -60,6 +62,12 @@ class Run:
         return "".join(self.teller.said)
 
 
+@pytest.fixture(scope="module")
+async def server() -> AsyncIterator[ScriptedServer]:
+    async with ScriptedServer() as server:
+        yield server
+
+
 @pytest.fixture
 async def instrumented(no_settings: None) -> AsyncIterator[OpenAIInstrumentor]:
     instrumentor = OpenAIInstrumentor(PATIENT)
@@ -69,7 +77,7 @@ async def instrumented(no_settings: None) -> AsyncIterator[OpenAIInstrumentor]:
 
 
 @pytest.fixture
-def run(instrumented: OpenAIInstrumentor) -> Iterator[Run]:
+async def run(instrumented: OpenAIInstrumentor) -> AsyncIterator[Run]:
     """The test is a speaking node."""
     with Run().entered() as run:
         yield run

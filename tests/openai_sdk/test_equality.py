@@ -1,6 +1,5 @@
 """In a job, the caller gets what it would get from the SDK alone: held side by side."""
 
-from collections.abc import AsyncIterator
 from typing import Any
 from uuid import UUID
 
@@ -20,12 +19,6 @@ pytestmark = pytest.mark.filterwarnings("ignore:Pydantic serializer warnings")  
 
 ASKED: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "Why?"}]}
 BODIES = {**COMPLETE, **WRONG}
-
-
-@pytest.fixture(scope="module")
-async def server() -> AsyncIterator[ScriptedServer]:
-    async with ScriptedServer() as server:
-        yield server
 
 
 @pytest.fixture(params=BODIES)
