@@ -8,6 +8,7 @@ from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import AIMessage
 from langchain_core.outputs import ChatGeneration, LLMResult
 
+from sluice.application.heard_calls import muted
 from sluice.application.model_calls import ModelCalls, current_node
 from sluice.domain.events import Usage
 from sluice.infrastructure.pipeline.graph import Declared
@@ -43,7 +44,7 @@ class CallListener(BaseCallbackHandler):
         metadata: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
-        if metadata is None or "nostream" in (tags or ()) or _structured(kwargs):
+        if metadata is None or muted.get() or "nostream" in (tags or ()) or _structured(kwargs):
             return
         path = path_of(metadata.get("langgraph_checkpoint_ns", ""))
         node = current_node.get()

@@ -6,12 +6,12 @@ ours, and the messages that a speaking node adds are remembered.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Protocol
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from langchain_core.callbacks import BaseCallbackManager
 from langchain_core.messages import AIMessage, convert_to_messages
@@ -20,7 +20,8 @@ from langchain_core.runnables.config import var_child_runnable_config
 from langgraph.errors import GraphInterrupt, ParentCommand
 from langgraph.types import Command
 
-from sluice.application.model_calls import ModelCalls, NodeRun, Say, current_node
+from sluice.application.heard_calls import HeardText, SpokenCall
+from sluice.application.model_calls import CallTeller, ModelCalls, NodeRun, Say, current_node
 from sluice.domain.errors import PipelineError
 from sluice.domain.events import StageCompleted, StageFailed
 
@@ -45,9 +46,14 @@ TellToken = Callable[[str, str, str], None]
 """Takes a token at once: the namespace of its node run, the node's path, the text."""
 
 
+Take = Callable[[UUID, Sequence[object]], CallTeller | None]
+"""As `NodeRun.take`."""
+
+
 @dataclass(slots=True, eq=False)
 class GraphRun:
     """One run of the graph. Without `tell`, written tokens go the way of LangGraph's stream.
+    `listener` is the callback handler that LangChain reports to.
 
     `failed` and `left` name node runs by their namespaces: those of which an error came, unless
     they were tried again since, and those whose end LangGraph does not report, by how they
@@ -58,6 +64,8 @@ class GraphRun:
     calls: ModelCalls
     given: frozenset[str]
     tell: TellToken | None = None
+    take: Take = lambda *_: None
+    listener: object = None
     added: dict[str, AIMessage] = field(default_factory=dict)
     failed: set[str] = field(default_factory=set)
     left: dict[str, type[StageCompleted | StageFailed]] = field(default_factory=dict)
@@ -97,8 +105,9 @@ class WatchedNode(Runnable[Any, Any]):
         path = path_of(namespace)
         speaks = self._declared(path, metadata).speaks
         say = _say(run, config, namespace, path) if speaks else None
-        config = _with_writer(config, say)
-        node = current_node.set(_node_run(run, namespace, path, say))
+        heard = HeardText()
+        config = _with_writer(config, say, heard)
+        node = current_node.set(_node_run(run, namespace, path, say, heard))
         child = var_child_runnable_config.set(config)
         run.failed.discard(namespace)
         if is_hidden(namespace):
@@ -164,7 +173,9 @@ def _say(run: GraphRun, config: RunnableConfig, namespace: str, path: str) -> Sa
     return lambda text: stream(Written(namespace, path, text))
 
 
-def _node_run(run: GraphRun, namespace: str, path: str, say: Say | None) -> NodeRun:
+def _node_run(
+    run: GraphRun, namespace: str, path: str, say: Say | None, heard: HeardText
+) -> NodeRun:
     def voice() -> Say | None:
         """Past LangChain, if nothing but this run would have heard the call there."""
         config = var_child_runnable_config.get() or {}
@@ -178,17 +189,30 @@ def _node_run(run: GraphRun, namespace: str, path: str, say: Say | None) -> Node
             return say
         return None
 
-    if run.tell is None or say is None:
-        return NodeRun(run.calls, path, say is not None)
-    return NodeRun(run.calls, path, speaks=True, voice=voice)
+    def hear() -> CallTeller | None:
+        if say is None:
+            return None
+        note = heard.begin()
+
+        def tell(text: str) -> None:
+            note(text)
+            say(text)
+
+        return SpokenCall(run.calls, tell)
+
+    def listens(handlers: Sequence[object]) -> bool:
+        return any(handler is run.listener for handler in handlers)
+
+    node = NodeRun(run.calls, path, say is not None, hear=hear, listens=listens, take=run.take)
+    return node if run.tell is None or say is None else replace(node, voice=voice)
 
 
-def _with_writer(config: RunnableConfig, say: Say | None) -> RunnableConfig:
+def _with_writer(config: RunnableConfig, say: Say | None, heard: HeardText) -> RunnableConfig:
     """The config with a writer that says the tokens written, or nothing in a silent node."""
 
     def write(chunk: Any) -> None:
         text = chunk.get("token") if isinstance(chunk, Mapping) else None
-        if say is not None and isinstance(text, str) and text:
+        if say is not None and isinstance(text, str) and (text := heard.to_tell(text)):
             say(text)
 
     configurable = config.get("configurable", {})

@@ -13,6 +13,7 @@ from langgraph.checkpoint.base import BaseCheckpointSaver
 from sluice.application.model_calls import ModelCalls, NodeRun, current_node
 from sluice.domain.chat import Question, new_id
 from sluice.domain.errors import ChatError, PipelineError, trace
+from sluice.infrastructure.openai_sdk.failures import classify
 from sluice.infrastructure.pipeline.graph import WatchedGraph
 from sluice.infrastructure.pipeline.nodes import GraphRun, current_run
 
@@ -61,19 +62,10 @@ async def configured(
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """A node may raise anything: whatever is not ours already is a PipelineError."""
+    """A node may raise anything: what is no failure of a model call is a PipelineError."""
     try:
         yield
     except ChatError:
         raise
     except Exception as error:
-        raise next(_ours(error), PipelineError()) from error
-
-
-def _ours(error: BaseException) -> Iterator[ChatError]:
-    """What a node's TaskGroup has wrapped."""
-    if isinstance(error, ChatError):
-        yield error
-    elif isinstance(error, BaseExceptionGroup):
-        for inner in error.exceptions:
-            yield from _ours(inner)
+        raise classify(error) or PipelineError() from error

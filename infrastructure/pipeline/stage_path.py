@@ -5,9 +5,16 @@ under its node's name, and once per try under a RetryPolicy. A stage is the oute
 task's namespace that carries its node's name; it is closed by an end of the same depth.
 """
 
+from collections.abc import Sequence
 from contextlib import aclosing
+from functools import partial
 from typing import Any
+from uuid import UUID
 
+from langchain_core.tracers import event_stream
+
+from sluice.application.heard_calls import CountedCall
+from sluice.application.model_calls import CallTeller
 from sluice.application.ports import Tell
 from sluice.domain.chat import Question
 from sluice.domain.events import Done, Event
@@ -32,7 +39,8 @@ class StagePath:
         state, run = start(self._graph, question)
         reader = _Reader(self._graph, run)
         final: object = None
-        listener = CallListener(run.calls, self._graph.declared)
+        run.listener = listener = CallListener(run.calls, self._graph.declared)
+        run.take = partial(_unheard, listener)
         async with configured(self._graph, listener) as config:
             events = self._graph.graph.astream_events(
                 state, config, version="v2", include_types=["chain"]
@@ -44,6 +52,15 @@ class StagePath:
                     for stage in reader.stages(event):
                         tell(stage)
         return done("A1", final, run, offline=self._offline)
+
+
+_EVENTS = getattr(event_stream, "_AstreamEventsCallbackHandler", ())
+"""What `astream_events` listens with; it makes every model stream, though nobody wants tokens."""
+
+
+def _unheard(listener: CallListener, _: UUID, handlers: Sequence[object]) -> CallTeller | None:
+    alone = all(handler is listener or isinstance(handler, _EVENTS) for handler in handlers)
+    return CountedCall(None) if alone else None
 
 
 class _Reader:

@@ -7,7 +7,8 @@ for them is private, so `TAPPABLE` says whether it still does.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from functools import partial
 from threading import get_ident
 from typing import Any
 from uuid import UUID
@@ -17,6 +18,8 @@ from langchain_core.messages import AIMessageChunk
 from langchain_core.outputs import ChatGenerationChunk
 from langgraph.errors import ParentCommand
 
+from sluice.application.heard_calls import CountedCall, SpokenCall
+from sluice.application.model_calls import CallTeller
 from sluice.application.ports import Tell
 from sluice.domain.events import Event, Token
 from sluice.infrastructure.pipeline.calls import SPOKEN, CallListener
@@ -51,6 +54,13 @@ class Tap(CallListener):
         token = Token(text, path)
         if self._turns.say(namespace, token):
             self._tell(token)
+
+    def take(self, run_id: UUID, handlers: Sequence[object]) -> CallTeller | None:
+        """A run that nobody else listens to is told by its client, below LangChain."""
+        if len(handlers) != 1 or handlers[0] is not self:
+            return None
+        speaker = self._speakers.pop(run_id, None)
+        return SpokenCall(None, partial(self.tell, *speaker)) if speaker else CountedCall(None)
 
     def finish(self) -> None:
         """The graph is over."""

@@ -54,7 +54,7 @@ class TokenPath:
         state, run = start(self._graph, question)
         turns = Turns()
         tap = Tap(self._graph, run, tell, turns)
-        run.tell = tap.tell
+        run.tell, run.take, run.listener = tap.tell, tap.take, tap
         async with configured(self._graph, tap) as config:
             final = await self._graph.graph.ainvoke(state, config)
         tap.finish()
@@ -65,7 +65,7 @@ class TokenPath:
         turns = Turns()
         stages = Stages(self._graph.stages, run, turns)
         final: object = None
-        listener = CallListener(run.calls, self._graph.declared)
+        run.listener = listener = CallListener(run.calls, self._graph.declared)
         async with configured(self._graph, listener) as config:
             parts = self._graph.graph.astream(
                 state, config, stream_mode=_MODES, subgraphs=True, version="v2"

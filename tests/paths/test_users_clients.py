@@ -1,0 +1,242 @@
+"""A user's own clients in a graph, on every path: told once, counted, judged, mended, muted."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import Any, TypedDict
+
+import pytest
+from langchain.agents import create_agent
+from langchain_core.tools import tool
+from langchain_openai import ChatOpenAI
+from langgraph.config import get_stream_writer
+from langgraph.graph import START, MessagesState, StateGraph
+from openai import AsyncOpenAI, OpenAI
+from pydantic import SecretStr
+
+from sluice.application.heard_calls import silent
+from sluice.domain.errors import UpstreamRateLimited, UpstreamTruncated
+from sluice.domain.events import Token
+from sluice.infrastructure.openai_sdk.instrumentor import OpenAIInstrumentor
+from sluice.offline_model import Fault, Reply
+
+from .conftest import Path, Told
+
+PIECES = ["무색", " 페트병은", " 👩‍👩‍👧‍👦"]
+TEXT = "".join(PIECES)
+
+
+class State(TypedDict, total=False):
+    message: str
+    answer: str
+
+
+@pytest.fixture(autouse=True)
+async def instrumented() -> AsyncIterator[None]:
+    instrumentor = OpenAIInstrumentor()
+    instrumentor.instrument()
+    yield
+    await instrumentor.uninstrument()
+
+
+def asked(stream: bool = True) -> Any:
+    return {
+        "model": "m",
+        "messages": [{"role": "user", "content": "Why?"}],
+        "stream": stream,
+        **({"stream_options": {"include_usage": True}} if stream else {}),
+    }
+
+
+class Clients:
+    """The ways in which nodes make an answer; each returns it."""
+
+    def __init__(self, path: Path) -> None:
+        self._url: Any = {"base_url": path.model.base_url, "max_retries": 0}
+        self.chat = ChatOpenAI(model="m", api_key=SecretStr("x"), **self._url)
+
+    async def raw(self) -> str:
+        said = ""
+        async with AsyncOpenAI(api_key="x", **self._url) as client:
+            async for chunk in await client.chat.completions.create(**asked()):
+                for choice in chunk.choices:
+                    said += choice.delta.content or ""
+        return said
+
+    async def raw_written_by_hand(self) -> str:
+        said, write = "", get_stream_writer()
+        async with AsyncOpenAI(api_key="x", **self._url) as client:
+            async for chunk in await client.chat.completions.create(**asked()):
+                for choice in chunk.choices:
+                    write({"token": choice.delta.content or ""})
+                    said += choice.delta.content or ""
+        return said
+
+    async def raw_written_at_the_end(self) -> str:
+        said = await self.raw()
+        get_stream_writer()({"token": said})
+        return said
+
+    async def raw_at_once(self) -> str:
+        async with AsyncOpenAI(api_key="x", **self._url) as client:
+            completion = await client.chat.completions.create(**asked(stream=False))
+        return str(completion.choices[0].message.content)
+
+    async def raw_in_a_thread(self) -> str:
+        def ask() -> str:
+            with OpenAI(api_key="x", **self._url) as client:
+                chunks = client.chat.completions.create(**asked())
+                return "".join(c.delta.content or "" for each in chunks for c in each.choices)
+
+        return await asyncio.to_thread(ask)
+
+    async def ainvoke(self) -> str:
+        return (await self.chat.ainvoke("Why?")).text
+
+    async def astream(self) -> str:
+        return "".join([chunk.text async for chunk in self.chat.astream("Why?")])
+
+    async def invoke_in_a_thread(self) -> str:
+        return (await asyncio.to_thread(self.chat.invoke, "Why?")).text
+
+    async def others_callbacks(self) -> str:
+        return (await self.chat.ainvoke("Why?", {"callbacks": []})).text
+
+
+WAYS = [name for name in vars(Clients) if not name.startswith("_")]
+AT_ONCE = {"raw_at_once", "others_callbacks"}
+
+
+def build(path: Path, *ways: str, speaks: bool = True) -> Callable[..., Any]:
+    """One node that makes its answer of what the ways give, in turn."""
+    clients = Clients(path)
+
+    async def answer(state: State) -> State:
+        return {"answer": "".join([await getattr(clients, way)() for way in ways])}
+
+    def graph(llm: Any) -> Any:
+        node: Any = StateGraph(State).add_node("answer", answer, metadata={"speaks": speaks})
+        return node.add_edge(START, "answer")
+
+    return graph
+
+
+def said(told: Told) -> list[str]:
+    return [token.content for token in told.tokens]
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_an_answer_is_told_once_and_counted_whoever_makes_it(way: str, path: Path) -> None:
+    path.model.script(Reply(PIECES))
+    told = await path.tell(build(path, way))
+    assert told.done.answer == TEXT
+    assert told.done.finish_reason == "stop"
+    assert told.done.usage is not None
+    assert told.done.usage.output_tokens == 3
+    if path.speaks:
+        assert said(told) == ([TEXT] if way in AT_ONCE else PIECES)
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_silent_node_stays_silent_whoever_calls(way: str, path: Path) -> None:
+    path.model.script(Reply(PIECES))
+    told = await path.tell(build(path, way, speaks=False))
+    assert [token.content for token in told.tokens] == ([TEXT] if path.speaks else [])
+    assert told.done.usage is not None
+
+
+async def test_a_node_may_mix_them_all(path: Path) -> None:
+    ways = [way for way in WAYS if way not in AT_ONCE]
+    path.model.script(*[Reply([f"{way} ", "b "]) for way in ways])
+    told = await path.tell(build(path, *ways))
+    assert told.done.answer == "".join(f"{way} b " for way in ways)
+    if path.speaks:
+        assert said(told) == [piece for way in ways for piece in (f"{way} ", "b ")]
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_cut_answer_is_an_error_whoever_asked(way: str, path: Path) -> None:
+    path.model.script(Reply(PIECES, finish_reason=None))
+    with pytest.raises(UpstreamTruncated):
+        await path.tell(build(path, way))
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_refused_request_has_its_code_whoever_asked(way: str, path: Path) -> None:
+    path.model.script(Reply(fault=Fault.RATE_LIMITED))
+    with pytest.raises(UpstreamRateLimited):
+        await path.tell(build(path, way))
+
+
+@pytest.mark.parametrize("way", ["raw", "astream", "ainvoke"])
+async def test_a_muted_call_is_silent(way: str, path: Path) -> None:
+    clients = Clients(path)
+
+    async def answer(state: State) -> State:
+        with silent():
+            await getattr(clients, way)()
+        return {"answer": await getattr(clients, way)()}
+
+    path.model.script(Reply(["hidden"]), Reply(PIECES))
+    told = await path.tell(
+        lambda llm: (
+            StateGraph(State)
+            .add_node("answer", answer, metadata={"speaks": True})
+            .add_edge(START, "answer")
+        )
+    )
+    assert told.done.answer == TEXT
+    if path.speaks:
+        assert said(told) == PIECES
+
+
+@pytest.mark.parametrize("way", ["ainvoke", "astream"])
+async def test_a_fallback_mends_what_was_cut(way: str, path: Path) -> None:
+    chat = Clients(path).chat
+    model = chat.with_fallbacks([chat])
+
+    async def answer(state: State) -> State:
+        return {"answer": (await model.ainvoke("Why?")).text}
+
+    path.model.script(Reply(["half"], finish_reason=None), Reply(PIECES))
+    told = await path.tell(
+        lambda llm: (
+            StateGraph(State)
+            .add_node("answer", answer, metadata={"speaks": True})
+            .add_edge(START, "answer")
+        )
+    )
+    assert told.done.answer == TEXT
+
+
+async def test_an_agent_with_a_tool_speaks_its_answer(path: Path) -> None:
+    @tool
+    def weather(city: str) -> str:
+        """The weather in a city."""
+        return f"Rain in {city}"
+
+    path.model.script(Reply.calling("weather", {"city": "Paju"}), Reply(PIECES))
+    told = await path.tell(
+        lambda llm: create_agent(Clients(path).chat, [weather]), speaking=frozenset({"model"})
+    )
+    assert told.done.answer == TEXT
+    assert told.done.usage is not None
+    if path.speaks:
+        assert said(told) == PIECES
+
+
+async def test_a_graph_may_add_messages_of_a_model(path: Path) -> None:
+    chat = Clients(path).chat
+
+    async def answer(state: MessagesState) -> Any:
+        return {"messages": [await chat.ainvoke(state["messages"])]}
+
+    path.model.script(Reply(PIECES))
+    told = await path.tell(
+        lambda llm: (
+            StateGraph(MessagesState)
+            .add_node("answer", answer, metadata={"speaks": True})
+            .add_edge(START, "answer")
+        )
+    )
+    assert told.done.answer == TEXT
+    assert all(isinstance(token, Token) for token in told.tokens)
