@@ -32,6 +32,8 @@ from sluice.infrastructure.llm.langchain_adapter import LangChainLLMAdapter
 from sluice.infrastructure.llm.langchain_runnable_wrapper import LangChainOpenAIRunnable
 from sluice.infrastructure.llm.openai_client import OpenAILLMClient
 from sluice.infrastructure.llm.upstream import ChatCompletions, Upstream
+from sluice.infrastructure.openai_sdk.calls import Deadlines
+from sluice.infrastructure.openai_sdk.instrumentor import OpenAIInstrumentor
 from sluice.infrastructure.pipeline import bundled
 from sluice.infrastructure.pipeline.graph import WatchedGraph
 from sluice.infrastructure.pipeline.stage_path import StagePath
@@ -71,6 +73,10 @@ def upstream_of(settings: Settings, offline_url: str | None) -> Upstream:
         retries=settings.upstream_retries,
         max_answer=settings.max_answer_bytes,
     )
+
+
+def deadlines_of(settings: Settings) -> Deadlines:
+    return Deadlines(settings.connect_timeout, settings.first_token_timeout, settings.idle_timeout)
 
 
 def database_of(settings: Settings) -> Database:
@@ -143,6 +149,13 @@ class Container(containers.DeclarativeContainer):
     settings: Provider[Settings] = providers.Dependency(instance_of=Settings)
     offline_url: Provider[str | None] = Object(None)
     """Where the bundled offline model listens, if it is used."""
+
+    instrumentor: Provider[OpenAIInstrumentor] = Singleton(
+        OpenAIInstrumentor,
+        Call(deadlines_of, settings),
+        enabled=Call(lambda s: s.instrument == "openai", settings),
+    )
+    """Of users' own clients: on before their graph is built."""
 
     completions: Provider[ChatCompletions] = Singleton(
         ChatCompletions, Call(upstream_of, settings, offline_url)

@@ -10,6 +10,7 @@ import httpx2
 import openai
 
 from sluice.domain import errors
+from sluice.infrastructure.upstream_status import of_status
 
 BROKEN_BODY: tuple[type[Exception], ...] = (
     httpx2.RequestError,
@@ -43,7 +44,7 @@ _BY_CLASS: tuple[tuple[type[Exception], type[errors.UpstreamError]], ...] = (
 def of_failure(failure: Exception) -> errors.UpstreamError:
     """For `raise of_failure(failure) from failure`."""
     if isinstance(failure, openai.APIStatusError):
-        return _of_status(failure.status_code)
+        return of_status(failure.status_code)
     if isinstance(failure, openai.APITimeoutError) and _ran_out_of_time(failure):
         return errors.UpstreamTimeout()
     found = (mine for theirs, mine in _BY_CLASS if isinstance(failure, theirs))
@@ -56,18 +57,3 @@ def _ran_out_of_time(failure: BaseException) -> bool:
     while cause is not None and not isinstance(cause, aiohttp.ClientError):
         cause = cause.__cause__
     return cause is None or isinstance(cause, TimeoutError)
-
-
-def _of_status(status: int) -> errors.UpstreamError:
-    said = f"status {status}"
-    match status:
-        case 401 | 403:
-            return errors.UpstreamAuth(said)
-        case 429:
-            return errors.UpstreamRateLimited(said)
-        case _ if status >= 500:
-            return errors.UpstreamUnavailable(said)
-        case _ if status >= 400:
-            return errors.UpstreamError(said)
-        case _:
-            return errors.UpstreamBadResponse(said)

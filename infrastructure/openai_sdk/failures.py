@@ -15,6 +15,7 @@ from langchain_core import exceptions as langchain
 
 from sluice.domain import errors
 from sluice.domain.errors import ChatError
+from sluice.infrastructure.upstream_status import of_status
 
 
 class CutAnswer(openai.APIConnectionError):
@@ -120,7 +121,7 @@ def _of_sdk(error: openai.OpenAIError) -> ChatError:
         return inner
     match error:
         case openai.APIStatusError():
-            return _of_status(error.status_code)
+            return of_status(error.status_code)
         case openai.LengthFinishReasonError():
             return errors.UpstreamTruncated()
         case openai.ContentFilterFinishReasonError() | openai.APIResponseValidationError():
@@ -197,18 +198,3 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
         seen.add(id(link))
         yield link
         link = link.__cause__
-
-
-def _of_status(status: int) -> ChatError:
-    said = f"status {status}"
-    match status:
-        case 401 | 403:
-            return errors.UpstreamAuth(said)
-        case 429:
-            return errors.UpstreamRateLimited(said)
-        case _ if status >= 500:
-            return errors.UpstreamUnavailable(said)
-        case _ if status >= 400:
-            return errors.UpstreamError(said)
-        case _:
-            return errors.UpstreamBadResponse(said)

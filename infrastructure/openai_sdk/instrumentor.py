@@ -9,7 +9,9 @@ so that clients made before are heard too, and others may wrap it before us or a
 import inspect
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 from weakref import WeakSet
 
@@ -31,11 +33,13 @@ _NOT_PATCHED = "calls of %s are not heard: this version of the openai SDK is not
 
 class OpenAIInstrumentor:
     """`instrument` before the user's graph is built, `uninstrument` when the service ends.
+    With `enabled=False` neither does anything.
 
     Outside a job, which is where no `current_node` is set, a request passes through untouched.
     """
 
-    def __init__(self, deadlines: Deadlines | None = None) -> None:
+    def __init__(self, deadlines: Deadlines | None = None, *, enabled: bool = True) -> None:
+        self._enabled = enabled
         self._deadlines = deadlines or Deadlines()
         self._transports = Transports()
         self._no_usage: WeakSet[Any] = WeakSet()
@@ -46,6 +50,8 @@ class OpenAIInstrumentor:
 
     def instrument(self) -> None:
         """Logs one line for what cannot be patched; that works as if nothing were installed."""
+        if not self._enabled:
+            return
         self._installed = True
         for kind, ours in ((openai.AsyncOpenAI, self._async), (openai.OpenAI, self._sync)):
             before = inspect.getattr_static(kind, "request")
@@ -81,7 +87,7 @@ class OpenAIInstrumentor:
             if ours is None:
                 return await send(cast_to, options, stream=stream, stream_cls=stream_cls)
             this._transports.swap(self)
-            with ours.unless_opened():
+            with _once(), ours.unless_opened():
                 return await ours.send(send, cast_to, stream=stream, stream_cls=stream_cls)
 
         this = self
@@ -95,7 +101,7 @@ class OpenAIInstrumentor:
             ours = this._request(self, cast_to, options, stream_cls if stream else None)
             if ours is None:
                 return send(cast_to, options, stream=stream, stream_cls=stream_cls)
-            with ours.unless_opened():
+            with _once(), ours.unless_opened():
                 return ours.send_sync(send, cast_to, stream=stream, stream_cls=stream_cls)
 
         this = self
@@ -104,7 +110,7 @@ class OpenAIInstrumentor:
     def _request(self, client: Any, cast_to: Any, options: Any, stream_cls: Any) -> Request | None:
         """None for what is none of our business: other endpoints, our own client, no job."""
         node = current_node.get() if self._installed else None
-        if node is None or cast_to is object:
+        if node is None or cast_to is object or _sending.get():
             return None
         path, body = str(options.url).rstrip("/"), options.json_data
         responses = path.endswith("/responses")
@@ -115,6 +121,19 @@ class OpenAIInstrumentor:
         by = caller()
         call = heard(node, by, body, responses=responses, streamed=stream_cls is not None)
         return Request(client, node, options, call, by, self._deadlines, self._no_usage)
+
+
+_sending: ContextVar[bool] = ContextVar("_sending", default=False)
+
+
+@contextmanager
+def _once() -> Iterator[None]:
+    """Another service in this process has its own instrumentation: a call is one's only."""
+    before = _sending.set(True)
+    try:
+        yield
+    finally:
+        _sending.reset(before)
 
 
 def _own_request(kind: type) -> Any:

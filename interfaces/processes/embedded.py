@@ -61,6 +61,8 @@ class Service:
 
     async def _open(self, stack: AsyncExitStack) -> None:
         container = self._container
+        container.instrumentor().instrument()
+        stack.push_async_callback(container.instrumentor().uninstrument)
         build_every_path(container)
         database = container.database()
         try:

@@ -30,8 +30,11 @@ class Worker:
 
     async def __aenter__(self) -> Self:
         """Raises WrongSetting for a graph, a folder or a port that cannot be used."""
-        build_every_path(self._container)
         async with AsyncExitStack() as stack:
+            instrumentor = self._container.instrumentor()
+            instrumentor.instrument()
+            stack.push_async_callback(instrumentor.uninstrument)
+            build_every_path(self._container)
             cluster = await stack.enter_async_context(joined(self._container))
             stack.push_async_callback(self._container.completions().aclose)
             watch = LoopWatch()

@@ -14,7 +14,7 @@ from openai import AsyncOpenAI, OpenAI
 from pydantic import SecretStr
 
 from sluice.application.heard_calls import silent
-from sluice.domain.errors import UpstreamRateLimited, UpstreamTruncated
+from sluice.domain.errors import ChatError, UpstreamRateLimited, UpstreamTruncated
 from sluice.domain.events import Token
 from sluice.infrastructure.openai_sdk.instrumentor import OpenAIInstrumentor
 from sluice.offline_model import Fault, Reply
@@ -50,25 +50,24 @@ def asked(stream: bool = True) -> Any:
 class Clients:
     """The ways in which nodes make an answer; each returns it."""
 
-    def __init__(self, path: Path) -> None:
-        self._url: Any = {"base_url": path.model.base_url, "max_retries": 0}
-        self.chat = ChatOpenAI(model="m", api_key=SecretStr("x"), **self._url)
+    def __init__(self, sdk: AsyncOpenAI, sync: OpenAI) -> None:
+        self._sdk, self._sync = sdk, sync
+        url = str(sdk.base_url)
+        self.chat = ChatOpenAI(model="m", api_key=SecretStr("x"), base_url=url, max_retries=0)
 
     async def raw(self) -> str:
         said = ""
-        async with AsyncOpenAI(api_key="x", **self._url) as client:
-            async for chunk in await client.chat.completions.create(**asked()):
-                for choice in chunk.choices:
-                    said += choice.delta.content or ""
+        async for chunk in await self._sdk.chat.completions.create(**asked()):
+            for choice in chunk.choices:
+                said += choice.delta.content or ""
         return said
 
     async def raw_written_by_hand(self) -> str:
         said, write = "", get_stream_writer()
-        async with AsyncOpenAI(api_key="x", **self._url) as client:
-            async for chunk in await client.chat.completions.create(**asked()):
-                for choice in chunk.choices:
-                    write({"token": choice.delta.content or ""})
-                    said += choice.delta.content or ""
+        async for chunk in await self._sdk.chat.completions.create(**asked()):
+            for choice in chunk.choices:
+                write({"token": choice.delta.content or ""})
+                said += choice.delta.content or ""
         return said
 
     async def raw_written_at_the_end(self) -> str:
@@ -77,15 +76,13 @@ class Clients:
         return said
 
     async def raw_at_once(self) -> str:
-        async with AsyncOpenAI(api_key="x", **self._url) as client:
-            completion = await client.chat.completions.create(**asked(stream=False))
+        completion = await self._sdk.chat.completions.create(**asked(stream=False))
         return str(completion.choices[0].message.content)
 
     async def raw_in_a_thread(self) -> str:
         def ask() -> str:
-            with OpenAI(api_key="x", **self._url) as client:
-                chunks = client.chat.completions.create(**asked())
-                return "".join(c.delta.content or "" for each in chunks for c in each.choices)
+            chunks = self._sync.chat.completions.create(**asked())
+            return "".join(c.delta.content or "" for each in chunks for c in each.choices)
 
         return await asyncio.to_thread(ask)
 
@@ -106,9 +103,16 @@ WAYS = [name for name in vars(Clients) if not name.startswith("_")]
 AT_ONCE = {"raw_at_once", "others_callbacks"}
 
 
-def build(path: Path, *ways: str, speaks: bool = True) -> Callable[..., Any]:
+@pytest.fixture
+async def clients(path: Path) -> AsyncIterator[Clients]:
+    url: Any = {"base_url": path.model.base_url, "api_key": "x", "max_retries": 0}
+    with OpenAI(**url) as sync:
+        async with AsyncOpenAI(**url) as sdk:
+            yield Clients(sdk, sync)
+
+
+def build(clients: Clients, *ways: str, speaks: bool = True) -> Callable[..., Any]:
     """One node that makes its answer of what the ways give, in turn."""
-    clients = Clients(path)
 
     async def answer(state: State) -> State:
         return {"answer": "".join([await getattr(clients, way)() for way in ways])}
@@ -124,53 +128,54 @@ def said(told: Told) -> list[str]:
     return [token.content for token in told.tokens]
 
 
-@pytest.mark.parametrize("way", WAYS)
-async def test_an_answer_is_told_once_and_counted_whoever_makes_it(way: str, path: Path) -> None:
-    path.model.script(Reply(PIECES))
-    told = await path.tell(build(path, way))
-    assert told.done.answer == TEXT
-    assert told.done.finish_reason == "stop"
-    assert told.done.usage is not None
-    assert told.done.usage.output_tokens == 3
-    if path.speaks:
-        assert said(told) == ([TEXT] if way in AT_ONCE else PIECES)
+async def test_an_answer_is_told_once_and_counted_whoever_makes_it(
+    path: Path, clients: Clients
+) -> None:
+    for way in WAYS:
+        path.model.script(Reply(PIECES))
+        told = await path.tell(build(clients, way))
+        assert (way, told.done.answer, told.done.finish_reason) == (way, TEXT, "stop")
+        assert told.done.usage is not None
+        assert (way, told.done.usage.output_tokens) == (way, 3)
+        if path.speaks:
+            assert (way, said(told)) == (way, [TEXT] if way in AT_ONCE else PIECES)
 
 
-@pytest.mark.parametrize("way", WAYS)
-async def test_a_silent_node_stays_silent_whoever_calls(way: str, path: Path) -> None:
-    path.model.script(Reply(PIECES))
-    told = await path.tell(build(path, way, speaks=False))
-    assert [token.content for token in told.tokens] == ([TEXT] if path.speaks else [])
-    assert told.done.usage is not None
+async def test_a_silent_node_stays_silent_whoever_calls(path: Path, clients: Clients) -> None:
+    for way in WAYS:
+        path.model.script(Reply(PIECES))
+        told = await path.tell(build(clients, way, speaks=False))
+        assert (way, said(told)) == (way, [TEXT] if path.speaks else [])
+        assert told.done.usage is not None
 
 
-async def test_a_node_may_mix_them_all(path: Path) -> None:
+async def test_a_node_may_mix_them_all(path: Path, clients: Clients) -> None:
     ways = [way for way in WAYS if way not in AT_ONCE]
     path.model.script(*[Reply([f"{way} ", "b "]) for way in ways])
-    told = await path.tell(build(path, *ways))
+    told = await path.tell(build(clients, *ways))
     assert told.done.answer == "".join(f"{way} b " for way in ways)
     if path.speaks:
         assert said(told) == [piece for way in ways for piece in (f"{way} ", "b ")]
 
 
-@pytest.mark.parametrize("way", WAYS)
-async def test_a_cut_answer_is_an_error_whoever_asked(way: str, path: Path) -> None:
-    path.model.script(Reply(PIECES, finish_reason=None))
-    with pytest.raises(UpstreamTruncated):
-        await path.tell(build(path, way))
-
-
-@pytest.mark.parametrize("way", WAYS)
-async def test_a_refused_request_has_its_code_whoever_asked(way: str, path: Path) -> None:
-    path.model.script(Reply(fault=Fault.RATE_LIMITED))
-    with pytest.raises(UpstreamRateLimited):
-        await path.tell(build(path, way))
+@pytest.mark.parametrize(
+    ("reply", "expected"),
+    [
+        (Reply(PIECES, finish_reason=None), UpstreamTruncated),
+        (Reply(fault=Fault.RATE_LIMITED), UpstreamRateLimited),
+    ],
+)
+async def test_a_failure_has_its_code_whoever_asked(
+    reply: Reply, expected: type[ChatError], path: Path, clients: Clients
+) -> None:
+    for way in WAYS:
+        path.model.script(reply)
+        with pytest.raises(expected):
+            await path.tell(build(clients, way))
 
 
 @pytest.mark.parametrize("way", ["raw", "astream", "ainvoke"])
-async def test_a_muted_call_is_silent(way: str, path: Path) -> None:
-    clients = Clients(path)
-
+async def test_a_muted_call_is_silent(way: str, path: Path, clients: Clients) -> None:
     async def answer(state: State) -> State:
         with silent():
             await getattr(clients, way)()
@@ -189,9 +194,8 @@ async def test_a_muted_call_is_silent(way: str, path: Path) -> None:
         assert said(told) == PIECES
 
 
-@pytest.mark.parametrize("way", ["ainvoke", "astream"])
-async def test_a_fallback_mends_what_was_cut(way: str, path: Path) -> None:
-    chat = Clients(path).chat
+async def test_a_fallback_mends_what_was_cut(path: Path, clients: Clients) -> None:
+    chat = clients.chat
     model = chat.with_fallbacks([chat])
 
     async def answer(state: State) -> State:
@@ -208,7 +212,7 @@ async def test_a_fallback_mends_what_was_cut(way: str, path: Path) -> None:
     assert told.done.answer == TEXT
 
 
-async def test_an_agent_with_a_tool_speaks_its_answer(path: Path) -> None:
+async def test_an_agent_with_a_tool_speaks_its_answer(path: Path, clients: Clients) -> None:
     @tool
     def weather(city: str) -> str:
         """The weather in a city."""
@@ -216,7 +220,7 @@ async def test_an_agent_with_a_tool_speaks_its_answer(path: Path) -> None:
 
     path.model.script(Reply.calling("weather", {"city": "Paju"}), Reply(PIECES))
     told = await path.tell(
-        lambda llm: create_agent(Clients(path).chat, [weather]), speaking=frozenset({"model"})
+        lambda llm: create_agent(clients.chat, [weather]), speaking=frozenset({"model"})
     )
     assert told.done.answer == TEXT
     assert told.done.usage is not None
@@ -224,11 +228,9 @@ async def test_an_agent_with_a_tool_speaks_its_answer(path: Path) -> None:
         assert said(told) == PIECES
 
 
-async def test_a_graph_may_add_messages_of_a_model(path: Path) -> None:
-    chat = Clients(path).chat
-
+async def test_a_graph_may_add_messages_of_a_model(path: Path, clients: Clients) -> None:
     async def answer(state: MessagesState) -> Any:
-        return {"messages": [await chat.ainvoke(state["messages"])]}
+        return {"messages": [await clients.chat.ainvoke(state["messages"])]}
 
     path.model.script(Reply(PIECES))
     told = await path.tell(
