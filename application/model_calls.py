@@ -40,16 +40,11 @@ class CallTeller(Protocol):
 
 @dataclass(slots=True, eq=False)
 class ModelCalls:
-    """`model` is None for the default one; `usage` is the sum over all calls seen.
-
-    `open` holds how to close the upstreams of calls that cannot be cancelled, which are those of
-    synchronous clients; whoever gives the job up calls `stop`, from any thread.
-    """
+    """`model` is None for the default one; `usage` is the sum over all calls seen."""
 
     model: str | None = None
     usage: Usage | None = None
     finish_reason: str | None = None
-    open: set[Callable[[], None]] = field(default_factory=set)
 
     def ended(self, usage: Usage | None, finish_reason: str | None, *, spoken: bool) -> None:
         """`spoken`: the call's text was for the user, so its finish reason is the answer's."""
@@ -58,8 +53,30 @@ class ModelCalls:
         if spoken:
             self.finish_reason = finish_reason
 
+
+class OpenCalls:
+    """How to close the upstreams of calls that nobody can cancel, which are those of synchronous
+    clients in threads. From any thread; what is added after `stop` is closed at once.
+    """
+
+    def __init__(self) -> None:
+        self._open: set[Callable[[], None]] = set()
+        self._stopped = False
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def add(self, close: Callable[[], None]) -> None:
+        self._open.add(close)
+        if self._stopped:
+            close()
+
+    def discard(self, close: Callable[[], None]) -> None:
+        self._open.discard(close)
+
     def stop(self) -> None:
-        for close in list(self.open):
+        self._stopped = True
+        for close in list(self._open):
             close()
 
 
@@ -70,7 +87,7 @@ class NodeRun:
     A client that is about to stream asks `voice` for a way to tell the user each piece at
     once. None: somebody else listens to the call, and it must be made so that they can hear it.
 
-    The other three are for calls of the user's own clients (`infrastructure/openai_sdk`):
+    The next three are for calls of the user's own clients (`infrastructure/openai_sdk`):
 
     - `hear` is asked when a call begins that nobody reports by itself. None: the call is
       counted, and nothing of it is told.
@@ -81,6 +98,8 @@ class NodeRun:
       its text in one chunk and still reports its end; whoever gives the teller must not tell
       that run's tokens again. A teller that says nothing is right where nobody wants tokens.
       None: LangChain gets every chunk.
+
+    Whoever cancels the node stops its `open` calls.
     """
 
     calls: ModelCalls
@@ -90,6 +109,7 @@ class NodeRun:
     hear: Callable[[], CallTeller | None] = lambda: None
     listens: Callable[[Sequence[object]], bool] = lambda _: True
     take: Callable[[UUID, Sequence[object]], CallTeller | None] = lambda *_: None
+    open: OpenCalls = field(default_factory=OpenCalls)
 
 
 current_node: ContextVar[NodeRun | None] = ContextVar("current_node", default=None)

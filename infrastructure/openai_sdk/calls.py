@@ -91,7 +91,7 @@ class Request:
         return Timeouts() if own is None else Timeouts(own.first_token, own.idle)
 
     def _stream_cls(self, theirs: Any, timeouts: Timeouts) -> Any:
-        return stream_class(theirs, self._call, timeouts, self._node.calls)
+        return stream_class(theirs, self._call, timeouts, self._node)
 
     def _prepared(self, stream: bool) -> Any:
         """A copy of the options: with our deadlines, and a look at an answer that is whole."""

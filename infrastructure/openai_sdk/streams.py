@@ -14,7 +14,7 @@ from typing import Any
 
 import openai
 
-from sluice.application.model_calls import ModelCalls
+from sluice.application.model_calls import NodeRun
 from sluice.infrastructure.llm.upstream import plain_body
 
 from .answers import StreamedAnswer, UserCall
@@ -24,7 +24,7 @@ _DRAIN_SECONDS = 0.1
 """As the SDK: how long after its last event a body may take to end, for the connection's sake."""
 
 
-def stream_class(theirs: Any, call: UserCall, timeouts: Timeouts, calls: ModelCalls) -> Any:
+def stream_class(theirs: Any, call: UserCall, timeouts: Timeouts, node: NodeRun) -> Any:
     """`theirs` is what the SDK would read with: `AsyncStream[Chunk]` or `Stream[Chunk]`."""
     origin = getattr(theirs, "__origin__", theirs)
 
@@ -38,7 +38,7 @@ def stream_class(theirs: Any, call: UserCall, timeouts: Timeouts, calls: ModelCa
         call.end(None, None)  # of a stream that nobody has read
 
     def read_sync(self: Any) -> Iterator[Any]:
-        return _read_sync(self, StreamedAnswer(call, self), timeouts, calls)
+        return _read_sync(self, StreamedAnswer(call, self), timeouts, node)
 
     def close_sync(self: Any) -> None:
         with suppress(ValueError):  # it is being read in another thread
@@ -92,12 +92,12 @@ async def _drained(read: Read) -> None:
 
 
 def _read_sync(
-    stream: Any, answer: StreamedAnswer, timeouts: Timeouts, calls: ModelCalls
+    stream: Any, answer: StreamedAnswer, timeouts: Timeouts, node: NodeRun
 ) -> Iterator[Any]:
     response = stream.response
     idle = IdleCheck(timeouts)
     try:
-        with _stoppable(response, calls):
+        with _stoppable(response, node):
             try:
                 for data in response.iter_bytes():
                     yield from answer.feed(data)
@@ -114,7 +114,7 @@ def _read_sync(
 
 
 @contextmanager
-def _stoppable(response: Any, calls: ModelCalls) -> Iterator[None]:
+def _stoppable(response: Any, node: NodeRun) -> Iterator[None]:
     """While its body is read: a thread cannot be cancelled, but its connection can be shut."""
     network = response.extensions.get("network_stream")
 
@@ -124,8 +124,8 @@ def _stoppable(response: Any, calls: ModelCalls) -> Iterator[None]:
             with suppress(OSError):
                 raw.shutdown(socket.SHUT_RDWR)
 
-    calls.open.add(stop)
+    node.open.add(stop)
     try:
         yield
     finally:
-        calls.open.discard(stop)
+        node.open.discard(stop)

@@ -107,7 +107,8 @@ class WatchedNode(Runnable[Any, Any]):
         say = _say(run, config, namespace, path) if speaks else None
         heard = HeardText()
         config = _with_writer(config, say, heard)
-        node = current_node.set(_node_run(run, namespace, path, say, heard))
+        node_run = _node_run(run, namespace, path, say, heard)
+        node = current_node.set(node_run)
         child = var_child_runnable_config.set(config)
         run.failed.discard(namespace)
         if is_hidden(namespace):
@@ -124,6 +125,8 @@ class WatchedNode(Runnable[Any, Any]):
             raise
         except BaseException as error:
             run.failed.add(namespace)
+            if isinstance(error, asyncio.CancelledError):
+                node_run.open.stop()
             if isinstance(error, Exception | asyncio.CancelledError) or _closed(task):
                 raise
             # SystemExit would end the process, and with it everybody's jobs; GeneratorExit

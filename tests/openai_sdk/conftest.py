@@ -34,10 +34,11 @@ class Run:
     listens: bool = True
     takes: bool = False
     taken: list[UUID] = field(default_factory=list)
+    node: NodeRun = field(init=False)
 
     @contextmanager
     def entered(self) -> Iterator["Run"]:
-        node = NodeRun(
+        self.node = NodeRun(
             self.calls,
             "answer",
             self.speaks,
@@ -45,7 +46,7 @@ class Run:
             listens=lambda _: self.listens,
             take=self._take,
         )
-        before = current_node.set(node)
+        before = current_node.set(self.node)
         try:
             yield self
         finally:

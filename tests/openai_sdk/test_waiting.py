@@ -105,7 +105,7 @@ async def test_a_cancel_closes_the_upstream(
         await model.until_idle(within=1)
 
 
-async def test_a_stopped_job_closes_the_upstream_of_a_synchronous_call(
+async def test_a_cancelled_node_closes_the_upstream_of_a_synchronous_call(
     model: OfflineModel, run: Run
 ) -> None:
     gate = Gate()
@@ -113,10 +113,10 @@ async def test_a_stopped_job_closes_the_upstream_of_a_synchronous_call(
     asking = asyncio.create_task(raw_sync(model.base_url))
     await gate.reached()
     await until(lambda: run.teller.said)
-    run.calls.stop()
+    run.node.open.stop()
     error = await failure(asking)
     assert classify(error) is not None
-    assert run.calls.open == set()
+    assert len(run.node.open) == 0
     gate.release()
     await model.until_idle()
 

@@ -6,6 +6,7 @@ from typing import Any, TypedDict
 
 import pytest
 from langchain.agents import create_agent
+from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.tools import tool
 from langchain_openai import ChatOpenAI
 from langgraph.config import get_stream_writer
@@ -15,9 +16,9 @@ from pydantic import SecretStr
 
 from sluice.application.heard_calls import silent
 from sluice.domain.errors import ChatError, UpstreamRateLimited, UpstreamTruncated
-from sluice.domain.events import Token
+from sluice.domain.events import StageStarted, Token
 from sluice.infrastructure.openai_sdk.instrumentor import OpenAIInstrumentor
-from sluice.offline_model import Fault, Reply
+from sluice.offline_model import Fault, Gate, Reply
 
 from .conftest import Path, Told
 
@@ -210,6 +211,45 @@ async def test_a_fallback_mends_what_was_cut(path: Path, clients: Clients) -> No
         )
     )
     assert told.done.answer == TEXT
+
+
+@pytest.mark.parametrize("way", [way for way in WAYS if way not in AT_ONCE])
+async def test_a_cancelled_run_closes_the_upstream_whoever_asked(
+    way: str, path: Path, clients: Clients
+) -> None:
+    gate = Gate()
+    path.model.script(Reply(PIECES, gate=gate, hold_after=1))
+    async with path.running(build(clients, way)) as events:
+        async for event in events:
+            if isinstance(event, StageStarted):
+                break
+        await gate.reached()
+    await path.model.until_idle(within=1)
+
+
+async def test_who_else_listens_gets_each_chunk(path: Path, clients: Clients) -> None:
+    pieces: list[str] = []
+
+    class Listener(BaseCallbackHandler):
+        def on_llm_new_token(self, token: Any, **_: Any) -> None:
+            pieces.append(token)
+
+    model = clients.chat.model_copy(update={"callbacks": [Listener()]})
+
+    async def answer(state: State) -> State:
+        return {"answer": (await model.ainvoke("Why?")).text}
+
+    path.model.script(Reply(PIECES))
+    told = await path.tell(
+        lambda llm: (
+            StateGraph(State)
+            .add_node("answer", answer, metadata={"speaks": True})
+            .add_edge(START, "answer")
+        )
+    )
+    assert list(filter(None, pieces)) == PIECES
+    if path.speaks:
+        assert said(told) == PIECES
 
 
 async def test_an_agent_with_a_tool_speaks_its_answer(path: Path, clients: Clients) -> None:
