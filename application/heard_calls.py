@@ -83,6 +83,7 @@ class HeardText:
         """The rest of `written` after what it repeats of the calls from `first` on."""
         for call in self._calls[first:]:
             ahead = "".join(call)
+            call[:] = [ahead]  # joined once, however much is written beside it
             if ahead.startswith(written):
                 call[:] = [ahead[len(written) :]]
                 return ""

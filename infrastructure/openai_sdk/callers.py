@@ -75,6 +75,7 @@ def _plain(model: BaseLanguageModel[Any], reader: FrameType) -> bool:
     convert = "_convert_chunk_to_generation_chunk"
     return (
         reader.f_code in (base._astream.__code__, base._stream.__code__)
+        and {"isinstance", "dict"} <= {*reader.f_code.co_names}  # as older ones do not take it
         and getattr(type(model), convert, None) is getattr(base, convert, model)
         and "response_format" not in reader.f_locals.get("payload", ("response_format",))
     )

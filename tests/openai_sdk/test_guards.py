@@ -13,7 +13,9 @@ from openai import AsyncOpenAI
 from pydantic import SecretStr
 from pytest_mock import MockerFixture
 
+from sluice.infrastructure.container import Container
 from sluice.infrastructure.openai_sdk.instrumentor import OpenAIInstrumentor
+from sluice.infrastructure.settings import read_settings
 from sluice.offline_model import OfflineModel, Reply
 
 from .conftest import PATIENT, Run
@@ -137,12 +139,17 @@ async def test_an_sdk_that_is_not_known_is_told_of_and_left_alone(
     ]
 
 
-async def test_it_can_be_switched_off(client: AsyncOpenAI, model: OfflineModel) -> None:
+@pytest.mark.parametrize(("setting", "changes"), [("none", False), ("openai", True)])
+async def test_the_setting_switches_it(
+    setting: str, changes: bool, no_settings: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLUICE_INSTRUMENT", setting)
     before = openai.AsyncOpenAI.request
-    instrumentor = OpenAIInstrumentor(PATIENT, enabled=False)
+    instrumentor = Container(settings=read_settings(), offline_url=None).instrumentor()
     instrumentor.instrument()
-    assert openai.AsyncOpenAI.request is before
+    assert (openai.AsyncOpenAI.request is not before) == changes
     await instrumentor.uninstrument()
+    assert openai.AsyncOpenAI.request is before
 
 
 async def test_calls_side_by_side_are_told_each_by_its_own_teller(
