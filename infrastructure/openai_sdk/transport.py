@@ -6,7 +6,7 @@ headers, authentication, redirects, retries. A client that the user gave the SDK
 
 import asyncio
 from typing import Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 import httpx2
 from openai import DefaultAioHttpClient
@@ -18,18 +18,28 @@ _UNLIMITED = 0
 
 
 class Transports:
-    """Swaps on the first loop that asks only: an aiohttp session belongs to one loop."""
+    """Swaps on the first loop that asks only: an aiohttp session belongs to one loop, and a
+    client that is used on another one too gets its own back for good.
+    """
 
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._before: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
+        self._shared: WeakSet[Any] = WeakSet()
+        self._left: list[Any] = []
 
     def swap(self, client: Any) -> None:
         """Does nothing unless all that is replaced is known, private names included."""
-        http = getattr(client, "_client", None)
-        if http is None or http in self._before or not _replaceable(http):
-            return
+        http: Any = getattr(client, "_client", None)
         loop = asyncio.get_running_loop()
+        if http in self._before:
+            if loop is not self._loop:
+                self._left.append(http._transport)
+                http._transport = self._before.pop(http)
+                self._shared.add(http)
+            return
+        if http is None or http in self._shared or not _replaceable(http):
+            return
         if self._loop is None:
             self._loop = loop
         if self._loop is loop:
@@ -38,12 +48,14 @@ class Transports:
 
     async def aclose(self) -> None:
         """Puts the clients' own transports back, and closes the others."""
-        swapped = list(self._before.items())
+        left, self._left = self._left, []
+        for http, before in self._before.items():
+            left.append(http._transport)
+            http._transport = before
         self._before.clear()
         self._loop = None
-        for http, before in swapped:
-            ours, http._transport = http._transport, before
-            await ours.aclose()
+        for transport in left:
+            await transport.aclose()
 
 
 def _replaceable(http: Any) -> bool:

@@ -99,6 +99,18 @@ async def test_a_client_behind_a_proxy_is_left_alone(
     assert run.teller.said == PIECES
 
 
+async def test_a_client_may_be_used_on_two_loops(server: ScriptedServer, run: Run) -> None:
+    server.plays(COMPLETE["no [DONE]"])
+    async with AsyncOpenAI(base_url=server.base_url, api_key="x") as client:
+        transport = client._client._transport
+        await stream(client)
+        assert client._client._transport is not transport
+        await asyncio.to_thread(asyncio.run, stream(client))
+        assert client._client._transport is transport
+        await stream(client)
+    assert run.text == "ababab"
+
+
 async def test_two_services_in_one_process_hear_a_call_once(
     model: OfflineModel, client: AsyncOpenAI, run: Run
 ) -> None:
