@@ -187,8 +187,10 @@ async def test_who_leaves_an_answer_on_purpose_has_not_been_cut(
     async with await client.chat.completions.create(**ASKED, stream=True) as chunks:
         async for _ in chunks:
             break
-    await model.until_idle()
+    reading: Any = chunks._iterator
+    assert reading.ag_frame is None  # closed, and not left to the garbage collector
     assert len(run.teller.ends) == 1
+    await model.until_idle()
 
 
 WHOLE = {

@@ -21,7 +21,7 @@ from sluice.offline_model import OfflineModel, Reply
 from .conftest import PATIENT, Run
 from .scripted import ScriptedServer
 from .shapes import COMPLETE
-from .test_ways import ASKED, PIECES, stream
+from .test_ways import ASKED, PIECES, plain, stream
 
 DOCUMENTED = ["text", "usage at the end", "one tool call", "refusal", "logprobs", "two choices"]
 
@@ -116,12 +116,13 @@ async def test_two_services_in_one_process_hear_a_call_once(
 ) -> None:
     other = OpenAIInstrumentor(PATIENT)
     other.instrument()
-    model.script(Reply(PIECES), Reply(PIECES))
+    model.script(*[Reply(PIECES)] * 3)
     await stream(client)
+    await plain(client)
     await other.uninstrument()
     await stream(client)
     assert run.teller.said == PIECES * 2
-    assert len(run.teller.ends) == 2
+    assert len(run.teller.ends) == 3
 
 
 async def test_an_sdk_that_is_not_known_is_told_of_and_left_alone(
