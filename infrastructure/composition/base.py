@@ -3,7 +3,8 @@
 The ports are dependencies here: each deployment declares its adapters.
 """
 
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 from dependency_injector.containers import DeclarativeContainer
@@ -35,6 +36,8 @@ from sluice.infrastructure.llm.langchain_adapter import LangChainLLMAdapter
 from sluice.infrastructure.llm.langchain_runnable_wrapper import LangChainOpenAIRunnable
 from sluice.infrastructure.llm.openai_client import OpenAILLMClient
 from sluice.infrastructure.llm.upstream import ChatCompletions, Upstream
+from sluice.infrastructure.openai_sdk.calls import Deadlines
+from sluice.infrastructure.openai_sdk.instrumentor import OpenAIInstrumentor
 from sluice.infrastructure.pipeline.stage_path import StagePath
 from sluice.infrastructure.pipeline.token_path import TokenPath
 from sluice.infrastructure.settings import Settings
@@ -65,6 +68,10 @@ def upstream_of(settings: Settings, offline_url: str | None) -> Upstream:
         retries=settings.upstream_retries,
         max_answer=settings.max_answer_bytes,
     )
+
+
+def deadlines_of(settings: Settings) -> Deadlines:
+    return Deadlines(settings.connect_timeout, settings.first_token_timeout, settings.idle_timeout)
 
 
 def bounds_of(settings: Settings) -> Bounds:
@@ -110,6 +117,13 @@ class Base(DeclarativeContainer):
     )
     offline: Provider[bool] = Call(lambda url: url is not None, offline_url)
 
+    instrumentor: Provider[OpenAIInstrumentor] = Singleton(
+        OpenAIInstrumentor,
+        Call(deadlines_of, settings),
+        enabled=Call(lambda s: s.instrument == "openai", settings),
+    )
+    """Of users' own clients: on before their graph is built."""
+
     factory = Singleton(factory_of, settings)
     raw_graph = Singleton(graph_of, settings, factory, raw_client)
     wrapped_graph = Singleton(graph_of, settings, factory, wrapped_client)
@@ -137,6 +151,17 @@ class Base(DeclarativeContainer):
     cancel = Singleton(CancelJob, log, queue)
     show_chat = Singleton(ShowChat, chats, log)
     delete_chat = Singleton(DeleteChat, chats, log, queue)
+
+
+@asynccontextmanager
+async def instrumented(container: Base) -> AsyncGenerator[None, None]:
+    """Users' own clients are heard: from before their graph is built, until jobs have ended."""
+    instrumentor = container.instrumentor()
+    instrumentor.instrument()
+    try:
+        yield
+    finally:
+        await instrumentor.uninstrument()
 
 
 def build_every_path(container: Base) -> None:

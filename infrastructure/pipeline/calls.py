@@ -1,6 +1,6 @@
 """What LangChain tells of a run, on every path: calls' cost and end, and which of them speak."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -8,7 +8,7 @@ from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import AIMessage
 from langchain_core.outputs import ChatGeneration, LLMResult
 
-from sluice.application.model_calls import current_node
+from sluice.application.model_calls import CallTeller, current_node
 from sluice.domain.events import Usage
 from sluice.infrastructure.pipeline.namespaces import namespace_of, path_of
 from sluice.infrastructure.pipeline.nodes import RunningNode
@@ -31,9 +31,13 @@ class CallListener(BaseCallbackHandler):
 
     def __init__(self, run: GraphRun) -> None:
         self._run = run
+        run.listener = self
         self._spoken: dict[UUID, str] = {}
         self._named: dict[str, tuple[UUID, object]] = {}
         """The outermost run and the input of an inner node that is named, by its namespace."""
+
+    def take(self, run_id: UUID, handlers: Sequence[object]) -> CallTeller | None:
+        return None
 
     def on_chat_model_start(
         self,

@@ -6,10 +6,11 @@ ours, and the messages that a speaking node adds are remembered.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
+from uuid import UUID
 
 from langchain_core.callbacks import BaseCallbackManager
 from langchain_core.runnables import Runnable, RunnableConfig
@@ -17,7 +18,8 @@ from langchain_core.runnables.config import var_child_runnable_config
 from langgraph.errors import GraphInterrupt, ParentCommand
 from langgraph.pregel import Pregel
 
-from sluice.application.model_calls import Emit, NodeRun, current_node
+from sluice.application.heard_calls import HeardText, SpokenCall, muted
+from sluice.application.model_calls import CallTeller, Emit, NodeRun, current_node
 from sluice.domain.errors import PipelineError
 from sluice.domain.events import StageCompleted, StageFailed
 from sluice.infrastructure.pipeline.namespaces import (
@@ -58,10 +60,11 @@ class RunningNode(NodeRun):
     ) -> None:
         super().__init__(run.calls, path_of(namespace), speaks=speaks_itself)
         self.run, self.namespace, self._stream = run, namespace, stream
+        self._heard = HeardText()
 
     @property
     def speaks(self) -> bool:
-        return self.heard_at(self.here())
+        return not muted.get() and self.heard_at(self.here())
 
     def here(self) -> str:
         """Where the code stands that asks: in this node, or in a graph that it runs by itself."""
@@ -79,16 +82,36 @@ class RunningNode(NodeRun):
     def write(self, chunk: Any) -> None:
         """Takes what users' code gives to the stream writer; says the tokens in it."""
         text = chunk.get("token") if isinstance(chunk, Mapping) else None
-        if isinstance(text, str) and text:
+        if isinstance(text, str) and (text := self._heard.to_tell(text)):
             self.say(text)
 
     def say(self, text: str) -> None:
         """Tells the user what the code that asks has said, if it is heard where it stands."""
         namespace = self.here()
-        if not self.heard_at(namespace):
-            return
+        if self.heard_at(namespace):
+            self._tell(namespace, path_of(namespace), text)
+
+    def hear(self) -> CallTeller | None:
+        namespace = self.here()
+        if muted.get() or self.run.reader == "events" or not self.heard_at(namespace):
+            return None
+        path, note = path_of(namespace), self._heard.begin()
+
+        def say(text: str) -> None:
+            note(text)
+            self._tell(namespace, path, text)
+
+        return SpokenCall(self.calls, say)
+
+    def listens(self, handlers: Sequence[object]) -> bool:
+        return any(handler is self.run.listener for handler in handlers)
+
+    def take(self, run_id: UUID, handlers: Sequence[object]) -> CallTeller | None:
+        return self.run.listener and self.run.listener.take(run_id, handlers)
+
+    def _tell(self, namespace: str, path: str, text: str) -> None:
         if self.run.reader == "tap":
-            self.run.token(namespace, path_of(namespace), text)
+            self.run.token(namespace, path, text)
         elif self._stream is not None:
             self._stream(((), "messages", WrittenToken(namespace, text)))
 
@@ -103,6 +126,7 @@ class RunningNode(NodeRun):
             and isinstance(manager, BaseCallbackManager)
             and len(manager.handlers) == 1
             and "nostream" not in manager.tags
+            and not muted.get()
         ):
             return partial(self.run.token, self.namespace, self.path)
         return None
@@ -143,6 +167,8 @@ class WatchedNode(Runnable[Any, Any]):
             raise
         except BaseException as error:
             run.node_failed(node.namespace)
+            if isinstance(error, asyncio.CancelledError):
+                node.open.stop()
             if isinstance(error, Exception | asyncio.CancelledError) or _closed(task):
                 raise
             # SystemExit would end the process, and with it everybody's jobs; GeneratorExit

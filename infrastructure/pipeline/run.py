@@ -1,12 +1,13 @@
 """One run of a graph: what its reader and its nodes feed, and what comes of it."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import count
 from threading import get_ident
 from typing import Any, Literal, Protocol
+from uuid import UUID
 
-from sluice.application.model_calls import ModelCalls
+from sluice.application.model_calls import CallTeller, ModelCalls
 from sluice.application.ports import Tell
 from sluice.domain.chat import ExecutionPath
 from sluice.domain.errors import PipelineError
@@ -30,6 +31,12 @@ class NodeAt(Protocol):
     def heard_at(self, namespace: str) -> bool: ...
 
 
+class Listener(Protocol):
+    """The callback handler that LangChain reports to; `take` is asked as `NodeRun.take` is."""
+
+    def take(self, run_id: UUID, handlers: Sequence[object]) -> CallTeller | None: ...
+
+
 class GraphRun:
     """Owns the run's stages, the order of its tokens, and its answer.
 
@@ -47,6 +54,7 @@ class GraphRun:
         self.visibility, self.calls, self.reader, self._tell = visibility, calls, reader, tell
         self.answer = Answer(given)
         self.waits = False
+        self.listener: Listener | None = None
         self.nodes: dict[str, NodeAt] = {}
         self.child_roots = count(1)
         self._order = TokenOrder()

@@ -15,6 +15,7 @@ from sluice.application.ports import Tell
 from sluice.application.tracebacks import format_traceback
 from sluice.domain.chat import Question, new_id
 from sluice.domain.errors import ChatError, PipelineError
+from sluice.infrastructure.openai_sdk.failures import classify
 from sluice.infrastructure.pipeline.child_graphs import heard_by_context
 from sluice.infrastructure.pipeline.graph import WatchedGraph
 from sluice.infrastructure.pipeline.nodes import RunningNode
@@ -68,19 +69,10 @@ async def configured(
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """A node may raise anything: whatever is not ours already is a PipelineError."""
+    """A node may raise anything: what is no failure of a model call is a PipelineError."""
     try:
         yield
     except ChatError:
         raise
     except Exception as error:
-        raise next(_ours(error), PipelineError()) from error
-
-
-def _ours(error: BaseException) -> Iterator[ChatError]:
-    """What a node's TaskGroup has wrapped."""
-    if isinstance(error, ChatError):
-        yield error
-    elif isinstance(error, BaseExceptionGroup):
-        for inner in error.exceptions:
-            yield from _ours(inner)
+        raise classify(error) or PipelineError() from error

@@ -6,7 +6,8 @@ knows that somebody wants tokens, so that a model that is merely invoked streams
 for them is private, so `TAPPABLE` says whether it still does.
 """
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -15,6 +16,8 @@ from langchain_core.messages import AIMessageChunk
 from langchain_core.outputs import ChatGenerationChunk
 from langgraph.errors import ParentCommand
 
+from sluice.application.heard_calls import CountedCall, SpokenCall
+from sluice.application.model_calls import CallTeller
 from sluice.infrastructure.pipeline.calls import SPOKEN, CallListener
 from sluice.infrastructure.pipeline.namespaces import namespace_of, path_of
 from sluice.infrastructure.pipeline.run import GraphRun
@@ -33,6 +36,14 @@ class Tap(CallListener):
         self._open: dict[str, UUID] = {}
         """The outermost run by namespace; a failed try's stays until the next one takes over."""
         self._failed: set[UUID] = set()
+
+    def take(self, run_id: UUID, handlers: Sequence[object]) -> CallTeller | None:
+        """A run that nobody else listens to is told by its client, below LangChain."""
+        if len(handlers) != 1 or handlers[0] is not self:
+            return None
+        if speaker := self._speakers.pop(run_id, None):
+            return SpokenCall(None, partial(self._run.token, *speaker))
+        return CountedCall(None)
 
     def on_chat_model_start(
         self, *given: Any, run_id: UUID, metadata: dict[str, Any] | None = None, **kwargs: Any

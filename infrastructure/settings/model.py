@@ -80,6 +80,7 @@ class Settings(BaseSettings):
     pipeline: str | None = None
     speaking_nodes: Listed = ()
     documents: Path | None = None
+    instrument: Literal["openai", "none"] = "openai"
 
     auth: Literal["none", "jwt", "trusted-header"] = "none"
     allow_anonymous: bool = False

@@ -34,6 +34,7 @@ DEFAULTS = {
     "SLUICE_PIPELINE": None,
     "SLUICE_SPEAKING_NODES": (),
     "SLUICE_DOCUMENTS": None,
+    "SLUICE_INSTRUMENT": "openai",
     "SLUICE_AUTH": "none",
     "SLUICE_ALLOW_ANONYMOUS": False,
     "SLUICE_JWT_SECRET": None,
