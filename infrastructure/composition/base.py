@@ -3,6 +3,7 @@
 The ports are dependencies here: each deployment declares its adapters.
 """
 
+import logging
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -41,6 +42,8 @@ from sluice.infrastructure.openai_sdk.instrumentor import OpenAIInstrumentor
 from sluice.infrastructure.pipeline.stage_path import StagePath
 from sluice.infrastructure.pipeline.token_path import TokenPath
 from sluice.infrastructure.settings import Settings
+
+logger = logging.getLogger(__name__)
 
 OFFLINE_MODEL = "sluice-offline"
 
@@ -169,3 +172,5 @@ def build_every_path(container: Base) -> None:
     paths: tuple[ExecutionPath, ...] = ("A1", "A2")
     for path in paths:
         container.pipeline(path)
+    if notice := container.wrapped_graph().notice:
+        logger.info("%s", notice)

@@ -107,7 +107,8 @@ class RunningNode(NodeRun):
         return any(handler is self.run.listener for handler in handlers)
 
     def take(self, run_id: UUID, handlers: Sequence[object]) -> CallTeller | None:
-        return self.run.listener and self.run.listener.take(run_id, handlers)
+        listener = self.run.listener
+        return None if listener is None else listener.take(run_id, handlers)
 
     def _tell(self, namespace: str, path: str, text: str) -> None:
         if self.run.reader == "tap":

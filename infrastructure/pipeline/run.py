@@ -50,15 +50,19 @@ class GraphRun:
         given: frozenset[str],
         tell: Tell,
         reader: Reader,
+        *,
+        hint: str | None = None,
+        has_loop: bool = False,
     ) -> None:
         self.visibility, self.calls, self.reader, self._tell = visibility, calls, reader, tell
+        self._hint = hint
         self.answer = Answer(given)
         self.waits = False
         self.listener: Listener | None = None
         self.nodes: dict[str, NodeAt] = {}
         self.child_roots = count(1)
         self._order = TokenOrder()
-        self._stages = Stages(visibility.stages, self._order)
+        self._stages = Stages(visibility.stages, self._order, has_loop=has_loop)
         self._loop, self._thread = asyncio.get_running_loop(), get_ident()
 
     def node_started(self, node: NodeAt) -> None:
@@ -127,6 +131,7 @@ class GraphRun:
             finish_reason=self.calls.finish_reason,
             usage=self.calls.usage,
             offline_model=offline,
+            hint=self._hint,
         )
 
     def _square(self, answer: str) -> None:

@@ -35,7 +35,15 @@ def start(
     """The input state, and the run as its nodes will find it through their context."""
     state = graph.input(question)
     given = frozenset(str(message.id) for message in state.get("messages", ()))
-    run = GraphRun(graph.visibility, ModelCalls(question.job.model), given, tell, reader)
+    run = GraphRun(
+        graph.visibility,
+        ModelCalls(question.job.model),
+        given,
+        tell,
+        reader,
+        hint=graph.hint,
+        has_loop=graph.has_loop,
+    )
     current_node.set(RunningNode(run))  # conditional edges are in no node
     return state, run
 

@@ -38,7 +38,11 @@ class StagePath:
         final: object = None
         async with configured(self._graph, _Counter(run)) as config:
             events = self._graph.graph.astream_events(
-                state, config, version="v2", include_types=["chain"]
+                state,
+                config,
+                context=self._graph.context(question),
+                version="v2",
+                include_types=["chain"],
             )
             async with aclosing(events):  # type: ignore[type-var]
                 async for event in events:

@@ -50,6 +50,10 @@ class Visibility:
         return sorted(path for path in self._speaking if not self._may_be(path))
 
     @property
+    def anyone_speaks(self) -> bool:
+        return bool(self._speaking) or any(declared.speaks for declared in self._nodes.values())
+
+    @property
     def stages(self) -> int:
         return sum(declared.stage for declared in self._nodes.values())
 

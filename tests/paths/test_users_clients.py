@@ -17,7 +17,6 @@ from pydantic import SecretStr
 from sluice.application.heard_calls import silent
 from sluice.domain.errors import ChatError, UpstreamRateLimited, UpstreamTruncated
 from sluice.domain.events import StageStarted, Token
-from sluice.infrastructure.openai_sdk.instrumentor import OpenAIInstrumentor
 from sluice.offline_model import Fault, Gate, Reply
 
 from .conftest import Path, Told
@@ -31,12 +30,7 @@ class State(TypedDict, total=False):
     answer: str
 
 
-@pytest.fixture(autouse=True)
-async def instrumented() -> AsyncIterator[None]:
-    instrumentor = OpenAIInstrumentor()
-    instrumentor.instrument()
-    yield
-    await instrumentor.uninstrument()
+pytestmark = pytest.mark.usefixtures("instrumented")
 
 
 def asked(stream: bool = True) -> Any:
