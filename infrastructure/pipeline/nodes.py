@@ -95,13 +95,21 @@ class RunningNode(NodeRun):
         namespace = self.here()
         if muted.get() or self.run.reader == "events" or not self.heard_at(namespace):
             return None
-        path, note = path_of(namespace), self._heard.begin()
+        return SpokenCall(self.calls, self.teller(namespace))
 
-        def say(text: str) -> None:
+    def note(self) -> Emit:
+        """Takes the text of a call that somebody else tells: what is written of it is not told."""
+        return self._heard.begin()
+
+    def teller(self, namespace: str) -> Emit:
+        """Takes the text of one call to the user, and notes it."""
+        path, note = path_of(namespace), self.note()
+
+        def tell(text: str) -> None:
             note(text)
             self._tell(namespace, path, text)
 
-        return SpokenCall(self.calls, say)
+        return tell
 
     def listens(self, handlers: Sequence[object]) -> bool:
         return any(handler is self.run.listener for handler in handlers)

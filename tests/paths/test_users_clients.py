@@ -87,6 +87,18 @@ class Clients:
     async def astream(self) -> str:
         return "".join([chunk.text async for chunk in self.chat.astream("Why?")])
 
+    async def astream_written_by_hand(self) -> str:
+        said, write = "", get_stream_writer()
+        async for chunk in self.chat.astream("Why?"):
+            write({"token": chunk.text})
+            said += chunk.text
+        return said
+
+    async def ainvoke_written_at_the_end(self) -> str:
+        said = await self.ainvoke()
+        get_stream_writer()({"token": said})
+        return said
+
     async def invoke_in_a_thread(self) -> str:
         return (await asyncio.to_thread(self.chat.invoke, "Why?")).text
 
