@@ -37,7 +37,7 @@ from sluice.infrastructure.llm.langchain_adapter import LangChainLLMAdapter
 from sluice.infrastructure.llm.langchain_runnable_wrapper import LangChainOpenAIRunnable
 from sluice.infrastructure.llm.openai_client import OpenAILLMClient
 from sluice.infrastructure.llm.upstream import ChatCompletions, Upstream
-from sluice.infrastructure.openai_sdk.calls import Deadlines
+from sluice.infrastructure.openai_sdk.calls import Limits
 from sluice.infrastructure.openai_sdk.instrumentor import OpenAIInstrumentor
 from sluice.infrastructure.pipeline.stage_path import StagePath
 from sluice.infrastructure.pipeline.token_path import TokenPath
@@ -73,8 +73,13 @@ def upstream_of(settings: Settings, offline_url: str | None) -> Upstream:
     )
 
 
-def deadlines_of(settings: Settings) -> Deadlines:
-    return Deadlines(settings.connect_timeout, settings.first_token_timeout, settings.idle_timeout)
+def limits_of(settings: Settings) -> Limits:
+    return Limits(
+        connect=settings.connect_timeout,
+        first_token=settings.first_token_timeout,
+        idle=settings.idle_timeout,
+        max_answer=settings.max_answer_bytes,
+    )
 
 
 def bounds_of(settings: Settings) -> Bounds:
@@ -122,7 +127,7 @@ class Base(DeclarativeContainer):
 
     instrumentor: Provider[OpenAIInstrumentor] = Singleton(
         OpenAIInstrumentor,
-        Call(deadlines_of, settings),
+        Call(limits_of, settings),
         enabled=Call(lambda s: s.instrument == "openai", settings),
     )
     """Of users' own clients: on before their graph is built."""

@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from sluice.application.model_calls import CallTeller
+from sluice.domain.errors import AnswerTooLarge
 from sluice.domain.events import Usage
 from sluice.infrastructure.llm.event_stream import EventSplitter
 
@@ -25,12 +26,15 @@ _DONE = b"[DONE]"
 
 @dataclass(slots=True, eq=False)
 class UserCall:
-    """`responses`: of the Responses API. `chunks`: what its reader is given."""
+    """`responses`: of the Responses API. `chunks`: what its reader is given. `max_answer`: bytes
+    of text beyond which an answer is refused.
+    """
 
     teller: CallTeller
     responses: bool
     chunks: type[Chunks] = Chunks
     over: bool = False
+    max_answer: int = 4 * 2**20
 
     def events(self) -> EventReader:
         return (
@@ -54,6 +58,7 @@ class StreamedAnswer:
         self._splitter = EventSplitter(failures=False)
         self._events, self._chunks = call.events(), call.chunks(stream)
         self._any = False
+        self._size = 0
         self.said = 0
         self.done = False
 
@@ -62,7 +67,10 @@ class StreamedAnswer:
         return self._events.finished
 
     def feed(self, read: bytes) -> Iterator[Any]:
-        """The chunks that the caller gets; what they say has been told before each of them."""
+        """The chunks that the caller gets; what they say has been told before each of them.
+
+        Raises AnswerTooLarge, which is none of the SDK's: another try would be no smaller.
+        """
         teller = self._call.teller
         for data in self._splitter.feed(read):
             if data.startswith(_DONE):
@@ -70,9 +78,12 @@ class StreamedAnswer:
                 return
             self._any = True
             heard = self._events.read(data)
-            if heard.text:
+            if text := heard.text:
                 self.said += 1
-                teller.say(heard.text)
+                self._size += len(text) if text.isascii() else len(text.encode(errors="replace"))
+                if self._size > self._call.max_answer:
+                    raise AnswerTooLarge  # also where nobody hears the tokens, as on A1
+                teller.say(text)
             if heard.reasoning:
                 self.said += 1
                 teller.reason(heard.reasoning)

@@ -24,12 +24,15 @@ from .timeouts import Timeouts
 
 
 @dataclass(frozen=True, slots=True)
-class Deadlines:
-    """In seconds, as the settings have them; for calls whose user has set none."""
+class Limits:
+    """As the settings have them. Those in seconds are for calls whose user has set none;
+    `max_answer` is in bytes of UTF-8.
+    """
 
     connect: float = 5
     first_token: float = 30
     idle: float = 30
+    max_answer: int = 4 * 2**20
 
 
 class Request:
@@ -44,12 +47,13 @@ class Request:
         options: Any,
         call: UserCall,
         by: Caller,
-        deadlines: Deadlines,
+        limits: Limits,
         no_usage: WeakSet[Any],
     ) -> None:
         self._client, self._node, self._options = client, node, options
         self._call, self._by, self._no_usage = call, by, no_usage
-        self._deadlines = deadlines if _untimed(client, options) else None
+        self._deadlines = limits if _untimed(client, options) else None
+        call.max_answer = limits.max_answer
         self._asks_usage = False
 
     async def send(self, send: Any, cast_to: Any, *, stream: bool, stream_cls: Any) -> Any:
@@ -176,7 +180,7 @@ def _untimed(client: Any, options: Any) -> bool:
     return isinstance(options.timeout, NotGiven) and client.timeout in (None, default)
 
 
-def _timeout(client: Any, own: Deadlines, *, stream: bool) -> httpx2.Timeout:
+def _timeout(client: Any, own: Limits, *, stream: bool) -> httpx2.Timeout:
     """Connecting; and each read, where no Deadline can be set around it.
 
     An answer that is not streamed may take as long as the SDK allows.

@@ -20,7 +20,7 @@ import openai
 from sluice.application.model_calls import current_node
 
 from .callers import caller
-from .calls import Deadlines, Request, heard
+from .calls import Limits, Request, heard
 from .transport import Transports
 
 logger = logging.getLogger(__name__)
@@ -38,9 +38,9 @@ class OpenAIInstrumentor:
     Outside a job, which is where no `current_node` is set, a request passes through untouched.
     """
 
-    def __init__(self, deadlines: Deadlines | None = None, *, enabled: bool = True) -> None:
+    def __init__(self, limits: Limits | None = None, *, enabled: bool = True) -> None:
         self._enabled = enabled
-        self._deadlines = deadlines or Deadlines()
+        self._limits = limits or Limits()
         self._transports = Transports()
         self._no_usage: WeakSet[Any] = WeakSet()
         """Clients whose server refused to be asking for usage."""
@@ -120,7 +120,7 @@ class OpenAIInstrumentor:
             return None
         by = caller()
         call = heard(node, by, body, responses=responses, streamed=stream_cls is not None)
-        return Request(client, node, options, call, by, self._deadlines, self._no_usage)
+        return Request(client, node, options, call, by, self._limits, self._no_usage)
 
 
 _sending: ContextVar[bool] = ContextVar("_sending", default=False)

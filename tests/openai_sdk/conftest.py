@@ -12,14 +12,14 @@ from openai import AsyncOpenAI, OpenAI
 from pydantic import SecretStr
 
 from sluice.application.model_calls import CallTeller, ModelCalls, NodeRun, current_node
-from sluice.infrastructure.openai_sdk.calls import Deadlines
+from sluice.infrastructure.openai_sdk.calls import Limits
 from sluice.infrastructure.openai_sdk.instrumentor import OpenAIInstrumentor
 from sluice.offline_model import OfflineModel
 from tests.doubles import RecordingTeller
 
 from .scripted import ScriptedServer
 
-PATIENT = Deadlines(connect=5, first_token=5, idle=5)
+PATIENT = Limits(connect=5, first_token=5, idle=5)
 
 
 @dataclass

@@ -15,7 +15,9 @@ from langchain_core.runnables import RunnableLambda
 from openai import AsyncOpenAI, OpenAI
 
 from sluice.domain.errors import UpstreamRateLimited
+from sluice.infrastructure.openai_sdk.calls import Limits
 from sluice.infrastructure.openai_sdk.failures import classify
+from sluice.infrastructure.openai_sdk.instrumentor import OpenAIInstrumentor
 from sluice.offline_model import Fault, OfflineModel, Reply
 
 from .conftest import Run, chat_model
@@ -172,6 +174,21 @@ async def test_without_the_instrumentation_the_sdks_errors_have_the_same_codes()
         assert code(await failure(raw(model.base_url))) == "upstream_disconnected"
     async with OfflineModel(pace=0, fault=Fault.RESET_BEFORE_ANSWER) as model:
         assert code(await failure(raw(model.base_url))) == "upstream_unavailable"
+
+
+@pytest.mark.parametrize("ask", [raw, raw_sync, ainvoke, invoke, astream])
+async def test_an_answer_beyond_all_bounds_is_cut_off_whoever_calls(
+    ask: Ask, model: OfflineModel, run: Run
+) -> None:
+    instrumentor = OpenAIInstrumentor(Limits(max_answer=7))
+    instrumentor.instrument()
+    try:
+        model.script(Reply(pieces=["가", "나", "다", "라"]))
+        assert code(await failure(ask(model.base_url))) == "answer_too_large"
+        assert run.text in ("가나", "")
+        await model.until_idle()
+    finally:
+        await instrumentor.uninstrument()
 
 
 async def test_what_a_fallback_has_mended_is_no_error(model: OfflineModel, run: Run) -> None:

@@ -9,7 +9,7 @@ import openai
 import pytest
 from openai import AsyncOpenAI
 
-from sluice.infrastructure.openai_sdk.calls import Deadlines
+from sluice.infrastructure.openai_sdk.calls import Limits
 from sluice.infrastructure.openai_sdk.failures import classify
 from sluice.infrastructure.openai_sdk.instrumentor import OpenAIInstrumentor
 from sluice.offline_model import Fault, Gate, OfflineModel, Reply
@@ -23,7 +23,7 @@ HANGING = [Fault.HANG_BEFORE_STATUS, Fault.HANG_AFTER_HEADERS, Fault.HANG_MID_ST
 
 @pytest.fixture
 async def hasty(no_settings: None) -> AsyncIterator[Run]:
-    instrumentor = OpenAIInstrumentor(Deadlines(first_token=0.2, idle=0.2))
+    instrumentor = OpenAIInstrumentor(Limits(first_token=0.2, idle=0.2))
     instrumentor.instrument()
     with Run().entered() as run:
         yield run
