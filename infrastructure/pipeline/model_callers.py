@@ -5,7 +5,7 @@ graphs that it runs by itself. A model that code fetches by a name at run time s
 """
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import partial
 from sysconfig import get_paths
 from types import CodeType, FunctionType, MethodType, ModuleType
@@ -69,14 +69,23 @@ def _reaches_a_model(node: object) -> bool:
             if id(each) in seen:
                 continue
             seen.add(id(each))
-            if _is_model(each):
+            is_model, parts = _look(each)
+            if is_model:
                 return True
-            following += _parts(each)
+            following += parts
         kept += following
         if not following or len(kept) > _MOST:
             return False
         level = following
     return False
+
+
+def _look(found: object) -> tuple[bool, list[Any]]:
+    """Whether it is a model, and what it holds."""
+    try:
+        return _is_model(found), list(_parts(found))
+    except Exception:  # noqa: BLE001 - the user's object, which may raise when looked at
+        return False, []
 
 
 def _is_model(found: object) -> bool:
@@ -99,7 +108,7 @@ def _parts(found: Any) -> Iterator[Any]:
             yield from _parts_of_method(found)
         case partial():
             yield from (found.func, *found.args, *found.keywords.values())
-        case Mapping():
+        case dict():
             yield from found.values()
         case list() | tuple() | set() | frozenset():
             yield from found

@@ -93,8 +93,18 @@ def by_an_agent(state: Any) -> Any:
     return AGENT.invoke(state)
 
 
+class Unbound:
+    """A proxy that has nothing to stand for yet."""
+
+    def __getattribute__(self, name: str) -> Any:
+        raise RuntimeError(name)
+
+
+PROXY: Any = Unbound()
+
+
 def nothing(state: Any) -> Any:
-    return {}
+    return {"notes": [PROXY.name]}
 
 
 AGENT = create_agent(CHAT, [add])
