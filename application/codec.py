@@ -60,7 +60,7 @@ FORMS: Mapping[type[Event], Form] = {
     Reset: _form("reset", "reason"),
     Done: _form(
         "done",
-        "status path answer intent? finish_reason usage? offline_model?",
+        "status path answer intent? finish_reason usage? offline_model? hint?",
         "completed",
     ),
     Failed: _form("error", "status code message retryable request_id", "failed"),

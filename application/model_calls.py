@@ -5,13 +5,37 @@ model, and tells `calls` how each call ended. A task started with an empty conte
 nothing: its calls work, with the default model, and are not counted.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+from uuid import UUID
 
 from sluice.domain.events import Usage
 
 Emit = Callable[[str], None]
+
+
+class ToolCallPiece(NamedTuple):
+    """A piece of one tool call. `id` and `name` come with the first piece of a `number` only."""
+
+    number: int
+    id: str | None
+    name: str | None
+    arguments: str
+
+
+class CallTeller(Protocol):
+    """Where one streamed model call tells what it hears; from any thread, in the call's order.
+
+    Each piece is told before the caller is given the chunk it came in. `ended` is told once for
+    every call, however it went: with what is known of its cost and its finish reason by then.
+    """
+
+    def say(self, text: str, /) -> None: ...
+    def reason(self, text: str, /) -> None: ...
+    def call_tool(self, piece: ToolCallPiece, /) -> None: ...
+    def ended(self, usage: Usage | None, finish_reason: str | None, /) -> None: ...
 
 
 @dataclass(slots=True, eq=False)
@@ -30,11 +54,42 @@ class ModelCalls:
             self.finish_reason = finish_reason
 
 
+class OpenCalls:
+    """How to close the upstreams of calls that nobody can cancel, which are those of synchronous
+    clients in threads. From any thread; what is added after `stop` is closed at once.
+    """
+
+    def __init__(self) -> None:
+        self._open: set[Callable[[], None]] = set()
+        self._stopped = False
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def add(self, close: Callable[[], None]) -> None:
+        self._open.add(close)
+        if self._stopped:
+            close()
+
+    def discard(self, close: Callable[[], None]) -> None:
+        self._open.discard(close)
+
+    def stop(self) -> None:
+        self._stopped = True
+        for close in list(self._open):
+            close()
+
+
 class NodeRun:
-    """The node run that a call is made in; `path` is `outer/inner` for subgraphs."""
+    """The node run that a call is made in; `path` is `outer/inner` for subgraphs.
+
+    Whoever cancels the node stops its `open` calls. `hear`, `listens` and `take` are asked for
+    calls of users' own clients.
+    """
 
     def __init__(self, calls: ModelCalls, path: str, *, speaks: bool) -> None:
         self.calls, self.path, self._speaks = calls, path, speaks
+        self.open = OpenCalls()
 
     @property
     def speaks(self) -> bool:
@@ -50,6 +105,25 @@ class NodeRun:
 
     def reasoning(self, text: str) -> None:
         """For a client that has read what the model thinks aloud; takes it to the user or not."""
+
+    def hear(self) -> CallTeller | None:
+        """When a call begins that nobody else reports. None: it is counted, and not told."""
+        return None
+
+    def listens(self, handlers: Sequence[object]) -> bool:
+        """Whether a LangChain run with these handlers is reported to this job. If so it is
+        LangChain's to tell; if not, it is heard like any other call.
+        """
+        return True
+
+    def take(self, run_id: UUID, handlers: Sequence[object]) -> CallTeller | None:
+        """A teller for a LangChain run that was merely invoked, if nobody but this job hears its
+        tokens; one that says nothing is right where nobody wants them.
+
+        The run is then told below LangChain, which is given its text in one chunk and still
+        reports its end. None: LangChain gets every chunk.
+        """
+        return None
 
 
 current_node: ContextVar[NodeRun | None] = ContextVar("current_node", default=None)

@@ -64,7 +64,9 @@ class Relay:
             raise failed.result()
         done = _result(running)
         self._check(_bytes(done.answer))
-        _bytes(f"{done.intent}{done.finish_reason}")  # an end that cannot be told would be none
+        _bytes(
+            f"{done.intent}{done.finish_reason}{done.hint}"
+        )  # an end that cannot be told would be none
         return done
 
     def _tell(self, event: Event) -> None:

@@ -119,6 +119,8 @@ class Done:
     finish_reason: str | None = None
     usage: Usage | None = None
     offline_model: bool = False
+    hint: str | None = None
+    """For whoever runs the graph: why nothing was streamed."""
 
 
 @dataclass(frozen=True, slots=True)

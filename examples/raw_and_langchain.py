@@ -1,7 +1,8 @@
 """A graph that streams from two clients: the raw OpenAI SDK, and a LangChain chat model.
 
 `answer` calls the SDK by itself. LangGraph cannot see such a call, so the node hands each
-piece to `get_stream_writer()` as `{"token": …}`. `follow_up` calls a LangChain model, which
+piece to `get_stream_writer()` as `{"token": …}`, which works everywhere; Sluice hears the SDK
+too, and tells each piece once. `follow_up` calls a LangChain model, which
 needs nothing of the kind. Both say `metadata={"speaks": True}`; without it neither would
 reach the user.
 

@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from sluice.application.heard_calls import silent
     from sluice.domain.errors import (
         AnswerTooLarge,
         ChatError,
@@ -41,9 +42,14 @@ __all__ = [
     "UpstreamTimeout",
     "UpstreamTruncated",
     "UpstreamUnavailable",
+    "silent",
 ]
 
-_PORTS = ("LLMClientPort", "Prompt", "Tool", "ToolCall")
+_HOMES = {
+    **dict.fromkeys(("LLMClientPort", "Prompt", "Tool", "ToolCall"), "sluice.domain.ports"),
+    "silent": "sluice.application.heard_calls",
+}
+"""Where a name comes from, if it is no error."""
 
 if not TYPE_CHECKING:  # to a type checker it would say that every name is there
 
@@ -53,7 +59,7 @@ if not TYPE_CHECKING:  # to a type checker it would say that every name is there
             return import_module("sluice.client")
         if name not in __all__:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        module = "sluice.domain.ports" if name in _PORTS else "sluice.domain.errors"
+        module = _HOMES.get(name, "sluice.domain.errors")
         value = globals()[name] = getattr(import_module(module), name)
         return value
 

@@ -12,10 +12,11 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatResult
 
+from sluice.application.model_calls import ToolCallPiece
 from sluice.application.ports import Decision, PipelinePort, Tell
 from sluice.domain.chat import ExecutionPath, Job, Question, new_id
 from sluice.domain.errors import PipelineError, Unavailable
-from sluice.domain.events import TERMINAL, Done, Event
+from sluice.domain.events import TERMINAL, Done, Event, Usage
 from sluice.domain.ports import NotifierPort
 from sluice.domain.rollout import Flag
 
@@ -58,6 +59,28 @@ class RecordingNotifier:
 
     async def end(self, *events: Event) -> None:
         self.events += events
+
+
+class RecordingTeller:
+    """A CallTeller that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+        self.reasoned: list[str] = []
+        self.tool_calls: list[ToolCallPiece] = []
+        self.ends: list[tuple[Usage | None, str | None]] = []
+
+    def say(self, text: str, /) -> None:
+        self.said.append(text)
+
+    def reason(self, text: str, /) -> None:
+        self.reasoned.append(text)
+
+    def call_tool(self, piece: ToolCallPiece, /) -> None:
+        self.tool_calls.append(piece)
+
+    def ended(self, usage: Usage | None, finish_reason: str | None, /) -> None:
+        self.ends.append((usage, finish_reason))
 
 
 class FixedFlag:

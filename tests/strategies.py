@@ -61,6 +61,7 @@ DONE = st.builds(
     st.none() | TEXT,
     st.none() | st.builds(Usage, COUNT, COUNT, COUNT),
     st.booleans(),
+    st.none() | TEXT,
 )
 FAILED = st.builds(Failed, TEXT, TEXT, st.booleans(), TEXT)
 CANCELLED = st.builds(Cancelled, st.sampled_from(get_args(CancelReason)))

@@ -3,7 +3,9 @@
 The ports are dependencies here: each deployment declares its adapters.
 """
 
-from collections.abc import Callable
+import logging
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 from dependency_injector.containers import DeclarativeContainer
@@ -44,9 +46,13 @@ from sluice.infrastructure.llm.langchain_adapter import LangChainLLMAdapter
 from sluice.infrastructure.llm.langchain_runnable_wrapper import LangChainOpenAIRunnable
 from sluice.infrastructure.llm.openai_client import OpenAILLMClient
 from sluice.infrastructure.llm.upstream import ChatCompletions, Upstream
+from sluice.infrastructure.openai_sdk.calls import Limits
+from sluice.infrastructure.openai_sdk.instrumentor import OpenAIInstrumentor
 from sluice.infrastructure.pipeline.stage_path import StagePath
 from sluice.infrastructure.pipeline.token_path import TokenPath
 from sluice.infrastructure.settings import Settings
+
+logger = logging.getLogger(__name__)
 
 OFFLINE_MODEL = "sluice-offline"
 
@@ -72,6 +78,15 @@ def upstream_of(settings: Settings, offline_url: str | None) -> Upstream:
         first_token_timeout=settings.first_token_timeout,
         idle_timeout=settings.idle_timeout,
         retries=settings.upstream_retries,
+        max_answer=settings.max_answer_bytes,
+    )
+
+
+def limits_of(settings: Settings) -> Limits:
+    return Limits(
+        connect=settings.connect_timeout,
+        first_token=settings.first_token_timeout,
+        idle=settings.idle_timeout,
         max_answer=settings.max_answer_bytes,
     )
 
@@ -120,6 +135,13 @@ class Base(DeclarativeContainer):
     )
     offline: Provider[bool] = Call(lambda url: url is not None, offline_url)
 
+    instrumentor: Provider[OpenAIInstrumentor] = Singleton(
+        OpenAIInstrumentor,
+        Call(limits_of, settings),
+        enabled=Call(lambda s: s.instrument == "openai", settings),
+    )
+    """Of users' own clients: on before their graph is built."""
+
     factory = Singleton(factory_of, settings)
     raw_graph = Singleton(graph_of, settings, factory, raw_client)
     wrapped_graph = Singleton(graph_of, settings, factory, wrapped_client)
@@ -167,8 +189,21 @@ class Base(DeclarativeContainer):
     named = Singleton(Sessions, sessions, keys, show_chat, log, queue)
 
 
+@asynccontextmanager
+async def instrumented(container: Base) -> AsyncGenerator[None, None]:
+    """Users' own clients are heard: from before their graph is built, until jobs have ended."""
+    instrumentor = container.instrumentor()
+    instrumentor.instrument()
+    try:
+        yield
+    finally:
+        await instrumentor.uninstrument()
+
+
 def build_every_path(container: Base) -> None:
     """Raises WrongSetting now rather than at the first question."""
     paths: tuple[ExecutionPath, ...] = ("A1", "A2")
     for path in paths:
         container.pipeline(path)
+    if notice := container.wrapped_graph().notice:
+        logger.info("%s", notice)

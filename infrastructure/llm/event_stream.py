@@ -32,10 +32,12 @@ class EventSplitter:
 
     What a read leaves incomplete is joined once, so that a long event costs linear time. A
     failure that is told beside the protocol (`event: error`, a field `error:`, bare JSON) comes
-    as the data of an error chunk; other bare JSON is nothing, as the standard has it.
+    as the data of an error chunk; other bare JSON is nothing, as the standard has it. Without
+    `failures` only data is read, as the SDK does.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, failures: bool = True) -> None:
+        self._fields_of = _fields_of if failures else _data_fields_of
         self._partial: list[bytes] = []
         self._size = 0
         self._after_cr = False
@@ -47,7 +49,7 @@ class EventSplitter:
         if read.endswith(b"\n\n") and b"\r" not in read and not within_event:
             if read.startswith(b"data: ") and read.find(b"\n") == len(read) - 2:
                 return [read[6:-2]]  # nearly every read is one event, and whole
-            return _data_of(read[:-2])
+            return self._data_of(read[:-2])
         if b"\r" in read or self._after_cr:
             read = self._with_plain_line_ends(read)
         # The empty line that ends an event may have begun with the last read.
@@ -58,7 +60,7 @@ class EventSplitter:
                 events = b"".join((*self._partial, events))
                 self._partial.clear()
                 self._size = 0
-            data = _data_of(events)
+            data = self._data_of(events)
         self._keep(rest)
         return data
 
@@ -68,7 +70,7 @@ class EventSplitter:
         """
         rest = b"".join(self._partial)
         self._partial.clear()
-        return _data_of(rest)
+        return self._data_of(rest)
 
     def _with_plain_line_ends(self, read: bytes) -> bytes:
         if self._after_cr:
@@ -85,15 +87,20 @@ class EventSplitter:
             if self._size > _MAX_EVENT_BYTES:
                 raise UpstreamBadResponse("an event without an end")
 
+    def _data_of(self, events: bytes) -> list[bytes]:
+        found = []
+        for event in events.split(b"\n\n"):
+            if event.startswith(b"data: ") and b"\n" not in event:
+                found.append(event[6:])
+            else:
+                found += self._fields_of(event)
+        return found
 
-def _data_of(events: bytes) -> list[bytes]:
-    found = []
-    for event in events.split(b"\n\n"):
-        if event.startswith(b"data: ") and b"\n" not in event:
-            found.append(event[6:])
-        else:
-            found += _fields_of(event)
-    return found
+
+def _data_fields_of(event: bytes) -> list[bytes]:
+    lines = (line.partition(b":") for line in event.removeprefix(_BOM).split(b"\n"))
+    data = [value.removeprefix(b" ") for name, _, value in lines if name == b"data"]
+    return [b"\n".join(data)] if data else []
 
 
 def _fields_of(event: bytes) -> list[bytes]:

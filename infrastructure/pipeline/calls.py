@@ -1,15 +1,17 @@
 """What LangChain tells of a run, on every path: calls' cost and end, and which of them speak."""
 
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
 from langchain_core.callbacks import BaseCallbackHandler
-from langchain_core.messages import AIMessage
-from langchain_core.outputs import ChatGeneration, LLMResult
+from langchain_core.messages import AIMessage, AIMessageChunk
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, LLMResult
 
+from sluice.application.model_calls import CallTeller, Emit
 from sluice.domain.events import Usage
 from sluice.infrastructure.pipeline.namespaces import path_of
-from sluice.infrastructure.pipeline.nodes import located
+from sluice.infrastructure.pipeline.nodes import RunningNode, located
 from sluice.infrastructure.pipeline.run import GraphRun
 from sluice.infrastructure.pipeline.visibility import is_silent_call
 
@@ -29,9 +31,18 @@ class CallListener(BaseCallbackHandler):
 
     def __init__(self, run: GraphRun) -> None:
         self._run = run
-        self._spoken: dict[UUID, str] = {}
+        run.listener = self
+        self._spoken: dict[UUID, Emit] = {}
+        """What takes the text of a running call that speaks."""
         self._named: dict[str, tuple[UUID, object]] = {}
         """The outermost run and the input of an inner node that is named, by its namespace."""
+
+    def take(self, run_id: UUID, handlers: Sequence[object]) -> CallTeller | None:
+        return None
+
+    def _taker(self, node: RunningNode, namespace: str) -> Emit:
+        """What the text of a call that speaks is given to."""
+        return node.note()
 
     def on_chat_model_start(
         self,
@@ -47,7 +58,20 @@ class CallListener(BaseCallbackHandler):
             return
         namespace, node = located(self._run, metadata)
         if node is not None and node.heard_at(namespace):
-            metadata[SPOKEN] = self._spoken[run_id] = namespace
+            metadata[SPOKEN] = namespace
+            self._spoken[run_id] = self._taker(node, namespace)
+
+    def on_llm_new_token(
+        self, token: Any, *, chunk: object = None, run_id: UUID, **kwargs: Any
+    ) -> None:
+        take = self._spoken.get(run_id)
+        if take is None or not isinstance(chunk, ChatGenerationChunk):
+            return
+        message = chunk.message
+        if isinstance(message, AIMessageChunk):
+            content = message.content
+            if text := content if isinstance(content, str) else str(message.text):
+                take(text)
 
     def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> None:
         spoken = self._spoken.pop(run_id, None) is not None

@@ -10,6 +10,8 @@ from langgraph.pregel import Pregel
 
 from sluice.domain.chat import Question
 from sluice.infrastructure.pipeline.child_graphs import follow
+from sluice.infrastructure.pipeline.loops import has_loop
+from sluice.infrastructure.pipeline.model_callers import agent_node, model_callers
 from sluice.infrastructure.pipeline.nodes import WatchedNode
 from sluice.infrastructure.pipeline.visibility import Named, Visibility
 
@@ -25,6 +27,9 @@ class WatchedGraph:
 
     Each node found while building is wrapped, and counts by its own metadata only: LangGraph
     hands metadata down to subgraphs. A graph that a node runs by itself is unknown here.
+
+    `notice` is what whoever runs the graph should know of who speaks; None if the graph says it.
+    `hint` is that notice where nobody speaks. `has_loop`: a node may run again.
     """
 
     def __init__(self, graph: object, named: Named | frozenset[str] = frozenset()) -> None:
@@ -41,11 +46,21 @@ class WatchedGraph:
             named = {"speaks": named}
         self.visibility = Visibility(named)
         self.graph: CompiledStateGraph[Any, Any, Any, Any] = self._watched(graph, "")
+        self.notice = self.hint = None
+        if not self.visibility.uses("speaks"):
+            if agent := agent_node(graph):
+                self.visibility = Visibility({**named, "speaks": frozenset({agent})})
+                self.graph = self._watched(graph, "")
+                self.notice = f"the graph is an agent and declares no speaking node: {agent} speaks"
+            else:
+                self.notice = self.hint = _nobody_speaks(list(model_callers(graph)))
+        self.has_loop = has_loop(graph)
         self.visibility.check()
         builder = graph.builder
         self._keys = frozenset(
             _fields(builder.input_schema) if builder.input_schema else builder.channels
         )
+        self._context_keys = _fields(builder.context_schema) if builder.context_schema else ()
 
     def input(self, question: Question) -> dict[str, Any]:
         """The state a run starts with: only the keys that the graph's schema has.
@@ -68,6 +83,11 @@ class WatchedGraph:
         }
         return {key: value for key, value in state.items() if key in self._keys}
 
+    def context(self, question: Question) -> dict[str, Any] | None:
+        """Of the request's metadata what the graph's `context_schema` has; None without any."""
+        metadata = question.job.metadata
+        return {key: metadata[key] for key in self._context_keys if key in metadata} or None
+
     def _watched(self, graph: Any, above: str) -> Any:
         """A copy of the graph, its nodes and static subgraphs watched; the user's is kept."""
         if graph.interrupt_before_nodes or graph.interrupt_after_nodes:
@@ -88,6 +108,14 @@ class WatchedGraph:
             watched = {"bound": WatchedNode(inner), "metadata": metadata}
             nodes[name] = node.copy({**watched, "subgraphs": node.subgraphs})
         return graph.copy({"nodes": nodes})
+
+
+def _nobody_speaks(callers: list[str]) -> str:
+    seen = f"these can call a model: {', '.join(callers)}" if callers else "none calls a model"
+    return (
+        f"no node of the graph speaks, so nothing is streamed; as far as can be seen, {seen}."
+        ' Declare whose text is the answer, by metadata={"speaks": True} or SLUICE_SPEAKING_NODES'
+    )
 
 
 def _check_checkpointer(saver: object) -> None:

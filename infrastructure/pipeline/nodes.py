@@ -6,10 +6,11 @@ ours, and the messages that a speaking node adds are remembered.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
+from uuid import UUID
 
 from langchain_core.callbacks import BaseCallbackManager
 from langchain_core.runnables import Runnable, RunnableConfig
@@ -17,7 +18,8 @@ from langchain_core.runnables.config import var_child_runnable_config
 from langgraph.errors import GraphInterrupt, ParentCommand
 from langgraph.pregel import Pregel
 
-from sluice.application.model_calls import Emit, NodeRun, current_node
+from sluice.application.heard_calls import HeardText, SpokenCall, muted
+from sluice.application.model_calls import CallTeller, Emit, NodeRun, current_node
 from sluice.domain.errors import PipelineError
 from sluice.domain.events import Beside, Reasoning, StageCompleted, StageFailed
 from sluice.infrastructure.pipeline.namespaces import (
@@ -70,10 +72,11 @@ class RunningNode(NodeRun):
         super().__init__(run.calls, path_of(namespace), speaks=declared.speaks)
         self.run, self.namespace, self._stream = run, namespace, stream
         self._declared = declared
+        self._heard = HeardText()
 
     @property
     def speaks(self) -> bool:
-        return self.heard_at(self.here())
+        return not muted.get() and self.heard_at(self.here())
 
     def here(self) -> str:
         """Where the code stands that asks: in this node, or in a graph that it runs by itself."""
@@ -96,7 +99,7 @@ class RunningNode(NodeRun):
         if not isinstance(chunk, Mapping):
             return
         text = chunk.get("token")
-        if isinstance(text, str) and text:
+        if isinstance(text, str) and (text := self._heard.to_tell(text)):
             self.say(text)
         if "data" in chunk:
             self.give(chunk.get("name"), chunk["data"], self.here())
@@ -104,10 +107,39 @@ class RunningNode(NodeRun):
     def say(self, text: str) -> None:
         """Tells the user what the code that asks has said, if it is heard where it stands."""
         namespace = self.here()
-        if not (self._speaks or self.heard_at(namespace)):
-            return
+        if self._speaks or self.heard_at(namespace):
+            self._tell(namespace, path_of(namespace), text)
+
+    def hear(self) -> CallTeller | None:
+        namespace = self.here()
+        if muted.get() or self.run.reader == "events" or not self.heard_at(namespace):
+            return None
+        return SpokenCall(self.calls, self.teller(namespace))
+
+    def note(self) -> Emit:
+        """Takes the text of a call that somebody else tells: what is written of it is not told."""
+        return self._heard.begin()
+
+    def teller(self, namespace: str) -> Emit:
+        """Takes the text of one call to the user, and notes it."""
+        path, note = path_of(namespace), self.note()
+
+        def tell(text: str) -> None:
+            note(text)
+            self._tell(namespace, path, text)
+
+        return tell
+
+    def listens(self, handlers: Sequence[object]) -> bool:
+        return any(handler is self.run.listener for handler in handlers)
+
+    def take(self, run_id: UUID, handlers: Sequence[object]) -> CallTeller | None:
+        listener = self.run.listener
+        return None if listener is None else listener.take(run_id, handlers)
+
+    def _tell(self, namespace: str, path: str, text: str) -> None:
         if self.run.reader == "tap":
-            self.run.token(namespace, path_of(namespace), text)
+            self.run.token(namespace, path, text)
         elif self._stream is not None:
             self._stream(((), "messages", WrittenToken(namespace, text)))
 
@@ -148,6 +180,7 @@ class RunningNode(NodeRun):
             and isinstance(manager, BaseCallbackManager)
             and len(manager.handlers) == self.run.listeners
             and "nostream" not in manager.tags
+            and not muted.get()
         ):
             return partial(self.run.token, self.namespace, self.path)
         return None
@@ -200,6 +233,8 @@ class WatchedNode(Runnable[Any, Any]):
             raise
         except BaseException as error:
             run.node_failed(node.namespace)
+            if isinstance(error, asyncio.CancelledError):
+                node.open.stop()
             if isinstance(error, Exception | asyncio.CancelledError) or _closed(task):
                 raise
             # SystemExit would end the process, and with it everybody's jobs; GeneratorExit

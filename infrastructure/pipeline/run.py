@@ -1,12 +1,13 @@
 """One run of a graph: what its reader and its nodes feed, and what comes of it."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import count
 from threading import get_ident
 from typing import Any, Literal, Protocol
+from uuid import UUID
 
-from sluice.application.model_calls import ModelCalls
+from sluice.application.model_calls import CallTeller, ModelCalls
 from sluice.application.ports import Tell
 from sluice.domain.chat import ExecutionPath
 from sluice.domain.errors import PipelineError
@@ -38,6 +39,12 @@ class NodeAt(Protocol):
     def heard_at(self, namespace: str) -> bool: ...
 
 
+class Listener(Protocol):
+    """The callback handler that LangChain reports to; `take` is asked as `NodeRun.take` is."""
+
+    def take(self, run_id: UUID, handlers: Sequence[object]) -> CallTeller | None: ...
+
+
 class GraphRun:
     """Owns the run's stages, the order of its tokens, and its answer.
 
@@ -51,11 +58,16 @@ class GraphRun:
         given: frozenset[str],
         tell: Tell,
         reader: Reader,
+        *,
+        hint: str | None = None,
+        has_loop: bool = False,
     ) -> None:
         self.visibility, self.calls, self.reader, self._tell = visibility, calls, reader, tell
+        self._hint = hint
         self.answer = Answer(given)
         self.waits = False
         self.listeners = 1
+        self.listener: Listener | None = None
         self.nodes: dict[str, NodeAt] = {}
         self.child_roots = count(1)
         self._order = TokenOrder()
@@ -63,7 +75,7 @@ class GraphRun:
         self._early: dict[str, list[Beside]] = {}
         """What A1 has heard of node runs whose start its reader has yet to tell, by namespace."""
         self._error: PipelineError | None = None
-        self._stages = Stages(visibility.stages, self._order)
+        self._stages = Stages(visibility.stages, self._order, has_loop=has_loop)
         self._loop, self._thread = asyncio.get_running_loop(), get_ident()
 
     def node_started(self, node: NodeAt) -> None:
@@ -154,6 +166,7 @@ class GraphRun:
             finish_reason=self.calls.finish_reason,
             usage=self.calls.usage,
             offline_model=offline,
+            hint=self._hint,
         )
 
     def _square(self, answer: str) -> None:

@@ -15,6 +15,7 @@ from sluice.application.ports import Tell
 from sluice.application.tracebacks import format_traceback
 from sluice.domain.chat import Question, new_id
 from sluice.domain.errors import ChatError, PipelineError
+from sluice.infrastructure.openai_sdk.failures import classify
 from sluice.infrastructure.pipeline.agent_listener import AgentListener
 from sluice.infrastructure.pipeline.child_graphs import heard_by_context
 from sluice.infrastructure.pipeline.graph import WatchedGraph
@@ -35,7 +36,15 @@ def start(
     """The input state, and the run as its nodes will find it through their context."""
     state = graph.input(question)
     given = frozenset(str(message.id) for message in state.get("messages", ()))
-    run = GraphRun(graph.visibility, ModelCalls(question.job.model), given, tell, reader)
+    run = GraphRun(
+        graph.visibility,
+        ModelCalls(question.job.model),
+        given,
+        tell,
+        reader,
+        hint=graph.hint,
+        has_loop=graph.has_loop,
+    )
     current_node.set(RunningNode(run))  # conditional edges are in no node
     return state, run
 
@@ -73,19 +82,10 @@ async def configured(
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """A node may raise anything: whatever is not ours already is a PipelineError."""
+    """A node may raise anything: what is no failure of a model call is a PipelineError."""
     try:
         yield
     except ChatError:
         raise
     except Exception as error:
-        raise next(_ours(error), PipelineError()) from error
-
-
-def _ours(error: BaseException) -> Iterator[ChatError]:
-    """What a node's TaskGroup has wrapped."""
-    if isinstance(error, ChatError):
-        yield error
-    elif isinstance(error, BaseExceptionGroup):
-        for inner in error.exceptions:
-            yield from _ours(inner)
+        raise classify(error) or PipelineError() from error

@@ -5,9 +5,15 @@ under its node's name, and once per try under a RetryPolicy. A stage is the oute
 task's namespace that carries its node's name; it is closed by an end of the same depth.
 """
 
+from collections.abc import Sequence
 from contextlib import aclosing
 from typing import Any
+from uuid import UUID
 
+from langchain_core.tracers import event_stream
+
+from sluice.application.heard_calls import CountedCall
+from sluice.application.model_calls import CallTeller
 from sluice.application.ports import Tell
 from sluice.domain.chat import Question
 from sluice.domain.events import Done
@@ -30,9 +36,13 @@ class StagePath:
         state, run = start(self._graph, question, tell, "events")
         stages = _StageEvents(run)
         final: object = None
-        async with configured(self._graph, run, CallListener(run)) as config:
+        async with configured(self._graph, run, _Counter(run)) as config:
             events = self._graph.graph.astream_events(
-                state, config, version="v2", include_types=["chain"]
+                state,
+                config,
+                context=self._graph.context(question),
+                version="v2",
+                include_types=["chain"],
             )
             async with aclosing(events):  # type: ignore[type-var]
                 async for event in events:
@@ -40,6 +50,16 @@ class StagePath:
                         final = event["data"].get("output")
                     stages.learn(event)
         return run.end("A1", final, offline=self._offline)
+
+
+_EVENTS = getattr(event_stream, "_AstreamEventsCallbackHandler", ())
+"""What `astream_events` listens with; it makes every model stream, though nobody wants tokens."""
+
+
+class _Counter(CallListener):
+    def take(self, run_id: UUID, handlers: Sequence[object]) -> CallTeller | None:
+        alone = all(handler is self or isinstance(handler, _EVENTS) for handler in handlers)
+        return CountedCall(None) if alone else None
 
 
 class _StageEvents:

@@ -12,14 +12,16 @@ How = type[StageCompleted | StageFailed]
 class Stages:
     """Node runs by their namespaces. When one is over its turn is, and so is all inside it.
 
-    `total` shown nodes make 100 % together; a node counts once, however often it runs. `failed`
+    `total` shown nodes make 100 % together; a node counts once, however often it runs, and where
+    nodes may run again, 100 % is never reached. `failed`
     are those of which an error came, unless they were tried again since; `left`, those whose end
     LangGraph does not report, by how they ended: they handed over to a node of the graph above,
     or an error handler goes on for them.
     """
 
-    def __init__(self, total: int, order: TokenOrder) -> None:
+    def __init__(self, total: int, order: TokenOrder, *, has_loop: bool = False) -> None:
         self._total, self._order = max(total, 1), order
+        self._most = 99 if has_loop else 100
         self._shown: dict[str, bool] = {}
         self._open: Counter[str] = Counter()
         self._done: set[str] = set()
@@ -50,7 +52,7 @@ class Stages:
 
     @property
     def _progress(self) -> int:
-        return min(100, 100 * len(self._done) // self._total)
+        return min(self._most, 100 * len(self._done) // self._total)
 
     def _over(self, namespace: str, how: How, *, inside: How | None = None) -> list[Event]:
         inner = [run for run in self._shown if is_inside(run, namespace)]

@@ -6,17 +6,18 @@ knows that somebody wants tokens, so that a model that is merely invoked streams
 for them is private, so `TAPPABLE` says whether it still does.
 """
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any
 from uuid import UUID
 
 from langchain_core.language_models import chat_models
-from langchain_core.messages import AIMessageChunk
-from langchain_core.outputs import ChatGenerationChunk
 from langgraph.errors import ParentCommand
 
-from sluice.infrastructure.pipeline.calls import SPOKEN, CallListener
-from sluice.infrastructure.pipeline.namespaces import namespace_of, path_of
+from sluice.application.heard_calls import CountedCall, SpokenCall
+from sluice.application.model_calls import CallTeller, Emit
+from sluice.infrastructure.pipeline.calls import CallListener
+from sluice.infrastructure.pipeline.namespaces import namespace_of
+from sluice.infrastructure.pipeline.nodes import RunningNode
 from sluice.infrastructure.pipeline.run import GraphRun
 
 
@@ -29,38 +30,21 @@ class Tap(CallListener):
 
     def __init__(self, run: GraphRun) -> None:
         super().__init__(run)
-        self._speakers: dict[UUID, tuple[str, str]] = {}
         self._open: dict[str, UUID] = {}
         """The outermost run by namespace; a failed try's stays until the next one takes over."""
         self._failed: set[UUID] = set()
 
-    def on_chat_model_start(
-        self, *given: Any, run_id: UUID, metadata: dict[str, Any] | None = None, **kwargs: Any
-    ) -> None:
-        super().on_chat_model_start(*given, run_id=run_id, metadata=metadata, **kwargs)
-        if metadata and SPOKEN in metadata:
-            namespace = metadata[SPOKEN]
-            self._speakers[run_id] = (namespace, path_of(namespace))
+    def take(self, run_id: UUID, handlers: Sequence[object]) -> CallTeller | None:
+        """A run that nobody else listens to is told by its client, below LangChain."""
+        if len(handlers) != 1 or handlers[0] is not self:
+            return None
+        if (tell := self._spoken.get(run_id)) is None:
+            return CountedCall(None)
+        self._spoken[run_id] = _told_below
+        return SpokenCall(None, tell)
 
-    def on_llm_new_token(
-        self, token: Any, *, chunk: object = None, run_id: UUID, **kwargs: Any
-    ) -> None:
-        speaker = self._speakers.get(run_id)
-        if speaker is None or not isinstance(chunk, ChatGenerationChunk):
-            return
-        message = chunk.message
-        if isinstance(message, AIMessageChunk):
-            content = message.content
-            if text := content if isinstance(content, str) else str(message.text):
-                self._run.token(*speaker, text)
-
-    def on_llm_end(self, *given: Any, run_id: UUID, **kwargs: Any) -> None:
-        self._speakers.pop(run_id, None)
-        super().on_llm_end(*given, run_id=run_id, **kwargs)
-
-    def on_llm_error(self, *given: Any, run_id: UUID, **kwargs: Any) -> None:
-        self._speakers.pop(run_id, None)
-        super().on_llm_error(*given, run_id=run_id, **kwargs)
+    def _taker(self, node: RunningNode, namespace: str) -> Emit:
+        return node.teller(namespace)
 
     def on_chain_start(
         self,
@@ -115,6 +99,10 @@ class Tap(CallListener):
 
     def tap_output_iter(self, run_id: UUID, output: Iterator[Any]) -> Iterator[Any]:
         return output
+
+
+def _told_below(_: str) -> None:
+    return
 
 
 _asked = getattr(chat_models, "_StreamingCallbackHandler", None)

@@ -51,7 +51,9 @@ class TokenPath:
     async def _tapped(self, question: Question, tell: Tell) -> Done:
         state, run = start(self._graph, question, tell, "tap")
         async with configured(self._graph, run, Tap(run)) as config:
-            final = await self._graph.graph.ainvoke(state, config)
+            final = await self._graph.graph.ainvoke(
+                state, config, context=self._graph.context(question)
+            )
         return run.end("A2", final, offline=self._offline)
 
     async def _streamed(self, question: Question, tell: Tell) -> Done:
@@ -60,7 +62,12 @@ class TokenPath:
         final: object = None
         async with configured(self._graph, run, tasks) as config:
             parts = self._graph.graph.astream(
-                state, config, stream_mode=_MODES, subgraphs=True, version="v2"
+                state,
+                config,
+                context=self._graph.context(question),
+                stream_mode=_MODES,
+                subgraphs=True,
+                version="v2",
             )
             async with aclosing(parts):  # type: ignore[type-var]
                 async for part in parts:

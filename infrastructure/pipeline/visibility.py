@@ -8,13 +8,15 @@
 - A subgraph that is a node has no calls of its own: its nodes are watched, and each speaks for
   itself. Conditional edges are in no node.
 - A setting may name what a silent node runs by itself (`node/inner`): that is heard.
-- A call tagged `nostream` is silent, and so is structured output.
+- A call tagged `nostream` or begun in `silent()` is silent, and so is structured output.
 - All this holds for each of `tools`, `reasoning` and `data` by itself, as it does for `speaks`.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
+
+from sluice.application.heard_calls import muted
 
 Word = Literal["speaks", "tools", "reasoning", "data"]
 """What a node may let the user hear of; nothing without the word."""
@@ -131,7 +133,7 @@ def is_silent_call(tags: Sequence[str] | None, call: Mapping[str, Any]) -> bool:
     options = call.get("options") or {}
     wanted = (call.get("invocation_params") or {}).get("response_format")
     structured = options.get("ls_structured_output_format") or wanted
-    return _NOSTREAM in (tags or ()) or bool(structured)
+    return muted.get() or _NOSTREAM in (tags or ()) or bool(structured)
 
 
 def _from(node: str, path: str) -> Iterator[str]:

@@ -104,6 +104,7 @@ class Settings(BaseSettings):
     reasoning_nodes: Listed = ()
     data_nodes: Listed = ()
     documents: Path | None = None
+    instrument: Literal["openai", "none"] = "openai"
 
     auth: Literal["none", "jwt", "trusted-header"] = "none"
     allow_anonymous: bool = False

@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from sluice.domain.chat import Job
 from sluice.domain.errors import Unavailable
-from sluice.infrastructure.composition.base import build_every_path
+from sluice.infrastructure.composition.base import build_every_path, instrumented
 from sluice.infrastructure.composition.embedded import Embedded
 from sluice.infrastructure.settings import Settings, WrongSetting
 from sluice.infrastructure.sqlite.database import SqliteDatabase
@@ -46,12 +46,14 @@ async def _opened(
     """Its databases are open; the checks are of the one that has the chats, if it is another's."""
     if settings.database is None:
         container = Embedded(settings=settings, offline_url=offline_url)
+        await stack.enter_async_context(instrumented(container))
         build_every_path(container)
         await _open(container.database(), stack)
         return container, []
     from sluice.infrastructure.composition.embedded_postgres import EmbeddedPostgres
 
     shared = EmbeddedPostgres(settings=settings, offline_url=offline_url)
+    await stack.enter_async_context(instrumented(shared))
     build_every_path(shared)
     await _open(shared.database(), stack)
     postgres = shared.postgres()

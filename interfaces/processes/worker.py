@@ -7,7 +7,7 @@ import signal
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 
-from sluice.infrastructure.composition.base import build_every_path
+from sluice.infrastructure.composition.base import build_every_path, instrumented
 from sluice.infrastructure.composition.worker import Worker
 from sluice.infrastructure.jobs.redis.worker import JobWorker
 from sluice.infrastructure.settings import Settings, WrongSetting
@@ -31,8 +31,9 @@ async def worker(
 ) -> AsyncGenerator["WorkerProcess", None]:
     """Raises WrongSetting for a graph, a folder or a port that cannot be used."""
     container = Worker(settings=settings, offline_url=offline_url)
-    build_every_path(container)
-    async with joined(container), AsyncExitStack() as stack:
+    async with instrumented(container), AsyncExitStack() as stack:
+        build_every_path(container)
+        await stack.enter_async_context(joined(container))
         stack.push_async_callback(container.completions().aclose)
         watch = stack.enter_context(watched_loop())
         port = None

@@ -27,6 +27,7 @@ from sluice.infrastructure.llm.langchain_adapter import LangChainLLMAdapter
 from sluice.infrastructure.llm.langchain_runnable_wrapper import LangChainOpenAIRunnable
 from sluice.infrastructure.llm.openai_client import OpenAILLMClient
 from sluice.infrastructure.llm.upstream import ChatCompletions, Upstream
+from sluice.infrastructure.openai_sdk.instrumentor import OpenAIInstrumentor
 from sluice.infrastructure.pipeline.graph import WatchedGraph
 from sluice.infrastructure.pipeline.stage_path import StagePath
 from sluice.infrastructure.pipeline.token_path import TokenPath
@@ -150,6 +151,15 @@ class Path:
         self, build: Build, asked: Question | None = None, **options: Any
     ) -> "aclosing[AsyncGenerator[Event, None]]":
         return aclosing(happening(self.pipeline(build, **options), asked or question()))
+
+
+@pytest.fixture
+async def instrumented() -> AsyncIterator[None]:
+    """Users' own clients are heard, as while the service runs."""
+    instrumentor = OpenAIInstrumentor()
+    instrumentor.instrument()
+    yield
+    await instrumentor.uninstrument()
 
 
 @pytest.fixture(params=["A1", "A2", "A2-tap", "A2-messages"])

@@ -8,18 +8,21 @@ piece before the user has the first.
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import pytest
 from langchain.agents import create_agent
 from langchain_core.messages import AIMessage
 from langchain_core.runnables import RunnableLambda
 from langchain_core.tools import StructuredTool
+from langchain_openai import ChatOpenAI
 from langgraph.config import get_stream_writer
 from langgraph.func import entrypoint, task
 from langgraph.graph import START, StateGraph
 from langgraph.prebuilt import ToolNode
 from langgraph.types import Send
+from openai import AsyncOpenAI
+from pydantic import SecretStr
 
 from sluice.domain.events import Token
 from sluice.domain.ports import LLMClientPort
@@ -31,7 +34,7 @@ from tests.paths.graphs import SPEAKS, State
 
 Say = Callable[[], Awaitable[object]]
 Voice = Literal["silent", "speaking", "by setting"]
-Source = Literal["llm", "chat model", "writer"]
+Source = Literal["llm", "chat model", "writer", "raw SDK", "ChatOpenAI"]
 OWN_THREAD: Any = {"configurable": {"thread_id": "t"}}
 PIECES = ["ONE ", "TWO"]
 
@@ -195,15 +198,31 @@ class Speech:
             "llm": lambda: graphs.joined(llm.stream("say")),
             "chat model": lambda: self.path.chat_model().ainvoke("say"),
             "writer": write,
+            "raw SDK": self._raw,
+            "ChatOpenAI": lambda: self._chat_openai().ainvoke("say"),
         }
         return ways[self.source]
+
+    async def _raw(self) -> None:
+        """Leaves the text to whoever hears the client."""
+        async with AsyncOpenAI(base_url=self.path.model.base_url, api_key="x") as client:
+            said: Any = [{"role": "user", "content": "say"}]
+            create = client.chat.completions.create
+            async with await create(model="m", messages=said, stream=True) as chunks:
+                async for _ in chunks:
+                    pass
+
+    def _chat_openai(self) -> ChatOpenAI:
+        url = self.path.model.base_url
+        return ChatOpenAI(model="m", api_key=SecretStr("x"), base_url=url, max_retries=0)
 
     def go_on(self) -> None:
         self.gate.release()
         self.released.set()
 
 
-@pytest.mark.parametrize("source", ["llm", "chat model", "writer"])
+@pytest.mark.parametrize("source", get_args(Source))
+@pytest.mark.usefixtures("instrumented")
 @pytest.mark.parametrize("site", SITES)
 @pytest.mark.parametrize("voice", ["silent", "speaking", "by setting"])
 async def test_a_cell_is_heard_at_once_and_once_or_never(

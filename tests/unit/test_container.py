@@ -314,6 +314,28 @@ def test_a_node_that_is_not_there_cannot_be_named(own: ModuleType, word: str) ->
         build_every_path(container(**named))
 
 
+def test_the_start_says_once_who_could_speak_where_nobody_is_declared(
+    own: ModuleType, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def answer(state: State) -> State:
+        return state
+
+    def build(llm: Any) -> Any:
+        async def ask(state: State) -> State:
+            return {"message": await llm.complete(state["message"])}
+
+        graph = StateGraph(State).add_node("ask", ask).add_node("answer", answer)
+        return graph.add_edge(START, "ask").add_edge("ask", "answer")
+
+    own.__dict__.update(build=build)
+    with caplog.at_level("INFO"):
+        build_every_path(container())
+    (said,) = [record.getMessage() for record in caplog.records]
+    assert "these can call a model: ask." in said
+    assert "SLUICE_SPEAKING_NODES" in said
+    assert len(said.splitlines()) == 1
+
+
 def test_documents_that_are_not_there_are_told(tmp_path: Path) -> None:
     with pytest.raises(WrongSetting, match=r"^SLUICE_DOCUMENTS: "):
         build_every_path(container(documents=str(tmp_path / "none")))

@@ -58,6 +58,7 @@ def rows() -> Iterator[str]:
             retryable = "yes" if value.retryable else "no"
             yield f"| `{name}` | `{value.code}` | {retryable} | {says(value)} |"
     yield f"| `ToolCall` | {says(sluice.ToolCall)} |"
+    yield f"| `{call('silent', sluice.silent)}` | {says(sluice.silent)} |"
     yield f"| `{call('ScriptedLLM', ScriptedLLM)}` | {says(ScriptedLLM)} |"
     yield f"| `{call('run_graph', run_graph)}` | {says(run_graph)} |"
     yield f"| `RunResult` | {says(sluice.testing.RunResult)} |"

@@ -40,6 +40,7 @@ DEFAULTS = {
     "SLUICE_REASONING_NODES": (),
     "SLUICE_DATA_NODES": (),
     "SLUICE_DOCUMENTS": None,
+    "SLUICE_INSTRUMENT": "openai",
     "SLUICE_AUTH": "none",
     "SLUICE_ALLOW_ANONYMOUS": False,
     "SLUICE_JWT_SECRET": None,

@@ -55,6 +55,6 @@ def data_of(event: Event) -> dict[str, Any]:
     if not isinstance(event, Done):
         return fields
     answer = event.answer
-    offline = fields.pop("offline_model", None)
+    last = {name: fields.pop(name) for name in ("offline_model", "hint") if name in fields}
     fields |= {"length": len(answer), "sha256": sha256(answer.encode()).hexdigest()}
-    return fields if offline is None else fields | {"offline_model": offline}
+    return fields | last

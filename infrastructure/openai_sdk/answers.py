@@ -1,0 +1,141 @@
+"""One call of a user's client while it is under way: what is heard of it is told and judged."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel
+
+from sluice.application.model_calls import CallTeller
+from sluice.domain.errors import AnswerTooLarge
+from sluice.domain.events import Usage
+from sluice.infrastructure.llm.event_stream import EventSplitter
+
+from .chunks import Chunks, OneText, Stream
+from .events import (
+    ChatEventReader,
+    EventReader,
+    ResponsesEventReader,
+    responses_finish_reason,
+    usage_of,
+)
+from .failures import CutAnswer, NamedFailure, NoAnswer
+
+_DONE = b"[DONE]"
+
+
+@dataclass(slots=True, eq=False)
+class UserCall:
+    """`responses`: of the Responses API. `chunks`: what its reader is given. `max_answer`: bytes
+    of text beyond which an answer is refused.
+    """
+
+    teller: CallTeller
+    responses: bool
+    chunks: type[Chunks] = Chunks
+    over: bool = False
+    max_answer: int = 4 * 2**20
+
+    def events(self) -> EventReader:
+        return (
+            ResponsesEventReader()
+            if self.responses
+            else ChatEventReader(as_langchain=self.chunks is OneText)
+        )
+
+    def end(self, usage: Usage | None, finish_reason: str | None) -> None:
+        """Told once, however often a user parses a raw response."""
+        if not self.over:
+            self.over = True
+            self.teller.ended(usage, finish_reason)
+
+
+class StreamedAnswer:
+    """A body, read by read. `said`: something has been said, be it reasoning or a tool call."""
+
+    def __init__(self, call: UserCall, stream: Stream) -> None:
+        self._call, self._stream = call, stream
+        self._splitter = EventSplitter(failures=False)
+        self._events, self._chunks = call.events(), call.chunks(stream)
+        self._any = False
+        self._size = 0
+        self.said = 0
+        self.done = False
+
+    @property
+    def finished(self) -> bool:
+        return self._events.finished
+
+    def feed(self, read: bytes) -> Iterator[Any]:
+        """The chunks that the caller gets; what they say has been told before each of them.
+
+        Raises AnswerTooLarge, which is none of the SDK's: another try would be no smaller.
+        """
+        teller = self._call.teller
+        for data in self._splitter.feed(read):
+            if data.startswith(_DONE):
+                self.done = True
+                return
+            self._any = True
+            heard = self._events.read(data)
+            if text := heard.text:
+                self.said += 1
+                self._size += len(text) if text.isascii() else len(text.encode(errors="replace"))
+                if self._size > self._call.max_answer:
+                    raise AnswerTooLarge  # also where nobody hears the tokens, as on A1
+                teller.say(text)
+            if heard.reasoning:
+                self.said += 1
+                teller.reason(heard.reasoning)
+            for piece in heard.tool_calls:
+                self.said += 1
+                teller.call_tool(piece)
+            yield from self._chunks.of(data, heard)
+
+    def end(self) -> Iterator[Any]:
+        """At the body's end: what was held back. Raises if that was no proper end."""
+        yield from self._chunks.left()
+        events, request = self._events, self._stream.response.request
+        if events.failed:
+            raise NamedFailure("the upstream named a failure", request, body=None)
+        if events.finished or events.unsure:
+            return
+        kind = self._stream.response.headers.get("content-type", "")
+        if not self._any and "text/event-stream" not in kind.lower():
+            raise NoAnswer(message="the answer is no event stream", request=request)
+        raise CutAnswer(message="the answer ended without a finish reason", request=request)
+
+    def close(self) -> None:
+        self._call.end(self._events.usage, self._events.finish_reason)
+
+
+def whole(call: UserCall, answer: object, request: Any) -> None:
+    """Counts and judges an answer that was not streamed; its text comes with the node's state.
+
+    `answer`: what the SDK made of the body, which may be anything.
+    """
+    if not isinstance(answer, BaseModel) or (answer.model_extra or {}).get("error"):
+        raise NoAnswer(message="the answer is no object of the API", request=request)
+    usage = getattr(answer, "usage", None)
+    cost = usage_of(usage.model_dump()) if isinstance(usage, BaseModel) else None
+    if call.responses:
+        status, details = (
+            getattr(answer, "status", None),
+            getattr(answer, "incomplete_details", None),
+        )
+        items = getattr(answer, "output", None) or ()
+        called = any(getattr(item, "type", None) == "function_call" for item in items)
+        reason = details.model_dump() if isinstance(details, BaseModel) else details
+        call.end(cost, responses_finish_reason(status, reason, called=called))
+        if status == "failed":
+            raise NamedFailure("the upstream named a failure", request, body=None)
+        return
+    choices = getattr(answer, "choices", None)
+    if not isinstance(choices, list):
+        raise NoAnswer(message="the answer has no choices", request=request)
+    reasons = [getattr(choice, "finish_reason", None) for choice in choices]
+    call.end(cost, reasons[0] if reasons and isinstance(reasons[0], str) else None)
+    if "error" in reasons:
+        raise NamedFailure("the upstream named a failure", request, body=None)
+    if not all(reasons):
+        raise CutAnswer(message="the answer has no finish reason", request=request)

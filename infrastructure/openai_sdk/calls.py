@@ -1,0 +1,194 @@
+"""One request of a user's client inside a job: how it is sent, told and limited."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+from weakref import WeakSet
+
+import httpx2
+import openai
+from openai import NotGiven
+
+from sluice.application.heard_calls import CountedCall, muted
+from sluice.application.model_calls import CallTeller, NodeRun
+from sluice.domain.errors import UpstreamTimeout
+from sluice.infrastructure.llm.deadline import Deadline
+
+from .answers import UserCall, whole
+from .callers import Caller
+from .chunks import Dicts, OneText
+from .failures import ran_out_of_time
+from .streams import stream_class
+from .timeouts import Timeouts
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """As the settings have them. Those in seconds are for calls whose user has set none;
+    `max_answer` is in bytes of UTF-8.
+    """
+
+    connect: float = 5
+    first_token: float = 30
+    idle: float = 30
+    max_answer: int = 4 * 2**20
+
+
+class Request:
+    """One request of a user's client inside a job; `no_usage`: clients whose server refused to
+    be asked for usage.
+    """
+
+    def __init__(
+        self,
+        client: Any,
+        node: NodeRun,
+        options: Any,
+        call: UserCall,
+        by: Caller,
+        limits: Limits,
+        no_usage: WeakSet[Any],
+    ) -> None:
+        self._client, self._node, self._options = client, node, options
+        self._call, self._by, self._no_usage = call, by, no_usage
+        self._deadlines = limits if _untimed(client, options) else None
+        call.max_answer = limits.max_answer
+        self._asks_usage = False
+
+    async def send(self, send: Any, cast_to: Any, *, stream: bool, stream_cls: Any) -> Any:
+        timeouts = self._timeouts()
+        theirs = self._stream_cls(stream_cls, timeouts) if stream else None
+        if not stream or timeouts.first_token is None:
+            return await self._sent(send, cast_to, stream, theirs)
+        deadline = Deadline(timeouts.first_token)
+        try:
+            with deadline:
+                return await self._sent(send, cast_to, stream, theirs)
+        except UpstreamTimeout as late:
+            raise openai.APITimeoutError(self._request) from late
+        finally:
+            timeouts.first_token = max(deadline.remaining, 0.0)
+            deadline.close()
+
+    async def _sent(self, send: Any, cast_to: Any, stream: bool, stream_cls: Any) -> Any:
+        try:
+            return await send(cast_to, self._prepared(stream), stream=stream, stream_cls=stream_cls)
+        except (openai.BadRequestError, openai.UnprocessableEntityError):
+            if not self._asks_usage:
+                raise
+        self._no_usage.add(self._client)
+        return await send(cast_to, self._prepared(stream), stream=stream, stream_cls=stream_cls)
+
+    def send_sync(self, send: Any, cast_to: Any, *, stream: bool, stream_cls: Any) -> Any:
+        theirs = self._stream_cls(stream_cls, self._timeouts()) if stream else None
+        try:
+            return send(cast_to, self._prepared(stream), stream=stream, stream_cls=theirs)
+        except (openai.BadRequestError, openai.UnprocessableEntityError):
+            if not self._asks_usage:
+                raise
+        self._no_usage.add(self._client)
+        return send(cast_to, self._prepared(stream), stream=stream, stream_cls=theirs)
+
+    def _timeouts(self) -> Timeouts:
+        own = self._deadlines
+        return Timeouts() if own is None else Timeouts(own.first_token, own.idle)
+
+    def _stream_cls(self, theirs: Any, timeouts: Timeouts) -> Any:
+        return stream_class(theirs, self._call, timeouts, self._node)
+
+    def _prepared(self, stream: bool) -> Any:
+        """A copy of the options: with our deadlines, and a look at an answer that is whole."""
+        options, changed = self._options, dict[str, Any]()
+        if (own := self._deadlines) is not None:
+            changed["timeout"] = _timeout(self._client, own, stream=stream)
+        if stream:
+            self._asks_usage = self._may_ask_usage()
+            if self._asks_usage:
+                usage = {"stream_options": {"include_usage": True}}
+                changed["json_data"] = {**options.json_data, **usage}
+            return options.model_copy(update=changed)
+        theirs = options.post_parser
+
+        def looked_at(answer: Any) -> Any:
+            whole(self._call, answer, self._request)
+            return answer if isinstance(theirs, NotGiven) else theirs(answer)
+
+        return options.model_copy(update={**changed, "post_parser": looked_at})
+
+    def _may_ask_usage(self) -> bool:
+        """langchain-openai leaves it out for servers that it does not know, and reads it from
+        whoever sends it. A raw user would trip over one more chunk, which has no choices.
+        """
+        return (
+            self._by.plain
+            and getattr(self._by.model, "stream_usage", False) is None
+            and "stream_options" not in self._options.json_data
+            and self._client not in self._no_usage
+        )
+
+    @contextmanager
+    def unless_opened(self) -> Iterator[None]:
+        """A call that failed before its answer began has ended. A connection that broke is called
+        what it is: aiohttp is not what the user has chosen.
+        """
+        try:
+            yield
+        except BaseException as error:
+            self._call.end(None, None)
+            if isinstance(error, openai.APITimeoutError) and not ran_out_of_time(error):
+                raise openai.APIConnectionError(request=error.request) from error.__cause__
+            raise
+
+    @property
+    def _request(self) -> httpx2.Request:
+        return httpx2.Request("POST", str(self._client.base_url))
+
+
+def heard(
+    node: NodeRun, by: Caller, body: Mapping[str, Any], *, responses: bool, streamed: bool
+) -> UserCall:
+    """How a call is told, and what its reader is given."""
+    call = UserCall(_teller(node, by, body), responses)
+    if streamed and by.plain:
+        call.chunks = Dicts
+        if by.invoked and (teller := node.take(by.run.run_id, by.run.handlers)) is not None:
+            call.teller, call.chunks = teller, OneText
+    return call
+
+
+def _teller(node: NodeRun, by: Caller, body: Mapping[str, Any]) -> CallTeller:
+    """What LangChain reports to this job by itself is neither told nor counted here."""
+    if by.model is not None and (by.run is None or node.listens(by.run.handlers)):
+        return CountedCall(None)
+    hushed = by.run is not None and "nostream" in (by.run.tags or ())
+    if muted.get() or hushed or _structured(body):
+        return CountedCall(node.calls)
+    return node.hear() or CountedCall(node.calls, spoken=node.speaks)
+
+
+def _structured(body: Mapping[str, Any]) -> bool:
+    """Its text is JSON for the program."""
+    text = body.get("text")
+    wanted = text.get("format") if isinstance(text, Mapping) else body.get("response_format")
+    return isinstance(wanted, Mapping) and wanted.get("type") in ("json_object", "json_schema")
+
+
+def _untimed(client: Any, options: Any) -> bool:
+    """The user has set no timeout: neither for this call nor for their client."""
+    default = openai.DEFAULT_TIMEOUT
+    return isinstance(options.timeout, NotGiven) and client.timeout in (None, default)
+
+
+def _timeout(client: Any, own: Limits, *, stream: bool) -> httpx2.Timeout:
+    """Connecting; and each read, where no Deadline can be set around it.
+
+    An answer that is not streamed may take as long as the SDK allows.
+    """
+    if not stream:
+        read = client.timeout.read if client.timeout is not None else None
+    elif isinstance(client, openai.AsyncOpenAI):
+        read = None
+    else:
+        read = max(own.first_token, own.idle)
+    return httpx2.Timeout(None, connect=own.connect, read=read)

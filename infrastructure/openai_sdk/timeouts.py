@@ -1,0 +1,102 @@
+"""How long a read of a user's call may take, and what it raises that fails."""
+
+import sys
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from time import monotonic
+from typing import Any
+
+import aiohttp
+import httpx2
+import openai
+
+from sluice.domain.errors import UpstreamTimeout
+from sluice.infrastructure.llm.deadline import Deadline
+
+from .answers import StreamedAnswer
+
+Read = Callable[[], Awaitable[bytes]]
+"""The next bytes of a body, none at its end."""
+
+
+@dataclass(slots=True, eq=False)
+class Timeouts:
+    """Seconds until something is said, and from then on between two things said.
+
+    None: the user has set timeouts of their own, which the transport keeps.
+    """
+
+    first_token: float | None = None
+    idle: float | None = None
+
+
+class IdleCheck:
+    """Raises the SDK's own timeout when reads go on in a thread and nothing is said."""
+
+    def __init__(self, timeouts: Timeouts) -> None:
+        self._timeouts, self._since, self._said = timeouts, 0.0, 0
+
+    def check(self, answer: StreamedAnswer, request: Any) -> None:
+        """After each read; one that says something costs no look at the clock."""
+        if answer.said > self._said or answer.finished:
+            self._said, self._since = answer.said, 0.0
+            return
+        limit = self._timeouts.idle if self._said else self._timeouts.first_token
+        if limit is None:
+            return
+        self._since = self._since or monotonic()
+        if monotonic() - self._since > limit:
+            raise openai.APITimeoutError(request)
+
+
+class TimedReads:
+    """For a body that is read on an event loop: one deadline, until something is said, and from
+    each thing said to the next.
+
+    Made without a timer: a stream may be dropped before anybody reads it.
+    """
+
+    def __init__(self, timeouts: Timeouts) -> None:
+        self._timeouts, self._said = timeouts, 0
+        self._deadline: Deadline | None = None
+
+    async def next(self, read: Read, answer: StreamedAnswer, request: Any) -> bytes:
+        """Nothing at the end, also when a finished answer's connection breaks or stays open."""
+        try:
+            if self._timeouts.first_token is None:
+                return await read()
+            if self._deadline is None:
+                self._deadline = Deadline(self._timeouts.first_token)
+            with self._deadline:
+                return await read()
+        except UpstreamTimeout as late:
+            if not answer.finished:
+                raise openai.APITimeoutError(request) from late
+        except broken_body() as failure:
+            if not answer.finished:
+                raise of_the_sdk(failure, request) from failure
+        return b""
+
+    def hear(self, answer: StreamedAnswer) -> None:
+        """After each read."""
+        if self._deadline is not None and answer.said > self._said:
+            if not self._said:
+                self._deadline.allow(self._timeouts.idle or 0)
+            self._said, self._deadline.restarts = answer.said, True
+
+    def close(self) -> None:
+        if self._deadline is not None:
+            self._deadline.close()
+
+
+def broken_body() -> tuple[type[Exception], ...]:
+    """What reading a body raises, also with a client of the user's on the older httpx."""
+    older = getattr(sys.modules.get("httpx"), "RequestError", httpx2.RequestError)
+    return httpx2.RequestError, aiohttp.ClientError, OSError, older
+
+
+def of_the_sdk(failure: Exception, request: Any) -> openai.APIConnectionError:
+    """What the SDK raises where its transport fails."""
+    if isinstance(failure, TimeoutError) or "Timeout" in type(failure).__name__:
+        return openai.APITimeoutError(request)
+    return openai.APIConnectionError(request=request)

@@ -1,0 +1,85 @@
+"""What a node writes by hand of what was heard of its calls is told once."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sluice.application.heard_calls import HeardText
+
+
+def told(heard: HeardText, *written: str) -> str:
+    return "".join(map(heard.to_tell, written))
+
+
+@pytest.mark.parametrize("written", [("a", "b", "c"), ("ab", "c"), ("abc",), ("a", "bc")])
+def test_what_was_heard_is_not_told_again_however_it_is_written(written: tuple[str, ...]) -> None:
+    heard = HeardText()
+    call = heard.begin()
+    for piece in "abc":
+        call(piece)
+    assert told(heard, *written) == ""
+
+
+def test_writing_may_follow_each_piece_that_is_heard() -> None:
+    heard = HeardText()
+    call = heard.begin()
+    for piece in "abc":
+        call(piece)
+        assert heard.to_tell(piece) == ""
+
+
+def test_what_is_a_nodes_own_is_told() -> None:
+    heard = HeardText()
+    assert heard.to_tell("Hello. ") == "Hello. "
+    heard.begin()("answer")
+    assert told(heard, "Look: ", "answer", "\n\n") == "Look: \n\n"
+
+
+def test_what_goes_on_beyond_what_was_heard_is_told_from_there() -> None:
+    heard = HeardText()
+    heard.begin()("answer")
+    assert heard.to_tell("answer\n\n") == "\n\n"
+
+
+def test_a_node_may_leave_a_call_out() -> None:
+    heard = HeardText()
+    heard.begin()("notes")
+    heard.begin()("answer")
+    assert told(heard, "an", "swer") == ""
+
+
+def test_two_calls_may_be_written_as_one() -> None:
+    heard = HeardText()
+    heard.begin()("one")
+    heard.begin()("two")
+    assert heard.to_tell("onetwo!") == "!"
+
+
+def test_calls_side_by_side_are_written_as_they_come() -> None:
+    heard = HeardText()
+    first, second = heard.begin(), heard.begin()
+    first("a")
+    second("x")
+    assert told(heard, "a", "x") == ""
+    first("b")
+    second("y")
+    assert told(heard, "y", "b") == ""
+
+
+def test_a_text_that_a_node_has_changed_is_its_own() -> None:
+    heard = HeardText()
+    heard.begin()("answer")
+    assert heard.to_tell("ANSWER") == "ANSWER"
+
+
+@given(st.lists(st.text("abc", min_size=1), max_size=5), st.data())
+def test_a_whole_answer_is_swallowed_wherever_it_is_cut(
+    pieces: list[str], data: st.DataObject
+) -> None:
+    heard = HeardText()
+    call = heard.begin()
+    for piece in pieces:
+        call(piece)
+    text = "".join(pieces)
+    cut = data.draw(st.integers(0, len(text)))
+    assert told(heard, text[:cut], text[cut:]) == ""
