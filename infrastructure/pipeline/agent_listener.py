@@ -16,8 +16,8 @@ from langgraph.errors import GraphBubbleUp
 from sluice.domain.events import Reasoning
 from sluice.infrastructure.pipeline.answers import written
 from sluice.infrastructure.pipeline.namespaces import namespace_of, path_of
-from sluice.infrastructure.pipeline.nodes import RunningNode, located
 from sluice.infrastructure.pipeline.run import GraphRun
+from sluice.infrastructure.pipeline.running_node import RunningNode, located
 from sluice.infrastructure.pipeline.thoughts import thought_in
 from sluice.infrastructure.pipeline.tool_calls import ToolCall, ToolCalls, encodable
 from sluice.infrastructure.pipeline.visibility import is_silent_call

@@ -11,8 +11,8 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, LLMResul
 from sluice.application.model_calls import CallTeller, Emit
 from sluice.domain.events import Usage
 from sluice.infrastructure.pipeline.namespaces import path_of
-from sluice.infrastructure.pipeline.nodes import RunningNode, located
 from sluice.infrastructure.pipeline.run import GraphRun
+from sluice.infrastructure.pipeline.running_node import RunningNode, located
 from sluice.infrastructure.pipeline.visibility import is_silent_call
 
 SPOKEN = "sluice_spoken"

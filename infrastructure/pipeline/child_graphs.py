@@ -18,7 +18,12 @@ from langgraph.runtime import Runtime
 
 from sluice.application.model_calls import current_node
 from sluice.infrastructure.pipeline.namespaces import ROOT, namespace_of
-from sluice.infrastructure.pipeline.nodes import RUNTIME, STREAM, RunningNode, write_where_it_runs
+from sluice.infrastructure.pipeline.running_node import (
+    RUNTIME,
+    STREAM,
+    RunningNode,
+    write_where_it_runs,
+)
 
 _COORDINATES = ("thread_id", "checkpoint_ns", "checkpoint_id", "checkpoint_map")
 _TASK = "__pregel_task_id"

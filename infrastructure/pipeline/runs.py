@@ -19,8 +19,8 @@ from sluice.infrastructure.openai_sdk.failures import classify
 from sluice.infrastructure.pipeline.agent_listener import AgentListener
 from sluice.infrastructure.pipeline.child_graphs import heard_by_context
 from sluice.infrastructure.pipeline.graph import WatchedGraph
-from sluice.infrastructure.pipeline.nodes import RunningNode
 from sluice.infrastructure.pipeline.run import GraphRun, Reader
+from sluice.infrastructure.pipeline.running_node import RunningNode
 
 logger = logging.getLogger(__name__)
 

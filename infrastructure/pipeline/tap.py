@@ -17,8 +17,8 @@ from sluice.application.heard_calls import CountedCall, SpokenCall
 from sluice.application.model_calls import CallTeller, Emit
 from sluice.infrastructure.pipeline.calls import CallListener
 from sluice.infrastructure.pipeline.namespaces import namespace_of
-from sluice.infrastructure.pipeline.nodes import RunningNode
 from sluice.infrastructure.pipeline.run import GraphRun
+from sluice.infrastructure.pipeline.running_node import RunningNode
 
 
 class Tap(CallListener):

@@ -17,8 +17,8 @@ from sluice.domain.events import Done
 from sluice.infrastructure.pipeline.calls import SPOKEN, CallListener
 from sluice.infrastructure.pipeline.graph import WatchedGraph
 from sluice.infrastructure.pipeline.namespaces import below, namespace_of, path_of
-from sluice.infrastructure.pipeline.nodes import WrittenEvent, WrittenToken
 from sluice.infrastructure.pipeline.run import GraphRun
+from sluice.infrastructure.pipeline.running_node import WrittenEvent, WrittenToken
 from sluice.infrastructure.pipeline.runs import configured, start, translated
 from sluice.infrastructure.pipeline.tap import TAPPABLE, Tap
 

@@ -11,7 +11,7 @@ from sluice.application.compact_json import compact
 from sluice.domain.events import Tool, ToolStatus
 from sluice.infrastructure.pipeline.answers import written
 from sluice.infrastructure.pipeline.namespaces import path_of
-from sluice.infrastructure.pipeline.nodes import RunningNode
+from sluice.infrastructure.pipeline.running_node import RunningNode
 
 MAX_ARGUMENT_BYTES = 64 * 1024
 """Of JSON in UTF-8: arguments are told whole, or not at all."""

@@ -29,7 +29,6 @@ CATCH_ALLS = {
     "infrastructure/pipeline/nodes.py": "a node must not end the process, whatever it raises",
     "infrastructure/pipeline/runs.py": "a node is the user's code: what it raises is PipelineError",
     "infrastructure/sqlite/database.py": "what ends a transaction is told to whoever asked for it",
-    "interfaces/protocols/openai/serving.py": "what crashed is answered in the form of the API",
     "interfaces/http/middleware.py": "what crashed is answered; the server would print its text",
 }
 """Who may catch everything, and why."""
