@@ -93,7 +93,10 @@ class ProcessChat:
             logger.info("job %s is no more", job.id)
 
     async def _begin(self, job: Job, after: int | None) -> NotifierPort:
-        """Whatever an attempt goes on to say, also if it is only its end, begins with its reset."""
+        """Whatever an attempt goes on to say, also if it is only its end, begins with its reset.
+
+        The store has fenced the attempt before it off: what a lost worker still writes is refused.
+        """
         notifier = await self._log.begin(job.id, after=after)
         if notifier.attempt > 1:
             notifier.publish(Reset("new_attempt"), QUEUED)

@@ -1,4 +1,5 @@
-"""The protocols by name: a new one needs its folder and a line here.
+"""The protocols by name: a new one needs its folder, a line here, and its name in the settings
+(`Protocol` in infrastructure/settings/model.py).
 
 The names are those of `SLUICE_PROTOCOLS`; our own protocol has none there, and is always served.
 """

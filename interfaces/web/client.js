@@ -1,5 +1,5 @@
 // Ask Sluice, follow the answer through every kind of trouble, check it, stop it.
-// One file without dependencies, for browsers and for Node; the page uses nothing else.
+// One file without dependencies, for browsers and for Node; the page talks to the service by it alone.
 
 const ENDS = new Set(["done", "error", "cancelled"]);
 // The service is never silent for more than 15 s; a socket that is has died without telling.

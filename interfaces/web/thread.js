@@ -1,4 +1,4 @@
-// The open chat: its rows on the page, and the one answer that is being followed.
+// The open chat: its rows on the page, rebuilt after a reload, and the one answer being followed.
 
 import * as api from "./api.js";
 import * as chats from "./chats.js";

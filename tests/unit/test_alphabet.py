@@ -2,6 +2,8 @@
 
 A new event needs its class in `domain/events.py`, its line in `application/codec.py`, and what
 these tests then ask for: the strategies, the page, the script, the docs, the readers under test.
+What it is in another protocol is decided in each `interfaces/protocols/*/` encoder, which leaves
+out what it does not know; and in `interfaces/cli/display.py` and `interfaces/client/reading.py`.
 """
 
 import re

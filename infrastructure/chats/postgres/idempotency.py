@@ -43,13 +43,16 @@ class PostgresIdempotency:
         return Accepted(job_id, chat_id.decode(), path, load_flag(flag))
 
     async def find(self, user: UserId, key: str) -> Accepted | None:
-        query = "SELECT job_id, chat_id, path FROM claims WHERE user_id = %s AND key = %s"
+        query = "SELECT job_id, chat_id, path, flag FROM claims WHERE user_id = %s AND key = %s"
 
         async def work(db: Connection) -> tuple[Any, ...] | None:
             return await (await db.execute(query, (user.encode(), key.encode()))).fetchone()
 
         row = await self._database.run(work)
-        return None if row is None else Accepted(row[0], row[1].decode(), row[2])
+        if row is None:
+            return None
+        job_id, chat_id, path, flag = row
+        return Accepted(job_id, chat_id.decode(), path, load_flag(flag))
 
     async def release(self, user: UserId, key: str, job_id: JobId) -> None:
         delete = "DELETE FROM claims WHERE user_id = %s AND key = %s AND job_id = %s"

@@ -47,9 +47,12 @@ class SqliteIdempotency:
         return Accepted(job_id, chat_id, path, load_flag(flag))
 
     async def find(self, user: UserId, key: str) -> Accepted | None:
-        query = "SELECT job_id, chat_id, path FROM claims WHERE user = ? AND key = ?"
+        query = "SELECT job_id, chat_id, path, flag FROM claims WHERE user = ? AND key = ?"
         row = await self._database.read(lambda db: db.execute(query, (user, key)).fetchone())
-        return None if row is None else Accepted(*row)
+        if row is None:
+            return None
+        job_id, chat_id, path, flag = row
+        return Accepted(job_id, chat_id, path, load_flag(flag))
 
     async def release(self, user: UserId, key: str, job_id: JobId) -> None:
         def work(db: sqlite3.Connection) -> None:

@@ -1,7 +1,7 @@
 """The writing half of the Redis log: what this process's jobs say leaves in common batches.
 
-A token waits for no round trip: it joins what the next batch carries. Whatever happens to a
-batch, the same entries are sent again under the same ids, so nothing is written twice.
+A token waits for no round trip. Whatever happens to a batch, the same entries are sent again under
+the same ids: nothing is written twice. An entry's id is its last event's; readers count back.
 """
 
 import asyncio

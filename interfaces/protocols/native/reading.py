@@ -29,7 +29,7 @@ from sluice.interfaces.protocols.native.encoder import KEEPALIVE, encoder_for
 
 _CURSOR = re.compile(r"([1-9][0-9]{0,17})-(0|[1-9][0-9]{0,17})")
 _NOWHERE = Cursor(0, 0)
-"""In no log: its reader is told so, and given everything."""
+"""In no log: `Buffer` tells its reader so (`reset`, `cursor_unknown`), and gives it everything."""
 
 
 class NativeStream(EventStream):
