@@ -13,6 +13,9 @@ from sluice.domain.errors import Conflict
 from sluice.interfaces.http.problems import wrong
 from sluice.interfaces.protocols.ag_ui.encoder import message_id
 
+_LONGEST_ID = 128
+_ANEW = "an earlier message of the thread cannot be written anew"
+
 Name = Annotated[str, Field(min_length=1, max_length=128)]
 
 
@@ -60,6 +63,13 @@ class RunInput(BaseModel):
             raise wrong("messages", "the user's last one must not be blank")
         return asked[-1]
 
+    @property
+    def question_id(self) -> str | None:
+        """The client's own, which the chat keeps; None if it is none that can be kept."""
+        asked = [one.get("id") for one in self.messages if one.get("role") == "user"]
+        own = asked[-1] if asked else None
+        return own if isinstance(own, str) and 0 < len(own) <= _LONGEST_ID else None
+
     def questions(self) -> list[str]:
         return [
             _text(f"messages.{index}", one.get("content"))
@@ -71,16 +81,21 @@ class RunInput(BaseModel):
         """The job whose question is asked again; None for a new question.
 
         There is no word for it in the protocol: the client shows as many questions as were asked,
-        the last as it stands. Raises Conflict where what it shows is only the chat's beginning,
-        so that an earlier message would be written anew.
+        the last as it stands. Raises Conflict where an earlier message would be written anew: by
+        its id, or because what the client shows is only the chat's beginning.
         """
         kept = [one for one in view.messages if one.role == "user"] if view else []
+        ids = [one.id for one in kept]
+        if self.question_id in ids and self.question_id != ids[-1]:
+            raise Conflict(_ANEW)
         *before, last = self.questions()
         texts = [one.content for one in kept]
         if kept and [*before, last] == texts:
             return kept[-1].job_id
         if before and len(before) < len(texts) and before == texts[: len(before)]:
-            raise Conflict("an earlier message of the thread cannot be written anew")
+            raise Conflict(_ANEW)
+        if self.question_id in ids and last != texts[-1]:
+            raise Conflict(_ANEW)
         return None
 
 

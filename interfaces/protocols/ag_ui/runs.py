@@ -9,7 +9,7 @@ from sluice.application.chats import ChatView
 from sluice.application.sessions import run_key
 from sluice.application.submit import NewMessage
 from sluice.domain.chat import Job, JobId
-from sluice.domain.errors import Finished, NotFound
+from sluice.domain.errors import Conflict, Finished, NotFound
 from sluice.interfaces.http.following import FollowingDep
 from sluice.interfaces.http.models import Question
 from sluice.interfaces.http.routes.messages import check_question
@@ -54,6 +54,8 @@ class Runs:
         view = await self.view(asked.threadId)
         try:
             job = await self.job(asked.runId, asked.threadId)
+            if job.message != question.message:
+                raise Conflict("the run's id was used for another question")
             job_id, again = job.id, job.retry_of
         except NotFound:
             again = asked.retried(view)
@@ -75,6 +77,7 @@ class Runs:
                 request_id=self._request_id,
                 session=asked.threadId,
                 message=question.message if again is None else None,
+                message_id=asked.question_id,
                 retry_of=again,
                 metadata=asked.metadata,
                 idempotency_key=run_key(asked.threadId, asked.runId),

@@ -190,3 +190,26 @@ async def test_copilotkit_is_told_of_its_one_agent() -> None:
         assert list((await house.client.get("/copilotkit/info")).json()["agents"]) == ["default"]
         other = await house.client.post("/copilotkit/agent/other/run", json=asking("Why?"))
         assert other.status_code == 404
+
+
+@pytest.mark.parametrize("route", ["/ag-ui", "/copilotkit/agent/default/run"])
+async def test_a_runs_id_is_one_questions_and_no_earlier_message_is_written_anew(
+    route: str,
+) -> None:
+    async with serving(Done("A2", "yes")) as house:
+
+        async def ask(run: str, *messages: tuple[str, str]) -> int:
+            said = [{"id": own, "role": "user", "content": text} for own, text in messages]
+            body = {"threadId": "t", "runId": run, "messages": said}
+            return (await house.client.post(route, json=body)).status_code
+
+        assert await ask("r1", ("q1", "hello")) == 200
+        assert await ask("r1", ("q1", "hello")) == 200
+        assert await ask("r1", ("q9", "hi")) == 409
+        assert await ask("r2", ("q2", "hi")) == 200
+        assert await ask("r3", ("q1", "hello, once more")) == 409
+        assert await ask("r3", ("q1", "hello")) == 409
+        assert await ask("r3", ("q2", "hi!")) == 409
+        shown = (await house.client.get("/ag-ui?threadId=t")).json()["messages"]
+        asked = [(one["id"], one["parts"]) for one in shown if one["role"] == "user"]
+        assert [own for own, _ in asked] == ["q1", "q2"]
