@@ -46,7 +46,7 @@ async def read(
 async def _joined(runs: Runs, run_id: str, thread: str | None, cursor: str | None) -> Response:
     job = await runs.job(run_id, thread)
     view = await runs.chat_of(job)
-    named = thread or job.chat_id
+    named = thread or await runs.thread_of(job)
     return await runs.follow(AgUiEncoder(job.id, named, run_id, thread_before(view, job)), cursor)
 
 

@@ -46,6 +46,10 @@ class Runs:
     async def chat_of(self, job: Job) -> ChatView:
         return await self._services.show_chat(self._user.id, job.chat_id)
 
+    async def thread_of(self, job: Job) -> str:
+        """The client's name for the job's chat, or ours if it has none."""
+        return await self._services.names.name(self._user.id, job.chat_id) or job.chat_id
+
     async def run(self, asked: RunInput, cursor: str | None = None) -> Response:
         """A run that is known goes on behind the cursor, another one begins."""
         question = Question(message=asked.question(), metadata=asked.metadata)

@@ -211,5 +211,8 @@ async def test_a_runs_id_is_one_questions_and_no_earlier_message_is_written_anew
         assert await ask("r3", ("q1", "hello")) == 409
         assert await ask("r3", ("q2", "hi!")) == 409
         shown = (await house.client.get("/ag-ui?threadId=t")).json()["messages"]
+        joined = await house.client.get("/ag-ui?runId=r2&offset=-1")
+        told_of = [event for _, event in events(joined.text) if "threadId" in event]
+        assert {event["threadId"] for event in told_of} == {"t"}
         asked = [(one["id"], one["parts"]) for one in shown if one["role"] == "user"]
         assert [own for own, _ in asked] == ["q1", "q2"]
