@@ -12,11 +12,14 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 from weakref import WeakValueDictionary
 
-from sluice.application.coalescing import MAX_TOKEN_BYTES, coalesce, size_of, split_again
+from sluice.application.coalescing import coalesce, size_of, split_again
 from sluice.application.encoding import Batch, Encoder, Push
 from sluice.domain.errors import Finished
 from sluice.domain.events import BEGINNING, TERMINAL, Cursor, Reasoning, Recorded, Reset, Token
 from sluice.infrastructure.event_log.encoded import EncodedLog
+
+_BATCH_BYTES = 32 * 1024
+"""A reader that does not read holds its batch about five times: as events, body and on its way."""
 
 _UNKNOWN = Recorded(BEGINNING, Reset("cursor_unknown"))
 _NO_PIECES: Mapping[int, Sequence[str]] = MappingProxyType({})
@@ -205,7 +208,7 @@ class Buffer:
         return end
 
     def _end(self, position: int) -> int:
-        """Of what waits at `position`: at least one event and about MAX_TOKEN_BYTES at most."""
+        """Of what waits at `position`: at least one event and about _BATCH_BYTES at most."""
         records = self.records
         end = len(records)
         if end - position <= 1:
@@ -213,6 +216,6 @@ class Buffer:
         size = 0
         for index in range(position, end):
             size += size_of(records[index].event)
-            if size > MAX_TOKEN_BYTES and index > position:
+            if size > _BATCH_BYTES and index > position:
                 return index
         return end

@@ -30,7 +30,7 @@ HEADERS: Mapping[str, str] = {
     "Cache-Control": "no-store, no-transform",
     "X-Accel-Buffering": "no",
 }
-_WRITE_BYTES = 2 * MAX_TOKEN_BYTES
+_WRITE_BYTES = MAX_TOKEN_BYTES
 
 
 def leave_ending_to_the_log() -> None:
