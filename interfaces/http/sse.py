@@ -17,7 +17,6 @@ from sse_starlette import EventSourceResponse, ServerSentEvent
 from sse_starlette.sse import AppStatus
 from starlette.types import Message, Receive, Scope, Send
 
-from sluice.application.coalescing import MAX_TOKEN_BYTES
 from sluice.application.encoding import Batch
 from sluice.domain.errors import NotFound, Unavailable
 from sluice.domain.events import BEGINNING, TERMINAL
@@ -30,7 +29,8 @@ HEADERS: Mapping[str, str] = {
     "Cache-Control": "no-store, no-transform",
     "X-Accel-Buffering": "no",
 }
-_WRITE_BYTES = MAX_TOKEN_BYTES
+_WRITE_BYTES = 16 * 1024
+"""A part of a long body: one waits to be sent behind what the transport holds, for each reader."""
 
 
 def leave_ending_to_the_log() -> None:
