@@ -17,8 +17,8 @@ logger = logging.getLogger(__name__)
 
 _CANCEL_WAITS_S = 1.0
 """How long who cancels a job waits for its end."""
-_ENDS_WITHIN_S = 5
-"""How long a shutdown waits for what it stopped."""
+_ENDS_WITHIN_S = 3.0
+"""How long a shutdown waits for what it stopped: what will not stop may not keep the streams."""
 
 
 class _Entry(Scheduled):
