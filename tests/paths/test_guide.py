@@ -21,6 +21,7 @@ RUNS: dict[str, tuple[list[Reply], list[str]]] = {
         PIECES,
     ),
     "minimal.py": ([Reply(pieces=PIECES)], PIECES),
+    "sources.py": ([Reply(pieces=PIECES)], PIECES),
     "two_calls.py": ([Reply(pieces=["a plan"]), Reply(pieces=PIECES)], PIECES),
     "shop.py": ([Reply.calling("search", {"query": "boots"})], ["Looking for boots"]),
 }

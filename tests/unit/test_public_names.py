@@ -6,14 +6,16 @@ import sys
 import pytest
 
 import sluice
+from sluice.application import heard_calls
 from sluice.domain import errors, ports
 
 LOADED = "import sys; import {what}; print(*sorted(m for m in sys.modules if m in {ours!r}))"
 
 
 @pytest.mark.parametrize("name", sluice.__all__)
-def test_a_public_name_is_the_domains_own(name: str) -> None:
-    own = getattr(ports, name, None) or getattr(errors, name)
+def test_a_public_name_is_what_sluice_itself_uses(name: str) -> None:
+    homes = (ports, errors, heard_calls)
+    own = next(getattr(home, name) for home in homes if hasattr(home, name))
     assert getattr(sluice, name) is own
     assert name in dir(sluice)
 
