@@ -25,6 +25,9 @@ from openfeature.schemas.protobuf.flagd.evaluation.v2 import evaluation_pb2, eva
 
 from sluice.infrastructure.flags import openfeature as flags
 
+# flagd's own thread may still ask while its channel is closed.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+
 KEY = "sluice_token_streaming_percent"
 USERS = [f"user-{number}" for number in range(10_000)]
 
