@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 from sluice.domain.events import Json
+from sluice.domain.graph_state import Head, Resumption
 from sluice.domain.rollout import Flag
 
 JobId = str
@@ -72,10 +73,16 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A job with the chat so far, oldest turn first; the new message is in the job."""
+    """A job with the chat so far, oldest turn first; the new message is in the job.
+
+    `head` is where the chat's graph stands, where it keeps a state of its own; `resumption` is
+    there when the run goes on after a pause.
+    """
 
     job: Job
     history: Sequence[Turn] = ()
+    head: Head | None = None
+    resumption: Resumption | None = None
 
 
 @dataclass(frozen=True, slots=True)
