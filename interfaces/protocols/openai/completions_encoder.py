@@ -28,7 +28,7 @@ from sluice.interfaces.protocols.openai.frames import (
     model_name,
     stage_frame,
 )
-from sluice.interfaces.protocols.openai.said import NOTHING, Said
+from sluice.interfaces.protocols.said import NOTHING, Said
 
 _DONE = b"data: [DONE]\n\n"
 _REVISED = error_body("The answer was rewritten while it was being sent.", 500, "revised")

@@ -31,7 +31,7 @@ from sluice.interfaces.protocols.openai.response_object import (
     status_of_end,
     text_part,
 )
-from sluice.interfaces.protocols.openai.said import NOTHING, Said
+from sluice.interfaces.protocols.said import NOTHING, Said
 
 _ATTEMPT = 1 << 32
 """What a later attempt's numbers begin at: a number that a lost end of an earlier one had, as
