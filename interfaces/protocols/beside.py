@@ -10,7 +10,17 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from sluice.domain.chat import JobId
-from sluice.domain.events import Event, Reasoning, Reset, Token, Tool, ToolStatus
+from sluice.domain.events import (
+    Cancelled,
+    Done,
+    Event,
+    Failed,
+    Reasoning,
+    Reset,
+    Token,
+    Tool,
+    ToolStatus,
+)
 from sluice.interfaces.protocols.said import NOTHING, Said
 
 FAILED = "The tool failed."
@@ -132,16 +142,18 @@ NOTHING_BESIDE = Beside()
 
 
 def after(beside: Beside, event: Event) -> Beside:
-    """What an event leaves of it, for who only looks at the whole."""
+    """What an event leaves of it, for who tells nothing in between."""
     match event:
-        case Tool():
-            return beside.conclude(event.node)[0].step(event)[0]
-        case Reasoning():
-            return beside.think(event)[0]
         case Token(node=node):
             return beside.conclude(node)[0]
-        case Reset(reason) if reason != "revised":
-            return beside.drop()
+        case Tool(node=node):
+            return beside.conclude(node)[0].step(event)[0]
+        case Reasoning():
+            return beside.think(event)[0]
+        case Reset(reason):
+            return beside.conclude()[0] if reason == "revised" else beside.drop()
+        case Done() | Failed() | Cancelled():
+            return beside.conclude()[0]
     return beside
 
 

@@ -20,7 +20,7 @@ def messages_of(job_id: JobId, call: Call) -> list[dict[str, object]]:
     """What a client has made of the call's events."""
     own = call_id(job_id, call)
     function = {"name": call.name, "arguments": call.arguments or ""}
-    asked = {
+    asked: dict[str, object] = {
         "id": own,
         "role": "assistant",
         "toolCalls": [{"id": own, "type": "function", "function": function}],
