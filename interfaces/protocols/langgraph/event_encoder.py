@@ -123,7 +123,7 @@ class EventEncoder:
         beside = state.draft.beside
         match event:
             case Token(content, node):
-                start = () if state.said.text else self._start(state.resets)
+                start = () if state.said else self._start(state.resets)
                 return [*self._concluded(beside, node), *start, _delta("text", content)]
             case Reasoning(content, node):
                 _, begins, thought = beside.think(event)
@@ -193,9 +193,9 @@ class EventEncoder:
     def _finish(self, state: State) -> tuple[Sequence[Told], Form | None]:
         """What closes all that is open, and the answer's message."""
         concluded = self._concluded(state.draft.beside, None)
-        text = state.said.text
-        if not text:
+        if not state.said:
             return concluded, None
+        text = state.said.text
         finish = _finish_of({"type": "text", "text": text})
         return [*concluded, *finish], answer_of(self.job_id, text, state.resets)
 
