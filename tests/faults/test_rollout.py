@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from sluice.domain.chat import now
-from sluice.domain.rollout import Share, ShareChange
+from sluice.domain.rollout import Share
+from sluice.domain.share_change import ShareChange
 from sluice.infrastructure.flags.sqlite_changes import SqliteShareChanges
 from sluice.infrastructure.sqlite.database import SqliteDatabase
 from tests.live.service import serving
