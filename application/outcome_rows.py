@@ -2,8 +2,9 @@
 
 import hmac
 from collections.abc import Sequence
-from dataclasses import astuple, fields
+from dataclasses import fields
 from datetime import datetime
+from operator import attrgetter
 from typing import Any
 
 from sluice.domain.outcome import Delivered, JobOutcome, StoredOutcome
@@ -12,6 +13,7 @@ FIELDS = tuple(field.name for field in fields(JobOutcome))
 """Of the table `outcomes`, in their order; behind them stand `user_hash`, `first` and `written_at`.
 An outcome that is in no rollout has an empty one."""
 _TIMES = frozenset(name for name in FIELDS if name.endswith("_at"))
+_values = attrgetter(*FIELDS)
 _ROLLOUT = FIELDS.index("rollout")
 READ = f"o.number, o.written_at, o.user_hash, o.first, {', '.join(f'o.{name}' for name in FIELDS)}"
 READ_DELIVERED = "d.job_id, d.first_at, d.longest_gap, d.seen"
@@ -23,7 +25,7 @@ def hashed(key: bytes, targeting_key: str) -> str:
 
 
 def values(outcome: JobOutcome) -> list[Any]:
-    found = list(astuple(outcome))
+    found = list(_values(outcome))
     found[_ROLLOUT] = outcome.rollout or ""
     return found
 

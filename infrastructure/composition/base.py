@@ -22,6 +22,7 @@ from dependency_injector.providers import Callable as Call
 from sluice.application.chat_ports import ChatPort, IdempotencyPort, SessionPort
 from sluice.application.chats import DeleteChat, ShowChat
 from sluice.application.deliveries import Deliveries
+from sluice.application.export import ExportOutcomes
 from sluice.application.follow import FollowJob
 from sluice.application.jobs import CancelJob, ShowJob
 from sluice.application.metrics import JobMetrics
@@ -181,6 +182,7 @@ class Base(DeclarativeContainer):
     """Tells others that the share was changed, where there are any."""
     show_rollout = Singleton(ShowRollout, flag, control, share_changes)
     set_share = Singleton(SetShare, flag, control, share_changes, announce)
+    export_outcomes = Singleton(ExportOutcomes, outcomes)
     submit = Singleton(SubmitMessage, chats, sessions, keys, log, queue, flag, readers)
     deliveries = Singleton(Deliveries, outcomes, retention=settings.provided.outcomes_retention)
     follow = Singleton(

@@ -17,6 +17,7 @@ from uvicorn.server import ServerState
 from sluice.application.chats import DeleteChat, ShowChat
 from sluice.application.deliveries import Deliveries
 from sluice.application.encoding import Batch, Encoder, Handed, Push
+from sluice.application.export import ExportOutcomes
 from sluice.application.follow import FollowJob
 from sluice.application.jobs import CancelJob, ShowJob
 from sluice.application.metrics import JobMetrics
@@ -120,6 +121,8 @@ class House:
     pipeline: MockPipeline
     flag: FixedFlag
     follow: FollowJob
+    deliveries: Deliveries
+    outcomes: SqliteOutcomes
     state: ServerState
     streams: StreamStats
     unready: list[str] = field(default_factory=list)
@@ -178,7 +181,8 @@ async def serving(
     queue = InlineJobQueue(ProcessChat(pipeline, log, chats, counts), bounds or Bounds())
     readers = CancelUnread(queue, log)
     unready: list[str] = []
-    deliveries = Deliveries(SqliteOutcomes(database), retention=60)
+    outcomes = SqliteOutcomes(database)
+    deliveries = Deliveries(outcomes, retention=60)
     changes = SqliteShareChanges(database)
     control = ControlShare(changes)
     rollout = RolloutFlag(share or Share(0), [control])
@@ -204,6 +208,7 @@ async def serving(
         names=names,
         show_rollout=ShowRollout(rollout, control, changes),
         set_share=SetShare(rollout, control, changes),
+        export_outcomes=ExportOutcomes(outcomes),
         ready=ready,
         metrics=metrics,
         leaving=lambda: log._leaving,
@@ -219,8 +224,9 @@ async def serving(
             base_url=url, trust_env=False, timeout=5, verify=False
         ) as client:
             yield House(
-                url, client, log, pipeline, flag, services.follow, state, given.streams, unready
-            )
+                url, client, log, pipeline, flag, services.follow, deliveries, outcomes, state,
+                given.streams, unready,
+            )  # fmt: skip
             log.hang_up()
         await queue.drain(0)
         await until(lambda: not state.tasks)
