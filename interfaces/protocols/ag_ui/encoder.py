@@ -10,7 +10,6 @@ from typing import NamedTuple
 from sluice.application.compact_json import compact
 from sluice.domain.chat import JobId
 from sluice.domain.events import (
-    TERMINAL,
     Cancelled,
     Cursor,
     Data,
@@ -92,7 +91,7 @@ class AgUiEncoder:
             if self.opens_with_messages:
                 told.append(snapshot(self.messages))
             state = replace(state, started=True)
-        if isinstance(event, TERMINAL):
+        if isinstance(event, Terminal):
             state = self._end(state, event, told)
         else:
             state = self._go_on(state, event, told)

@@ -24,9 +24,6 @@ from sluice.domain.events import (
     Recorded,
     Reset,
     Stage,
-    StageCompleted,
-    StageFailed,
-    StageStarted,
     Terminal,
     Token,
     Tool,
@@ -96,6 +93,9 @@ class AiSdkEncoder:
         return state, frames_of(before, recorded.id, chunks)
 
     def _go_on(self, state: State, event: Event, chunks: list[str]) -> State:
+        if isinstance(event, Stage):
+            chunks.append(told_stage(event))
+            return replace(state, stages=_with(state.stages, event))
         match event:
             case Token(content, node):
                 state = self._conclude(state, node, chunks)
@@ -117,9 +117,6 @@ class AiSdkEncoder:
                 return replace(state, data=(*state.data, event)) if self.resets_step else state
             case Reset(reason):
                 return self._take_back(state, reason, chunks)
-            case StageStarted() | StageCompleted() | StageFailed() as stage:
-                chunks.append(told_stage(stage))
-                return replace(state, stages=_with(state.stages, stage))
         return state
 
     def _end(self, state: State, end: Terminal, chunks: list[str]) -> State:

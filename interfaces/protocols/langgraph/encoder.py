@@ -3,36 +3,31 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from json.encoder import encode_basestring as quoted
-from typing import Any
 
-from sluice.application.codec import FORMS, fields_of
 from sluice.application.compact_json import compact
 from sluice.domain.chat import JobId
 from sluice.domain.events import (
     Cancelled,
     Cursor,
-    Data,
     Done,
     Event,
     Failed,
     Reasoning,
     Recorded,
     Reset,
-    Stage,
-    StageCompleted,
-    StageFailed,
-    StageStarted,
     Token,
     Tool,
 )
 from sluice.interfaces.protocols.frames import escaped, frame_ids
 from sluice.interfaces.protocols.langgraph.messages import (
     NOTHING_TOLD,
+    Custom,
     Draft,
     Form,
     answer_id,
     answer_of,
     call_chunks,
+    custom_of,
     thought_of,
     values_of,
 )
@@ -97,6 +92,8 @@ class RunEncoder:
 
     def _told(self, event: Event, before: Draft, draft: Draft, resets: int) -> Sequence[Frame]:
         """`before` and `draft`: what was told before the event, and with it."""
+        if isinstance(event, Custom):
+            return [("custom", compact(custom_of(event)))] if "custom" in self.modes else []
         match event:
             case Token():
                 return self._message(self._chunk(event, resets))
@@ -110,8 +107,6 @@ class RunEncoder:
                 _, _, thought = before.beside.think(event)
                 chunk = thought_of(self.job_id, thought, content) | {"type": "AIMessageChunk"}
                 return self._message(_with_node(chunk, node))
-            case Data() | StageStarted() | StageCompleted() | StageFailed():
-                return [("custom", compact(custom_of(event)))] if "custom" in self.modes else []
             case Reset():
                 return self._values(draft.forms(self.job_id))
             case Done(answer=answer):
@@ -140,8 +135,3 @@ class RunEncoder:
 
 def _with_node(form: Form, node: str) -> str:
     return compact([form, {"langgraph_node": node}])
-
-
-def custom_of(event: Stage | Data) -> dict[str, Any]:
-    """What a `custom` event tells: the native event's fields, by its name."""
-    return {"type": FORMS[type(event)].name, **fields_of(event)}

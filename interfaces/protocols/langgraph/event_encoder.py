@@ -10,29 +10,26 @@ from sluice.domain.chat import JobId
 from sluice.domain.events import (
     Cancelled,
     Cursor,
-    Data,
     Done,
     Event,
     Failed,
     Reasoning,
     Recorded,
     Reset,
-    StageCompleted,
-    StageFailed,
-    StageStarted,
     Terminal,
     Token,
     Tool,
 )
 from sluice.interfaces.protocols.beside import FAILED, Beside, call_id, thought_id
 from sluice.interfaces.protocols.frames import escaped, frame_ids, tokens_in
-from sluice.interfaces.protocols.langgraph.encoder import custom_of
 from sluice.interfaces.protocols.langgraph.messages import (
     NOTHING_TOLD,
+    Custom,
     Draft,
     Form,
     answer_id,
     answer_of,
+    named_of,
     values_of,
 )
 from sluice.interfaces.protocols.said import NOTHING, Said
@@ -121,6 +118,8 @@ class EventEncoder:
     def _told(self, state: State, event: Event, draft: Draft) -> Sequence[Told]:
         """`draft`: what was told beside the text, with this event."""
         beside = state.draft.beside
+        if isinstance(event, Custom):
+            return [Told("custom", compact(named_of(event)))]
         match event:
             case Token(content, node):
                 start = () if state.said else self._start(state.resets)
@@ -131,11 +130,6 @@ class EventEncoder:
                 return [one._replace(node=node) for one in (*start, _delta("reasoning", content))]
             case Tool(node=node):
                 return [*self._concluded(beside, node), *self._call(beside, event)]
-            case Data(name, data):
-                return [Told("custom", compact({"name": name, "payload": data}))]
-            case StageStarted() | StageCompleted() | StageFailed():
-                payload = custom_of(event)
-                return [Told("custom", compact({"name": "stage", "payload": payload}))]
             case Reset():
                 return self._taken_back(state, draft)
             case Done() | Failed() | Cancelled():

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
+from sluice.application.codec import FORMS, fields_of
 from sluice.application.compact_json import compact
 from sluice.domain.chat import JobId, Message
-from sluice.domain.events import Event, Recorded, Reset, Token, Tool
+from sluice.domain.events import Data, Event, Recorded, Reset, Stage, Token, Tool
 from sluice.interfaces.protocols.beside import (
     FAILED,
     NOTHING_BESIDE,
@@ -20,6 +21,7 @@ from sluice.interfaces.protocols.beside import (
     thought_id,
 )
 
+Custom = Stage | Data
 Form = dict[str, Any]
 """`{"type": "human" or "ai", "id", "content"}`."""
 
@@ -148,3 +150,15 @@ def _asked(messages: Sequence[Message], job_id: JobId) -> Iterator[Message]:
             return
         found = found or (own and not answered)
         yield message
+
+
+def custom_of(event: Custom) -> Form:
+    """What a `custom` event tells: the native event's fields, by its name."""
+    return {"type": FORMS[type(event)].name, **fields_of(event)}
+
+
+def named_of(event: Custom) -> Form:
+    """The same for version 2: data under the name that its node has given it."""
+    if isinstance(event, Data):
+        return {"name": event.name, "payload": event.data}
+    return {"name": "stage", "payload": custom_of(event)}

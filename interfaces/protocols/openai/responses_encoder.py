@@ -16,8 +16,7 @@ from sluice.domain.events import (
     Reasoning,
     Recorded,
     Reset,
-    StageCompleted,
-    StageFailed,
+    Stage,
     StageStarted,
     Terminal,
     Token,
@@ -143,6 +142,8 @@ class _Telling:
 
     def tell(self, event: Event, tokens: int) -> None:
         """`tokens`: how many of the log it stands for."""
+        if isinstance(event, Stage):
+            self.frames.append(stage_frame(event))
         match event:
             case Token(content, node):
                 self.conclude(node)
@@ -156,8 +157,6 @@ class _Telling:
                 if reason != "revised":
                     self.conclude()
                     self.state = replace(self.state, beside=self.state.beside.drop())
-            case StageStarted() | StageCompleted() | StageFailed() as stage:
-                self.frames.append(stage_frame(stage))
             case Done() | Failed() | Cancelled() as end:
                 self.end(end)
 

@@ -94,7 +94,7 @@ def completion(log: Sequence[Recorded]) -> tuple[str, list[Any]]:
 
 def is_reasoning(chunk: Any) -> bool:
     choices = chunk.get("choices") if isinstance(chunk, dict) else None
-    return bool(choices) and set(choices[0]["delta"]) == {"reasoning_content"}
+    return choices is not None and [set(one["delta"]) for one in choices] == [{"reasoning_content"}]
 
 
 @given(LOG)
