@@ -81,6 +81,9 @@ class EventEncoder:
         self, state: State, before: Cursor, recorded: Recorded, /
     ) -> tuple[State, Sequence[bytes]]:
         event = recorded.event
+        if type(event) is Token and state.said and not state.draft.beside.thinking:
+            # first, and all at once: nearly every event is one
+            return self._more(state, event.content, recorded.id, tokens_in(before, recorded.id))
         draft = state.draft.behind(event)
         opening = () if state.started else self._opening()
         events = [*opening, *self._told(state, event, draft)]
@@ -98,6 +101,17 @@ class EventEncoder:
             for frame_id, each in zip(frame_ids(before, recorded.id, len(sent)), sent, strict=True)
         ]
         return _after(state, event, counted, draft), frames
+
+    def _more(
+        self, state: State, text: str, own: Cursor, tokens: int
+    ) -> tuple[State, Sequence[bytes]]:
+        said, told = state.said.add(text), state.told + tokens
+        after = State(started=True, resets=state.resets, told=told, said=said, draft=state.draft)
+        if "messages" not in self.channels:
+            return after, ()
+        frame_id = f"{own[0]}-{own[1]}"
+        event_id = f"{self.job_id}:{frame_id}"
+        return after, [self._frame(frame_id, event_id, state.told + 1, _delta("text", text))]
 
     def _frame(self, frame_id: str, event_id: str, number: int, told: Told) -> bytes:
         method, data, node = told
