@@ -1,4 +1,4 @@
-"""How long the next word of an answer is waited for, by what it has said so far."""
+"""How long a stream's next words are waited for, by what it has said so far."""
 
 from .deadline import Deadline
 from .decoding import Delta
@@ -10,7 +10,7 @@ _CLOSING_SECONDS = 1.0
 """How long a body may take to end after [DONE], so that its connection can be used again."""
 
 
-class Patience:
+class StreamTimeouts:
     """The deadline of one call: until something is said, then from each thing said to the next.
 
     Text, reasoning, a tool call's piece and a finish reason are something said. A finish reason
