@@ -1,7 +1,7 @@
 """What a run's answer is, by what its nodes added and what the final state holds."""
 
 from dataclasses import dataclass
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -79,7 +79,8 @@ def test_a_given_message_that_is_last_is_no_answer_for_the_one_before_it() -> No
 
 def test_words_are_told_as_they_stand_in_the_final_state() -> None:
     answer = said({"messages": ai("a", "1")}, {"messages": ai("b", "2")})
-    assert of(answer, ai("b!", "2"), ai("not said", "3"), ai("a", "1")) == "b!a"
+    question = HumanMessage("why?", id="q")
+    assert of(answer, question, ai("b!", "2"), ai("not said", "3"), ai("a", "1")) == "b!a"
 
 
 def test_words_that_left_the_final_state_were_taken_back_where_others_stayed() -> None:
@@ -106,18 +107,24 @@ def test_a_message_without_an_id_is_known_by_its_text_once_for_each_time() -> No
     assert of(said(pairs), *messages) == "aab"
 
 
+def test_no_message_of_others_is_taken_for_one_of_the_same_text() -> None:
+    pairs = {"messages": [("ai", "x"), ("ai", "given")]}
+    others = [HumanMessage("given", id="q"), GIVEN]
+    assert of(said(pairs), *others, ai("x", "1"), ai("given", "2")) == "xgiven"
+
+
 @pytest.mark.parametrize(
     "message", [GIVEN, ai("mended", "g"), HAND_OVER, HumanMessage("x"), result("x", "c")]
 )
 def test_what_is_no_word_of_the_node_is_not_added(message: BaseMessage) -> None:
     answer = said({"messages": [message, ai("a", "1")]})
-    assert of(answer, message, ai("a", "1")) == "a"
+    assert of(answer, message, ai("a", "1"), ai("silent", "9")) == "a"
 
 
 def test_what_the_nodes_input_had_is_its_word_only_if_it_was_changed() -> None:
     before = {"messages": [ai("a", "1"), ai("b", "2"), HumanMessage("q")]}
     answer = said({"messages": [ai("a", "1"), ai("b!", "2")]}, before=before)
-    assert of(answer, ai("a", "1"), ai("b!", "2")) == "b!"
+    assert of(answer, ai("a", "1"), ai("b!", "2"), ai("silent", "9")) == "b!"
     state = SimpleNamespace(messages=before["messages"])
     assert of(said({"messages": [ai("a", "1"), ai("c", "3")]}, before=state), ai("c", "3")) == "c"
 
@@ -189,6 +196,7 @@ A, B = HumanMessage("a"), HumanMessage("b")
         ({"messages": [A, B]}, ["a", "b"]),
         ({"messages": ("user", "a")}, ["a"]),
         ({"messages": [("user", "a"), {"role": "user", "content": "b"}, "c"]}, ["a", "b", "c"]),
+        ({"messages": MappingProxyType({"role": "user", "content": "a"})}, ["a"]),
         ({"messages": Overwrite([A])}, ["a"]),
         ({"messages": {"__overwrite__": [A, B]}}, ["a", "b"]),
         ({"messages": [1, None, {"no": "message"}, A]}, ["a"]),
