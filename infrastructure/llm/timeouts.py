@@ -18,12 +18,12 @@ class StreamTimeouts:
     only where nothing is said with it.
     """
 
-    __slots__ = ("_begun", "_belied", "_believed", "_done", "_finished", "_idle", "deadline")
+    __slots__ = ("_begun", "_believed", "_done", "_finished", "_idle", "deadline")
 
     def __init__(self, first_token: float, idle: float) -> None:
         self.deadline = Deadline(first_token)
         self._idle = idle
-        self._begun = self._finished = self._belied = self._believed = self._done = False
+        self._begun = self._finished = self._believed = self._done = False
 
     @property
     def over(self) -> bool:
@@ -33,9 +33,9 @@ class StreamTimeouts:
     def hear(self, delta: Delta) -> bool:
         """Whether a next delta that is only text needs no more than `deadline.restarts`."""
         said = bool(delta.text or delta.reasoning or delta.tool_calls)
-        self._belied |= said and self._finished
+        belies = said and self._finished
         self._finished |= bool(delta.finish_reason)
-        if self._finished and not (said and self._belied):
+        if self._finished and not belies:
             if not self.over and (delta.finish_reason or delta.usage):
                 self._begun = self._believed = True
                 self.deadline.allow(_TAIL_SECONDS)
