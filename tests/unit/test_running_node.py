@@ -154,6 +154,30 @@ async def test_an_event_waits_behind_the_tokens_of_the_run_it_belongs_to() -> No
     assert run.told == [Token("1", "a"), event]
 
 
+async def test_what_is_said_and_thought_has_its_place_in_the_order() -> None:
+    run = Run()
+    node = node_in(run, Declared(speaks=True, reasoning=True))
+    run.token(OUTSIDE, "b", "1")
+    node.say("2")
+    node.reasoning("hm")
+    assert run.told == [Token("1", "b")]
+    with standing_at(A, **managed()):
+        emit = node.emitter()
+    assert emit is not None
+    emit("3")
+    assert run.told == [Token("1", "b")]
+    run.done({"answer": "123"})
+    assert run.told[1:] == [Token("2", "a"), Reasoning("hm", "a"), Token("3", "a")]
+
+
+async def test_a1_shows_what_is_written_before_its_stage_behind_its_start() -> None:
+    run = Run("events")
+    node_in(run, SHOWS).write({"data": 1})
+    assert run.told == []
+    run.stage_started(A, {})
+    assert run.told[1:] == [Data("data", 1, "a")]
+
+
 async def test_what_was_heard_of_a_call_is_not_told_again_when_it_is_written() -> None:
     run = Run()
     node = node_in(run)
