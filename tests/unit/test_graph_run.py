@@ -110,6 +110,14 @@ async def test_a_speaker_that_fails_lets_the_next_in_turn_be_heard_and_stays_ope
     assert run.told[-1] == StageCompleted("a", 33)
 
 
+async def test_a_speaker_that_failed_inside_has_failed_when_its_graph_is_run_anew() -> None:
+    run = Run()
+    run.stage_started(INSIDE, {})
+    run.speaker_failed(INSIDE)
+    run.stage_started("a:1|2|i:9", {})
+    assert run.told[1] == StageFailed("a/i", 0)
+
+
 async def test_what_is_shown_waits_behind_the_tokens_it_belongs_to_and_else_for_nothing() -> None:
     run = Run()
     run.token(A, "a", "1")
@@ -132,6 +140,14 @@ async def test_a1_shows_nothing_of_a_node_before_its_stage() -> None:
     assert run.told == [StageStarted("a", 0), DATA, other]
     run.show(A, DATA, A)
     assert run.told[3:] == [DATA]
+
+
+async def test_a1_is_shown_from_another_thread_behind_the_stage_too() -> None:
+    run = Run("events")
+    await asyncio.to_thread(run.show, A, DATA, A)
+    await asyncio.sleep(0)
+    run.stage_started(A, {})
+    assert run.told == [StageStarted("a", 0), DATA]
 
 
 async def test_a1_shows_at_the_end_what_no_stage_began_for() -> None:
@@ -182,6 +198,14 @@ async def test_a_stage_that_is_none_opens_none() -> None:
     assert run.told == [StageStarted("unknown", 0)]
 
 
+async def test_where_all_nodes_have_run_the_work_is_all_done() -> None:
+    run = Run()
+    for namespace in (INSIDE, A, B):
+        run.stage_started(namespace, {})
+        run.stage_ended(namespace)
+    assert run.told[-1] == StageCompleted("b", 100)
+
+
 async def test_where_nodes_may_run_again_the_work_is_never_all_done() -> None:
     run = Run(has_loop=True)
     for namespace in (INSIDE, A, B):
@@ -228,7 +252,7 @@ async def test_messages_of_speaking_nodes_are_the_answer() -> None:
 
 
 async def test_from_another_thread_all_is_told_on_the_loops() -> None:
-    run, learnt = Run(), list[object]()
+    run, learnt, late = Run(), list[object](), Data("n", 2, "b")
     here = asyncio.get_running_loop()
 
     def learn(*given: object) -> None:
@@ -236,12 +260,16 @@ async def test_from_another_thread_all_is_told_on_the_loops() -> None:
 
     def elsewhere() -> None:
         run.token(A, "a", "1")
-        run.show(A, DATA, B)
+        run.token(B, "b", "2")
+        run.show(A, DATA, A)
+        run.show(A, late, B)
         run.on_loop(learn, 1, 2)
 
     await asyncio.to_thread(elsewhere)
     await asyncio.sleep(0)
     assert run.told == [Token("1", "a"), DATA]
+    run.done({"answer": "12"})
+    assert run.told[2:] == [Token("2", "b"), late]
     assert run.threads == {get_ident()}
     assert learnt == [1, 2, True]
     run.on_loop(learn, 3)
