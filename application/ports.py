@@ -3,7 +3,7 @@
 `NotifierPort` and `LLMClientPort` are the domain's, the store of chats is in `chat_ports`.
 """
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -16,7 +16,7 @@ from sluice.domain.chat import (
     JobId,
     Question,
 )
-from sluice.domain.events import CancelReason, Cursor, Done, Event, Recorded
+from sluice.domain.events import CancelReason, Cursor, Done, Event, Json, Recorded
 from sluice.domain.graph_state import Pause
 from sluice.domain.ports import NotifierPort
 from sluice.domain.rollout import Flag
@@ -130,6 +130,11 @@ class EventLogPort(Protocol):
         ...
 
 
+CheckValue = Callable[[Mapping[str, Json], Json], None]
+"""Holds a value to a JSON Schema: raises Refused, naming the field. A schema that is none is met by
+anything."""
+
+
 Stop = Callable[[], CancelReason | None]
 """Why a run is being cancelled; None hands the job back, to be run again elsewhere."""
 
@@ -161,7 +166,6 @@ class JobQueuePort(Protocol):
         Others are no error. Workers elsewhere are only told.
         """
         ...
-
 
     async def wake(self, job_id: JobId, *, within: float = 0) -> None:
         """Has a paused job looked at, in so many seconds: it goes on if it has what it waits for.

@@ -6,6 +6,7 @@ The ports are dependencies here: each deployment declares its adapters.
 import logging
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
+from datetime import datetime
 from typing import Any
 
 from dependency_injector.containers import DeclarativeContainer
@@ -19,11 +20,12 @@ from dependency_injector.providers import (
 )
 from dependency_injector.providers import Callable as Call
 
-from sluice.application.chat_ports import ChatPort, IdempotencyPort, SessionPort
+from sluice.application.chat_ports import ChatPort, IdempotencyPort, PausePort, SessionPort
 from sluice.application.chats import DeleteChat, ShowChat
 from sluice.application.follow import FollowJob
 from sluice.application.jobs import CancelJob, ShowJob
 from sluice.application.metrics import JobMetrics
+from sluice.application.pauses import AnswerInput, Pauses
 from sluice.application.ports import EventLogPort, PipelinePort, ReadersPort, Record, Stop, nothing
 from sluice.application.process_chat import ProcessChat
 from sluice.application.rollout import (
@@ -42,6 +44,7 @@ from sluice.domain.ports import LLMClientPort
 from sluice.infrastructure.composition.flag_provider import provider_of, sources_of
 from sluice.infrastructure.composition.user_graph import factory_of, graph_of
 from sluice.infrastructure.jobs.shared import Run
+from sluice.infrastructure.json_schema import check_value
 from sluice.infrastructure.llm.langchain_adapter import LangChainLLMAdapter
 from sluice.infrastructure.llm.langchain_runnable_wrapper import LangChainOpenAIRunnable
 from sluice.infrastructure.llm.openai_client import OpenAILLMClient
@@ -63,8 +66,10 @@ def runner(
 ) -> Run:
     """Runs a job on the path that was decided when it was submitted."""
 
-    async def run(job: Job, stop: Stop, after: int | None = None, returns: int = 0) -> None:
-        await process_chat(pipeline(job.path))(job, stop, after, returns)
+    async def run(
+        job: Job, stop: Stop, after: int | None = None, returns: int = 0
+    ) -> datetime | None:
+        return await process_chat(pipeline(job.path))(job, stop, after, returns)
 
     return run
 
@@ -116,6 +121,7 @@ class Base(DeclarativeContainer):
     chats: Provider[ChatPort] = Dependency()
     sessions: Provider[SessionPort] = Dependency()
     keys: Provider[IdempotencyPort] = Dependency()
+    pauses: Provider[PausePort] = Dependency()
     share_changes: Provider[ShareChangesPort] = Dependency()
     queue: Provider[Any] = Dependency()
     """A JobQueuePort, whose type each deployment knows better."""
@@ -157,6 +163,7 @@ class Base(DeclarativeContainer):
         log=log,
         chats=chats,
         metrics=metrics,
+        pauses=Singleton(Pauses, pauses, log, timeout=settings.provided.input_timeout),
         deadline=settings.provided.total_timeout,
         max_answer=settings.provided.max_answer_bytes,
     )
@@ -177,6 +184,7 @@ class Base(DeclarativeContainer):
     follow = Singleton(FollowJob, log, readers, metrics, streams=Call(streams_of, settings))
     show_job = Singleton(ShowJob, log)
     cancel = Singleton(CancelJob, log, queue)
+    answer_input = Singleton(AnswerInput, pauses, log, queue, Object(check_value))
     show_chat = Singleton(ShowChat, chats, log)
     delete_chat = Singleton(DeleteChat, chats, log, queue)
     ask_model = Singleton(

@@ -103,7 +103,7 @@ async def test_an_attempt_is_begun_after_those_that_had_begun_and_the_job_is_fin
     await until(lambda: bench.ends == [None])
     await bench.idle()
     assert bench.begun == [(bench.job.id, 0, 0)]
-    assert (await bench.scheduler.count())[1:] == (0, 0, 0)
+    assert (await bench.scheduler.count())[1:] == (0, 0, 0, 0)
 
 
 @pytest.mark.parametrize("lost", [False, True])

@@ -19,6 +19,7 @@ from sluice.application.encoding import Batch, Encoder, Push
 from sluice.application.follow import FollowJob
 from sluice.application.jobs import CancelJob, ShowJob
 from sluice.application.metrics import JobMetrics
+from sluice.application.pauses import AnswerInput, Pauses
 from sluice.application.ports import FlagPort
 from sluice.application.process_chat import QUEUED, ProcessChat
 from sluice.application.rollout import ControlShare, RolloutFlag, SetShare, ShowRollout
@@ -33,10 +34,12 @@ from sluice.domain.events import Cursor, Done, Recorded, StageCompleted, StageSt
 from sluice.domain.rollout import Share
 from sluice.infrastructure.chats.sqlite.chats import SqliteChats
 from sluice.infrastructure.chats.sqlite.idempotency import SqliteIdempotency
+from sluice.infrastructure.chats.sqlite.pauses import SqlitePauses
 from sluice.infrastructure.chats.sqlite.sessions import SqliteSessions
 from sluice.infrastructure.event_log.memory import MemoryEventLog
 from sluice.infrastructure.flags.sqlite_changes import SqliteShareChanges
 from sluice.infrastructure.jobs.inline.queue import InlineJobQueue
+from sluice.infrastructure.json_schema import check_value
 from sluice.infrastructure.sqlite.database import SqliteDatabase
 from sluice.interfaces.http.app import create_app
 from sluice.interfaces.http.auth.identity import Anonymous, Identity
@@ -161,6 +164,7 @@ async def serving(
     routers: Sequence[APIRouter] = (),
     ask_model: AskModel | None = None,
     share: Share | None = None,
+    input_timeout: float = 60,
     **options: Any,
 ) -> AsyncIterator[House]:
     """A house whose pipeline plays `plays` for every job; `protocol`: another server's.
@@ -172,7 +176,10 @@ async def serving(
     database = SqliteDatabase(":memory:")
     await database.open()
     chats = SqliteChats(database)
-    queue = InlineJobQueue(ProcessChat(pipeline, log, chats, counts), bounds or Bounds())
+    kept = SqlitePauses(database)
+    pauses = Pauses(kept, log, timeout=input_timeout)
+    process = ProcessChat(pipeline, log, chats, counts, pauses)
+    queue = InlineJobQueue(process, bounds or Bounds())
     readers = CancelUnread(queue, log)
     unready: list[str] = []
     changes = SqliteShareChanges(database)
@@ -193,6 +200,7 @@ async def serving(
         follow=FollowJob(log, readers, counts, streams=streams),
         show_job=ShowJob(log),
         cancel=CancelJob(log, queue),
+        answer_input=AnswerInput(kept, log, queue, check_value),
         show_chat=show_chat,
         delete_chat=DeleteChat(chats, log, queue),
         sessions=Sessions(names, keys, show_chat, log, queue),

@@ -207,7 +207,7 @@ async def test_a_job_that_finds_its_chat_deleted_ends() -> None:
     async with use_cases(*ANSWER) as house:
         job = await house.a_log(job=a_job())
         await house.chats.delete("ann", job.chat_id)
-        house.queue.resume([job])
+        house.queue.take_up([job])
         async with asyncio.timeout(5):
             assert (await house.read(job.id))[-1] == Cancelled("user")
         assert house.pipeline.asked == []

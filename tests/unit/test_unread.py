@@ -28,6 +28,9 @@ class RecordingQueue:
         self.cancelled.append((job_id, reason))
         self.told.set()
 
+    async def wake(self, job_id: JobId, *, within: float = 0) -> None:
+        pass
+
 
 async def house(after: float | None) -> tuple[CancelUnread, RecordingQueue, MemoryEventLog, Job]:
     queue, log, job = RecordingQueue(), MemoryEventLog(), a_job()

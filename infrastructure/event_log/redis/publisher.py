@@ -42,22 +42,36 @@ class RedisAttempt:
     Redis has lost raises StreamLost; its end is told in a new log, as the attempt after it.
     """
 
-    def __init__(self, publisher: "Publisher", job: Job, attempt: int, before: Cursor) -> None:
+    def __init__(
+        self, publisher: "Publisher", job: Job, attempt: int, by: str, before: Cursor
+    ) -> None:
         self._publisher, self._job, self.attempt = publisher, job, attempt
+        self._by = by.encode()
         self._keys = packed(header_key(job.id), log_key(job.id))
         self._before, self._seq = before, before.seq if before.attempt == attempt else 0
         self._waiting: list[bytes] = []
         self._entry: bytes | None = None
         self._idle = asyncio.Event()
         self._end: Event | None = None
-        self._superseded = self._lost = self._given_up = False
+        self._superseded = self._lost = self._given_up = self._pauses = False
 
     def publish(self, *events: Event) -> None:
-        if self._superseded or self._end is not None:
-            raise Superseded
-        if self._lost:
-            raise StreamLost
+        self._require_open()
         self._say(events)
+
+    async def flush(self) -> None:
+        self._require_open()
+        if self.pending:
+            await self.told()
+        self._require_open()
+
+    async def pause(self, *events: Event) -> None:
+        self._require_open()
+        self._pauses = True
+        self._say(events)
+        await self.told()
+        self._require_open()
+        self.supersede()
 
     async def end(self, *events: Event) -> None:
         if self._superseded or self._end is not None:
@@ -71,6 +85,12 @@ class RedisAttempt:
         if self._superseded or self._lost:
             raise Superseded
         await self._publisher.over(self._job)
+
+    def _require_open(self) -> None:
+        if self._superseded or self._end is not None:
+            raise Superseded
+        if self._lost:
+            raise StreamLost
 
     async def told(self) -> None:
         """Returns when everything said is in Redis, or will never be."""
@@ -86,9 +106,11 @@ class RedisAttempt:
         """The command that writes what waits: the same one until it is answered."""
         if self._entry is None:
             self._before, before = Cursor(self.attempt, self._seq), self._before
-            parts = [b"%d" % self.attempt, b"%d-%d" % before, b"%d-%d" % self._before]
+            parts = [b"%d" % self.attempt, self._by, b"%d-%d" % before, b"%d-%d" % self._before]
             parts.append(body(self._waiting))
-            if self._end is not None:
+            if self._pauses:
+                parts.append(b"paused")
+            elif self._end is not None:
                 parts += [b"%d" % micros(now()), b"%d" % self._publisher.retention]
             self._waiting = []
             self._entry = command(5 + len(parts), _EVALSHA, self._keys, packed(*parts))
@@ -155,12 +177,12 @@ class Publisher:
         self._task: asyncio.Task[None] | None = None
         self._closed = self._down = False
 
-    def begun(self, job: Job, attempt: int, before: Cursor) -> RedisAttempt:
+    def begun(self, job: Job, attempt: int, by: str, before: Cursor) -> RedisAttempt:
         """Raises Superseded if this process has begun a later one since Redis answered."""
         if (known := self._attempts.get(job.id)) is not None and known.attempt > attempt:
             raise Superseded
         self.supersede(job.id)
-        new = self._attempts[job.id] = RedisAttempt(self, job, attempt, before)
+        new = self._attempts[job.id] = RedisAttempt(self, job, attempt, by, before)
         return new
 
     def supersede(self, job_id: JobId) -> None:
