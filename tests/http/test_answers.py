@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from sluice.domain.events import Done, Json, StageStarted, Token
+from sluice.domain.events import Done, Json, StageCompleted, StageStarted, Token
 from sluice.domain.graph_state import Head, InputRequest, Pause
 from tests.http.house import House, serving
 from tests.waiting import until
@@ -21,7 +21,10 @@ PAUSE = Pause(
     Head("chat", "1"),
     (InputRequest("a", {"tool": "send"}, "form", SCHEMA), InputRequest("b", "Who?", "text")),
 )
-PLAYS = (StageStarted("ask", 0), Token("Well. ", "ask"), PAUSE, Token("Sent.", "ask"))
+PLAYS = (
+    *(StageStarted("ask", 0), Token("Well. ", "ask"), PAUSE),
+    *(Token("Sent.", "ask"), StageCompleted("ask", 100)),
+)
 DONE = Done("A2", "Well. Sent.")
 
 
@@ -63,12 +66,21 @@ async def test_a_job_asks_and_goes_on_with_the_answers(house: House) -> None:
     assert await give(house, job, input_id="b", value="Ann") == (202, {})
     frames = [frame for frame in await reading if frame.event != "keepalive"]
     names = [frame.event for frame in frames]
-    assert names == ["stage", "stage", "token", "needs_input", "needs_input", "token", "done"]
+    assert names == [
+        "stage",
+        "stage",
+        "token",
+        "needs_input",
+        "needs_input",
+        "token",
+        "stage",
+        "done",
+    ]
     asked = frames[3].data
     assert list(asked) == ["input_id", "prompt", "schema", "kind", "expires_at"]
     assert asked["schema"] == SCHEMA
     assert asked["expires_at"].endswith("Z")
-    assert [frame.id for frame in frames] == [f"1-{n}" for n in range(1, 8)]
+    assert [frame.id for frame in frames] == [f"1-{n}" for n in range(1, 9)]
     assert await give(house, job, input_id="b", value="Ann") == (202, {})
     assert (await give(house, job, input_id="b", value="Bob"))[0] == 409
 

@@ -67,7 +67,7 @@ async def waits(house: UseCases, job_id: JobId) -> None:
 
 def state(house: UseCases, job_id: JobId) -> str | None:
     entry = house.queue._entries.get(job_id)
-    return entry and entry.state
+    return None if entry is None else entry.state
 
 
 async def told(house: UseCases, job_id: JobId) -> list[Event]:
@@ -90,7 +90,7 @@ async def test_it_asks_and_goes_on_as_the_same_attempt(house: UseCases) -> None:
     assert [one.event for one in records][1:] == [*SAID, asked, *REST, DONE]
     assert [tuple(one.id) for one in records] == [(1, seq) for seq in range(1, 8)]
     assert house.pipeline.asked[1].resumption == Resumption(PAUSE, {"send": True})
-    assert await house.said(records and house.pipeline.asked[0].job.chat_id) == [
+    assert await house.said(house.pipeline.asked[0].job.chat_id) == [
         ("user", "Why?", "completed"),
         ("assistant", DONE.answer, "completed"),
     ]
