@@ -94,7 +94,8 @@ async def test_the_same_answer_again_changes_nothing_and_another_is_refused(
     value: Json = {"a": 1, "b": [None]}
     first = await pauses.answer(JOB.id, "send", value)
     assert await pauses.answer(JOB.id, "send", {"b": [None], "a": 1}) == first
-    for other in ({"a": True, "b": [None]}, None, "1"):
+    others: list[Json] = [{"a": True, "b": [None]}, None, "1"]
+    for other in others:
         with pytest.raises(Conflict):
             await pauses.answer(JOB.id, "send", other)
     with pytest.raises(NotFound):

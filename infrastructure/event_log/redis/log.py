@@ -10,10 +10,11 @@ from sluice.application.tracebacks import format_traceback
 from sluice.domain.chat import ChatId, Job, JobId, moment
 from sluice.domain.errors import Finished, NotFound, Superseded, Unavailable
 from sluice.domain.events import Cursor, Event, Recorded
+from sluice.infrastructure.event_log.redis.attempt import RedisAttempt
 from sluice.infrastructure.event_log.redis.entries import body, dump, item, load
 from sluice.infrastructure.event_log.redis.follower import FollowedLog, Follower
 from sluice.infrastructure.event_log.redis.keys import chat_key, header_key, log_key
-from sluice.infrastructure.event_log.redis.publisher import Publisher, RedisAttempt
+from sluice.infrastructure.event_log.redis.publisher import Publisher
 from sluice.infrastructure.event_log.redis.scripts import BEGIN, CREATE, DELETE, LIST
 from sluice.infrastructure.redis.client import RedisClient
 
