@@ -25,7 +25,7 @@ def test_a_run_is_one_within_its_session_and_its_key_none_of_the_native_routes()
 async def test_a_session_is_its_users_chat_once_it_was_used() -> None:
     async with use_cases(waiting()) as house:
         sessions = sessions_of(house)
-        with pytest.raises(NotFound):
+        with pytest.raises(NotFound, match=r"^s$"):
             await sessions.chat("ann", "s")
         accepted = await house.ask(session="s")
         view = await sessions.chat("ann", "s")
