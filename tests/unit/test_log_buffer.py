@@ -38,13 +38,13 @@ def numbered(attempt: int, start: int, *events: Event) -> list[Recorded]:
     return [Recorded(Cursor(attempt, seq), event) for seq, event in enumerate(events, start)]
 
 
-def said(text: str) -> list[Token]:
-    return [Token(letter, "answer") for letter in text]
+def said(text: str, node: str = "answer") -> list[Token]:
+    return [Token(letter, node) for letter in text]
 
 
 LOG = [
     FIRST,
-    *numbered(1, 2, *said("a무b"), Reset("revised"), *said("cd")),
+    *numbered(1, 2, *said("a무b"), Reset("revised"), *said("cd"), *said("xy", "closing")),
     *numbered(2, 1, Reset("new_attempt"), *said("efg"), Done("A2", "efg")),
 ]
 
@@ -56,11 +56,13 @@ def loaded() -> Log:
         Recorded(Cursor(1, 4), Token("a무b", "answer")),
         LOG[4],
         Recorded(Cursor(1, 7), Token("cd", "answer")),
-        LOG[7],
+        Recorded(Cursor(1, 9), Token("xy", "closing")),
+        LOG[9],
         Recorded(Cursor(2, 4), Token("efg", "answer")),
         LOG[-1],
     ]
-    return Log(a_job(), records, {1: list("a무b"), 3: list("cd"), 5: list("efg")})
+    pieces = {1: "a무b", 3: "cd", 4: "xy", 6: "efg"}
+    return Log(a_job(), records, {index: list(text) for index, text in pieces.items()})
 
 
 def folded(
@@ -104,13 +106,32 @@ async def test_a_joined_token_is_encoded_from_behind_each_of_its_pieces(joins: b
         assert await body_of(loaded().follow_encoded(recorded.id, encoder)) == b"".join(frames)
 
 
-async def test_a_reader_goes_on_between_the_frames_of_one_piece() -> None:
-    """It has the first of the two, and misses none of the next event's."""
-    encoder = ToyEncoder("job", joins_tokens=False)
+@dataclass(frozen=True)
+class PairEncoder(ToyEncoder):
+    """Two frames for each event, the first of which says what stands before it."""
+
+    def encode(
+        self, state: State, before: Cursor, recorded: Recorded, /
+    ) -> tuple[State, Sequence[bytes]]:
+        state, _ = super().encode(state, before, recorded)
+        return state, [f"{before} {recorded.id}\n".encode(), f"{state}\n".encode()]
+
+
+async def test_a_reader_goes_on_behind_every_single_frame() -> None:
+    encoder = PairEncoder("job", joins_tokens=False)
     _, whole = folded(encoder, LOG)
-    for after, have in [(Cursor(1, 1), 1), (Cursor(2, 1), 10)]:
-        rest = await body_of(loaded().follow_encoded(after, encoder, 1))
-        assert rest == b"".join(whole[have:])
+    for index, recorded in enumerate(LOG):
+        before = LOG[index - 1].id if index else BEGINNING
+        for skip, have in [(0, 0), (1, 1), (9, 1)]:  # of its own frames never the last is left out
+            rest = await body_of(loaded().follow_encoded(before, encoder, skip))
+            assert rest == b"".join(whole[2 * index + have :]), recorded
+
+
+async def test_a_log_may_begin_with_a_token() -> None:
+    log = numbered(1, 1, *said("ab"), Done("A2", "ab"))
+    encoder = ToyEncoder("job")
+    _, whole = folded(encoder, log)
+    assert await body_of(Buffer(log).follow_encoded(Cursor(1, 2), encoder)) == b"".join(whole[3:])
 
 
 @pytest.mark.parametrize("cursor", [(2, 0), (1, 2), (1, 3), (2, 4), (9, 9)])
@@ -123,7 +144,7 @@ async def test_a_cursor_beside_a_joined_token_is_unknown(cursor: tuple[int, int]
 
 
 async def test_a_reader_of_an_unknown_cursor_has_the_encoders_state_of_the_beginning() -> None:
-    encoder = ToyEncoder("job")
+    encoder = PairEncoder("job")
     _, whole = folded(encoder, coalesce(LOG))
     _, reset = folded(encoder, [UNKNOWN])
     told = await batches_of(Buffer(LOG).follow_encoded(Cursor(9, 9), encoder, 1))
@@ -138,7 +159,9 @@ async def test_every_frame_of_every_event_is_told_as_it_comes() -> None:
     got = (await anext(batches)).body
     for records in (numbered(1, 2, *said("b")), numbered(1, 3, Done("A2", "ab"))):
         buffer.append(records)
-        got += (await anext(batches)).body
+        batch = await anext(batches)
+        assert (batch.events, batch.waiting) == (records, 1)
+        got += batch.body
     assert got == b"".join(folded(encoder, buffer.records)[1])
     assert [batch async for batch in batches] == []
 
@@ -207,8 +230,9 @@ async def test_what_late_readers_fetch_is_encoded_once_for_all_of_them() -> None
     encoder = CountingEncoder("job")
     buffer = loaded()
     readers = [buffer.follow_encoded(None, encoder) for _ in range(3)]
-    bodies = [await body_of(batches) for batches in readers]
-    assert bodies == [b"".join(folded(ToyEncoder("job"), coalesce(LOG))[1])] * 3
+    told = [await batches_of(batches) for batches in readers]
+    whole = b"".join(folded(ToyEncoder("job"), coalesce(LOG))[1])
+    assert [[(batch.body, batch.waiting) for batch in each] for each in told] == [[(whole, 8)]] * 3
     assert len(encoder.encoded) == len(buffer.records)
 
 

@@ -70,6 +70,7 @@ def raised_in(*files: str) -> ValueError:
         (["/a/own.py"], "own.py:2"),
         (["/a/own.py", *LIBRARIES], f"own.py:2 > {NEAR}"),
         (["/a/one.py", "/a/two.py", *LIBRARIES[:1], *LIBRARIES], f"two.py:2 > {NEAR}"),
+        (["/a/1.py", *LIBRARIES, "/a/2.py", *LIBRARIES[:1], *LIBRARIES], f"2.py:2 > {NEAR}"),
         (["/a/one.py", *LIBRARIES, "/a/two.py", *LIBRARIES[:2]], "two.py:2 > a.py:2 > b.py:2"),
         (["/a/one.py", *LIBRARIES, *LIBRARIES[:2], "/a/two.py"], "a.py:2 > b.py:2 > two.py:2"),
         (["/a/1.py", "/a/2.py", "/a/3.py", "/a/4.py"], "2.py:2 > 3.py:2 > 4.py:2"),
