@@ -238,8 +238,10 @@ async def test_what_late_readers_fetch_is_encoded_once_for_all_of_them() -> None
 
 async def test_a_reader_with_a_fault_holds_up_none_that_waits_behind_it() -> None:
     class Faulty(ToyEncoder):
-        def encode(self, *_: object) -> Any:
-            raise ValueError("a fault")
+        def encode(self, state: State, before: Cursor, recorded: Recorded, /) -> Any:
+            if isinstance(recorded.event, Token):
+                raise RuntimeError("a fault")
+            return super().encode(state, before, recorded)
 
     buffer = Buffer([FIRST])
     encoders = [Faulty("job"), ToyEncoder("job")]
@@ -250,7 +252,7 @@ async def test_a_reader_with_a_fault_holds_up_none_that_waits_behind_it() -> Non
     await settled()
     for recorded in numbered(1, 2, *said("a"), Done("A2", "a")):
         buffer.append([recorded])
-    with pytest.raises(ValueError, match="a fault"):
+    with pytest.raises(RuntimeError, match="a fault"):
         await waiting[0]
     assert (await waiting[1]).events[-1].event == Done("A2", "a")
     for each in batches:
