@@ -239,9 +239,9 @@ async def test_what_late_readers_fetch_is_encoded_once_for_all_of_them() -> None
 async def test_a_reader_with_a_fault_holds_up_none_that_waits_behind_it() -> None:
     class Faulty(ToyEncoder):
         def encode(self, state: State, before: Cursor, recorded: Recorded, /) -> Any:
-            if isinstance(recorded.event, Token):
-                raise RuntimeError("a fault")
-            return super().encode(state, before, recorded)
+            if not isinstance(recorded.event, Token):
+                return super().encode(state, before, recorded)
+            raise RuntimeError("a fault")
 
     buffer = Buffer([FIRST])
     encoders = [Faulty("job"), ToyEncoder("job")]
