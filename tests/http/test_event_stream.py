@@ -134,7 +134,8 @@ async def test_a_stream_ends_when_its_readers_identity_does() -> None:
     assert (cut.parts, cut.cuts, cut.stats.expired) == ([b"a", b""], 1, 1)
     ended = await exchanged(Ended, waits, expires=time.time() - 1)
     assert (ended.parts, ended.cuts, ended.stats.expired) == ([b"open\n\n", b""], 0, 1)
-    whole = await exchanged(Cut, batch(DONE, b"end"), expires=time.time() + 60)
+    asyncio.get_running_loop().call_later(0.01, waits.set)
+    whole = await exchanged(Cut, waits, batch(DONE, b"end"), expires=time.time() + 60)
     assert (whole.parts, whole.cuts, whole.stats.expired) == ([b"end", b""], 0, 0)
 
 
@@ -146,11 +147,12 @@ async def test_streams_are_counted_while_they_are_open_and_resets_made_for_a_rea
         batch(DONE, b"end"),
     )
     assert (exchange.open, exchange.stats.open, exchange.stats.resets) == ([1, 1, 1], 0, 1)
-    other = Exchange(Cut, batch(DONE, b"end"))
-    other.stats.open = 2
-    other.stats.resets = 1
+    reset = batch(Reset("cursor_unknown"), b"reset", BEGINNING)
+    other = Exchange(Cut, reset, asyncio.Event(), expires=time.time() - 1)
+    other.stats.open, other.stats.resets, other.stats.expired = 2, 3, 4
     await other.run()
-    assert (other.open, other.stats.open, other.stats.resets) == ([3], 2, 1)
+    assert (other.open, other.stats.open) == ([3, 3], 2)
+    assert (other.stats.resets, other.stats.expired) == (4, 5)
 
 
 @pytest.mark.parametrize("event", [Token("a", "answer"), DONE])

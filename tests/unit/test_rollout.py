@@ -305,9 +305,12 @@ async def test_the_log_tells_each_change_and_each_outage_once(
     for share in (12.5, None):
         await set_share("ann", share, None, after=None)
         await control.refresh()
+    lines = []
     for changes.away in (True, True, False, False):
         with suppress(Unavailable):
             await control.refresh()
+        lines.append(len(caplog.records))
+    assert lines == [3, 3, 4, 4]
     assert [(record.levelname, record.message) for record in caplog.records] == [
         ("INFO", "operators' share: 12.5 % (change 1)"),
         ("INFO", "operators' share: given back (change 2)"),
