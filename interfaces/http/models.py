@@ -74,7 +74,9 @@ def _asking(body: Any) -> str:
 
 
 # The branch is chosen first, so that a refusal names a field of it.
-BRANCHES = frozenset({"NewChat", "FirstQuestion", "Question", "Retry"})
+BRANCHES = frozenset(
+    {"NewChat", "FirstQuestion", "Question", "Retry", "NewShare", "NewPlan", "NewState"}
+)
 Opening = Annotated[
     Annotated[NewChat, Tag("NewChat")] | Annotated[FirstQuestion, Tag("FirstQuestion")],
     Discriminator(_opening),

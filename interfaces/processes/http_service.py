@@ -123,6 +123,8 @@ class HttpService:
             names=container.sessions(),
             show_rollout=container.show_rollout(),
             set_share=container.set_share(),
+            start_plan=container.start_plan(),
+            steer_plan=container.steer_plan(),
             export_outcomes=container.export_outcomes(),
             ready=self.trouble,
             metrics=text,
