@@ -8,7 +8,6 @@ from itertools import pairwise
 from math import inf
 from typing import Any, get_args
 
-from sluice.domain.guard.evidence import GRID
 from sluice.domain.guard.rules import Limits, Watched
 
 _ANY = "any"
@@ -113,9 +112,7 @@ def _limits(table: Mapping[str, Any]) -> Limits:
         return Limits(
             alpha=_decimal(table, "alpha", Decimal("0.05"), Decimal("1e-9"), Decimal("0.5")),
             weights=weights,
-            margin=_decimal(
-                table, "margin", Decimal("0.1"), Decimal(), GRID[0] - 1 - Decimal("1e-9")
-            ),
+            margin=_decimal(table, "margin", Decimal("0.1"), Decimal(), Decimal("0.24")),
             ratio=inf if table.get("ratio") == _ANY else _number(table, "ratio", 2.0, 1, 1e6),
             split_alpha=_decimal(
                 table, "split_alpha", Decimal("0.001"), Decimal("1e-9"), Decimal("0.5")

@@ -184,7 +184,9 @@ class Base(DeclarativeContainer):
     guard = Singleton(Guard, control, share_changes, outcomes, decider, announce)
     export_outcomes = Singleton(ExportOutcomes, outcomes)
     submit = Singleton(SubmitMessage, chats, sessions, keys, log, queue, flag, readers)
-    deliveries = Singleton(Deliveries, outcomes, retention=settings.provided.outcomes_retention)
+    deliveries = Singleton(
+        Deliveries, outcomes, metrics, retention=settings.provided.outcomes_retention
+    )
     follow = Singleton(
         FollowJob, log, readers, metrics, deliveries, streams=Call(streams_of, settings)
     )

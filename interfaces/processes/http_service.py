@@ -105,7 +105,7 @@ class HttpService:
 
     def _services(self) -> Services:
         container = self._container
-        metrics = Metrics(container.metrics(), self._gauges(), self._counters())
+        metrics = Metrics(container.metrics(), self._gauges(), self._counters(), container.guard())
 
         async def text() -> bytes:
             await self._count()

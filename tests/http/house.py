@@ -183,7 +183,7 @@ async def serving(
     readers = CancelUnread(queue, log)
     unready: list[str] = []
     outcomes = SqliteOutcomes(database)
-    deliveries = Deliveries(outcomes, retention=60)
+    deliveries = Deliveries(outcomes, counts, retention=60)
     changes = SqliteShareChanges(database)
     control = ControlShare(changes)
     rollout = RolloutFlag(share or Share(0), [control])
