@@ -116,7 +116,7 @@ async def regression(guarded: Guarded, kind: str, *, kill: bool = False) -> dict
             return await guarded.acts("stepped_back", RULES[kind], 4)
         except TimeoutError:
             await guarded.asks(kind, 12)
-    raise AssertionError((await guarded.shown())["history"][:3])
+    raise AssertionError((await guarded.shown())["guard"])
 
 
 async def measured(cluster: Cluster, kind: str) -> str:
