@@ -1,4 +1,4 @@
-"""Records outcomes of a real service for `docs.reports.guard`: `python -m docs.reports.guard_record`.
+"""Records outcomes for `docs.reports.guard`: `python -m docs.reports.guard_record`.
 
 The service runs as `sluice serve`, its users ask over HTTP and read their streams. Both arms do
 the same. A few users ask far more than the others, as in every service. What is kept of each job
@@ -39,7 +39,7 @@ def graph(_llm: LLMClientPort) -> StateGraph[State]:
         await asyncio.sleep(random.expovariate(1 / 0.02))
         if random.random() < 0.04:
             raise RuntimeError("now and then")
-        return {"answer": "so"}
+        return {"answer": state["message"]}
 
     builder = StateGraph(State)
     builder.add_node("answer", answer, metadata={"speaks": True, "stage": False})
