@@ -41,15 +41,27 @@ class CountedCall:
             self._calls.ended(usage, finish_reason, spoken=self._spoken)
 
 
-class SpokenCall(CountedCall):
-    """A CallTeller that says the text; its finish reason is the answer's."""
+class HeardCall(CountedCall):
+    """A CallTeller that takes text and thoughts to whoever hears them; None: nobody does.
 
-    def __init__(self, calls: ModelCalls | None, say: Emit) -> None:
-        super().__init__(calls, spoken=True)
-        self._say = say
+    The finish reason of a call whose text is heard is the answer's.
+    """
+
+    def __init__(
+        self, calls: ModelCalls | None, say: Emit | None, reason: Emit | None = None
+    ) -> None:
+        super().__init__(calls, spoken=say is not None)
+        self._say, self._reason = say or _nobody, reason or _nobody
 
     def say(self, text: str, /) -> None:
         self._say(text)
+
+    def reason(self, text: str, /) -> None:
+        self._reason(text)
+
+
+def _nobody(_: str) -> None:
+    return
 
 
 class HeardText:

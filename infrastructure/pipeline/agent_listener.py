@@ -13,6 +13,7 @@ from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, Tool
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, LLMResult
 from langgraph.errors import GraphBubbleUp
 
+from sluice.application.model_calls import Emit
 from sluice.domain.events import Reasoning
 from sluice.infrastructure.pipeline.answers import written
 from sluice.infrastructure.pipeline.namespaces import namespace_of, path_of
@@ -34,6 +35,8 @@ class _ModelCall:
     parent: str | None
     begun: dict[str, ToolCall] = field(default_factory=dict)
     thought: bool = False
+    below: bool = False
+    """Its client tells its thoughts, LangChain's reports of them are not needed."""
 
 
 class AgentListener(BaseCallbackHandler):
@@ -196,11 +199,25 @@ class AgentListener(BaseCallbackHandler):
         if node is not None:
             node.give(name, data, namespace)
 
+    def thinker(self, run_id: UUID) -> Emit | None:
+        """langchain-openai leaves out what chat completions say of thoughts; the client does not."""
+        model = self._models.get(run_id)
+        if model is None or not model.reasons:
+            return None
+
+        def think(text: str) -> None:
+            model.below = True
+            self._tell_thought(model, text)
+
+        return think
+
     def _think(self, model: _ModelCall, message: BaseMessage) -> None:
-        if text := thought_in(message):
+        if not model.below and (text := thought_in(message)):
             model.thought = True
-            event = Reasoning(encodable(text), path_of(model.namespace))
-            model.node.show(model.namespace, event)
+            self._tell_thought(model, encodable(text))
+
+    def _tell_thought(self, model: _ModelCall, text: str) -> None:
+        model.node.show(model.namespace, Reasoning(text, path_of(model.namespace)))
 
     def _begin(self, model: _ModelCall, call_id: str, name: str) -> ToolCall:
         """A call is told of once, however often its id comes."""

@@ -7,7 +7,7 @@ from threading import get_ident
 from typing import Any, Literal, Protocol
 from uuid import UUID
 
-from sluice.application.model_calls import CallTeller, ModelCalls
+from sluice.application.model_calls import CallTeller, Emit, ModelCalls
 from sluice.application.ports import Tell
 from sluice.domain.chat import ExecutionPath
 from sluice.domain.errors import PipelineError
@@ -45,10 +45,19 @@ class Listener(Protocol):
     def take(self, run_id: UUID, handlers: Sequence[object]) -> CallTeller | None: ...
 
 
+class ThoughtListener(Protocol):
+    """The callback handler that tells what models think; `thinker` takes what LangChain leaves
+    out of that run's thoughts, None if they are not heard.
+    """
+
+    def thinker(self, run_id: UUID) -> Emit | None: ...
+
+
 class GraphRun:
     """Owns the run's stages, the order of its tokens, and its answer.
 
-    A node that waits for a human sets `waits`. `listeners`: how many callback handlers are ours.
+    A node that waits for a human sets `waits`. The callback handlers that are ours: `listener`,
+    and `thoughts` where a node declares tools, reasoning or data.
     """
 
     def __init__(
@@ -66,8 +75,8 @@ class GraphRun:
         self._hint = hint
         self.answer = Answer(given)
         self.waits = False
-        self.listeners = 1
         self.listener: Listener | None = None
+        self.thoughts: ThoughtListener | None = None
         self.nodes: dict[str, NodeAt] = {}
         self.child_roots = count(1)
         self._order = TokenOrder()
@@ -77,6 +86,16 @@ class GraphRun:
         self._error: PipelineError | None = None
         self._stages = Stages(visibility.stages, self._order, has_loop=has_loop)
         self._loop, self._thread = asyncio.get_running_loop(), get_ident()
+
+    def hears_alone(self, handlers: Sequence[object]) -> bool:
+        """Whether all that this run listens with is among the handlers, and nothing else."""
+        ours = [each for each in (self.listener, self.thoughts) if each is not None]
+        return len(handlers) == len(ours) and all(
+            any(handler is each for each in ours) for handler in handlers
+        )
+
+    def thinker(self, run_id: UUID) -> Emit | None:
+        return self.thoughts and self.thoughts.thinker(run_id)
 
     def node_started(self, node: NodeAt) -> None:
         self.nodes[node.namespace] = node

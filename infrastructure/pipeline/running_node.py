@@ -12,7 +12,7 @@ from uuid import UUID
 from langchain_core.callbacks import BaseCallbackManager
 from langchain_core.runnables.config import var_child_runnable_config
 
-from sluice.application.heard_calls import HeardText, SpokenCall, muted
+from sluice.application.heard_calls import CountedCall, HeardCall, HeardText, muted
 from sluice.application.model_calls import CallTeller, Emit, NodeRun, current_node
 from sluice.domain.errors import PipelineError
 from sluice.domain.events import Beside, Reasoning
@@ -104,9 +104,11 @@ class RunningNode(NodeRun):
 
     def hear(self) -> CallTeller | None:
         namespace = self.here()
-        if muted.get() or self.run.reader == "events" or not self.heard_at(namespace):
+        if muted.get() or self.run.reader == "events":
             return None
-        return SpokenCall(self.calls, self.teller(namespace))
+        say = self.teller(namespace) if self.heard_at(namespace) else None
+        think = self._thinker(namespace) if self.heard_at(namespace, "reasoning") else None
+        return HeardCall(self.calls, say, think) if say or think else None
 
     def note(self) -> Emit:
         """Takes the text of a call that somebody else tells: what is written of it is not told."""
@@ -122,8 +124,11 @@ class RunningNode(NodeRun):
 
         return tell
 
-    def listens(self, handlers: Sequence[object]) -> bool:
-        return any(handler is self.run.listener for handler in handlers)
+    def reported(self, run_id: UUID, handlers: Sequence[object]) -> CallTeller | None:
+        if not any(handler is self.run.listener for handler in handlers):
+            return None
+        think = self.run.thinker(run_id)
+        return HeardCall(None, None, think) if think else CountedCall(None)
 
     def take(self, run_id: UUID, handlers: Sequence[object]) -> CallTeller | None:
         listener = self.run.listener
@@ -151,7 +156,11 @@ class RunningNode(NodeRun):
     def reasoning(self, text: str) -> None:
         namespace = self.here()
         if text and self.run.reader != "events" and self.heard_at(namespace, "reasoning"):
-            self.show(namespace, Reasoning(text, path_of(namespace)))
+            self._thinker(namespace)(text)
+
+    def _thinker(self, namespace: str) -> Emit:
+        path = path_of(namespace)
+        return lambda text: self.show(namespace, Reasoning(text, path))
 
     def show(self, namespace: str, event: Beside, queue: str | None = None) -> None:
         """Tells what is heard there beside the answer, in order with the tokens of `queue`."""
@@ -170,7 +179,7 @@ class RunningNode(NodeRun):
             and self.run.reader == "tap"
             and namespace_of(config.get("metadata") or {}) == self.namespace
             and isinstance(manager, BaseCallbackManager)
-            and len(manager.handlers) == self.run.listeners
+            and self.run.hears_alone(manager.handlers)
             and "nostream" not in manager.tags
             and not muted.get()
         ):

@@ -60,8 +60,8 @@ async def configured(
     limit = (graph.graph.config or {}).get("recursion_limit", _STEPS)
     listeners = [listener]
     if graph.visibility.uses("tools", "reasoning", "data"):
-        listeners.append(AgentListener(run))
-    run.listeners = len(listeners)
+        run.thoughts = agents = AgentListener(run)
+        listeners.append(agents)
     config = RunnableConfig(
         callbacks=listeners, recursion_limit=limit, configurable=heard_by_context()
     )
