@@ -14,11 +14,11 @@ from sluice.application.heard_calls import CountedCall, muted
 from sluice.application.model_calls import CallTeller, NodeRun
 from sluice.domain.errors import UpstreamTimeout
 from sluice.infrastructure.llm.deadline import Deadline
+from sluice.infrastructure.llm.openai_errors import timed_out
 
 from .answers import UserCall, whole
 from .callers import Caller
 from .chunks import Dicts, OneText
-from .failures import ran_out_of_time
 from .streams import stream_class
 from .timeouts import Timeouts
 
@@ -139,7 +139,7 @@ class Request:
             yield
         except BaseException as error:
             self._call.end(None, None)
-            if isinstance(error, openai.APITimeoutError) and not ran_out_of_time(error):
+            if isinstance(error, openai.APITimeoutError) and not timed_out(error):
                 raise openai.APIConnectionError(request=error.request) from error.__cause__
             raise
 

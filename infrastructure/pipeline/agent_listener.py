@@ -200,7 +200,7 @@ class AgentListener(BaseCallbackHandler):
             node.give(name, data, namespace)
 
     def thinker(self, run_id: UUID) -> Emit | None:
-        """langchain-openai leaves out what chat completions say of thoughts; the client does not."""
+        """langchain-openai leaves out what a chat completion says of thoughts; its client tells."""
         model = self._models.get(run_id)
         if model is None or not model.reasons:
             return None

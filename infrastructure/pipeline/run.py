@@ -95,7 +95,7 @@ class GraphRun:
         )
 
     def thinker(self, run_id: UUID) -> Emit | None:
-        return self.thoughts and self.thoughts.thinker(run_id)
+        return None if self.thoughts is None else self.thoughts.thinker(run_id)
 
     def node_started(self, node: NodeAt) -> None:
         self.nodes[node.namespace] = node
