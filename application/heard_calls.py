@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from difflib import SequenceMatcher
 
 from sluice.application.model_calls import Emit, ModelCalls, ToolCallPiece
 from sluice.domain.events import Usage
@@ -71,6 +72,9 @@ class HeardText:
     A node may write each chunk as it comes, several at once, or a whole answer at its end. What
     it writes is swallowed as long as it goes on where the written part of a call stood, the
     earliest such call first; what goes beyond what was heard is the node's own, and told.
+
+    What is written in other capitals, spaces or signs, or mended here and there, is the same
+    text once more: it is swallowed too, and the answer is put right when the graph has ended.
     """
 
     def __init__(self) -> None:
@@ -89,7 +93,7 @@ class HeardText:
             rest = self._swallowed(first, written)
             if rest != written:
                 return rest
-        return written
+        return "" if self._rewritten(written) else written
 
     def _swallowed(self, first: int, written: str) -> str:
         """The rest of `written` after what it repeats of the calls from `first` on."""
@@ -104,3 +108,40 @@ class HeardText:
             call.clear()
             written = written[len(ahead) :]
         return written
+
+    def _rewritten(self, written: str) -> bool:
+        """Whether it is what was heard, in another form: then so much counts as written."""
+        told = _letters(written[:_COMPARED])
+        ahead = "".join(text for call in self._calls for text in call)[: 2 * _COMPARED]
+        heard = _letters(ahead)
+        if not told or not heard:
+            return False
+        goes_on = told.startswith(heard) and 2 * len(heard) >= len(told)
+        if not goes_on and not heard.startswith(told):
+            heard = heard[: len(told)]
+            if len(told) < _WORTH_COMPARING or _likeness(heard, told) < _ALIKE:
+                return False
+        self._skip(len(told))
+        return True
+
+    def _skip(self, letters: int) -> None:
+        for call in self._calls:
+            ahead = "".join(call)
+            end = 0
+            while end < len(ahead) and letters > 0:
+                letters -= len(_letters(ahead[end]))
+                end += 1
+            call[:] = [ahead[end:]]
+
+
+_COMPARED = 1000
+"""Characters of a text at most: enough to know it by, and soon done."""
+_WORTH_COMPARING, _ALIKE = 16, 0.6
+
+
+def _letters(text: str) -> str:
+    return "".join(filter(str.isalnum, text.casefold()))
+
+
+def _likeness(one: str, other: str) -> float:
+    return SequenceMatcher(None, one, other, autojunk=False).ratio()

@@ -20,7 +20,12 @@ from sluice.infrastructure.pipeline.namespaces import namespace_of, path_of
 from sluice.infrastructure.pipeline.run import GraphRun
 from sluice.infrastructure.pipeline.running_node import RunningNode, located
 from sluice.infrastructure.pipeline.thoughts import thought_in
-from sluice.infrastructure.pipeline.tool_calls import ToolCall, ToolCalls, encodable
+from sluice.infrastructure.pipeline.tool_calls import (
+    ToolCall,
+    ToolCalls,
+    encodable,
+    failed_quietly,
+)
 from sluice.infrastructure.pipeline.visibility import is_silent_call
 
 
@@ -143,7 +148,10 @@ class AgentListener(BaseCallbackHandler):
     def on_tool_end(self, output: Any, *, run_id: UUID, **kwargs: Any) -> None:
         self._calls.over(run_id)
         if call := self._calls.running.pop(run_id, None):
-            call.end(*call.placed, output)
+            if not isinstance(output, ToolMessage) and failed_quietly():
+                call.tell(*call.placed, "failed")
+            else:
+                call.end(*call.placed, output)
 
     def on_tool_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
         """A tool that waits for a human, or hands over, has not failed."""

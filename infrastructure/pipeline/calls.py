@@ -37,6 +37,10 @@ class CallListener(BaseCallbackHandler):
         self._named: dict[str, tuple[UUID, object]] = {}
         """The outermost run and the input of an inner node that is named, by its namespace."""
 
+    @property
+    def run(self) -> GraphRun:
+        return self._run
+
     def take(self, run_id: UUID, handlers: Sequence[object]) -> CallTeller | None:
         return None
 

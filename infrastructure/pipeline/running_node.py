@@ -62,7 +62,7 @@ class RunningNode(NodeRun):
         stream: Callable[[Any], None] | None = None,
     ) -> None:
         super().__init__(run.calls, path_of(namespace), speaks=declared.speaks)
-        self.run, self.namespace, self._stream = run, namespace, stream
+        self.run, self.namespace, self.stream = run, namespace, stream
         self._declared = declared
         self._heard = HeardText()
 
@@ -137,8 +137,8 @@ class RunningNode(NodeRun):
     def _tell(self, namespace: str, path: str, text: str) -> None:
         if self.run.reader == "tap":
             self.run.token(namespace, path, text)
-        elif self._stream is not None:
-            self._stream(((), "messages", WrittenToken(namespace, text)))
+        elif self.stream is not None:
+            self.stream(((), "messages", WrittenToken(namespace, text)))
 
     def give(self, name: object, data: object, namespace: str) -> None:
         """Shows the user what a node has written as data, if it is heard there.
@@ -165,8 +165,8 @@ class RunningNode(NodeRun):
     def show(self, namespace: str, event: Beside, queue: str | None = None) -> None:
         """Tells what is heard there beside the answer, in order with the tokens of `queue`."""
         queue = namespace if queue is None else queue
-        if self.run.reader == "messages" and self._stream is not None:
-            self._stream(((), "messages", WrittenEvent(namespace, event, queue)))
+        if self.run.reader == "messages" and self.stream is not None:
+            self.stream(((), "messages", WrittenEvent(namespace, event, queue)))
         else:
             self.run.show(namespace, event, queue)
 
