@@ -10,7 +10,7 @@ from uuid import UUID
 from sluice.application.model_calls import CallTeller, Emit, ModelCalls
 from sluice.application.ports import Tell
 from sluice.domain.chat import ExecutionPath
-from sluice.domain.errors import PipelineError
+from sluice.domain.errors import PipelineError, UpstreamTruncated
 from sluice.domain.events import (
     Beside,
     Done,
@@ -21,6 +21,7 @@ from sluice.domain.events import (
     Token,
 )
 from sluice.infrastructure.pipeline.answers import Answer, values_of
+from sluice.infrastructure.pipeline.finish_reasons import FinishReasons
 from sluice.infrastructure.pipeline.namespaces import path_of
 from sluice.infrastructure.pipeline.order import TokenOrder
 from sluice.infrastructure.pipeline.stages import Stages
@@ -70,7 +71,9 @@ class GraphRun:
         *,
         hint: str | None = None,
         has_loop: bool = False,
+        reasons: FinishReasons | None = None,
     ) -> None:
+        self.reasons = reasons or FinishReasons()
         self.visibility, self.calls, self.reader, self._tell = visibility, calls, reader, tell
         self._hint = hint
         self.answer = Answer(given)
@@ -84,6 +87,7 @@ class GraphRun:
         self._early: dict[str, list[Beside]] = {}
         """What A1 has heard of node runs whose start its reader has yet to tell, by namespace."""
         self._error: PipelineError | None = None
+        self._cut: list[str] = []
         self._stages = Stages(visibility.stages, self._order, has_loop=has_loop)
         self._loop, self._thread = asyncio.get_running_loop(), get_ident()
 
@@ -158,6 +162,12 @@ class GraphRun:
         self._error = self._error or error
         return error
 
+    def cut(self, text: str) -> None:
+        """A spoken call's answer broke off there, and nobody was told: if it is in the run's
+        answer, that is one.
+        """
+        self._cut.append(text)
+
     def on_loop(self, learn: Callable[..., None], *given: Any) -> None:
         """Calls it on the loop's thread: a graph that a synchronous node invokes is in another."""
         if get_ident() == self._thread:
@@ -166,7 +176,9 @@ class GraphRun:
             self._loop.call_soon_threadsafe(learn, *given)
 
     def end(self, path: ExecutionPath, state: object, *, offline: bool) -> Done:
-        """Raises PipelineError when the graph ended without an answer, or has not ended."""
+        """Raises PipelineError when the graph ended without an answer, or has not ended, and
+        UpstreamTruncated when its answer was cut.
+        """
         self.stages_left()
         self._tell_all(event for early in self._early.values() for event in early)
         self._tell_all(self._order.finish())
@@ -176,6 +188,8 @@ class GraphRun:
             raise PipelineError("a node waits for a human, whom nobody asks yet")
         values = values_of(state)
         answer, intent = self.answer.of(values), values.get("intent")
+        if any(text in answer for text in self._cut):
+            raise UpstreamTruncated("no finish reason")
         if self.reader != "events":
             self._square(answer)
         return Done(

@@ -44,6 +44,7 @@ def start(
         reader,
         hint=graph.hint,
         has_loop=graph.has_loop,
+        reasons=graph.reasons,
     )
     current_node.set(RunningNode(run))  # conditional edges are in no node
     return state, run
