@@ -21,9 +21,12 @@ from dependency_injector.providers import Callable as Call
 
 from sluice.application.chat_ports import ChatPort, IdempotencyPort, SessionPort
 from sluice.application.chats import DeleteChat, ShowChat
+from sluice.application.deliveries import Deliveries
+from sluice.application.export import ExportOutcomes
 from sluice.application.follow import FollowJob
 from sluice.application.jobs import CancelJob, ShowJob
 from sluice.application.metrics import JobMetrics
+from sluice.application.outcomes import OutcomesPort
 from sluice.application.ports import EventLogPort, PipelinePort, ReadersPort, Record, Stop, nothing
 from sluice.application.process_chat import ProcessChat
 from sluice.application.rollout import (
@@ -59,12 +62,15 @@ OFFLINE_MODEL = "sluice-offline"
 
 def runner(
     pipeline: Callable[[ExecutionPath], PipelinePort],
-    process_chat: Callable[[PipelinePort], ProcessChat],
+    process_chat: Callable[..., ProcessChat],
+    *,
+    fallback: bool = False,
 ) -> Run:
-    """Runs a job on the path that was decided when it was submitted."""
+    """Runs a job on the path that was decided when it was submitted, and on A1 where A2 fails."""
 
     async def run(job: Job, stop: Stop, after: int | None = None, returns: int = 0) -> None:
-        await process_chat(pipeline(job.path))(job, stop, after, returns)
+        other = {"fallback": pipeline("A1")} if fallback and job.path == "A2" else {}
+        await process_chat(pipeline(job.path), **other)(job, stop, after, returns)
 
     return run
 
@@ -117,6 +123,7 @@ class Base(DeclarativeContainer):
     sessions: Provider[SessionPort] = Dependency()
     keys: Provider[IdempotencyPort] = Dependency()
     share_changes: Provider[ShareChangesPort] = Dependency()
+    outcomes: Provider[OutcomesPort] = Dependency()
     queue: Provider[Any] = Dependency()
     """A JobQueuePort, whose type each deployment knows better."""
     readers: Provider[ReadersPort] = Dependency()
@@ -160,7 +167,9 @@ class Base(DeclarativeContainer):
         deadline=settings.provided.total_timeout,
         max_answer=settings.provided.max_answer_bytes,
     )
-    run: Provider[Run] = Call(runner, pipeline.provider, process_chat.provider)
+    run: Provider[Run] = Call(
+        runner, pipeline.provider, process_chat.provider, fallback=settings.provided.fallback
+    )
 
     control = Singleton(ControlShare, share_changes)
     flag_provider = Singleton(provider_of, settings)
@@ -173,8 +182,12 @@ class Base(DeclarativeContainer):
     """Tells others that the share was changed, where there are any."""
     show_rollout = Singleton(ShowRollout, flag, control, share_changes)
     set_share = Singleton(SetShare, flag, control, share_changes, announce)
+    export_outcomes = Singleton(ExportOutcomes, outcomes)
     submit = Singleton(SubmitMessage, chats, sessions, keys, log, queue, flag, readers)
-    follow = Singleton(FollowJob, log, readers, metrics, streams=Call(streams_of, settings))
+    deliveries = Singleton(Deliveries, outcomes, retention=settings.provided.outcomes_retention)
+    follow = Singleton(
+        FollowJob, log, readers, metrics, deliveries, streams=Call(streams_of, settings)
+    )
     show_job = Singleton(ShowJob, log)
     cancel = Singleton(CancelJob, log, queue)
     show_chat = Singleton(ShowChat, chats, log)
