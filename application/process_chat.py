@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import Any, TypeVar
 
 from sluice.application.chat_ports import ChatPort
+from sluice.application.graph_states import GraphStates
 from sluice.application.metrics import JobMetrics
 from sluice.application.ports import EventLogPort, PipelinePort, Stop
 from sluice.application.relay import Relay
@@ -32,6 +33,7 @@ from sluice.domain.events import (
     StageFailed,
     Terminal,
 )
+from sluice.domain.graph_state import Advanced, Head, Pause
 from sluice.domain.ports import NotifierPort
 
 logger = logging.getLogger(__name__)
@@ -51,7 +53,8 @@ _EMPTY_ANSWER_TIMEOUT_SECONDS = 1
 class ProcessChat:
     """Runs one job to its end: the only writer, exactly one terminal event, the only catch-all.
 
-    `deadline` is in seconds, `max_answer` in bytes of UTF-8.
+    `deadline` is in seconds, `max_answer` in bytes of UTF-8. With `states`, graphs may leave
+    checkpoints, and keep the state of a chat.
     """
 
     def __init__(
@@ -63,9 +66,10 @@ class ProcessChat:
         *,
         deadline: float = 600,
         max_answer: int = 4 * 1024 * 1024,
+        states: GraphStates | None = None,
     ) -> None:
         self._pipeline, self._log, self._chats = pipeline, log, chats
-        self._metrics = metrics
+        self._metrics, self._states = metrics, states
         self._deadline, self._max_answer = deadline, max_answer
 
     async def __call__(
@@ -91,6 +95,8 @@ class ProcessChat:
             await _to_its_end(self._end(job, relay, end))
         except NotFound:
             logger.info("job %s is no more", job.id)
+        if self._states is not None and relay.question is not None:
+            await _to_its_end(self._states.tidy(job, relay.question.head))
 
     async def _begin(self, job: Job, after: int | None) -> NotifierPort:
         """Whatever an attempt goes on to say, also if it is only its end, begins with its reset.
@@ -102,7 +108,7 @@ class ProcessChat:
             notifier.publish(Reset("new_attempt"), QUEUED)
         return notifier
 
-    async def _run(self, job: Job, relay: Relay, stop: Stop, last: int) -> Terminal:
+    async def _run(self, job: Job, relay: Relay, stop: Stop, last: int) -> Terminal | Advanced:
         if reason := stop():
             return Cancelled(reason)
         try:
@@ -126,19 +132,26 @@ class ProcessChat:
         except Exception as error:  # noqa: BLE001 - the one catch-all
             return _failed(job, Internal(), error)
 
-    async def _answer(self, job: Job, relay: Relay, last: int) -> Done:
+    async def _answer(self, job: Job, relay: Relay, last: int) -> Done | Advanced:
         """`last` is the number of the last attempt that may be made."""
         if relay.notifier.attempt > last:
             raise WorkerLost
-        return await relay.run(self._pipeline, Question(job, await self._history(job)))
+        outcome = await relay.run(self._pipeline, await self._question(job))
+        if isinstance(outcome, Pause):
+            raise PipelineError("the graph waits for a human, whom nobody asks yet")
+        return outcome
 
-    async def _end(self, job: Job, relay: Relay, end: Terminal) -> None:
+    async def _end(self, job: Job, relay: Relay, end: Terminal | Advanced) -> None:
         """The answer is kept before the end is told: who reads `done` finds it in the chat."""
+        head = None
+        if isinstance(end, Advanced):
+            head = end.head
+            end = end.done
         failed = [StageFailed(stage, relay.progress) for stage in relay.open_stages]
         if isinstance(end, Cancelled):
             failed.clear()
         answer = end.answer if isinstance(end, Done) else relay.text
-        await self._keep(job, answer, end, relay.notifier.attempt)
+        await self._keep(job, answer, end, relay.notifier.attempt, head)
         await relay.notifier.end(*failed, end)
         self._metrics.ended[job.path, status_of(end)] += 1
         if isinstance(end, Failed):
@@ -148,12 +161,14 @@ class ProcessChat:
             told = (job.id, status_of(end), why, job.path, job.request_id)
             logger.info("job %s is %s%s, %s, request %s", *told)
 
-    async def _keep(self, job: Job, answer: str, end: Terminal, attempt: int) -> None:
+    async def _keep(
+        self, job: Job, answer: str, end: Terminal, attempt: int, head: Head | None
+    ) -> None:
         """An end that has nothing to keep, nor to take back, does not wait for a store for long."""
         if job.history is not None:
             return
-        keeping = self._chats.keep_answer(job, answer, status_of(end), attempt)
-        if answer or attempt > 1:
+        keeping = self._chats.keep_answer(job, answer, status_of(end), attempt, head)
+        if answer or attempt > 1 or head is not None:
             await keeping
         elif end == GIVEN_UP:
             keeping.close()  # nobody was told of the job: its key may ask for another one
@@ -162,16 +177,21 @@ class ProcessChat:
                 async with asyncio.timeout(_EMPTY_ANSWER_TIMEOUT_SECONDS):
                     await keeping
 
-    async def _history(self, job: Job) -> list[Turn]:
+    async def _question(self, job: Job) -> Question:
         """Waits for a store that is away, as long as the job may last."""
-        if job.history is not None:
-            return list(job.history)
         while True:
             try:
-                return history(await self._chats.messages(job.user, job.chat_id), job)
+                if self._states is not None and (head := await self._states.begin(job)):
+                    return Question(job, head=head)
+                return Question(job, await self._history(job))
             except Unavailable as error:
                 logger.warning("job %s waits for its chat: %s", job.id, format_traceback(error))
                 await asyncio.sleep(_RETRY_SECONDS)
+
+    async def _history(self, job: Job) -> list[Turn]:
+        if job.history is not None:
+            return list(job.history)
+        return history(await self._chats.messages(job.user, job.chat_id), job)
 
 
 def status_of(end: Terminal) -> JobStatus:

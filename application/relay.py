@@ -20,6 +20,7 @@ from sluice.domain.events import (
     StageStarted,
     Token,
 )
+from sluice.domain.graph_state import Advanced, Outcome, Pause
 from sluice.domain.ports import NotifierPort
 
 _CANCEL_ATTEMPTS = 3
@@ -41,6 +42,8 @@ class Relay:
         self.notifier = notifier
         self.open_stages: dict[str, None] = {}
         self.progress = 0
+        self.question: Question | None = None
+        """None until it is run."""
         self._max_answer = max_answer
         self._pieces: list[str] = []
         self._size = self._beside = 0
@@ -51,8 +54,9 @@ class Relay:
     def text(self) -> str:
         return "".join(self._pieces)
 
-    async def run(self, pipeline: PipelinePort, question: Question) -> Done:
+    async def run(self, pipeline: PipelinePort, question: Question) -> Outcome:
         """Returns or raises when the pipeline has come to its end, also when cancelled."""
+        self.question = question
         running = asyncio.create_task(pipeline.run(question, self._tell))
         failed = self._failed = asyncio.get_running_loop().create_future()
         try:
@@ -62,12 +66,15 @@ class Relay:
             await _stop(running)
         if failed.done():
             raise failed.result()
-        done = _result(running)
+        outcome = _result(running)
+        if not isinstance(outcome, Pause):
+            self._check_end(outcome.done if isinstance(outcome, Advanced) else outcome)
+        return outcome
+
+    def _check_end(self, done: Done) -> None:
+        """An end that cannot be told would be none."""
         self._check(_bytes(done.answer))
-        _bytes(
-            f"{done.intent}{done.finish_reason}{done.hint}"
-        )  # an end that cannot be told would be none
-        return done
+        _bytes(f"{done.intent}{done.finish_reason}{done.hint}")
 
     def _tell(self, event: Event) -> None:
         if (failed := self._failed) is None:
@@ -126,7 +133,7 @@ class Relay:
         return event
 
 
-async def _stop(running: asyncio.Task[Done]) -> None:
+async def _stop(running: asyncio.Task[Outcome]) -> None:
     """One that goes on though it is cancelled is left alone: its job must have an end."""
     running.add_done_callback(_seen)
     for _ in range(_CANCEL_ATTEMPTS):
@@ -137,13 +144,13 @@ async def _stop(running: asyncio.Task[Done]) -> None:
     logger.error("a node goes on though it was cancelled")
 
 
-def _seen(running: asyncio.Task[Done]) -> None:
+def _seen(running: asyncio.Task[Outcome]) -> None:
     """An error that nobody asks for would be printed with its text."""
     if not running.cancelled():
         running.exception()
 
 
-def _result(running: asyncio.Task[Done]) -> Done:
+def _result(running: asyncio.Task[Outcome]) -> Outcome:
     """Raises what the pipeline raised; what nobody would catch is a PipelineError."""
     try:
         return running.result()

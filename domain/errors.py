@@ -105,6 +105,12 @@ class PipelineError(ChatError):
     public = "The answer could not be made."
 
 
+class StateLost(PipelineError):
+    """What the chat's graph knew is not where it was kept."""
+
+    public = "What was known in this chat is lost. Please start a new one."
+
+
 class WorkerLost(ChatError):
     """The process that ran the job is gone, and its attempts are used up."""
 

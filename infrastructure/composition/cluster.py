@@ -5,10 +5,11 @@ Imported only where it is used: its libraries are an extra.
 
 from dependency_injector.providers import Provider, Singleton
 
-from sluice.application.chat_ports import ChatPort, IdempotencyPort, SessionPort
-from sluice.application.ports import EventLogPort
+from sluice.application.chat_ports import ChatPort, HeadPort, IdempotencyPort, SessionPort
+from sluice.application.ports import CheckpointPort, EventLogPort
 from sluice.application.rollout import ShareChangesPort
 from sluice.infrastructure.chats.postgres.chats import PostgresChats
+from sluice.infrastructure.chats.postgres.heads import PostgresHeads
 from sluice.infrastructure.chats.postgres.idempotency import PostgresIdempotency
 from sluice.infrastructure.chats.postgres.sessions import PostgresSessions
 from sluice.infrastructure.composition.base import Base
@@ -16,6 +17,9 @@ from sluice.infrastructure.composition.declaring import deployment
 from sluice.infrastructure.event_log.redis.log import RedisEventLog
 from sluice.infrastructure.flags.postgres_changes import PostgresShareChanges
 from sluice.infrastructure.jobs.redis.scheduler import RedisScheduler
+from sluice.infrastructure.pipeline.savers import postgres_saver
+from sluice.infrastructure.pipeline.savers.saver import Saver
+from sluice.infrastructure.postgres.checkpoints import PostgresCheckpoints
 from sluice.infrastructure.postgres.database import PostgresDatabase
 from sluice.infrastructure.redis.client import RedisClient
 from sluice.infrastructure.settings import RedisStore, Settings, WrongSetting
@@ -48,3 +52,6 @@ class Cluster(Base):
     sessions: Provider[SessionPort] = Singleton(PostgresSessions, postgres)
     keys: Provider[IdempotencyPort] = Singleton(PostgresIdempotency, postgres)
     share_changes: Provider[ShareChangesPort] = Singleton(PostgresShareChanges, postgres)
+    heads: Provider[HeadPort] = Singleton(PostgresHeads, postgres)
+    checkpoints: Provider[CheckpointPort] = Singleton(PostgresCheckpoints, postgres)
+    saver: Provider[Saver | None] = Singleton(postgres_saver, postgres)

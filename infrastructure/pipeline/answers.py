@@ -129,6 +129,11 @@ def values_of(state: object) -> Mapping[str, Any]:
     return state if isinstance(state, Mapping) else getattr(state, "__dict__", {})
 
 
+def ids_of(values: Mapping[str, Any]) -> frozenset[str]:
+    """Of the messages in a state."""
+    return frozenset(str(message.id) for message in _messages(values.get("messages")))
+
+
 def written(output: object) -> Iterator[BaseMessage]:
     """The messages in a node's output, in every form that LangGraph takes."""
     outputs = output if isinstance(output, list | tuple) else [output]

@@ -4,15 +4,18 @@ from collections.abc import Mapping
 from typing import Any, get_type_hints
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
+from langgraph.checkpoint.base import CheckpointTuple
 from langgraph.graph import START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.pregel import Pregel
 
 from sluice.domain.chat import Question
+from sluice.infrastructure.pipeline.answers import values_of
 from sluice.infrastructure.pipeline.child_graphs import follow
 from sluice.infrastructure.pipeline.loops import has_loop
 from sluice.infrastructure.pipeline.model_callers import agent_node, model_callers
 from sluice.infrastructure.pipeline.nodes import WatchedNode
+from sluice.infrastructure.pipeline.savers.saver import Saver
 from sluice.infrastructure.pipeline.visibility import Named, Visibility
 
 _MESSAGES: Mapping[str, type[BaseMessage]] = {
@@ -29,10 +32,16 @@ class WatchedGraph:
     hands metadata down to subgraphs. A graph that a node runs by itself is unknown here.
 
     `notice` is what whoever runs the graph should know of who speaks; None if the graph says it.
-    `hint` is that notice where nobody speaks. `has_loop`: a node may run again.
+    `hint` is that notice where nobody speaks. `has_loop`: a node may run again. Runs leave
+    their checkpoints in the `saver`, which takes the place of one that the graph has.
     """
 
-    def __init__(self, graph: object, named: Named | frozenset[str] = frozenset()) -> None:
+    def __init__(
+        self,
+        graph: object,
+        named: Named | frozenset[str] = frozenset(),
+        saver: Saver | None = None,
+    ) -> None:
         """Raises TypeError for anything but a sound StateGraph, and UnknownNodeError."""
         if isinstance(graph, StateGraph):
             try:
@@ -44,13 +53,14 @@ class WatchedGraph:
         follow()
         if isinstance(named, frozenset):
             named = {"speaks": named}
+        self.saver = saver
         self.visibility = Visibility(named)
-        self.graph: CompiledStateGraph[Any, Any, Any, Any] = self._watched(graph, "")
+        self.graph: CompiledStateGraph[Any, Any, Any, Any] = self._watched(graph, "", saver)
         self.notice = self.hint = None
         if not self.visibility.uses("speaks"):
             if agent := agent_node(graph):
                 self.visibility = Visibility({**named, "speaks": frozenset({agent})})
-                self.graph = self._watched(graph, "")
+                self.graph = self._watched(graph, "", saver)
                 self.notice = f"the graph is an agent and declares no speaking node: {agent} speaks"
             else:
                 self.notice = self.hint = _nobody_speaks(list(model_callers(graph)))
@@ -65,7 +75,8 @@ class WatchedGraph:
     def input(self, question: Question) -> dict[str, Any]:
         """The state a run starts with: only the keys that the graph's schema has.
 
-        Messages get ids, so that what a run adds can be told from what it was given.
+        Messages get ids, so that what a run adds can be told from what it was given. A graph
+        that keeps its own state knows the earlier ones.
         """
         job = question.job
         messages = [
@@ -83,16 +94,28 @@ class WatchedGraph:
         }
         return {key: value for key, value in state.items() if key in self._keys}
 
+    @property
+    def builds_on(self) -> bool:
+        """Whether a checkpoint may need those before it, to be read."""
+        return any(type(each).__name__ == "DeltaChannel" for each in self.graph.channels.values())
+
+    async def values_at(self, kept: CheckpointTuple) -> Mapping[str, Any]:
+        """The state's channels at a checkpoint."""
+        if self.builds_on:
+            return values_of((await self.graph.aget_state(kept.config)).values)
+        return kept.checkpoint["channel_values"]
+
     def context(self, question: Question) -> dict[str, Any] | None:
         """Of the request's metadata what the graph's `context_schema` has; None without any."""
         metadata = question.job.metadata
         return {key: metadata[key] for key in self._context_keys if key in metadata} or None
 
-    def _watched(self, graph: Any, above: str) -> Any:
+    def _watched(self, graph: Any, above: str, saver: Saver | None = None) -> Any:
         """A copy of the graph, its nodes and static subgraphs watched; the user's is kept."""
         if graph.interrupt_before_nodes or graph.interrupt_after_nodes:
             raise TypeError("the graph stops for a human, which is not supported yet")
-        _check_checkpointer(graph.checkpointer)
+        if saver is None:
+            _check_checkpointer(graph.checkpointer)
         nodes = {}
         for name, node in graph.nodes.items():
             path = above + name
@@ -107,7 +130,7 @@ class WatchedGraph:
                 inner = self._watched(inner, f"{path}/")
             watched = {"bound": WatchedNode(inner), "metadata": metadata}
             nodes[name] = node.copy({**watched, "subgraphs": node.subgraphs})
-        return graph.copy({"nodes": nodes})
+        return graph.copy({"nodes": nodes, **({} if saver is None else {"checkpointer": saver})})
 
 
 def _nobody_speaks(callers: list[str]) -> str:

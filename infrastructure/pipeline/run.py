@@ -1,7 +1,7 @@
 """One run of a graph: what its reader and its nodes feed, and what comes of it."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import count
 from threading import get_ident
 from typing import Any, Literal, Protocol
@@ -146,8 +146,18 @@ class GraphRun:
         else:
             self._loop.call_soon_threadsafe(learn, *given)
 
-    def end(self, path: ExecutionPath, state: object, *, offline: bool) -> Done:
-        """Raises PipelineError when the graph ended without an answer, or has not ended."""
+    def end(
+        self,
+        path: ExecutionPath,
+        state: object,
+        *,
+        offline: bool,
+        earlier: Collection[str] = (),
+    ) -> Done:
+        """Raises PipelineError when the graph ended without an answer, or has not ended.
+
+        What the state has under the keys of `earlier` is an earlier turn's.
+        """
         self.stages_left()
         self._tell_all(event for early in self._early.values() for event in early)
         self._tell_all(self._order.finish())
@@ -155,7 +165,7 @@ class GraphRun:
             raise self._error
         if self.waits:
             raise PipelineError("a node waits for a human, whom nobody asks yet")
-        values = values_of(state)
+        values = {k: v for k, v in values_of(state).items() if k not in earlier}
         answer, intent = self.answer.of(values), values.get("intent")
         if self.reader != "events":
             self._square(answer)

@@ -10,6 +10,8 @@ from typing import Any
 
 from sluice.domain.chat import Chat, ChatId, Job, JobId, JobStatus, Message, UserId, new_id
 from sluice.domain.errors import NotFound
+from sluice.domain.graph_state import Head
+from sluice.infrastructure.chats.postgres.heads import keep_deleted_thread, move_head
 from sluice.infrastructure.postgres.database import Connection, PostgresDatabase
 
 _CHAT = "SELECT id, user_id, title, created_at FROM chats"
@@ -62,6 +64,7 @@ class PostgresChats:
             # What it is bound to is gone, and its fingerprint is a hash of the text.
             await db.execute("DELETE FROM claims WHERE user_id = %s AND chat_id = %s", whose)
             await db.execute("DELETE FROM sessions WHERE user_id = %s AND chat_id = %s", whose)
+            await keep_deleted_thread(db, whose)
             gone = await db.execute("DELETE FROM chats WHERE user_id = %s AND id = %s", whose)
             return gone.rowcount
 
@@ -89,14 +92,16 @@ class PostgresChats:
     async def remove_question(self, job: Job) -> None:
         await self._database.run(lambda db: _unask(db, job))
 
-    async def keep_answer(self, job: Job, answer: str, status: JobStatus, attempt: int) -> None:
+    async def keep_answer(
+        self, job: Job, answer: str, status: JobStatus, attempt: int, head: Head | None = None
+    ) -> None:
         """Outlasts an outage: the job's end is told only afterwards."""
 
         async def work(db: Connection) -> None:
             # It locks the row: of two attempts at once, the later one has the last word.
             found = await db.execute(
-                "UPDATE turns SET attempt = %s, ended = TRUE WHERE job_id = %s AND attempt <= %s"
-                " RETURNING chat, turn",
+                "UPDATE turns SET attempt = %s, ended = TRUE, ended_on = clock_timestamp()"
+                " WHERE job_id = %s AND attempt <= %s RETURNING chat, turn",
                 (attempt, job.id, attempt),
             )
             for chat, turn in await found.fetchall():
@@ -105,6 +110,7 @@ class PostgresChats:
                 else:
                     unsay = "DELETE FROM messages WHERE job_id = %s AND role = 'assistant'"
                     await db.execute(unsay, [job.id])
+                await move_head(db, job.id, chat, turn, head)
 
         await self._database.persist(work)
 

@@ -23,6 +23,8 @@ from sluice.domain.chat import (
     now,
 )
 from sluice.domain.errors import NotFound
+from sluice.domain.graph_state import Head
+from sluice.infrastructure.chats.sqlite.heads import keep_deleted_thread, move_head
 from sluice.infrastructure.sqlite.database import SqliteDatabase
 
 
@@ -72,6 +74,7 @@ class SqliteChats:
             # What it is bound to is gone, and its fingerprint is a hash of the text.
             db.execute("DELETE FROM claims WHERE user = ? AND chat_id = ?", (user, chat_id))
             db.execute("DELETE FROM sessions WHERE user = ? AND chat_id = ?", (user, chat_id))
+            keep_deleted_thread(db, user, chat_id)
             delete = "DELETE FROM chats WHERE user = ? AND id = ?"
             return db.execute(delete, (user, chat_id)).rowcount
 
@@ -101,14 +104,16 @@ class SqliteChats:
     async def remove_question(self, job: Job) -> None:
         await self._database.write(lambda db: _unask(db, job))
 
-    async def keep_answer(self, job: Job, answer: str, status: JobStatus, attempt: int) -> None:
+    async def keep_answer(
+        self, job: Job, answer: str, status: JobStatus, attempt: int, head: Head | None = None
+    ) -> None:
         """Durable with the job's terminal event, which is written next. Outlasts an outage."""
 
         def work(db: sqlite3.Connection) -> None:
             turns = db.execute(
-                "UPDATE turns SET attempt = ?, ended = TRUE WHERE job_id = ? AND attempt <= ?"
-                " RETURNING chat, turn",
-                (attempt, job.id, attempt),
+                "UPDATE turns SET attempt = ?, ended = TRUE, ended_on = ?"
+                " WHERE job_id = ? AND attempt <= ? RETURNING chat, turn",
+                (attempt, micros(now()), job.id, attempt),
             ).fetchall()
             for chat, turn in turns:
                 if answer:
@@ -116,6 +121,7 @@ class SqliteChats:
                 else:
                     unsay = "DELETE FROM messages WHERE job_id = ? AND role = 'assistant'"
                     db.execute(unsay, (job.id,))
+                move_head(db, job.id, chat, turn, head)
 
         await self._database.persist(work, durable=False)
 
