@@ -81,7 +81,7 @@ class WatchedGraph:
         job = question.job
         messages = [
             _MESSAGES[turn.role](turn.content, id=f"{job.id}:{n}")
-            for n, turn in enumerate(question.history)
+            for n, turn in enumerate(() if question.head else question.history)
         ]
         messages.append(HumanMessage(job.message, id=f"{job.id}:{len(messages)}"))
         state = {

@@ -28,7 +28,8 @@ class Stores:
     heads: HeadPort
 
     async def ask(self, *, retry_of: Job | None = None, chat: str = "c") -> Job:
-        job = Job(new_id(), chat, "u", "A2", "why?", "r", retry_of=retry_of and retry_of.id)
+        tried = None if retry_of is None else retry_of.id
+        job = Job(new_id(), chat, "u", "A2", "why?", "r", retry_of=tried)
         await self.chats.add_question(job)
         return job
 
