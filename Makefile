@@ -14,7 +14,7 @@ PIP    := $(BIN)/pip --disable-pip-version-check --quiet
 LOCKED := $(PIP) install --no-deps --require-hashes -r
 LOCK   := uv pip compile --quiet --generate-hashes --no-strip-extras --no-emit-index-url \
 	--no-emit-find-links --no-header --no-annotate --universal \
-	--python-version $(lastword $(SUPPORTED)) --all-extras pyproject.toml
+	--python-version $(lastword $(SUPPORTED)) pyproject.toml
 
 # What is checked: a graph that a user saves beside the Makefile is not ours.
 OURS   := sluice domain application infrastructure interfaces offline_model tests benchmarks examples docs
@@ -80,8 +80,8 @@ instructions: $(VENV)/developed   ## count a token's CPU instructions; over 10 %
 	$(BIN)/python -m benchmarks.instructions
 
 lock:                             ## pin every dependency with its hashes (needs uv)
-	$(LOCK) --group build -o requirements.lock
-	$(LOCK) --group build --group dev -c requirements.lock -o requirements-dev.lock
+	$(LOCK) --extra cluster --extra flags --extra state --group build -o requirements.lock
+	$(LOCK) --all-extras --group build --group dev -c requirements.lock -o requirements-dev.lock
 
 clean:
 	rm -rf $(VENV) dist

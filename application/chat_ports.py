@@ -7,6 +7,7 @@ from typing import Protocol
 from sluice.application.ports import Accepted
 from sluice.domain.chat import Chat, ChatId, Job, JobId, JobStatus, Message, UserId
 from sluice.domain.graph_state import Head
+from sluice.domain.outcome import JobOutcome
 
 
 class ChatPort(Protocol):
@@ -46,11 +47,18 @@ class ChatPort(Protocol):
         ...
 
     async def keep_answer(
-        self, job: Job, answer: str, status: JobStatus, attempt: int, head: Head | None = None
+        self,
+        job: Job,
+        answer: str,
+        status: JobStatus,
+        attempt: int,
+        outcome: JobOutcome | None = None,
+        head: Head | None = None,
     ) -> None:
         """Keeps the job's answer, whole or partial, in place of what was kept before.
 
-        An empty one keeps none. Once an attempt has called, an earlier one's call does nothing.
+        An empty one keeps none. The outcome is kept with it or not at all, also of a job in no
+        chat. Once an attempt has called, an earlier one's call does nothing.
         In the same commit the chat's graph moves to `head`, unless what it knows is of a later
         turn; without one it goes back to where the job began, if it had moved with that job.
         """

@@ -7,7 +7,7 @@ from datetime import timedelta
 from sluice.application.chat_ports import HeadPort
 from sluice.application.ports import CheckpointPort
 from sluice.application.tracebacks import format_traceback
-from sluice.domain.chat import Job, now
+from sluice.domain.chat import Job, Question, now
 from sluice.domain.errors import Unavailable
 from sluice.domain.graph_state import Head
 
@@ -49,21 +49,26 @@ class GraphStates:
             return None
         return await self._heads.begin(job)
 
-    async def tidy(self, job: Job, head: Head | None) -> None:
-        """After the job's end: forgets what no run can begin at. `head`: where its run began."""
-        if not self._leaves:
-            return
+    async def tidy(self, job: Job, asked: Question | None) -> None:
+        """After the job's end: forgets what no run can begin at.
+
+        `asked` is what was run; None if nothing was: then another job may be on the chat's thread.
+        """
         try:
             async with asyncio.timeout(_PATIENCE_SECONDS):
-                if head is None:
+                if self._leaves and (not self._keeps or job.history is not None):
                     await self._checkpoints.forget(job.id)
-                elif keep := await self._heads.in_use(job, now() - self._retention):
-                    if self._prunable:
-                        await self._checkpoints.prune(head.thread_id, keep)
-                else:
-                    await self._checkpoints.forget(head.thread_id)
-        except Exception as error:  # noqa: BLE001 - the job is over, and the next one tidies up
+                elif asked is not None and asked.head is not None:
+                    await self._prune(job, asked.head.thread_id)
+        except (Unavailable, TimeoutError) as error:  # the next job tidies up
             logger.warning("checkpoints of job %s stay: %s", job.id, format_traceback(error))
+
+    async def _prune(self, job: Job, thread_id: str) -> None:
+        keep = await self._heads.in_use(job, now() - self._retention)
+        if not keep:  # its chat was deleted meanwhile
+            await self._checkpoints.forget(thread_id)
+        elif self._prunable:
+            await self._checkpoints.prune(thread_id, keep)
 
 
 class ForgetThreads:

@@ -3,16 +3,17 @@
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Sequence
-from contextlib import suppress
+from datetime import datetime
 from typing import Any, TypeVar
 
 from sluice.application.chat_ports import ChatPort
 from sluice.application.graph_states import GraphStates
+from sluice.application.keep_end import KeepEnd, status_of
 from sluice.application.metrics import JobMetrics
 from sluice.application.ports import EventLogPort, PipelinePort, Stop
 from sluice.application.relay import Relay
 from sluice.application.tracebacks import format_traceback
-from sluice.domain.chat import Job, JobStatus, Message, Question, Turn
+from sluice.domain.chat import Job, Message, Question, Turn, now
 from sluice.domain.errors import (
     ChatError,
     DeadlineExceeded,
@@ -33,7 +34,7 @@ from sluice.domain.events import (
     StageFailed,
     Terminal,
 )
-from sluice.domain.graph_state import Advanced, Head, Pause
+from sluice.domain.graph_state import Advanced, Pause
 from sluice.domain.ports import NotifierPort
 
 logger = logging.getLogger(__name__)
@@ -42,18 +43,16 @@ T = TypeVar("T")
 QUEUED = StageCompleted("queued", 0)
 MAX_ATTEMPTS = 2
 """Of a job, without those that were handed back by a worker which left."""
-GIVEN_UP = Cancelled("shutdown")
-"""How a job ends that was given up before it ran."""
+_OF_THE_STORE = (Finished, NotFound, Superseded, Unavailable)
 _RETRY_SECONDS = 0.5
 """Seconds between two tries while the chat cannot be read."""
-_EMPTY_ANSWER_TIMEOUT_SECONDS = 1
-"""Seconds for an end without a text to be kept."""
 
 
 class ProcessChat:
     """Runs one job to its end: the only writer, exactly one terminal event, the only catch-all.
 
-    `deadline` is in seconds, `max_answer` in bytes of UTF-8. With `states`, graphs may leave
+    `deadline` is in seconds, `max_answer` in bytes of UTF-8. `fallback` runs what the pipeline
+    could not begin to answer, as the job's next attempt. With `states`, graphs may leave
     checkpoints, and keep the state of a chat.
     """
 
@@ -66,10 +65,12 @@ class ProcessChat:
         *,
         deadline: float = 600,
         max_answer: int = 4 * 1024 * 1024,
+        fallback: PipelinePort | None = None,
         states: GraphStates | None = None,
     ) -> None:
         self._pipeline, self._log, self._chats = pipeline, log, chats
-        self._metrics, self._states = metrics, states
+        self._metrics, self._fallback, self._states = metrics, fallback, states
+        self._keep_end = KeepEnd(chats, log)
         self._deadline, self._max_answer = deadline, max_answer
 
     async def __call__(
@@ -89,14 +90,14 @@ class ProcessChat:
             return
         if cancelled and stop() is None:
             raise cancelled
-        relay = Relay(notifier, self._max_answer)
+        relay, begun_at = Relay(notifier, self._max_answer), now()
         try:
             end = await self._run(job, relay, stop, MAX_ATTEMPTS + returns)
-            await _to_its_end(self._end(job, relay, end))
+            await _to_its_end(self._end(job, relay, end, begun_at))
         except NotFound:
             logger.info("job %s is no more", job.id)
-        if self._states is not None and relay.question is not None:
-            await _to_its_end(self._states.tidy(job, relay.question.head))
+        if self._states is not None:
+            await _to_its_end(self._states.tidy(job, relay.question))
 
     async def _begin(self, job: Job, after: int | None) -> NotifierPort:
         """Whatever an attempt goes on to say, also if it is only its end, begins with its reset.
@@ -134,14 +135,34 @@ class ProcessChat:
 
     async def _answer(self, job: Job, relay: Relay, last: int) -> Done | Advanced:
         """`last` is the number of the last attempt that may be made."""
-        if relay.notifier.attempt > last:
+        attempt = relay.notifier.attempt
+        if attempt > last:
             raise WorkerLost
-        outcome = await relay.run(self._pipeline, await self._question(job))
+        question = await self._question(job)
+        try:
+            return await self._outcome(self._pipeline, relay, question)
+        except Exception as error:
+            if self._fallback is None or attempt >= last or not _may_fall_back(relay, error):
+                raise
+            told = (job.id, job.request_id, format_traceback(error))
+            logger.warning("job %s falls back, request %s: %s", *told)
+        notifier, cancelled = await _to_its_end(self._begin(job, attempt))
+        relay.fall_back(notifier)
+        if cancelled:
+            raise cancelled
+        return await self._outcome(self._fallback, relay, question)
+
+    async def _outcome(
+        self, pipeline: PipelinePort, relay: Relay, question: Question
+    ) -> Done | Advanced:
+        outcome = await relay.run(pipeline, question)
         if isinstance(outcome, Pause):
             raise PipelineError("the graph waits for a human, whom nobody asks yet")
         return outcome
 
-    async def _end(self, job: Job, relay: Relay, end: Terminal | Advanced) -> None:
+    async def _end(
+        self, job: Job, relay: Relay, end: Terminal | Advanced, begun_at: datetime
+    ) -> None:
         """The answer is kept before the end is told: who reads `done` finds it in the chat."""
         head = None
         if isinstance(end, Advanced):
@@ -150,8 +171,7 @@ class ProcessChat:
         failed = [StageFailed(stage, relay.progress) for stage in relay.open_stages]
         if isinstance(end, Cancelled):
             failed.clear()
-        answer = end.answer if isinstance(end, Done) else relay.text
-        await self._keep(job, answer, end, relay.notifier.attempt, head)
+        await self._keep_end(job, relay, end, begun_at, head)
         await relay.notifier.end(*failed, end)
         self._metrics.ended[job.path, status_of(end)] += 1
         if isinstance(end, Failed):
@@ -160,22 +180,6 @@ class ProcessChat:
             why = f": {end.reason}" if isinstance(end, Cancelled) else ""
             told = (job.id, status_of(end), why, job.path, job.request_id)
             logger.info("job %s is %s%s, %s, request %s", *told)
-
-    async def _keep(
-        self, job: Job, answer: str, end: Terminal, attempt: int, head: Head | None
-    ) -> None:
-        """An end that has nothing to keep, nor to take back, does not wait for a store for long."""
-        if job.history is not None:
-            return
-        keeping = self._chats.keep_answer(job, answer, status_of(end), attempt, head)
-        if answer or attempt > 1 or head is not None:
-            await keeping
-        elif end == GIVEN_UP:
-            keeping.close()  # nobody was told of the job: its key may ask for another one
-        else:
-            with suppress(TimeoutError, Unavailable):
-                async with asyncio.timeout(_EMPTY_ANSWER_TIMEOUT_SECONDS):
-                    await keeping
 
     async def _question(self, job: Job) -> Question:
         """Waits for a store that is away, as long as the job may last."""
@@ -194,16 +198,6 @@ class ProcessChat:
         return history(await self._chats.messages(job.user, job.chat_id), job)
 
 
-def status_of(end: Terminal) -> JobStatus:
-    match end:
-        case Done():
-            return "completed"
-        case Failed():
-            return "failed"
-        case Cancelled():
-            return "cancelled"
-
-
 def history(messages: Sequence[Message], job: Job) -> list[Turn]:
     """The turns before the job's question; of several answers to one question, the last.
 
@@ -219,6 +213,13 @@ def history(messages: Sequence[Message], job: Job) -> list[Turn]:
             turns.pop()
         turns.append(Turn(message.role, message.content))
     return turns
+
+
+def _may_fall_back(relay: Relay, error: Exception) -> bool:
+    """It failed before it said anything, and by no fault of the upstream's or of a store's."""
+    if relay.first_token_at is not None:
+        return False
+    return isinstance(error, PipelineError) or not isinstance(error, (ChatError, *_OF_THE_STORE))
 
 
 def _failed(job: Job, error: ChatError, cause: BaseException) -> Failed:

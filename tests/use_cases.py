@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sluice.application.chats import DeleteChat, ShowChat
+from sluice.application.deliveries import Deliveries
 from sluice.application.encoding import Batch
 from sluice.application.follow import FollowJob
 from sluice.application.jobs import CancelJob, ShowJob
@@ -23,6 +24,7 @@ from sluice.infrastructure.chats.sqlite.idempotency import SqliteIdempotency
 from sluice.infrastructure.chats.sqlite.sessions import SqliteSessions
 from sluice.infrastructure.event_log.memory import MemoryEventLog
 from sluice.infrastructure.jobs.inline.queue import InlineJobQueue
+from sluice.infrastructure.outcomes.sqlite import SqliteOutcomes
 from sluice.infrastructure.sqlite.database import SqliteDatabase
 from sluice.interfaces.protocols.native.encoder import encoder_for
 from tests.doubles import FixedFlag, MockPipeline, a_job, publish
@@ -60,7 +62,11 @@ class UseCases:
         self.delete_chat = DeleteChat(self.chats, self.log, self.queue)
         self.show_chat = ShowChat(self.chats, self.log)
         self.show_job, self.cancel = ShowJob(self.log), CancelJob(self.log, self.queue)
-        self.follow_job = FollowJob(self.log, readers, self.metrics, streams=self.streams)
+        self.outcomes = SqliteOutcomes(self.database)
+        self.deliveries = Deliveries(self.outcomes, retention=60)
+        self.follow_job = FollowJob(
+            self.log, readers, self.metrics, self.deliveries, streams=self.streams
+        )
 
     async def ask(self, message: str | None = "Why?", **fields: Any) -> Accepted:
         given = {"user": "ann", "request_id": "request", "message": message}

@@ -21,10 +21,13 @@ from dependency_injector.providers import Callable as Call
 
 from sluice.application.chat_ports import ChatPort, HeadPort, IdempotencyPort, SessionPort
 from sluice.application.chats import DeleteChat, ShowChat
+from sluice.application.deliveries import Deliveries
+from sluice.application.export import ExportOutcomes
 from sluice.application.follow import FollowJob
 from sluice.application.graph_states import ForgetThreads, GraphStates
 from sluice.application.jobs import CancelJob, ShowJob
 from sluice.application.metrics import JobMetrics
+from sluice.application.outcomes import OutcomesPort
 from sluice.application.ports import (
     CheckpointPort,
     EventLogPort,
@@ -69,12 +72,15 @@ OFFLINE_MODEL = "sluice-offline"
 
 def runner(
     pipeline: Callable[[ExecutionPath], PipelinePort],
-    process_chat: Callable[[PipelinePort], ProcessChat],
+    process_chat: Callable[..., ProcessChat],
+    *,
+    fallback: bool = False,
 ) -> Run:
-    """Runs a job on the path that was decided when it was submitted."""
+    """Runs a job on the path that was decided when it was submitted, and on A1 where A2 fails."""
 
     async def run(job: Job, stop: Stop, after: int | None = None, returns: int = 0) -> None:
-        await process_chat(pipeline(job.path))(job, stop, after, returns)
+        other = {"fallback": pipeline("A1")} if fallback and job.path == "A2" else {}
+        await process_chat(pipeline(job.path), **other)(job, stop, after, returns)
 
     return run
 
@@ -131,6 +137,7 @@ class Base(DeclarativeContainer):
     checkpoints: Provider[CheckpointPort] = Dependency()
     saver: Provider[Saver | None] = Dependency()
     """Asked for by a graph that leaves checkpoints; None where nothing could keep them."""
+    outcomes: Provider[OutcomesPort] = Dependency()
     queue: Provider[Any] = Dependency()
     """A JobQueuePort, whose type each deployment knows better."""
     readers: Provider[ReadersPort] = Dependency()
@@ -184,7 +191,9 @@ class Base(DeclarativeContainer):
         max_answer=settings.provided.max_answer_bytes,
         states=states,
     )
-    run: Provider[Run] = Call(runner, pipeline.provider, process_chat.provider)
+    run: Provider[Run] = Call(
+        runner, pipeline.provider, process_chat.provider, fallback=settings.provided.fallback
+    )
 
     control = Singleton(ControlShare, share_changes)
     flag_provider = Singleton(provider_of, settings)
@@ -197,8 +206,12 @@ class Base(DeclarativeContainer):
     """Tells others that the share was changed, where there are any."""
     show_rollout = Singleton(ShowRollout, flag, control, share_changes)
     set_share = Singleton(SetShare, flag, control, share_changes, announce)
+    export_outcomes = Singleton(ExportOutcomes, outcomes)
     submit = Singleton(SubmitMessage, chats, sessions, keys, log, queue, flag, readers)
-    follow = Singleton(FollowJob, log, readers, metrics, streams=Call(streams_of, settings))
+    deliveries = Singleton(Deliveries, outcomes, retention=settings.provided.outcomes_retention)
+    follow = Singleton(
+        FollowJob, log, readers, metrics, deliveries, streams=Call(streams_of, settings)
+    )
     show_job = Singleton(ShowJob, log)
     cancel = Singleton(CancelJob, log, queue)
     show_chat = Singleton(ShowChat, chats, log)

@@ -6,6 +6,7 @@ Imported only where it is used: its libraries are an extra.
 from dependency_injector.providers import Provider, Singleton
 
 from sluice.application.chat_ports import ChatPort, HeadPort, IdempotencyPort, SessionPort
+from sluice.application.outcomes import OutcomesPort
 from sluice.application.ports import CheckpointPort, EventLogPort
 from sluice.application.rollout import ShareChangesPort
 from sluice.infrastructure.chats.postgres.chats import PostgresChats
@@ -17,6 +18,7 @@ from sluice.infrastructure.composition.declaring import deployment
 from sluice.infrastructure.event_log.redis.log import RedisEventLog
 from sluice.infrastructure.flags.postgres_changes import PostgresShareChanges
 from sluice.infrastructure.jobs.redis.scheduler import RedisScheduler
+from sluice.infrastructure.outcomes.postgres import PostgresOutcomes
 from sluice.infrastructure.pipeline.savers import postgres_saver
 from sluice.infrastructure.pipeline.savers.saver import Saver
 from sluice.infrastructure.postgres.checkpoints import PostgresCheckpoints
@@ -55,3 +57,4 @@ class Cluster(Base):
     heads: Provider[HeadPort] = Singleton(PostgresHeads, postgres)
     checkpoints: Provider[CheckpointPort] = Singleton(PostgresCheckpoints, postgres)
     saver: Provider[Saver | None] = Singleton(postgres_saver, postgres)
+    outcomes: Provider[OutcomesPort] = Singleton(PostgresOutcomes, postgres)

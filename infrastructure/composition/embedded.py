@@ -4,6 +4,7 @@ from dependency_injector.providers import Callable as Call
 from dependency_injector.providers import Provider, Selector, Singleton
 
 from sluice.application.chat_ports import ChatPort, HeadPort, IdempotencyPort, SessionPort
+from sluice.application.outcomes import OutcomesPort
 from sluice.application.ports import CheckpointPort, EventLogPort, ReadersPort
 from sluice.application.rollout import ShareChangesPort
 from sluice.application.unread import CancelUnread
@@ -17,6 +18,7 @@ from sluice.infrastructure.event_log.memory import MemoryEventLog
 from sluice.infrastructure.event_log.sqlite.log import SqliteEventLog
 from sluice.infrastructure.flags.sqlite_changes import SqliteShareChanges
 from sluice.infrastructure.jobs.inline.queue import InlineJobQueue
+from sluice.infrastructure.outcomes.sqlite import SqliteOutcomes
 from sluice.infrastructure.pipeline.savers import sqlite_saver
 from sluice.infrastructure.pipeline.savers.saver import Saver
 from sluice.infrastructure.settings import Settings, SqliteStore
@@ -59,6 +61,7 @@ class Embedded(Base):
     state_file: Provider[SqliteCheckpoints] = Singleton(checkpoints_of, Base.settings)
     checkpoints: Provider[CheckpointPort] = Call(lambda file: file, state_file)
     saver: Provider[Saver | None] = Singleton(sqlite_saver, state_file)
+    outcomes: Provider[OutcomesPort] = Singleton(SqliteOutcomes, database)
     queue: Provider[InlineJobQueue] = Singleton(
         InlineJobQueue,
         Base.run,

@@ -6,6 +6,7 @@ Imported only where it is used: its libraries are an extra.
 from dependency_injector.providers import Provider, Singleton
 
 from sluice.application.chat_ports import ChatPort, HeadPort, IdempotencyPort, SessionPort
+from sluice.application.outcomes import OutcomesPort
 from sluice.application.ports import CheckpointPort
 from sluice.application.rollout import ShareChangesPort
 from sluice.infrastructure.chats.postgres.chats import PostgresChats
@@ -15,6 +16,7 @@ from sluice.infrastructure.chats.postgres.sessions import PostgresSessions
 from sluice.infrastructure.composition.declaring import deployment
 from sluice.infrastructure.composition.embedded import Embedded
 from sluice.infrastructure.flags.postgres_changes import PostgresShareChanges
+from sluice.infrastructure.outcomes.postgres import PostgresOutcomes
 from sluice.infrastructure.pipeline.savers import postgres_saver
 from sluice.infrastructure.pipeline.savers.saver import Saver
 from sluice.infrastructure.postgres.checkpoints import PostgresCheckpoints
@@ -31,3 +33,4 @@ class EmbeddedPostgres(Embedded):
     heads: Provider[HeadPort] = Singleton(PostgresHeads, postgres)
     checkpoints: Provider[CheckpointPort] = Singleton(PostgresCheckpoints, postgres)
     saver: Provider[Saver | None] = Singleton(postgres_saver, postgres)
+    outcomes: Provider[OutcomesPort] = Singleton(PostgresOutcomes, postgres)

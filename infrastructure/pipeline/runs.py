@@ -27,7 +27,7 @@ from sluice.infrastructure.pipeline.run import GraphRun, Reader
 from sluice.infrastructure.pipeline.running_node import RunningNode
 
 logger = logging.getLogger(__name__)
-L = TypeVar("L", bound=BaseCallbackHandler)
+L = TypeVar("L", bound="BaseCallbackHandler")
 
 _PATIENCE = 2
 """Seconds for a checkpointer to forget a run: its answer is there, and waits."""

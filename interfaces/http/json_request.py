@@ -20,6 +20,10 @@ Endpoint = Callable[[Request], Coroutine[Any, Any, Response]]
 class ApiRoute(APIRoute):
     """Knows the user before a byte of the body is read."""
 
+    def told(self, problem: Problem, request_id: str) -> Response:
+        """A problem before the stream, as the route's protocol tells it."""
+        return problem.response(request_id)
+
     def max_body_bytes(self, options: Options) -> int:
         return options.max_body_bytes
 
@@ -30,15 +34,21 @@ class ApiRoute(APIRoute):
         handle = super().get_route_handler()
 
         async def handle_known(request: Request) -> Response:
+            request.state.problem_form = self.told
             options: Options = request.app.state.options
             user = await self.user(request, options)
             self.permit(request, user, options)
             if request.method not in {"GET", "HEAD"}:
                 check_origin(request, user, options.cors_origins)
             request.state.user = user
-            return await handle(JsonRequest(request, self.max_body_bytes(options)))
+            limit = self.max_body_bytes(options)
+            return await handle(JsonRequest(request, limit, wanted=self._wants_body))
 
         return handle_known
+
+    @property
+    def _wants_body(self) -> bool:
+        return self.body_field is not None and self.body_field.field_info.is_required()
 
     async def user(self, request: Request, options: Options) -> User:
         """Raises as an Identity does."""
@@ -53,11 +63,11 @@ class HistoryRoute(ApiRoute):
 
 
 class JsonRequest(Request):
-    """FastAPI reads the body through these two methods."""
+    """FastAPI reads the body through these two methods; `wanted`: nothing is no body."""
 
-    def __init__(self, request: Request, limit: int) -> None:
+    def __init__(self, request: Request, limit: int, *, wanted: bool) -> None:
         super().__init__(request.scope, request.receive)
-        self._limit = limit
+        self._limit, self._wanted = limit, wanted
 
     async def body(self) -> bytes:
         if not hasattr(self, "_body"):
@@ -70,6 +80,8 @@ class JsonRequest(Request):
             self._body = bytes(whole)
             if self._body:
                 self._check_type()
+            elif self._wanted:
+                raise _no_json("The body is not JSON.")
         return self._body
 
     async def json(self) -> Any:

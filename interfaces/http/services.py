@@ -9,6 +9,7 @@ from fastapi import Depends, Request
 
 from sluice.application.chat_ports import ChatPort, SessionPort
 from sluice.application.chats import DeleteChat, ShowChat
+from sluice.application.export import ExportOutcomes
 from sluice.application.follow import FollowJob
 from sluice.application.jobs import CancelJob, ShowJob
 from sluice.application.rollout import SetShare, ShowRollout
@@ -39,6 +40,7 @@ class Services:
     names: SessionPort
     show_rollout: ShowRollout
     set_share: SetShare
+    export_outcomes: ExportOutcomes
     ready: Callable[[], Awaitable[str | None]]
     metrics: Callable[[], Awaitable[bytes]]
     leaving: Callable[[], bool]

@@ -39,7 +39,7 @@ class Stores:
 
     async def advance(self, job: Job, to: str, attempt: int = 1) -> Head:
         head = Head((await self.heads.begin(job)).thread_id, to)
-        await self.chats.keep_answer(job, "because", "completed", attempt, head)
+        await self.chats.keep_answer(job, "because", "completed", attempt, head=head)
         return head
 
     async def stands_at(self) -> str:

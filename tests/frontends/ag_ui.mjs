@@ -6,13 +6,13 @@ import {from, lastValueFrom, toArray} from "rxjs";
 import {run, sha256, until} from "./scenarios.mjs";
 
 function agent({url, threadId = "a thread", messages = []}) {
-  const told = {steps: [], errors: [], failed: [], outcomes: []};
+  const told = {steps: [], errors: [], failed: [], payloads: [], outcomes: []};
   const http = new HttpAgent({url: `${url}/ag-ui`, threadId, initialMessages: messages});
   http.subscribe({
     onStepStartedEvent: ({event}) => void told.steps.push(`+${event.stepName}`),
     onStepFinishedEvent: ({event}) => void told.steps.push(`-${event.stepName}`),
     onRunErrorEvent: ({event}) => void told.errors.push({code: event.code, message: event.message}),
-    onRunFailed: ({error}) => void told.failed.push(error.message),
+    onRunFailed: ({error}) => void (told.failed.push(error.message), told.payloads.push(error.payload)),
     onRunFinishedEvent: ({event}) => void told.outcomes.push(event.outcome),
   });
   return {http, told};

@@ -17,7 +17,8 @@ const shown = chat => chat.messages.map(message => ({
   resets: message.parts.filter(part => part.type === "data-reset").map(part => part.data),
   metadata: message.metadata,
 }));
-const told = (chat, errors) => ({status: chat.status, errors, messages: shown(chat)});
+const told = (chat, errors) =>
+  ({status: chat.status, statusCode: chat.error?.statusCode, errors, messages: shown(chat)});
 
 // What a framework's binding adds to the SDK's own chat: somewhere to keep the messages.
 const plain = ({AbstractChat}) => class extends AbstractChat {

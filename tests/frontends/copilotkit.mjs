@@ -8,7 +8,8 @@ async function open({url, threadId = "a thread"}) {
   globalThis.window ??= globalThis; // it connects where there is a window
   const errors = [];
   const core = new CopilotKitCore({runtimeUrl: `${url}/copilotkit`});
-  core.subscribe({onError: ({code}) => void errors.push(code)});
+  const texts = [];
+  core.subscribe({onError: ({code, error}) => void (errors.push(code), texts.push(error.message))});
   await until(() => core.agents.default);
   const agent = core.getAgent("default");
   agent.threadId = threadId;
@@ -17,7 +18,7 @@ async function open({url, threadId = "a thread"}) {
     onStepStartedEvent: ({event}) => void steps.push(event.stepName),
     onRunErrorEvent: ({event}) => void runErrors.push(event.code),
   });
-  return {core, agent, errors, steps, runErrors};
+  return {core, agent, errors, texts, steps, runErrors};
 }
 
 async function ask({core, agent}, question) {
@@ -32,8 +33,8 @@ await run({
   async asks({url, questions}) {
     const page = await open({url});
     for (const question of questions) await ask(page, question);
-    const {errors, steps, runErrors, agent} = page;
-    return {errors, steps, runErrors, messages: shown(agent)};
+    const {errors, texts, steps, runErrors, agent} = page;
+    return {errors, texts, steps, runErrors, messages: shown(agent)};
   },
 
   async connects({url, question}) {

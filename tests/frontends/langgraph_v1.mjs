@@ -86,6 +86,13 @@ await run({
     };
   },
 
+  async is_refused({url}) {
+    const client = opened({url});
+    const {thread_id: thread} = await client.threads.create();
+    const {status, message} = await asked(client, thread, {input: {}}).catch(error => error);
+    return {status, message};
+  },
+
   async is_cut({url, chats, question}) {
     const client = opened({url});
     return Promise.all(Array.from({length: chats}, async () => {

@@ -77,7 +77,9 @@ async def test_an_earlier_message_is_not_written_anew() -> None:
         told = await ag_ui("edits", house, questions=["Why?", "And then?"], edited="Why not?")
         assert len(house.pipeline.asked) == 2
     assert told["resolved"] is False
-    assert "409" in told["failed"][0]
+    (payload,) = told["payloads"]
+    assert (payload["type"], payload["code"]) == ("RUN_ERROR", "conflict")
+    assert told["failed"][0].startswith("HTTP 409")
 
 
 async def test_a_failure_is_an_error_of_the_run() -> None:

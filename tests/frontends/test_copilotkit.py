@@ -45,6 +45,13 @@ async def test_a_failure_is_an_error() -> None:
     assert told["errors"] != []
 
 
+async def test_a_refusal_is_an_error_with_its_text() -> None:
+    async with serving(Done("A2", "yes"), max_message_bytes=2) as house:
+        told = await copilotkit("asks", house, questions=["Why?"])
+    assert "HTTP 413" in told["texts"][0]
+    assert "The message is too large." in told["texts"][0]
+
+
 async def test_who_connects_is_shown_the_thread_also_while_it_is_answered() -> None:
     async with serving(*SLOWLY) as house:
         *pages, fresh = await copilotkit("connects", house, question="Why?")

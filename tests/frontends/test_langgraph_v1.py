@@ -49,6 +49,13 @@ async def test_the_javascript_sdk_asks_and_finds_what_was_said() -> None:
     assert told["found"] == [told["thread"]]
 
 
+async def test_the_javascript_sdk_is_told_what_is_refused() -> None:
+    async with serving(Done("A2", ANSWER)) as house:
+        told = await langgraph("is_refused", house)
+    assert told["status"] == 422
+    assert '"detail":"input.messages: must be there' in told["message"]
+
+
 async def test_a_page_shows_questions_answers_and_stages() -> None:
     async with serving(STARTED, *TOKENS, COMPLETED, Done("A2", ANSWER)) as house:
         told = await langgraph("page_asks", house, questions=["Why?", "And then?"])

@@ -30,6 +30,14 @@ async def test_what_is_not_json_is_a_bad_request(body: bytes) -> None:
         assert (answer.status_code, answer.json()["code"]) == (400, "invalid_json")
 
 
+async def test_a_body_that_is_asked_for_and_empty_is_not_json() -> None:
+    async with serving(DONE) as house:
+        for path in ("/api/v1/chat/any/messages", "/api/v1/chat/any/input"):
+            answer = await house.client.post(path, content=b"", headers=JSON)
+            assert (answer.status_code, answer.json()["code"]) == (400, "invalid_json")
+        assert (await house.client.post("/api/v1/chat", headers=JSON)).status_code == 201
+
+
 async def test_json_100_000_deep_is_refused_and_the_service_lives() -> None:
     async with serving(DONE) as house:
         for deep in (b"[" * 100_000, b'{"message":' * 30_000, b"[" * 50_000 + b"]" * 50_000):
@@ -99,7 +107,8 @@ async def test_a_field_that_is_refused_is_named(body: str, field: str) -> None:
 )
 async def test_a_field_of_a_message_that_is_refused_is_named(body: Any, field: str) -> None:
     async with serving(DONE) as house:
-        answer = await house.client.post("/api/v1/chat/any/messages", json=body)
+        told = json.dumps(body).encode()
+        answer = await house.client.post("/api/v1/chat/any/messages", content=told, headers=JSON)
         assert answer.status_code == 422
         assert answer.json()["detail"].startswith(f"{field}: ")
 

@@ -11,8 +11,10 @@ from typing import Any
 from sluice.domain.chat import Chat, ChatId, Job, JobId, JobStatus, Message, UserId, new_id
 from sluice.domain.errors import NotFound
 from sluice.domain.graph_state import Head
+from sluice.domain.outcome import JobOutcome
 from sluice.infrastructure.chats.postgres.heads import keep_deleted_thread, move_head
 from sluice.infrastructure.postgres.database import Connection, PostgresDatabase
+from sluice.infrastructure.postgres.outcomes import write_outcome
 
 _CHAT = "SELECT id, user_id, title, created_at FROM chats"
 
@@ -93,7 +95,13 @@ class PostgresChats:
         await self._database.run(lambda db: _unask(db, job))
 
     async def keep_answer(
-        self, job: Job, answer: str, status: JobStatus, attempt: int, head: Head | None = None
+        self,
+        job: Job,
+        answer: str,
+        status: JobStatus,
+        attempt: int,
+        outcome: JobOutcome | None = None,
+        head: Head | None = None,
     ) -> None:
         """Outlasts an outage: the job's end is told only afterwards."""
 
@@ -111,6 +119,8 @@ class PostgresChats:
                     unsay = "DELETE FROM messages WHERE job_id = %s AND role = 'assistant'"
                     await db.execute(unsay, [job.id])
                 await move_head(db, job.id, chat, turn, head)
+            if outcome is not None:
+                await write_outcome(db, outcome, job.targeting_key)
 
         await self._database.persist(work)
 

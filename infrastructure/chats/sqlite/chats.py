@@ -24,8 +24,10 @@ from sluice.domain.chat import (
 )
 from sluice.domain.errors import NotFound
 from sluice.domain.graph_state import Head
+from sluice.domain.outcome import JobOutcome
 from sluice.infrastructure.chats.sqlite.heads import keep_deleted_thread, move_head
 from sluice.infrastructure.sqlite.database import SqliteDatabase
+from sluice.infrastructure.sqlite.outcomes import write_outcome
 
 
 class SqliteChats:
@@ -105,7 +107,13 @@ class SqliteChats:
         await self._database.write(lambda db: _unask(db, job))
 
     async def keep_answer(
-        self, job: Job, answer: str, status: JobStatus, attempt: int, head: Head | None = None
+        self,
+        job: Job,
+        answer: str,
+        status: JobStatus,
+        attempt: int,
+        outcome: JobOutcome | None = None,
+        head: Head | None = None,
     ) -> None:
         """Durable with the job's terminal event, which is written next. Outlasts an outage."""
 
@@ -122,6 +130,8 @@ class SqliteChats:
                     unsay = "DELETE FROM messages WHERE job_id = ? AND role = 'assistant'"
                     db.execute(unsay, (job.id,))
                 move_head(db, job.id, chat, turn, head)
+            if outcome is not None:
+                write_outcome(db, outcome, job.targeting_key)
 
         await self._database.persist(work, durable=False)
 

@@ -7,12 +7,21 @@ from starlette.responses import JSONResponse, Response
 
 from sluice.application.chats import ChatView
 from sluice.interfaces.http.json_request import HistoryRoute
-from sluice.interfaces.http.problems import wrong
+from sluice.interfaces.http.problems import Problem, wrong
 from sluice.interfaces.protocols.ag_ui.encoder import AgUiEncoder
 from sluice.interfaces.protocols.ag_ui.requests import Name, RunInput, shown, thread_before
 from sluice.interfaces.protocols.ag_ui.runs import Runs, RunsDep
 
-routes = APIRouter(include_in_schema=False, route_class=HistoryRoute)
+
+class RunRoute(HistoryRoute):
+    """A problem is the event that it would be in a run: `HttpAgent` has it as `error.payload`."""
+
+    def told(self, problem: Problem, _request_id: str) -> Response:
+        body = {"type": "RUN_ERROR", "message": problem.detail, "code": problem.code}
+        return JSONResponse(body, problem.status_code, problem.headers)
+
+
+routes = APIRouter(include_in_schema=False, route_class=RunRoute)
 
 _FROM_THE_BEGINNING = "-1"
 

@@ -4,7 +4,7 @@ from datetime import timedelta
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Path
-from starlette.responses import Response
+from starlette.responses import PlainTextResponse, Response
 
 from sluice.application.chats import ChatView
 from sluice.application.encoding import EncoderFor
@@ -14,6 +14,7 @@ from sluice.domain.errors import NotFound
 from sluice.interfaces.http.following import FollowingDep
 from sluice.interfaces.http.json_request import HistoryRoute
 from sluice.interfaces.http.models import Question
+from sluice.interfaces.http.problems import Problem
 from sluice.interfaces.http.routes.messages import check_question
 from sluice.interfaces.http.routes.parameters import IdempotencyKey
 from sluice.interfaces.http.services import (
@@ -26,7 +27,15 @@ from sluice.interfaces.http.services import (
 from sluice.interfaces.protocols.ai_sdk.encoder import compatible_encoder_for, encoder_for
 from sluice.interfaces.protocols.ai_sdk.requests import ChatRequest
 
-routes = APIRouter(include_in_schema=False, route_class=HistoryRoute)
+
+class ChatRoute(HistoryRoute):
+    """A problem is its text: `useChat` makes the whole body its error's message."""
+
+    def told(self, problem: Problem, _request_id: str) -> Response:
+        return PlainTextResponse(problem.detail, problem.status_code, problem.headers)
+
+
+routes = APIRouter(include_in_schema=False, route_class=ChatRoute)
 
 _REPLAYED_FOR = timedelta(minutes=2)
 """After its end: who was away in that moment would else keep a short text for good."""

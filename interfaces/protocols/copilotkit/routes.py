@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from fastapi import APIRouter
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 
 from sluice.application.compact_json import compact
 from sluice.domain.events import BEGINNING, Cursor
 from sluice.interfaces.http.json_request import HistoryRoute
+from sluice.interfaces.http.problems import Problem
 from sluice.interfaces.http.services import ServicesDep, UserDep
 from sluice.interfaces.http.sse import HEADERS
 from sluice.interfaces.protocols.ag_ui.encoder import AgUiEncoder, finished, opening, snapshot
@@ -16,7 +17,16 @@ from sluice.interfaces.protocols.ag_ui.requests import RunInput, shown, thread_b
 from sluice.interfaces.protocols.ag_ui.runs import RunsDep
 from sluice.interfaces.protocols.frames import frames_of
 
-routes = APIRouter(prefix="/copilotkit", include_in_schema=False, route_class=HistoryRoute)
+
+class RuntimeRoute(HistoryRoute):
+    """Problems as CopilotKit's own runtime tells them."""
+
+    def told(self, problem: Problem, _request_id: str) -> Response:
+        body = {"error": problem.code, "message": problem.detail}
+        return JSONResponse(body, problem.status_code, problem.headers)
+
+
+routes = APIRouter(prefix="/copilotkit", include_in_schema=False, route_class=RuntimeRoute)
 
 _AGENT = "/agent/default"
 

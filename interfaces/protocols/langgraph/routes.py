@@ -8,8 +8,8 @@ from typing import Any
 
 from fastapi import APIRouter
 
-from sluice.interfaces.http.json_request import ApiRoute
 from sluice.interfaces.protocols.langgraph import run_routes, thread_events, thread_routes
+from sluice.interfaces.protocols.langgraph.problems import ThreadRoute
 
 _ASSISTANT: dict[str, Any] = {
     "assistant_id": "sluice",
@@ -25,7 +25,7 @@ _ASSISTANT: dict[str, Any] = {
 }
 """The one pipeline that is served: whatever a client calls its assistant, it is this one."""
 
-_server = APIRouter(route_class=ApiRoute)
+_server = APIRouter(route_class=ThreadRoute)
 
 
 @_server.get("/info")

@@ -13,7 +13,6 @@ from sluice.application.submit import NewMessage
 from sluice.domain.chat import Chat
 from sluice.domain.errors import Conflict, NotFound
 from sluice.interfaces.http.auth.identity import User
-from sluice.interfaces.http.json_request import HistoryRoute
 from sluice.interfaces.http.problems import wrong
 from sluice.interfaces.http.routes.parameters import JobIdPath
 from sluice.interfaces.http.services import (
@@ -24,6 +23,7 @@ from sluice.interfaces.http.services import (
     ServicesDep,
     UserDep,
 )
+from sluice.interfaces.protocols.langgraph.problems import RunRoute
 from sluice.interfaces.protocols.langgraph.requests import (
     MODES_KEY,
     NewRun,
@@ -33,7 +33,7 @@ from sluice.interfaces.protocols.langgraph.requests import (
 from sluice.interfaces.protocols.langgraph.streams import headers_of, joined_run, run_stream
 from sluice.interfaces.protocols.langgraph.threads import chat_of, run_of, thread_of
 
-routes = APIRouter(route_class=HistoryRoute)
+routes = APIRouter(route_class=RunRoute)
 
 _RUN = "/threads/{thread}/runs/{job_id}"
 

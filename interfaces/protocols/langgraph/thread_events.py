@@ -4,16 +4,15 @@ from collections.abc import Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter
-from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from sluice.application.ports import Accepted
-from sluice.domain.errors import Conflict, LimitReached, NotFound, Unavailable
+from sluice.domain.errors import Conflict
 from sluice.interfaces.http.auth.identity import User
-from sluice.interfaces.http.json_request import Endpoint, HistoryRoute
-from sluice.interfaces.http.problems import Problem, problem_of, wrong
+from sluice.interfaces.http.json_request import HistoryRoute
+from sluice.interfaces.http.problems import Problem, wrong
 from sluice.interfaces.http.server.frame_writer import PUSH
 from sluice.interfaces.http.services import (
     Options,
@@ -30,23 +29,22 @@ from sluice.interfaces.protocols.langgraph.thread_stream import ThreadReading, T
 _ERRORS = {404: "no_such_run", 401: "permission_denied", 403: "permission_denied"} | dict.fromkeys(
     (400, 409, 413, 415, 422), "invalid_argument"
 )
-_REFUSALS = (Problem, Conflict, LimitReached, NotFound, RequestValidationError, Unavailable)
 _CHANNELS = frozenset({"custom", "lifecycle", "messages", "values"})
 
 
 class CommandRoute(HistoryRoute):
     """What goes wrong has the protocol's own shape, and our status."""
 
-    def get_route_handler(self) -> Endpoint:
-        handle = super().get_route_handler()
-
-        async def handle_command(request: Request) -> Response:
-            try:
-                return await handle(request)
-            except _REFUSALS as error:
-                return _error(problem_of(error, request.state.request_id), request)
-
-        return handle_command
+    def told(self, problem: Problem, request_id: str) -> Response:
+        body = {
+            "type": "error",
+            "id": None,
+            "error": _ERRORS.get(problem.status_code, "unknown_error"),
+            "message": problem.detail,
+            "code": problem.code,
+            "request_id": request_id,
+        }
+        return JSONResponse(body, problem.status_code, problem.headers)
 
 
 class _Asked(BaseModel):
@@ -129,15 +127,3 @@ async def _start(
         if_not_exists="create",
     )
     return await ask(thread, run, services, options, user, request_id)
-
-
-def _error(problem: Problem, request: Request) -> Response:
-    body = {
-        "type": "error",
-        "id": None,
-        "error": _ERRORS.get(problem.status_code, "unknown_error"),
-        "message": problem.detail,
-        "code": problem.code,
-        "request_id": request.state.request_id,
-    }
-    return JSONResponse(body, problem.status_code, problem.headers)

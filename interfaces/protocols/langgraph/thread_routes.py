@@ -7,13 +7,13 @@ from fastapi import APIRouter
 
 from sluice.domain.chat import Chat, UserId, new_id, now
 from sluice.domain.errors import Conflict, NotFound
-from sluice.interfaces.http.json_request import ApiRoute
 from sluice.interfaces.http.problems import wrong
 from sluice.interfaces.http.services import Services, ServicesDep, UserDep
+from sluice.interfaces.protocols.langgraph.problems import ThreadRoute
 from sluice.interfaces.protocols.langgraph.requests import ChangedThread, NewThread, Page, Past
 from sluice.interfaces.protocols.langgraph.threads import Thread, chat_of, thread_of
 
-routes = APIRouter(route_class=ApiRoute)
+routes = APIRouter(route_class=ThreadRoute)
 
 
 @routes.post("/threads")

@@ -17,7 +17,7 @@ from sluice.domain.chat import Job, JobId, Turn
 from sluice.domain.errors import LimitReached
 from sluice.domain.events import TERMINAL, Cursor, Recorded, Terminal
 from sluice.interfaces.http.auth.identity import User, unauthorized
-from sluice.interfaces.http.json_request import Endpoint, HistoryRoute
+from sluice.interfaces.http.json_request import HistoryRoute
 from sluice.interfaces.http.problems import Problem, wrong
 from sluice.interfaces.http.server.frame_writer import PUSH
 from sluice.interfaces.http.services import (
@@ -40,24 +40,14 @@ _UNPROCESSABLE, _BAD = 422, 400
 class OpenAIRoute(HistoryRoute):
     """A front end may name its user, and problems are told in OpenAI's form."""
 
-    def get_route_handler(self) -> Endpoint:
-        handle = super().get_route_handler()
-
-        async def handle_in_form(request: Request) -> Response:
-            request.state.problem_form = error_response
-            return await handle(request)
-
-        return handle_in_form
+    def told(self, problem: Problem, _request_id: str) -> Response:
+        """A field that is refused is a 400 here: clients have a class of their own for that."""
+        status = _BAD if problem.status_code == _UNPROCESSABLE else problem.status_code
+        body = error_body(problem.detail, status, problem.code, problem.field)
+        return JSONResponse(body, status, problem.headers)
 
     async def user(self, request: Request, options: Options) -> User:
         return options.forwarded.user(request) or await options.identity(request)
-
-
-def error_response(problem: Problem, _request_id: str) -> Response:
-    """A field that is refused is a 400 here: clients have a class of their own for that."""
-    status = _BAD if problem.status_code == _UNPROCESSABLE else problem.status_code
-    body = error_body(problem.detail, status, problem.code, problem.field)
-    return JSONResponse(body, status, problem.headers)
 
 
 class _Silence:

@@ -146,7 +146,7 @@ async def test_what_would_change_the_promise_is_refused_by_its_name(
     async with serving(*YES) as house:
         answer = await house.client.post(path, json=asking("Why?", **fields))
     assert answer.status_code == 422
-    assert answer.json()["detail"].startswith(f"{named}:")
+    assert answer.json()["message"].startswith(f"{named}:")
 
 
 async def test_what_is_nested_too_deeply_is_refused() -> None:

@@ -117,7 +117,7 @@ async def test_what_would_change_the_promise_is_refused_by_its_name(
     async with serving(*YES) as house:
         answer = await house.client.post("/api/chat", json=asking("Why?", **fields))
     assert answer.status_code == 422
-    assert answer.json()["detail"].startswith(f"{named}:")
+    assert answer.text.startswith(f"{named}:")
 
 
 async def test_metadata_that_are_nested_too_deeply_are_refused_and_what_is_ignored_may_be() -> None:

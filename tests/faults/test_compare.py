@@ -1,0 +1,52 @@
+"""`sluice compare` as a process, before an upstream of its own."""
+
+import asyncio
+import signal
+import sys
+from asyncio.subprocess import PIPE
+from pathlib import Path
+
+from sluice.offline_model import OfflineModel
+from tests.live.process import environment
+
+WITHIN = 50
+
+
+async def started(folder: Path, model: OfflineModel, *arguments: str) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "sluice.interfaces.cli", "compare", *arguments),
+        env=environment(OPENAI_BASE_URL=model.base_url, OPENAI_API_KEY="k", OPENAI_MODEL="m"),
+        cwd=folder,
+        stdout=PIPE,
+        stderr=PIPE,
+    )
+
+
+async def test_both_paths_are_compared_and_ctrl_c_gives_what_there_is(tmp_path: Path) -> None:
+    questions = tmp_path / "questions.txt"
+    questions.write_text("Why?\n\nHow?\n")
+    async with OfflineModel(pace=0.001) as model:
+        process = await started(
+            tmp_path, model, "--rounds", "400", "--questions", str(questions), "--out", "both.html"
+        )
+        async with asyncio.timeout(WITHIN):
+            await model.until_called(24, WITHIN)
+            process.send_signal(signal.SIGINT)
+            out, err = await process.communicate()
+    assert process.returncode == 0, err.decode()
+    assert "of 1600 answers" in err.decode()
+    assert "wrote both.html" in out.decode()
+    page = (tmp_path / "both.html").read_text()
+    assert page.count("<svg") == 3
+    told = (tmp_path / "both.md").read_text()
+    assert "in turns on both paths" in told
+
+
+async def test_a_wrong_setting_or_file_is_told_in_a_line(tmp_path: Path) -> None:
+    (tmp_path / "empty.txt").write_text("\n")
+    async with OfflineModel() as model:
+        process = await started(tmp_path, model, "--questions", "empty.txt")
+        async with asyncio.timeout(WITHIN):
+            _, err = await process.communicate()
+    assert process.returncode == 1
+    assert err.decode() == "sluice: --questions: no question in empty.txt\n"
