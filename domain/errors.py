@@ -111,6 +111,12 @@ class StateLost(PipelineError):
     public = "What was known in this chat is lost. Please start a new one."
 
 
+class Declined(PipelineError):
+    """A human was asked whether the graph may go on, and said no."""
+
+    public = "The answer was stopped, because going on was declined."
+
+
 class WorkerLost(ChatError):
     """The process that ran the job is gone, and its attempts are used up."""
 

@@ -49,8 +49,8 @@ def graph_of(
     except Exception as error:  # like the import: the user's code
         raise WrongSetting(f"SLUICE_PIPELINE: {_told(error)}") from error
     try:
-        saver = new_saver() if settings.state == "graph" else None
-        return WatchedGraph(graph, named_by(settings), saver)
+        keeps = settings.state == "graph"
+        return WatchedGraph(graph, named_by(settings), new_saver, keeps=keeps)
     except TypeError as error:
         raise WrongSetting(f"SLUICE_PIPELINE: {error}") from error
     except UnknownNodeError as error:

@@ -26,6 +26,18 @@ class Answer:
         self._direct: set[str] = set()
         """Ids of the tool calls whose results are the answer as they are."""
 
+    def noted(self) -> dict[str, Any]:
+        """What was gathered, as JSON, for `recall`: the state has the messages themselves."""
+        added = [[key, str(message.text)] for key, message in self._added.items()]
+        return {"added": added, "passing": sorted(self._passing), "direct": sorted(self._direct)}
+
+    def recall(self, note: Mapping[str, Any]) -> None:
+        """What was gathered before the run paused."""
+        for key, text in note.get("added", ()):
+            self._added[key] = AIMessage(text, id=None if key.startswith(_NAMELESS) else key)
+        self._passing.update(note.get("passing", ()))
+        self._direct.update(note.get("direct", ()))
+
     def add(self, output: object, before: object, *, inside: bool) -> None:
         """Keeps the AI messages of a speaking node's output which `before`, its input, had not.
 

@@ -1,6 +1,6 @@
 """A user's LangGraph graph, made ready to be read: every node wrapped, every declaration known."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, get_type_hints
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
@@ -11,6 +11,7 @@ from langgraph.pregel import Pregel
 
 from sluice.domain.chat import Question
 from sluice.infrastructure.pipeline.answers import values_of
+from sluice.infrastructure.pipeline.askers import Asks, asks, stops
 from sluice.infrastructure.pipeline.child_graphs import follow
 from sluice.infrastructure.pipeline.loops import has_loop
 from sluice.infrastructure.pipeline.model_callers import agent_node, model_callers
@@ -32,15 +33,20 @@ class WatchedGraph:
     hands metadata down to subgraphs. A graph that a node runs by itself is unknown here.
 
     `notice` is what whoever runs the graph should know of who speaks; None if the graph says it.
-    `hint` is that notice where nobody speaks. `has_loop`: a node may run again. Runs leave
-    their checkpoints in the `saver`, which takes the place of one that the graph has.
+    `hint` is that notice where nobody speaks. `has_loop`: a node may run again.
+
+    A graph that `keeps` its state, or may ask a human, has a `saver`, which takes the place of its
+    own checkpointer: there its runs leave their checkpoints. Others have none, and pay nothing.
+    `stops`: it is compiled to stop before or after nodes.
     """
 
     def __init__(
         self,
         graph: object,
         named: Named | frozenset[str] = frozenset(),
-        saver: Saver | None = None,
+        new_saver: Callable[[], Saver | None] | None = None,
+        *,
+        keeps: bool = False,
     ) -> None:
         """Raises TypeError for anything but a sound StateGraph, and UnknownNodeError."""
         if isinstance(graph, StateGraph):
@@ -53,14 +59,15 @@ class WatchedGraph:
         follow()
         if isinstance(named, frozenset):
             named = {"speaks": named}
-        self.saver = saver
+        self.stops = stops(graph)
+        self.saver = _saver(new_saver, "surely" if keeps else asks(graph))
         self.visibility = Visibility(named)
-        self.graph: CompiledStateGraph[Any, Any, Any, Any] = self._watched(graph, "", saver)
+        self.graph: CompiledStateGraph[Any, Any, Any, Any] = self._watched(graph, "", self.saver)
         self.notice = self.hint = None
         if not self.visibility.uses("speaks"):
             if agent := agent_node(graph):
                 self.visibility = Visibility({**named, "speaks": frozenset({agent})})
-                self.graph = self._watched(graph, "", saver)
+                self.graph = self._watched(graph, "", self.saver)
                 self.notice = f"the graph is an agent and declares no speaking node: {agent} speaks"
             else:
                 self.notice = self.hint = _nobody_speaks(list(model_callers(graph)))
@@ -112,8 +119,6 @@ class WatchedGraph:
 
     def _watched(self, graph: Any, above: str, saver: Saver | None = None) -> Any:
         """A copy of the graph, its nodes and static subgraphs watched; the user's is kept."""
-        if graph.interrupt_before_nodes or graph.interrupt_after_nodes:
-            raise TypeError("the graph stops for a human, which is not supported yet")
         if saver is None:
             _check_checkpointer(graph.checkpointer)
         nodes = {}
@@ -139,6 +144,28 @@ def _nobody_speaks(callers: list[str]) -> str:
         f"no node of the graph speaks, so nothing is streamed; as far as can be seen, {seen}."
         ' Declare whose text is the answer, by metadata={"speaks": True} or SLUICE_SPEAKING_NODES'
     )
+
+
+def _saver(new_saver: Callable[[], Saver | None] | None, needed: Asks) -> Saver | None:
+    """Raises TypeError where it is needed and cannot be had."""
+    if new_saver is None or needed == "never":
+        return None
+    try:
+        saver = new_saver()
+    except ImportError as error:
+        if needed == "surely":
+            raise TypeError(
+                f"{_WAITS}: the extra `state` is not installed ({error.name})"
+            ) from error
+        return None
+    if saver is None and needed == "surely":
+        raise TypeError(
+            f"{_WAITS}: no store here can; set SLUICE_STORE=sqlite:///… or SLUICE_DATABASE"
+        )
+    return saver
+
+
+_WAITS = "the graph stops for a human, and what it knows must be kept until the answer"
 
 
 def _check_checkpointer(saver: object) -> None:

@@ -2,13 +2,14 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.runnables import RunnableConfig
+from langgraph import errors
 from langgraph.checkpoint.base import BaseCheckpointSaver
 
 from sluice.application.model_calls import ModelCalls, current_node
@@ -16,15 +17,16 @@ from sluice.application.ports import Tell
 from sluice.application.tracebacks import format_traceback
 from sluice.domain.chat import ExecutionPath, Question, new_id
 from sluice.domain.errors import ChatError, PipelineError
-from sluice.domain.graph_state import ROOT, Advanced, Head, Outcome
+from sluice.domain.graph_state import Advanced, Outcome, Pause
 from sluice.infrastructure.openai_sdk.failures import classify
 from sluice.infrastructure.pipeline.agent_listener import AgentListener
-from sluice.infrastructure.pipeline.answers import ids_of
 from sluice.infrastructure.pipeline.child_graphs import heard_by_context
 from sluice.infrastructure.pipeline.graph import WatchedGraph
-from sluice.infrastructure.pipeline.place import Place, current_place, found
+from sluice.infrastructure.pipeline.pauses import asked_again, at, pause_of
+from sluice.infrastructure.pipeline.place import Place, current_place
 from sluice.infrastructure.pipeline.run import GraphRun, Reader
 from sluice.infrastructure.pipeline.running_node import RunningNode
+from sluice.infrastructure.pipeline.starts import Start, started
 
 logger = logging.getLogger(__name__)
 L = TypeVar("L", bound="BaseCallbackHandler")
@@ -33,33 +35,53 @@ _PATIENCE = 2
 """Seconds for a checkpointer to forget a run: its answer is there, and waits."""
 _STEPS = 10_007
 """LangGraph's own bound of a run's steps. `astream_events` would make it 25, and nothing else."""
+_NO_SAVER = (
+    "the graph waits for a human, and what it knows cannot be kept until the answer:"
+    " it needs the extra `state`, and SLUICE_STORE=sqlite:///… or SLUICE_DATABASE"
+)
+_is_invalid_answer: Callable[[BaseException], bool] = getattr(
+    errors, "is_invalid_resume", lambda _: False
+)
+"""Whether an answer was not what a `response_schema` wants; older LangGraphs have none."""
 _OUTLIVING = ("answer", "intent", "structured_response")
 """What is told of a state, and would be of an earlier turn's if this one writes none."""
 
 
 @dataclass(slots=True)
 class Call(Generic[L]):
-    """What the graph is called with, and what comes of it. `place`: where it leaves its state."""
+    """What the graph is called with, and what comes of it."""
 
+    graph: WatchedGraph
     question: Question
     run: GraphRun
     listener: L
     input: Any
     config: RunnableConfig
     options: Mapping[str, Any]
-    place: Place | None
-    before: Mapping[str, Any]
-    """The versions of the state's channels where the turn began."""
+    start: Start
 
-    def outcome(self, path: ExecutionPath, final: object, *, offline: bool) -> Outcome:
+    async def outcome(self, path: ExecutionPath, final: object, *, offline: bool) -> Outcome:
         """Raises PipelineError when the graph ended without an answer."""
-        place = self.place
-        now = {} if place is None else place.versions
-        earlier = {key for key in _OUTLIVING if now.get(key) and now[key] == self.before.get(key)}
+        start = self.start
+        if start.place is None:
+            if self.run.waits:
+                logger.error(_NO_SAVER)
+                raise PipelineError("a node waits for a human, whose answer could not be kept")
+            return self.run.end(path, final, offline=offline)
+        if (self.run.waits or self.graph.stops) and (pause := await self._pause(start.place)):
+            return pause
+        now, then = start.place.versions, start.before
+        earlier = {key for key in _OUTLIVING if now.get(key) and now[key] == then.get(key)}
         done = self.run.end(path, final, offline=offline, earlier=earlier)
-        if place is None or self.question.head is None:
-            return done
-        return Advanced(done, place.head)
+        return done if self.question.head is None else Advanced(done, start.place.head)
+
+    async def _pause(self, place: Place) -> Pause | None:
+        snapshot = await self.graph.graph.aget_state(at(place.head))
+        if not snapshot.next:  # whoever asked was caught
+            return None
+        resumption = self.question.resumption
+        before = None if resumption is None else resumption.pause
+        return pause_of(snapshot, place.head, self.run.pause(), before)
 
 
 @asynccontextmanager
@@ -72,45 +94,47 @@ async def called(
 ) -> AsyncGenerator[Call[L], None]:
     """Ready to be called; its nodes find the run through their context.
 
-    Raises StateLost when the question's head is not there.
+    Raises StateLost when the question's head is not there, and Declined.
     """
-    given, place = await _begun(graph, question)
+    start = await started(graph, question)
     run = GraphRun(
         graph.visibility,
         ModelCalls(question.job.model),
-        given,
+        start.given,
         tell,
         reader,
         hint=graph.hint,
         has_loop=graph.has_loop,
+        note=start.note,
     )
     current_node.set(RunningNode(run))  # conditional edges are in no node
-    current_place.set(place)
+    current_place.set(start.place)
     listener = listen(run)
     options: dict[str, Any] = {"context": graph.context(question)}
-    if place is not None:
+    if start.place is not None:
         options["durability"] = "exit"  # one checkpoint a run: nobody could begin at the others
     config = _config(graph, run, listener)
-    before = {} if place is None else place.versions
-    async with _thread(graph, place) as configurable:
+    async with _thread(graph, start.place) as configurable:
         config["configurable"] |= configurable
-        yield Call(question, run, listener, graph.input(question), config, options, place, before)
+        yield Call(graph, question, run, listener, start.input, config, options, start)
 
 
-async def _begun(graph: WatchedGraph, question: Question) -> tuple[frozenset[str], Place | None]:
-    """The ids of the messages that the run is given, and where it begins, if it leaves a state.
-
-    A run that keeps none for the chat has a thread of its own, which goes with its job.
-    """
-    given = ids_of(graph.input(question))
-    if graph.saver is None:
-        return given, None
-    head = question.head or Head(question.job.id)
-    kept = await found(graph.saver, head)
-    place = Place(*head, kept.checkpoint["channel_versions"])
-    if head.checkpoint_id == ROOT:
-        return given, place
-    return given | ids_of(await graph.values_at(kept)), place
+async def outcome_of(
+    call: Call[L],
+    read: Callable[[Call[L]], Awaitable[object]],
+    path: ExecutionPath,
+    *,
+    offline: bool,
+) -> Outcome:
+    """Reads the run to its end, which may be a pause."""
+    try:
+        final = await read(call)
+    except Exception as error:
+        resumption = call.question.resumption
+        if resumption is None or not _is_invalid_answer(error):
+            raise
+        return asked_again(resumption)
+    return await call.outcome(path, final, offline=offline)
 
 
 def _config(graph: WatchedGraph, run: GraphRun, listener: BaseCallbackHandler) -> RunnableConfig:

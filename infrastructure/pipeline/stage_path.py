@@ -21,7 +21,7 @@ from sluice.infrastructure.pipeline.calls import CallListener
 from sluice.infrastructure.pipeline.graph import WatchedGraph
 from sluice.infrastructure.pipeline.namespaces import namespace_of
 from sluice.infrastructure.pipeline.run import GraphRun
-from sluice.infrastructure.pipeline.runs import called, translated
+from sluice.infrastructure.pipeline.runs import Call, called, outcome_of, translated
 
 
 class StagePath:
@@ -33,18 +33,21 @@ class StagePath:
             return await self._read(question, tell)
 
     async def _read(self, question: Question, tell: Tell) -> Outcome:
-        final: object = None
         async with called(self._graph, question, tell, "events", _Counter) as call:
-            stages = _StageEvents(call.run)
-            events = self._graph.graph.astream_events(
-                call.input, call.config, version="v2", include_types=["chain"], **call.options
-            )
-            async with aclosing(events):  # type: ignore[type-var]
-                async for event in events:
-                    if event["event"] == "on_chain_end" and not event["parent_ids"]:
-                        final = event["data"].get("output")
-                    stages.learn(event)
-        return call.outcome("A1", final, offline=self._offline)
+            return await outcome_of(call, self._learn, "A1", offline=self._offline)
+
+    async def _learn(self, call: Call["_Counter"]) -> object:
+        final: object = None
+        stages = _StageEvents(call.run)
+        events = self._graph.graph.astream_events(
+            call.input, call.config, version="v2", include_types=["chain"], **call.options
+        )
+        async with aclosing(events):  # type: ignore[type-var]
+            async for event in events:
+                if event["event"] == "on_chain_end" and not event["parent_ids"]:
+                    final = event["data"].get("output")
+                stages.learn(event)
+        return final
 
 
 _EVENTS = getattr(event_stream, "_AstreamEventsCallbackHandler", ())

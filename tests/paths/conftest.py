@@ -124,8 +124,11 @@ class Path:
         speaking: frozenset[str] = frozenset(),
         named: Named | None = None,
         saver: Saver | None = None,
+        keeps: bool = False,
     ) -> PipelinePort:
-        graph = WatchedGraph(build(self.llm()), {"speaks": speaking, **(named or {})}, saver)
+        new_saver = None if saver is None else lambda: saver
+        words: Named = {"speaks": speaking, **(named or {})}
+        graph = WatchedGraph(build(self.llm()), words, new_saver, keeps=keeps)
         if self.name == "A1":
             return StagePath(graph)
         return TokenPath(graph, reader="messages" if self.name == "A2-messages" else "tap")

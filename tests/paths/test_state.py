@@ -16,6 +16,7 @@ from sluice.domain.chat import Job, Question, Turn
 from sluice.domain.errors import PipelineError, StateLost
 from sluice.domain.events import Event
 from sluice.domain.graph_state import ROOT, Advanced, Head
+from sluice.infrastructure.pipeline.savers.saver import Saver
 from sluice.infrastructure.pipeline.savers.sqlite import SqliteSaver
 from sluice.infrastructure.sqlite.checkpoints import SqliteCheckpoints
 from tests.doubles import ScriptedChatModel
@@ -45,8 +46,8 @@ def asked(text: str, head: Head = THREAD, job_id: str = "") -> Question:
 class Chat:
     """Turns of one chat, on one path."""
 
-    def __init__(self, path: Path, build: Any, saver: SqliteSaver) -> None:
-        self.pipeline = path.pipeline(build, saver=saver)
+    def __init__(self, path: Path, build: Any, saver: Saver) -> None:
+        self.pipeline = path.pipeline(build, saver=saver, keeps=True)
         self.saver = saver
         self.speaks = path.speaks
         self.events: list[Event] = []

@@ -44,7 +44,8 @@ class House:
     async def open(self) -> None:
         await self.database.open()
         await self.checkpoints.open()
-        graph = WatchedGraph(self._built(), saver=SqliteSaver(self.checkpoints))
+        saver = SqliteSaver(self.checkpoints)
+        graph = WatchedGraph(self._built(), new_saver=lambda: saver, keeps=True)
         options = {"keeps": True, "leaves": True, **self._options}
         states = GraphStates(self.heads, self.checkpoints, **options)
         self.process = ProcessChat(
