@@ -2,7 +2,7 @@
 
 from uuid import uuid4
 
-from sluice.application.heard_calls import CountedCall, SpokenCall, muted, silent
+from sluice.application.heard_calls import CountedCall, HeardCall, muted, silent
 from sluice.application.model_calls import ModelCalls, NodeRun, OpenCalls, ToolCallPiece
 from sluice.domain.events import Usage
 
@@ -74,7 +74,7 @@ def test_a_node_of_its_own_is_heard_by_nobody_and_left_to_langchain() -> None:
     assert (node.calls, node.path, node.speaks, len(node.open)) == (calls, "outer/inner", True, 0)
     assert not NodeRun(calls, "", speaks=False).speaks
     assert (node.emitter(), node.hear(), node.take(uuid4(), [])) == (None, None, None)
-    assert node.listens([])
+    assert node.reported(uuid4(), []) is None
 
 
 def test_a_counted_call_tells_nothing_and_is_counted() -> None:
@@ -90,13 +90,23 @@ def test_a_counted_call_tells_nothing_and_is_counted() -> None:
 
 
 def test_a_spoken_call_says_its_text_and_gives_its_finish_reason() -> None:
-    calls, said = ModelCalls(), list[str]()
-    call = SpokenCall(calls, said.append)
+    calls, said, thought = ModelCalls(), list[str](), list[str]()
+    call = HeardCall(calls, said.append, thought.append)
     call.say("a")
     call.reason("thought")
     call.say("b")
     call.ended(USAGE, "length")
-    assert (said, calls.usage, calls.finish_reason) == (["a", "b"], USAGE, "length")
+    assert (said, thought) == (["a", "b"], ["thought"])
+    assert (calls.usage, calls.finish_reason) == (USAGE, "length")
+
+
+def test_a_call_that_only_thinks_aloud_is_counted_and_gives_no_finish_reason() -> None:
+    calls, thought = ModelCalls(), list[str]()
+    call = HeardCall(calls, None, thought.append)
+    call.say("a")
+    call.reason("thought")
+    call.ended(USAGE, "stop")
+    assert (thought, calls.usage, calls.finish_reason) == (["thought"], USAGE, None)
 
 
 def test_calls_are_silent_inside_and_as_they_were_behind() -> None:
