@@ -1,0 +1,110 @@
+"""What a graph asks, put to whoever sits at the terminal."""
+
+import json
+import re
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.text import Text
+
+from sluice.domain.events import Json, NeedsInput
+from sluice.interfaces.cli.display import Display, safe
+from sluice.interfaces.client.errors import Refused
+from sluice.interfaces.client.reading import Received
+
+if TYPE_CHECKING:
+    from sluice.interfaces.client.blocking import Client
+
+_YES, _NO = re.compile("y|yes", re.IGNORECASE), re.compile("n|no", re.IGNORECASE)
+_WRONG = 422
+
+
+class Questions:
+    """Takes a job's events, and asks what still waits when nothing stands behind it any more.
+
+    `read` gives one line of what is typed, None at its end. Without it people are told how to
+    answer elsewhere.
+    """
+
+    def __init__(
+        self,
+        client: "Client",
+        display: Display,
+        read: Callable[[str], str | None] | None,
+        console: Console | None = None,
+    ) -> None:
+        self._client, self._display, self._read = client, display, read
+        self._console = console or Console(stderr=True, highlight=False)
+        self._open: list[NeedsInput] = []
+
+    def take(self, received: Received) -> None:
+        """Raises ClientError."""
+        if not isinstance(received.event, NeedsInput):
+            self._open.clear()
+            return
+        self._open.append(received.event)
+        job = self._client.job(received.job_id)
+        if job["status"] == "waiting" and job["last_event_id"] == received.id:
+            with self._display.silent():
+                for asked in self._open:
+                    self._ask(received.job_id, asked)
+            self._open.clear()
+
+    def _ask(self, job_id: str, asked: NeedsInput) -> None:
+        self._console.print(Text(safe(_told(asked.prompt)), style="bold"))
+        if self._read is None:
+            self._console.print(f"answer it with: sluice answer {job_id} {asked.input_id} VALUE")
+            return
+        while (line := self._read("yes or no: " if _is_choice(asked) else "> ")) is not None:
+            try:
+                self._client.give_input(job_id, asked.input_id, value_of(asked, line))
+            except ValueError as error:
+                self._console.print(Text(str(error), style="red"))
+            except Refused as refused:
+                self._console.print(Text(refused.detail, style="red"))
+                if refused.status != _WRONG:
+                    return  # it does not wait any more
+            else:
+                return
+
+
+def at_terminal() -> Callable[[str], str | None] | None:
+    return _line if sys.stdin.isatty() and sys.stdout.isatty() else None
+
+
+def _line(prompt: str) -> str | None:
+    try:
+        return input(prompt)
+    except EOFError:
+        return None
+
+
+def value_of(asked: NeedsInput, line: str) -> Json:
+    """Raises ValueError, which says what is wanted."""
+    if _is_choice(asked):
+        if _YES.fullmatch(line.strip()):
+            return True
+        if _NO.fullmatch(line.strip()):
+            return False
+        raise ValueError("yes or no?")
+    if (asked.kind == "text" and asked.schema is None) or _type(asked) == "string":
+        return line
+    try:
+        value: Json = json.loads(line)
+    except ValueError:
+        raise ValueError(f"JSON, for this schema: {json.dumps(asked.schema)}") from None
+    return value
+
+
+def _is_choice(asked: NeedsInput) -> bool:
+    return asked.kind == "approval" and _type(asked) in (None, "boolean")
+
+
+def _type(asked: NeedsInput) -> Json:
+    return None if asked.schema is None else asked.schema.get("type", "any")
+
+
+def _told(prompt: Json) -> str:
+    return prompt if isinstance(prompt, str) else json.dumps(prompt, ensure_ascii=False, indent=2)
