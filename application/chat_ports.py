@@ -9,6 +9,7 @@ from sluice.application.ports import Accepted
 from sluice.domain.chat import Chat, ChatId, Job, JobId, JobStatus, Message, UserId, now
 from sluice.domain.events import Json
 from sluice.domain.graph_state import InputRequest, Pause, Resumption
+from sluice.domain.outcome import JobOutcome
 
 
 class ChatPort(Protocol):
@@ -47,10 +48,18 @@ class ChatPort(Protocol):
         """Forgets the question of a job that was not taken; a retried one is its job's again."""
         ...
 
-    async def keep_answer(self, job: Job, answer: str, status: JobStatus, attempt: int) -> None:
+    async def keep_answer(
+        self,
+        job: Job,
+        answer: str,
+        status: JobStatus,
+        attempt: int,
+        outcome: JobOutcome | None = None,
+    ) -> None:
         """Keeps the job's answer, whole or partial, in place of what was kept before.
 
-        An empty one keeps none. Once an attempt has called, an earlier one's call does nothing.
+        An empty one keeps none. The outcome is kept with it or not at all, also of a job in no
+        chat. Once an attempt has called, an earlier one's call does nothing.
         """
         ...
 

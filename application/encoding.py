@@ -51,5 +51,8 @@ class Batch(NamedTuple):
 Push = Callable[[bytes], bool]
 """Writes frames in line, from where they are published, or says False. Never raises."""
 
+Handed = Callable[[], None]
+"""Is told, once for all readers of a log, that a token was pushed to some of them."""
+
 EncoderFor = Callable[[Job], Encoder]
 """A protocol's encoder for one job's readers; equal ones share what they encode."""

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing, contextmanager
 
+from sluice.application.deliveries import Deliveries, Delivery
 from sluice.application.encoding import Batch, EncoderFor, Push
 from sluice.application.metrics import JobMetrics
 from sluice.application.ports import EventLogPort, ReadersPort
@@ -28,11 +29,12 @@ class FollowJob:
         log: EventLogPort,
         readers: ReadersPort,
         metrics: JobMetrics,
+        deliveries: Deliveries,
         *,
         streams: int | None = None,
     ) -> None:
         self._log, self._readers, self._streams = log, readers, streams
-        self._metrics = metrics
+        self._metrics, self._deliveries = metrics, deliveries
         self.open: Counter[UserId] = Counter()
 
     async def __call__(
@@ -52,12 +54,13 @@ class FollowJob:
         terminal event's cursor, and LimitReached.
         """
         encoder = encoder_for(await owned(self._log, user, job_id))
+        delivery = self._deliveries.of(job_id)
         batches = await self._log.follow_encoded(
-            job_id, after=after, encoder=encoder, skip=skip, push=push
+            job_id, after=after, encoder=encoder, skip=skip, push=push, handed=delivery.token
         )
         if not reserved:
             self._check(user)
-        reading = self._read(user, job_id, batches)
+        reading = self._read(user, job_id, batches, delivery)
         await anext(reading)  # counts from now on: many may be granted before one is read
         return reading
 
@@ -83,15 +86,21 @@ class FollowJob:
                 del self.open[user]
 
     async def _read(
-        self, user: UserId, job_id: JobId, batches: AsyncGenerator[Batch, None]
+        self,
+        user: UserId,
+        job_id: JobId,
+        batches: AsyncGenerator[Batch, None],
+        delivery: Delivery,
     ) -> AsyncGenerator[Batch, None]:
         with self._counted(user):
             self._readers.joined(job_id)
             try:
                 async with aclosing(batches):
                     yield Batch((), b"", 0)
-                    async for batch in batches:
-                        self._metrics.behind(batch.waiting)
-                        yield batch
+                    with self._deliveries.reading(delivery):
+                        async for batch in batches:
+                            self._metrics.behind(batch.waiting)
+                            delivery.batch(batch.events)
+                            yield batch
             finally:
                 self._readers.left(job_id)

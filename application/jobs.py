@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from sluice.application.follow import owned
+from sluice.application.keep_end import status_of
 from sluice.application.ports import EventLogPort, JobLog, JobQueuePort
-from sluice.application.process_chat import status_of
 from sluice.domain.chat import Job, JobId, JobStatus, UserId
 from sluice.domain.events import (
     TERMINAL,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from sluice.application.encoding import Batch, Encoder, Push
+from sluice.application.encoding import Batch, Encoder, Handed, Push
 from sluice.domain.chat import (
     ChatId,
     ExecutionPath,
@@ -98,12 +98,13 @@ class EventLogPort(Protocol):
         encoder: Encoder,
         skip: int = 0,
         push: Push | None = None,
+        handed: Handed | None = None,
     ) -> AsyncGenerator[Batch, None]:
         """Like `follow`, as the encoder's frames.
 
         `skip`: how many frames of the event behind the cursor are left out, but never the last.
         `push` is offered tokens that come one by one while the iteration waits; what it takes
-        is not yielded.
+        is not yielded, and `handed` is told: the last one given, of all readers in this process.
         """
         ...
 

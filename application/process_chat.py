@@ -2,19 +2,19 @@
 
 import asyncio
 import logging
-from contextlib import suppress
 from datetime import datetime
 from typing import NamedTuple
 
 from sluice.application.chat_ports import ChatPort, KeptPause
 from sluice.application.history import history
+from sluice.application.keep_end import KeepEnd, status_of
 from sluice.application.metrics import JobMetrics
 from sluice.application.pauses import Pauses
 from sluice.application.ports import EventLogPort, PipelinePort, Stop
 from sluice.application.relay import Relay
 from sluice.application.shielding import to_its_end
 from sluice.application.tracebacks import format_traceback
-from sluice.domain.chat import Job, JobStatus, Question, Turn
+from sluice.domain.chat import Job, Question, Turn, now
 from sluice.domain.errors import (
     ChatError,
     DeadlineExceeded,
@@ -35,25 +35,26 @@ from sluice.domain.events import (
     StageFailed,
     Terminal,
 )
+from sluice.domain.graph_state import Pause
 
 logger = logging.getLogger(__name__)
 
 QUEUED = StageCompleted("queued", 0)
+BEGINS_ANEW = Reset("new_attempt"), QUEUED
+"""What every attempt but the first begins with."""
 MAX_ATTEMPTS = 2
 """Of a job, without those that were handed back by a worker which left."""
-GIVEN_UP = Cancelled("shutdown")
-"""How a job ends that was given up before it ran."""
+_OF_THE_STORE = (Finished, NotFound, Superseded, Unavailable)
 _RETRY_SECONDS = 0.5
 """Seconds between two tries while the chat cannot be read."""
-_EMPTY_ANSWER_TIMEOUT_SECONDS = 1
-"""Seconds for an end without a text to be kept."""
 
 
 class _Begun(NamedTuple):
-    """An attempt, and the pause that the job goes on from, if it has paused."""
+    """An attempt since `at`, and the pause that the job goes on from, if it has paused."""
 
     relay: Relay
     kept: KeptPause | None
+    at: datetime
 
     @property
     def spent(self) -> float:
@@ -77,9 +78,11 @@ class ProcessChat:
         *,
         deadline: float = 600,
         max_answer: int = 4 * 1024 * 1024,
+        fallback: PipelinePort | None = None,
     ) -> None:
         self._pipeline, self._log, self._chats = pipeline, log, chats
-        self._pauses, self._metrics = pauses, metrics
+        self._pauses, self._metrics, self._fallback = pauses, metrics, fallback
+        self._keep_end = KeepEnd(chats, log)
         self._deadline, self._max_answer = deadline, max_answer
 
     async def __call__(
@@ -125,11 +128,11 @@ class ProcessChat:
         notifier = await self._log.begin(job.id, after=before, goes_on=kept is not None)
         again = notifier.attempt > max(before, 1)
         if again:
-            notifier.publish(Reset("new_attempt"), QUEUED)
+            notifier.publish(*BEGINS_ANEW)
         relay = Relay(notifier, self._max_answer)
         if kept is not None:
             await self._pauses.recall(job, relay, kept, again=again)
-        return _Begun(relay, kept)
+        return _Begun(relay, kept, now())
 
     async def _run(self, job: Job, begun: _Begun, stop: Stop, last: int) -> Terminal | KeptPause:
         if reason := stop():
@@ -161,10 +164,8 @@ class ProcessChat:
         if relay.notifier.attempt > last:
             raise WorkerLost
         if kept is None or not kept.missing:
-            resumption = None if kept is None else kept.resumption
             began = asyncio.get_running_loop().time() - begun.spent
-            question = Question(job, await self._history(job), resumption=resumption)
-            end = await relay.run(self._pipeline, question)
+            end = await self._asked(job, begun, last)
             if isinstance(end, Done):
                 return end
             spent = asyncio.get_running_loop().time() - began
@@ -174,14 +175,35 @@ class ProcessChat:
         await to_its_end(self._pauses.ask(relay.notifier, kept))
         return kept
 
+    async def _asked(self, job: Job, begun: _Begun, last: int) -> Done | Pause:
+        """What the pipeline gives, or the fallback: another attempt, on the other path."""
+        relay = begun.relay
+        resumption = None if begun.kept is None else begun.kept.resumption
+        attempt = relay.notifier.attempt
+        question = Question(job, await self._history(job), resumption=resumption)
+        try:
+            return await relay.run(self._pipeline, question)
+        except Exception as error:
+            if resumption or self._fallback is None or attempt >= last:
+                raise
+            if not _may_fall_back(relay, error):
+                raise
+            told = (job.id, job.request_id, format_traceback(error))
+            logger.warning("job %s falls back, request %s: %s", *told)
+        notifier, cancelled = await to_its_end(self._log.begin(job.id, after=attempt))
+        notifier.publish(*BEGINS_ANEW)
+        relay.fall_back(notifier)
+        if cancelled:
+            raise cancelled
+        return await relay.run(self._fallback, question)
+
     async def _end(self, job: Job, begun: _Begun, end: Terminal) -> None:
         """The answer is kept before the end is told: who reads `done` finds it in the chat."""
         relay = begun.relay
         failed = [StageFailed(stage, relay.progress) for stage in relay.open_stages]
         if isinstance(end, Cancelled):
             failed.clear()
-        answer = end.answer if isinstance(end, Done) else relay.text
-        await self._keep(job, answer, end, relay.notifier.attempt)
+        await self._keep_end(job, relay, end, begun.at)
         if begun.kept is not None:
             await self._pauses.close(job)
         await relay.notifier.end(*failed, end)
@@ -192,20 +214,6 @@ class ProcessChat:
             why = f": {end.reason}" if isinstance(end, Cancelled) else ""
             told = (job.id, status_of(end), why, job.path, job.request_id)
             logger.info("job %s is %s%s, %s, request %s", *told)
-
-    async def _keep(self, job: Job, answer: str, end: Terminal, attempt: int) -> None:
-        """An end that has nothing to keep, nor to take back, does not wait for a store for long."""
-        if job.history is not None:
-            return
-        keeping = self._chats.keep_answer(job, answer, status_of(end), attempt)
-        if answer or attempt > 1:
-            await keeping
-        elif end == GIVEN_UP:
-            keeping.close()  # nobody was told of the job: its key may ask for another one
-        else:
-            with suppress(TimeoutError, Unavailable):
-                async with asyncio.timeout(_EMPTY_ANSWER_TIMEOUT_SECONDS):
-                    await keeping
 
     async def _history(self, job: Job) -> list[Turn]:
         """Waits for a store that is away, as long as the job may last."""
@@ -219,14 +227,11 @@ class ProcessChat:
                 await asyncio.sleep(_RETRY_SECONDS)
 
 
-def status_of(end: Terminal) -> JobStatus:
-    match end:
-        case Done():
-            return "completed"
-        case Failed():
-            return "failed"
-        case Cancelled():
-            return "cancelled"
+def _may_fall_back(relay: Relay, error: Exception) -> bool:
+    """It failed before it said anything, and by no fault of the upstream's or of a store's."""
+    if relay.first_token_at is not None:
+        return False
+    return isinstance(error, PipelineError) or not isinstance(error, (ChatError, *_OF_THE_STORE))
 
 
 def _failed(job: Job, error: ChatError, cause: BaseException) -> Failed:

@@ -4,11 +4,12 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import datetime
 
 from sluice.application.coalescing import SAFE_TOKEN_CHARACTERS, split
 from sluice.application.codec import encode
 from sluice.application.ports import PipelinePort
-from sluice.domain.chat import Question
+from sluice.domain.chat import Question, now
 from sluice.domain.errors import AnswerTooLarge, PipelineError
 from sluice.domain.events import (
     Beside,
@@ -32,7 +33,7 @@ logger = logging.getLogger(__name__)
 
 
 class Relay:
-    """One attempt of a job: runs the pipeline, and knows what the user has been told.
+    """One attempt of a job, or one and its fallback: knows what the user has been told.
 
     `max_answer` is in bytes of UTF-8; what is told beside the answer may have as many. A token
     costs no task and no wait: it is published from inside the graph. Nodes are the user's code and
@@ -43,6 +44,10 @@ class Relay:
         self.notifier = notifier
         self.open_stages: dict[str, None] = {}
         self.progress = 0
+        self.first_token_at: datetime | None = None
+        self.thrown_away = 0
+        """Pieces that had been told when the pipeline took them back."""
+        self.fallen_back = False
         self._max_answer = max_answer
         self._pieces: list[str] = []
         self._size = self._beside = 0
@@ -52,6 +57,17 @@ class Relay:
     @property
     def text(self) -> str:
         return "".join(self._pieces)
+
+    @property
+    def tokens(self) -> int:
+        """How many pieces the text was told in."""
+        return len(self._pieces)
+
+    def fall_back(self, notifier: NotifierPort) -> None:
+        """Another attempt begins, on the other path. Nothing of the answer has been told."""
+        self.notifier, self.fallen_back = notifier, True
+        self.open_stages.clear()
+        self.progress = self._size = self._beside = 0
 
     def recall(self, events: Sequence[Event]) -> None:
         """Takes what the user has been told already."""
@@ -104,6 +120,8 @@ class Relay:
                 self.notifier.publish(*split(event))
             else:
                 self.notifier.publish(event)
+            if self.first_token_at is None:
+                self.first_token_at = now()
             return
         if isinstance(event, Beside):
             self._publish_beside(event)
@@ -134,6 +152,7 @@ class Relay:
             case StageCompleted(stage) | StageFailed(stage):
                 self.open_stages.pop(stage, None)
             case Reset():
+                self.thrown_away += len(self._pieces)
                 self._pieces.clear()
                 self._size = 0
 

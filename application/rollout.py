@@ -10,7 +10,8 @@ from typing import NoReturn, Protocol
 from sluice.application.ports import Decision, nothing
 from sluice.domain.chat import ExecutionPath, UserId, new_id, now
 from sluice.domain.errors import Conflict, Outdated, Unavailable
-from sluice.domain.rollout import Flag, Share, ShareChange
+from sluice.domain.rollout import Flag, Share
+from sluice.domain.share_change import ShareChange
 
 logger = logging.getLogger(__name__)
 

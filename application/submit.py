@@ -8,6 +8,7 @@ from hashlib import sha256
 from sluice.application.chat_ports import ChatPort, IdempotencyPort, SessionPort
 from sluice.application.compact_json import compact
 from sluice.application.follow import owned
+from sluice.application.keep_end import GIVEN_UP
 from sluice.application.ports import (
     Accepted,
     EventLogPort,
@@ -16,7 +17,7 @@ from sluice.application.ports import (
     ReadersPort,
     nothing,
 )
-from sluice.application.process_chat import GIVEN_UP, QUEUED
+from sluice.application.process_chat import QUEUED
 from sluice.domain.chat import (
     Chat,
     ChatId,
@@ -103,7 +104,8 @@ class SubmitMessage:
         if new.session is not None:
             chat_id = await self._sessions.session(new.user, new.session, chat_id)
         decision = await self._flag.decide(new.sticky or chat_id, new.path)
-        accepted = Accepted(new_id(), chat_id, decision.path, decision.flag)
+        flag = replace(decision.flag, by_chat=new.sticky is None)
+        accepted = Accepted(new_id(), chat_id, decision.path, flag)
         if new.idempotency_key is not None:
             accepted = await self._keys.claim(
                 new.user, new.idempotency_key, new.fingerprint(), accepted

@@ -70,6 +70,12 @@ class Job:
     history: tuple[Turn, ...] | None = None
     flag: Flag | None = None
 
+    @property
+    def targeting_key(self) -> str:
+        """What its path was drawn by: jobs of one key are one user's to a rollout."""
+        by_chat = self.flag is not None and self.flag.by_chat
+        return f"chat {self.chat_id}" if by_chat else f"user {self.user}"
+
 
 @dataclass(frozen=True, slots=True)
 class Question:

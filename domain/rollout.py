@@ -2,7 +2,6 @@
 
 import re
 from dataclasses import dataclass
-from datetime import datetime
 from hashlib import sha256
 from typing import Literal
 
@@ -50,28 +49,12 @@ class Share:
 class Flag:
     """The share in force, in percent, and why it is; of a job, when it was submitted.
 
-    `rollout` is the campaign that the share belongs to: there is one only of `control`.
+    `rollout` is the campaign that the share belongs to: there is one only of `control`. `by_chat`:
+    a job's path was drawn by its chat, and not by its user.
     """
 
     share: float
     reason: Reason
     source: Source
     rollout: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class ShareChange:
-    """What an operator did. `number` counts from 1, without a gap.
-
-    `before` is the share that was in force, whoever had set it; `after` is None where the share
-    was given back to the flag provider or the environment. All changes from the first share to
-    that are one rollout.
-    """
-
-    number: int
-    at: datetime
-    by: str
-    before: float
-    after: float | None
-    why: str | None
-    rollout: str
+    by_chat: bool = False

@@ -5,6 +5,7 @@ A double that a contract suite runs against cannot drift.
 
 import asyncio
 from collections.abc import AsyncGenerator
+from datetime import UTC, datetime
 from threading import get_ident
 from typing import Any
 
@@ -18,6 +19,7 @@ from sluice.domain.chat import ExecutionPath, Job, Question, new_id
 from sluice.domain.errors import PipelineError, Unavailable
 from sluice.domain.events import TERMINAL, Done, Event, Usage
 from sluice.domain.graph_state import Pause
+from sluice.domain.outcome import JobOutcome
 from sluice.domain.ports import NotifierPort
 from sluice.domain.rollout import Flag
 
@@ -128,6 +130,38 @@ def a_job(message: str = "Why?", **fields: Any) -> Job:
         "request_id": "request",
     }
     return Job(**given | fields)
+
+
+def an_outcome(job: Job, **fields: Any) -> JobOutcome:
+    """Of a job that went well, unless the fields say otherwise."""
+    at = datetime(2026, 11, 1, 12, 0, 1, tzinfo=UTC)
+    flag = job.flag or Flag(100, "static", "env")
+    given: dict[str, Any] = {
+        "job_id": job.id,
+        "arm": job.path,
+        "path": job.path,
+        "share": flag.share,
+        "reason": flag.reason,
+        "source": flag.source,
+        "rollout": flag.rollout,
+        "left_out": None,
+        "admitted_at": job.created_at,
+        "begun_at": at,
+        "ended_at": at,
+        "first_token_at": None,
+        "answered_at": at,
+        "status": "completed",
+        "error": None,
+        "cancelled_by": None,
+        "tokens": 2,
+        "thrown_away": 0,
+        "input_tokens": None,
+        "output_tokens": None,
+        "attempts": 1,
+        "fell_back": False,
+        "spoiled": False,
+    }
+    return JobOutcome(**given | fields)
 
 
 async def publish(notifier: NotifierPort, *events: Event) -> None:

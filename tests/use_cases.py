@@ -6,13 +6,15 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from sluice.application.answer_input import AnswerInput
 from sluice.application.chats import DeleteChat, ShowChat
+from sluice.application.deliveries import Deliveries
 from sluice.application.encoding import Batch
 from sluice.application.follow import FollowJob
 from sluice.application.jobs import CancelJob, ShowJob
 from sluice.application.metrics import JobMetrics
-from sluice.application.pauses import AnswerInput, Pauses
-from sluice.application.ports import Accepted
+from sluice.application.pauses import Pauses
+from sluice.application.ports import Accepted, PipelinePort
 from sluice.application.process_chat import QUEUED, ProcessChat
 from sluice.application.scheduling import Bounds, WhenBusy
 from sluice.application.submit import NewMessage, SubmitMessage
@@ -26,6 +28,7 @@ from sluice.infrastructure.chats.sqlite.sessions import SqliteSessions
 from sluice.infrastructure.event_log.memory import MemoryEventLog
 from sluice.infrastructure.jobs.inline.queue import InlineJobQueue
 from sluice.infrastructure.json_schema import check_value
+from sluice.infrastructure.outcomes.sqlite import SqliteOutcomes
 from sluice.infrastructure.sqlite.database import SqliteDatabase
 from sluice.interfaces.protocols.native.encoder import encoder_for
 from tests.doubles import FixedFlag, MockPipeline, a_job, publish
@@ -57,8 +60,7 @@ class UseCases:
         self.sessions = SqliteSessions(self.database)
         self.keys = SqliteIdempotency(self.database)
         self.pauses = SqlitePauses(self.database)
-        pauses = Pauses(self.pauses, self.log, timeout=self.input_timeout)
-        process = ProcessChat(self.pipeline, self.log, self.chats, self.metrics, pauses)
+        process = self.processing(self.pipeline)
         self.queue = InlineJobQueue(process, self.bounds, when_busy=self.when_busy)
         self.answer = AnswerInput(self.pauses, self.log, self.queue, check_value)
         readers = CancelUnread(self.queue, self.log)
@@ -68,7 +70,18 @@ class UseCases:
         self.delete_chat = DeleteChat(self.chats, self.log, self.queue)
         self.show_chat = ShowChat(self.chats, self.log)
         self.show_job, self.cancel = ShowJob(self.log), CancelJob(self.log, self.queue)
-        self.follow_job = FollowJob(self.log, readers, self.metrics, streams=self.streams)
+        self.outcomes = SqliteOutcomes(self.database)
+        self.deliveries = Deliveries(self.outcomes, retention=60)
+        self.follow_job = FollowJob(
+            self.log, readers, self.metrics, self.deliveries, streams=self.streams
+        )
+
+    def processing(self, pipeline: PipelinePort) -> ProcessChat:
+        pauses = Pauses(self.pauses, self.log, timeout=self.input_timeout)
+        return ProcessChat(pipeline, self.log, self.chats, self.metrics, pauses)
+
+    def process(self, *plays: Any) -> ProcessChat:
+        return self.processing(MockPipeline(*plays))
 
     async def ask(self, message: str | None = "Why?", **fields: Any) -> Accepted:
         given = {"user": "ann", "request_id": "request", "message": message}

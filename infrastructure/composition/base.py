@@ -20,12 +20,16 @@ from dependency_injector.providers import (
 )
 from dependency_injector.providers import Callable as Call
 
+from sluice.application.answer_input import AnswerInput
 from sluice.application.chat_ports import ChatPort, IdempotencyPort, PausePort, SessionPort
 from sluice.application.chats import DeleteChat, ShowChat
+from sluice.application.deliveries import Deliveries
+from sluice.application.export import ExportOutcomes
 from sluice.application.follow import FollowJob
 from sluice.application.jobs import CancelJob, ShowJob
 from sluice.application.metrics import JobMetrics
-from sluice.application.pauses import AnswerInput, Pauses
+from sluice.application.outcomes import OutcomesPort
+from sluice.application.pauses import Pauses
 from sluice.application.ports import EventLogPort, PipelinePort, ReadersPort, Record, Stop, nothing
 from sluice.application.process_chat import ProcessChat
 from sluice.application.rollout import (
@@ -62,14 +66,17 @@ OFFLINE_MODEL = "sluice-offline"
 
 def runner(
     pipeline: Callable[[ExecutionPath], PipelinePort],
-    process_chat: Callable[[PipelinePort], ProcessChat],
+    process_chat: Callable[..., ProcessChat],
+    *,
+    fallback: bool = False,
 ) -> Run:
-    """Runs a job on the path that was decided when it was submitted."""
+    """Runs a job on the path that was decided when it was submitted, and on A1 where A2 fails."""
 
     async def run(
         job: Job, stop: Stop, after: int | None = None, returns: int = 0
     ) -> datetime | None:
-        return await process_chat(pipeline(job.path))(job, stop, after, returns)
+        other = {"fallback": pipeline("A1")} if fallback and job.path == "A2" else {}
+        return await process_chat(pipeline(job.path), **other)(job, stop, after, returns)
 
     return run
 
@@ -123,6 +130,7 @@ class Base(DeclarativeContainer):
     keys: Provider[IdempotencyPort] = Dependency()
     pauses: Provider[PausePort] = Dependency()
     share_changes: Provider[ShareChangesPort] = Dependency()
+    outcomes: Provider[OutcomesPort] = Dependency()
     queue: Provider[Any] = Dependency()
     """A JobQueuePort, whose type each deployment knows better."""
     readers: Provider[ReadersPort] = Dependency()
@@ -167,7 +175,9 @@ class Base(DeclarativeContainer):
         deadline=settings.provided.total_timeout,
         max_answer=settings.provided.max_answer_bytes,
     )
-    run: Provider[Run] = Call(runner, pipeline.provider, process_chat.provider)
+    run: Provider[Run] = Call(
+        runner, pipeline.provider, process_chat.provider, fallback=settings.provided.fallback
+    )
 
     control = Singleton(ControlShare, share_changes)
     flag_provider = Singleton(provider_of, settings)
@@ -180,8 +190,12 @@ class Base(DeclarativeContainer):
     """Tells others that the share was changed, where there are any."""
     show_rollout = Singleton(ShowRollout, flag, control, share_changes)
     set_share = Singleton(SetShare, flag, control, share_changes, announce)
+    export_outcomes = Singleton(ExportOutcomes, outcomes)
     submit = Singleton(SubmitMessage, chats, sessions, keys, log, queue, flag, readers)
-    follow = Singleton(FollowJob, log, readers, metrics, streams=Call(streams_of, settings))
+    deliveries = Singleton(Deliveries, outcomes, retention=settings.provided.outcomes_retention)
+    follow = Singleton(
+        FollowJob, log, readers, metrics, deliveries, streams=Call(streams_of, settings)
+    )
     show_job = Singleton(ShowJob, log)
     cancel = Singleton(CancelJob, log, queue)
     answer_input = Singleton(AnswerInput, pauses, log, queue, Object(check_value))

@@ -6,6 +6,7 @@ Imported only where it is used: its libraries are an extra.
 from dependency_injector.providers import Provider, Singleton
 
 from sluice.application.chat_ports import ChatPort, IdempotencyPort, PausePort, SessionPort
+from sluice.application.outcomes import OutcomesPort
 from sluice.application.ports import EventLogPort
 from sluice.application.rollout import ShareChangesPort
 from sluice.infrastructure.chats.postgres.chats import PostgresChats
@@ -17,6 +18,7 @@ from sluice.infrastructure.composition.declaring import deployment
 from sluice.infrastructure.event_log.redis.log import RedisEventLog
 from sluice.infrastructure.flags.postgres_changes import PostgresShareChanges
 from sluice.infrastructure.jobs.redis.scheduler import RedisScheduler
+from sluice.infrastructure.outcomes.postgres import PostgresOutcomes
 from sluice.infrastructure.postgres.database import PostgresDatabase
 from sluice.infrastructure.redis.client import RedisClient
 from sluice.infrastructure.settings import RedisStore, Settings, WrongSetting
@@ -50,3 +52,4 @@ class Cluster(Base):
     keys: Provider[IdempotencyPort] = Singleton(PostgresIdempotency, postgres)
     pauses: Provider[PausePort] = Singleton(PostgresPauses, postgres)
     share_changes: Provider[ShareChangesPort] = Singleton(PostgresShareChanges, postgres)
+    outcomes: Provider[OutcomesPort] = Singleton(PostgresOutcomes, postgres)

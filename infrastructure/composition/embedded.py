@@ -4,6 +4,7 @@ from dependency_injector.providers import Callable as Call
 from dependency_injector.providers import Provider, Selector, Singleton
 
 from sluice.application.chat_ports import ChatPort, IdempotencyPort, PausePort, SessionPort
+from sluice.application.outcomes import OutcomesPort
 from sluice.application.ports import EventLogPort, ReadersPort
 from sluice.application.rollout import ShareChangesPort
 from sluice.application.unread import CancelUnread
@@ -17,6 +18,7 @@ from sluice.infrastructure.event_log.memory import MemoryEventLog
 from sluice.infrastructure.event_log.sqlite.log import SqliteEventLog
 from sluice.infrastructure.flags.sqlite_changes import SqliteShareChanges
 from sluice.infrastructure.jobs.inline.queue import InlineJobQueue
+from sluice.infrastructure.outcomes.sqlite import SqliteOutcomes
 from sluice.infrastructure.settings import Settings, SqliteStore
 from sluice.infrastructure.sqlite.database import SqliteDatabase
 
@@ -48,6 +50,7 @@ class Embedded(Base):
     keys: Provider[IdempotencyPort] = Singleton(SqliteIdempotency, database)
     pauses: Provider[PausePort] = Singleton(SqlitePauses, database)
     share_changes: Provider[ShareChangesPort] = Singleton(SqliteShareChanges, database)
+    outcomes: Provider[OutcomesPort] = Singleton(SqliteOutcomes, database)
     queue: Provider[InlineJobQueue] = Singleton(
         InlineJobQueue,
         Base.run,

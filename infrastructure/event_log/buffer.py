@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from weakref import WeakValueDictionary
 
 from sluice.application.coalescing import coalesce, size_of, split_again
-from sluice.application.encoding import Batch, Encoder, Push
+from sluice.application.encoding import Batch, Encoder, Handed, Push
 from sluice.domain.errors import Finished
 from sluice.domain.events import BEGINNING, TERMINAL, Cursor, Reasoning, Recorded, Reset, Token
 from sluice.infrastructure.event_log.encoded import EncodedLog
@@ -63,7 +63,7 @@ class Buffer:
     index in `records`, and each piece's id is a cursor like any other.
     """
 
-    __slots__ = ("_forms", "_pieces", "_waiting", "broken", "records")
+    __slots__ = ("_forms", "_handed", "_pieces", "_waiting", "broken", "records")
 
     def __init__(
         self, records: Iterable[Recorded] = (), pieces: Mapping[int, Sequence[str]] = _NO_PIECES
@@ -73,6 +73,7 @@ class Buffer:
         self._pieces = pieces
         self._waiting: list[_Reader] = []
         self._forms: WeakValueDictionary[Encoder, EncodedLog] | None = None
+        self._handed: Handed | None = None
 
     @property
     def ended(self) -> bool:
@@ -93,6 +94,7 @@ class Buffer:
     def _push(self) -> None:
         """The last token, to whoever takes it where it stands; the others are woken."""
         waiting, self._waiting = self._waiting, []
+        taken = False
         for reader in waiting:
             form, push = reader.form, reader.push
             if form is not None and push is not None and not reader.news.done():
@@ -102,11 +104,14 @@ class Buffer:
                     reader.wake()
                     continue
                 if not body or push(body):
+                    taken = True
                     reader.position += 1
                     reader.state = state
                     self._waiting.append(reader)
                     continue
             reader.wake()
+        if taken and self._handed is not None and type(self.records[-1].event) is Token:
+            self._handed()
 
     def wake(self) -> None:
         waiting, self._waiting = self._waiting, []
@@ -123,9 +128,15 @@ class Buffer:
         return self._events(self._start(after))
 
     def follow_encoded(
-        self, after: Cursor | None, encoder: Encoder, skip: int = 0, push: Push | None = None
+        self,
+        after: Cursor | None,
+        encoder: Encoder,
+        skip: int = 0,
+        push: Push | None = None,
+        handed: Handed | None = None,
     ) -> AsyncGenerator[Batch, None]:
         """Checks the cursor now (Finished), reads when iterated."""
+        self._handed = handed or self._handed
         return self._batches(self._start(after), self._form(encoder), skip, push)
 
     def _form(self, encoder: Encoder) -> EncodedLog:

@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from datetime import datetime
 
 from sluice.application.codec import require_encodable
-from sluice.application.encoding import Batch, Encoder, Push
+from sluice.application.encoding import Batch, Encoder, Handed, Push
 from sluice.application.ports import JobLog
 from sluice.domain.chat import Job, JobId
 from sluice.domain.errors import Finished, Superseded, Unavailable
@@ -153,10 +153,11 @@ class LogReader:
         *,
         after: Cursor | None,
         encoder: Encoder,
-        skip: int = 0,
         push: Push | None = None,
+        handed: Handed | None = None,
+        skip: int = 0,
     ) -> AsyncGenerator[Batch, None]:
-        return (await self._followed(job_id)).follow_encoded(after, encoder, skip, push)
+        return (await self._followed(job_id)).follow_encoded(after, encoder, skip, push, handed)
 
     async def _followed(self, job_id: JobId) -> Log:
         if self._leaving:

@@ -1,9 +1,11 @@
 """Changes of the share in PostgreSQL."""
 
 from collections.abc import Sequence
+from datetime import UTC
 from typing import Any
 
-from sluice.domain.rollout import ShareChange
+from sluice.application.plan_json import dump_plan, dump_verdict, load_plan, load_verdict
+from sluice.domain.share_change import ShareChange
 from sluice.infrastructure.postgres.database import Connection, PostgresDatabase
 
 
@@ -23,14 +25,15 @@ class PostgresShareChanges:
         """Of two at once one has the number; the other inserts nothing."""
         values = (
             *(change.number, change.at, change.by.encode(), change.before, change.after),
-            *(change.why and change.why.encode(), change.rollout, change.number - 1),
+            *(change.why and change.why.encode(), change.rollout, dump_plan(change.plan)),
+            *(change.state, dump_verdict(change.verdict), change.since, change.number - 1),
         )
 
         async def work(db: Connection) -> int:
             inserted = await db.execute(
                 "INSERT INTO share_changes"
                 " SELECT %s::integer, %s::timestamptz, %s::bytea, %s::float8, %s::float8,"
-                " %s::bytea, %s::text"
+                " %s::bytea, %s::text, %s::text, %s::text, %s::text, %s::timestamptz"
                 " WHERE %s = (SELECT coalesce(max(number), 0) FROM share_changes)"
                 " ON CONFLICT DO NOTHING",
                 values,
@@ -41,5 +44,7 @@ class PostgresShareChanges:
 
 
 def _change(row: tuple[Any, ...]) -> ShareChange:
-    number, at, by, before, after, why, rollout = row
-    return ShareChange(number, at, by.decode(), before, after, why and why.decode(), rollout)
+    number, at, by, before, after, why, rollout, plan, state, verdict, since = row
+    told = load_plan(plan), state, since and since.astimezone(UTC), load_verdict(verdict)
+    changed = number, at.astimezone(UTC), by.decode(), before, after
+    return ShareChange(*changed, why and why.decode(), rollout, *told)

@@ -107,9 +107,17 @@ class DeltaDecoder:
             if failure := of_finish_reason(finish_reason):
                 raise failure
             self.finished = True
-        text, calls = said.content, said.tool_calls
-        thought = said.reasoning_content or said.reasoning
-        if type(text) is str and text and not (calls or thought or self._unsettled):
+        text = said.content
+        beside = (
+            said.tool_calls
+            or said.reasoning_content
+            or said.reasoning
+            or said.thinking
+            or said.reasoning_details
+            or said.function_call
+            or said.error
+        )
+        if type(text) is str and text and not (beside or self._unsettled):
             self._begun = True
             return Delta(text, finish_reason, usage)
         delta = self._all_of(said)._replace(finish_reason=finish_reason, usage=usage or None)

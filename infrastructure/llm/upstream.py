@@ -25,8 +25,8 @@ from .decoding import Delta, DeltaDecoder
 from .event_stream import begins_events
 from .failures import failure_in
 from .openai_errors import BROKEN_BODY, UPSTREAM_FAILURES, of_failure
-from .patience import Patience
 from .refusals import STREAM_OPTIONS, refuses
+from .timeouts import StreamTimeouts
 from .transport import calling, http_client
 
 _MAX_REFUSAL_BYTES = 64 * 1024
@@ -113,19 +113,19 @@ class Call:
         Closing it closes the connection. To be called once.
         """
         decoder, size = DeltaDecoder(), 0
-        patience = Patience(self._upstream.first_token_timeout, self._upstream.idle_timeout)
-        deadline, steady = patience.deadline, False
+        timeouts = StreamTimeouts(self._upstream.first_token_timeout, self._upstream.idle_timeout)
+        deadline, steady = timeouts.deadline, False
         try:
             response = await self._open(deadline)
             async with aclosing(response), _reads_of(response) as read:
-                data = await _first(response, read, patience)
+                data = await _first(response, read, timeouts)
                 while True:
                     for delta in decoder.feed(data) if data else decoder.end():
                         text = delta.text
                         if steady and text and not (delta.finish_reason or delta.usage):
                             deadline.restarts = True
                         else:
-                            steady = patience.hear(delta)
+                            steady = timeouts.hear(delta)
                             self._note(delta)
                         size += len(text) if text.isascii() else len(text.encode())
                         if size > self._upstream.max_answer:
@@ -134,8 +134,8 @@ class Call:
                     if not data:
                         break
                     if decoder.done:
-                        patience.end_is_said()
-                    data = await _next(read, patience)
+                        timeouts.end_is_said()
+                    data = await _next(read, timeouts)
             decoder.check()
             if not decoder.finished:
                 raise UpstreamTruncated("no finish reason")
@@ -204,38 +204,38 @@ def plain_body(response: httpx2.Response) -> aiohttp.StreamReader | None:
     return None
 
 
-async def _first(response: httpx2.Response, read: Read, patience: Patience) -> bytes:
+async def _first(response: httpx2.Response, read: Read, timeouts: StreamTimeouts) -> bytes:
     """The first bytes of an event stream, by whatever name it is sent: they decide. Under its own
     name only a page is none.
 
     Raises what a JSON body says that failed, else UpstreamBadResponse.
     """
-    head = await _next(read, patience)
+    head = await _next(read, timeouts)
     content_type, _, _ = response.headers.get("content-type", "").partition(";")
     if content_type.strip().lower() == "text/event-stream" and not head.lstrip().startswith(b"<"):
         return head
-    while (begins := begins_events(head)) is None and (more := await _next(read, patience)):
+    while (begins := begins_events(head)) is None and (more := await _next(read, timeouts)):
         head += more
     if begins:
         return head
     while head.lstrip().startswith((b"{", b"[")):
         if failure := failure_in(head):
             raise failure
-        if len(head) > _MAX_REFUSAL_BYTES or not (more := await _next(read, patience)):
+        if len(head) > _MAX_REFUSAL_BYTES or not (more := await _next(read, timeouts)):
             break
         head += more
     raise UpstreamBadResponse("no event stream")
 
 
-async def _next(read: Read, patience: Patience) -> bytes:
+async def _next(read: Read, timeouts: StreamTimeouts) -> bytes:
     """Nothing at the end, also when a finished answer's connection breaks or stays open."""
     try:
-        with patience.deadline:
+        with timeouts.deadline:
             return await read()
     except UpstreamTimeout:
-        if not patience.over:
+        if not timeouts.over:
             raise
     except BROKEN_BODY as failure:
-        if not patience.over:
+        if not timeouts.over:
             raise of_failure(failure) from failure
     return b""

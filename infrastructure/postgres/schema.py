@@ -78,6 +78,66 @@ STEPS: tuple[str, ...] = (
         rollout text NOT NULL);
     """,
     """
+    -- How each job went, for the rollout: no text, and of the user a keyed hash.
+    CREATE TABLE outcomes (
+        number bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+        job_id text NOT NULL UNIQUE,
+        arm text NOT NULL,
+        path text NOT NULL,
+        share double precision NOT NULL,
+        reason text NOT NULL,
+        source text NOT NULL,
+        rollout text NOT NULL,
+        left_out text,
+        admitted_at timestamptz NOT NULL,
+        begun_at timestamptz NOT NULL,
+        first_token_at timestamptz,
+        answered_at timestamptz,
+        ended_at timestamptz NOT NULL,
+        status text NOT NULL,
+        error text,
+        cancelled_by text,
+        tokens integer NOT NULL,
+        thrown_away integer NOT NULL,
+        input_tokens bigint,
+        output_tokens bigint,
+        attempts integer NOT NULL,
+        fell_back boolean NOT NULL,
+        spoiled boolean NOT NULL,
+        user_hash text NOT NULL,
+        first boolean NOT NULL,
+        written_at timestamptz NOT NULL DEFAULT clock_timestamp());
+    CREATE INDEX outcomes_of_users ON outcomes (rollout, user_hash);
+    CREATE INDEX outcomes_of_rollouts ON outcomes (rollout, written_at);
+    CREATE INDEX outcomes_by_time ON outcomes (written_at);
+
+    -- What their readers were handed, who may be there before and after the job's end.
+    CREATE TABLE deliveries (
+        job_id text PRIMARY KEY,
+        first_at timestamptz,
+        longest_gap double precision,
+        seen boolean NOT NULL,
+        written_at timestamptz NOT NULL DEFAULT clock_timestamp());
+    CREATE INDEX deliveries_by_time ON deliveries (written_at);
+
+    CREATE TABLE outcome_key (
+        one integer PRIMARY KEY CHECK (one = 1),
+        key bytea NOT NULL);
+
+    -- A share that was changed by a plan, or by the guard that carries it out: as JSON.
+    ALTER TABLE share_changes ADD COLUMN plan text;
+    ALTER TABLE share_changes ADD COLUMN state text;
+    ALTER TABLE share_changes ADD COLUMN verdict text;
+    ALTER TABLE share_changes ADD COLUMN since timestamptz;
+
+    -- What the guard saw, the last look of each minute.
+    CREATE TABLE guard_looks (
+        rollout text NOT NULL,
+        minute bigint NOT NULL,
+        body text NOT NULL,
+        PRIMARY KEY (rollout, minute));
+    """,
+    """
     -- What jobs have asked people: the pause and the answers as JSON.
     CREATE TABLE pauses (
         key bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

@@ -84,6 +84,9 @@ class Settings(BaseSettings):
         default=Share(100, fixed=True), validation_alias="ENABLE_TOKEN_STREAMING"
     )
     allow_path_header: bool = False
+    fallback: bool = False
+    shadow: Annotated[Share, NoDecode, BeforeValidator(Share.parse)] = Share(0)
+    outcomes_retention: Seconds = 2592000
     admins: Listed = ()
     flag_provider: Annotated[
         FlagProvider | None, NoDecode, BeforeValidator(parse_flag_provider)
@@ -159,6 +162,13 @@ class Settings(BaseSettings):
     def orphaned_after(self) -> float | None:
         """Seconds without a reader until a job is cancelled; None: it runs on."""
         return None if self.on_disconnect == "continue" else float(self.on_disconnect[7:])
+
+    @field_validator("shadow")
+    @classmethod
+    def _shadow(cls, value: Share) -> Share:
+        if value.percent:
+            raise ValueError("this version makes no shadow runs: only 0% can be set")
+        return value
 
     @field_validator("openai_api_key")
     @classmethod

@@ -103,6 +103,60 @@ STEPS: tuple[tuple[str, ...], ...] = (
             rollout TEXT NOT NULL)""",
     ),
     (
+        # How each job went, for the rollout: no text, and of the user a keyed hash.
+        """CREATE TABLE outcomes (
+            number INTEGER PRIMARY KEY,
+            job_id TEXT NOT NULL UNIQUE,
+            arm TEXT NOT NULL,
+            path TEXT NOT NULL,
+            share REAL NOT NULL,
+            reason TEXT NOT NULL,
+            source TEXT NOT NULL,
+            rollout TEXT NOT NULL,
+            left_out TEXT,
+            admitted_at INTEGER NOT NULL,
+            begun_at INTEGER NOT NULL,
+            first_token_at INTEGER,
+            answered_at INTEGER,
+            ended_at INTEGER NOT NULL,
+            status TEXT NOT NULL,
+            error TEXT,
+            cancelled_by TEXT,
+            tokens INTEGER NOT NULL,
+            thrown_away INTEGER NOT NULL,
+            input_tokens INTEGER,
+            output_tokens INTEGER,
+            attempts INTEGER NOT NULL,
+            fell_back INTEGER NOT NULL,
+            spoiled INTEGER NOT NULL,
+            user_hash TEXT NOT NULL,
+            first INTEGER NOT NULL,
+            written_at INTEGER NOT NULL)""",
+        "CREATE INDEX outcomes_of_users ON outcomes (rollout, user_hash)",
+        "CREATE INDEX outcomes_of_rollouts ON outcomes (rollout, written_at)",
+        "CREATE INDEX outcomes_by_time ON outcomes (written_at)",
+        # What their readers were handed, who may be there before and after the job's end.
+        """CREATE TABLE deliveries (
+            job_id TEXT PRIMARY KEY,
+            first_at INTEGER,
+            longest_gap REAL,
+            seen INTEGER NOT NULL,
+            written_at INTEGER NOT NULL) WITHOUT ROWID""",
+        "CREATE INDEX deliveries_by_time ON deliveries (written_at)",
+        "CREATE TABLE outcome_key (key BLOB NOT NULL)",
+        # A share that was changed by a plan, or by the guard that carries it out: as JSON.
+        "ALTER TABLE share_changes ADD COLUMN plan TEXT",
+        "ALTER TABLE share_changes ADD COLUMN state TEXT",
+        "ALTER TABLE share_changes ADD COLUMN verdict TEXT",
+        "ALTER TABLE share_changes ADD COLUMN since INTEGER",
+        # What the guard saw, the last look of each minute.
+        """CREATE TABLE guard_looks (
+            rollout TEXT NOT NULL,
+            minute INTEGER NOT NULL,
+            body TEXT NOT NULL,
+            PRIMARY KEY (rollout, minute)) WITHOUT ROWID""",
+    ),
+    (
         # Its last attempt has paused, and may go on.
         "ALTER TABLE jobs ADD COLUMN paused INTEGER NOT NULL DEFAULT FALSE",
         # What jobs have asked people: the pause and the answers as JSON.

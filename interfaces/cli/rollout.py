@@ -1,5 +1,6 @@
 """`sluice rollout`: the share of users who take A2, looked at and turned from a shell."""
 
+import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -77,6 +78,33 @@ def history(
         print("  ".join(told).rstrip())
 
 
+@rollout.command()
+def export(
+    form: Annotated[str, typer.Option("--format", help="jsonl or csv.")] = "jsonl",
+    of: Annotated[str | None, typer.Option("--rollout", help="Of that one only.")] = None,
+    url: Url = None,
+    token: Token = None,
+    user: User = None,
+) -> None:
+    """Print how each job went, as JSON Lines or CSV."""
+    import httpx2
+
+    params = {"format": form} | ({} if of is None else {"rollout": of})
+    with (
+        _service(url, token, user) as service,
+        service.stream("GET", "/api/v1/rollout/outcomes", params=params) as answer,
+    ):
+        try:
+            if answer.status_code != 200:
+                answer.read()
+                raise _refused(service, answer)
+            for part in answer.iter_raw():
+                sys.stdout.buffer.write(part)
+            sys.stdout.buffer.flush()
+        except httpx2.HTTPError:
+            raise _failed("the export was cut off") from None
+
+
 def _service(url: str | None, token: str | None, user: str | None) -> "httpx2.Client":
     import httpx2
 
@@ -116,13 +144,17 @@ def _asked(service: "httpx2.Client", method: str, **request: Any) -> "httpx2.Res
         raise _failed(f"{service.base_url} does not answer") from None
     if answer.status_code == 200:
         return answer
+    raise _refused(service, answer)
+
+
+def _refused(service: "httpx2.Client", answer: "httpx2.Response") -> typer.Exit:
     if answer.status_code == 404:
-        raise _failed("the service has no rollout for you: SLUICE_ADMINS names who may turn it")
+        return _failed("the service has no rollout for you: SLUICE_ADMINS names who may turn it")
     try:
         told = answer.json()["detail"]
     except (ValueError, TypeError, KeyError):
         told = f"{service.base_url} answered {answer.status_code}"
-    raise _failed(told)
+    return _failed(told)
 
 
 def _line(body: Any) -> str:

@@ -68,7 +68,7 @@ def create_app(services: Services, options: Options, *protocols: APIRouter) -> F
         telemetry={"logs": False},  # they hold exceptions' texts, and those may hold a prompt
     )
     assets = Assets(options.web)
-    app.state.services, app.state.options = services, options
+    app.state.services, app.state.options, app.state.assets = services, options, assets
     app.state.page = pages.page_of(assets.text("index.html"), offline=options.offline)
     for module in (chats, jobs, rollout, health, pages):
         app.include_router(module.routes)

@@ -7,11 +7,12 @@ from typing import Annotated, Literal
 
 from fastapi import Depends, Request
 
+from sluice.application.answer_input import AnswerInput
 from sluice.application.chat_ports import ChatPort, SessionPort
 from sluice.application.chats import DeleteChat, ShowChat
+from sluice.application.export import ExportOutcomes
 from sluice.application.follow import FollowJob
 from sluice.application.jobs import CancelJob, ShowJob
-from sluice.application.pauses import AnswerInput
 from sluice.application.rollout import SetShare, ShowRollout
 from sluice.application.sessions import Sessions
 from sluice.application.side_calls import AskModel
@@ -41,6 +42,7 @@ class Services:
     names: SessionPort
     show_rollout: ShowRollout
     set_share: SetShare
+    export_outcomes: ExportOutcomes
     ready: Callable[[], Awaitable[str | None]]
     metrics: Callable[[], Awaitable[bytes]]
     leaving: Callable[[], bool]

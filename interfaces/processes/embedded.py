@@ -12,7 +12,7 @@ from sluice.infrastructure.settings import Settings, WrongSetting
 from sluice.infrastructure.sqlite.database import SqliteDatabase
 from sluice.infrastructure.telemetry.loop_watch import watched_loop
 from sluice.interfaces.processes.http_service import Check, HttpService
-from sluice.interfaces.processes.rollout import share_kept
+from sluice.interfaces.processes.rollout import deliveries_kept, share_kept
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +34,7 @@ async def embedded(
             """Streams stay while their job runs, within the grace; then each ends properly."""
             await queue.drain(settings.shutdown_grace)
 
+        await stack.enter_async_context(deliveries_kept(container))
         await stack.enter_async_context(share_kept(container))
         watch = stack.enter_context(watched_loop())
         checks = [log.check, *chats_check]

@@ -17,7 +17,7 @@ from sluice.infrastructure.settings import Settings
 from sluice.infrastructure.telemetry.loop_watch import watched_loop
 from sluice.interfaces.processes.cluster import joined
 from sluice.interfaces.processes.http_service import HttpService
-from sluice.interfaces.processes.rollout import share_kept
+from sluice.interfaces.processes.rollout import deliveries_kept, share_kept
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +26,12 @@ logger = logging.getLogger(__name__)
 async def gateway(settings: Settings) -> AsyncGenerator[HttpService, None]:
     """Raises WrongSetting."""
     container = Gateway(settings=settings)
-    async with joined(container), readers_reported(container), share_heard(container):
+    async with (
+        joined(container),
+        deliveries_kept(container),
+        readers_reported(container),
+        share_heard(container),
+    ):
         queue, log = container.queue(), container.log()
 
         async def count() -> None:

@@ -124,6 +124,7 @@ class HttpService:
             names=container.sessions(),
             show_rollout=container.show_rollout(),
             set_share=container.set_share(),
+            export_outcomes=container.export_outcomes(),
             ready=self.trouble,
             metrics=text,
             ask_model=None if self._upstreamless else container.ask_model(),

@@ -10,8 +10,25 @@ from sluice.infrastructure.composition.base import Base
 
 logger = logging.getLogger(__name__)
 
+_LEAVES_WITHIN_SECONDS = 1
+
 Hear = Callable[[Callable[[], None]], Awaitable[None]]
 """Calls what it is given whenever the share may have been changed elsewhere, until cancelled."""
+
+
+@asynccontextmanager
+async def deliveries_kept(container: Base) -> AsyncGenerator[None, None]:
+    """What this process's readers are handed is written down, also when it leaves."""
+    deliveries = container.deliveries()
+    keeping = asyncio.create_task(deliveries.keep(), name="deliveries")
+    try:
+        yield
+    finally:
+        keeping.cancel()
+        await asyncio.wait([keeping])
+        with suppress(Unavailable, TimeoutError):
+            async with asyncio.timeout(_LEAVES_WITHIN_SECONDS):
+                await deliveries.flush()
 
 
 @asynccontextmanager

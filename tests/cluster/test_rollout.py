@@ -1,6 +1,7 @@
 """The share of a cluster: set at one gateway, in force at all, whatever is away."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -60,6 +61,28 @@ async def test_a_share_that_is_set_at_one_gateway_is_in_force_at_the_other(
         assert job["flag"] == {
             "share": share, "reason": "control", "source": "control", "rollout": body["rollout"],
         }  # fmt: skip
+
+
+async def test_a_job_has_one_outcome_with_what_was_handed_over_at_another_gateway(
+    cluster: Cluster,
+) -> None:
+    here, there = cluster.gateways
+    rollout = (await set_share(here, 100))["rollout"]
+    asked = await here.ask("Why?")
+    async with there.stream(asked["job_id"]) as stream:
+        await stream.all(20)
+    url = f"{here.url}{ROLLOUT}/outcomes?rollout={rollout}"
+    async with asyncio.timeout(5):
+        while True:
+            lines = (await here.client.get(url)).text.splitlines()
+            found = [one for one in map(json.loads, lines) if one["job_id"] == asked["job_id"]]
+            if found and found[0]["first_character_at"]:
+                break
+            await asyncio.sleep(0.05)
+    (outcome,) = found
+    assert (outcome["arm"], outcome["path"], outcome["status"]) == ("A2", "A2", "completed")
+    assert outcome["admitted_at"] < outcome["first_character_at"]
+    assert outcome["attempts"] == 1
 
 
 async def test_a_share_is_kept_over_a_restart_of_every_gateway(cluster: Cluster) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from sluice.application.rollout import ShareChangesPort
-from sluice.domain.rollout import ShareChange
+from sluice.domain.share_change import ShareChange
 from sluice.infrastructure.flags.postgres_changes import PostgresShareChanges
 from sluice.infrastructure.flags.sqlite_changes import SqliteShareChanges
 from sluice.infrastructure.postgres.database import PostgresDatabase

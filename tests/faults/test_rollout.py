@@ -6,9 +6,11 @@ from pathlib import Path
 import pytest
 
 from sluice.domain.chat import now
-from sluice.domain.rollout import Share, ShareChange
+from sluice.domain.rollout import Share
+from sluice.domain.share_change import ShareChange
 from sluice.infrastructure.flags.sqlite_changes import SqliteShareChanges
 from sluice.infrastructure.sqlite.database import SqliteDatabase
+from sluice.offline_model import OfflineModel
 from tests.live.service import serving
 
 ROLLOUT = "/api/v1/rollout"
@@ -25,6 +27,23 @@ async def test_a_share_that_was_set_outlives_a_kill(tmp_path: Path) -> None:
         asked = await service.ask("Why?")
         flag = (await service.job(asked["job_id"]))["flag"]
         assert (asked["path"], flag["share"], flag["reason"]) == ("A2", 100, "control")
+
+
+async def test_a_job_that_was_killed_in_between_has_one_outcome(tmp_path: Path) -> None:
+    settings = {"SLUICE_STORE": f"sqlite:///{tmp_path}/a.db", "ENABLE_TOKEN_STREAMING": "100%"}
+    async with OfflineModel(pace=0.02) as model:
+        address = {"OPENAI_BASE_URL": model.base_url, "OPENAI_MODEL": "m", "OPENAI_API_KEY": "k"}
+        async with serving(tmp_path, **settings, **address) as service:
+            asked = await service.ask("Why?")
+            async with service.stream(asked["job_id"]) as stream:
+                await anext(event async for event in stream if event.event == "token")
+            await service.kill()
+            await service.start()
+            async with service.stream(asked["job_id"]) as stream:
+                await stream.all(20)
+            exported = await service.client.get(f"{service.url}{ROLLOUT}/outcomes")
+            (outcome,) = map(json.loads, exported.text.splitlines())
+            assert (outcome["job_id"], outcome["attempts"]) == (asked["job_id"], 2)
 
 
 async def test_off_in_the_environment_wins_over_a_share_that_was_set(tmp_path: Path) -> None:

@@ -84,7 +84,7 @@ await run({
   async tanstack_is_cut({url, runs, question}) {
     const ends = [];
     for (let number = 0; number < runs; number++) {
-      const {client, errors} = tanstack({url, threadId: `thread ${number}`});
+      const {client, errors} = tanstack({url, threadId: crypto.randomUUID()});
       await client.sendMessage(question);
       const answers = bubbles(client).filter(one => one.role === "assistant");
       ends.push({errors, answers: answers.length, sha256: sha256(answers[0]?.text ?? "")});

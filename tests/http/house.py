@@ -14,12 +14,15 @@ import uvicorn
 from fastapi import APIRouter, FastAPI
 from uvicorn.server import ServerState
 
+from sluice.application.answer_input import AnswerInput
 from sluice.application.chats import DeleteChat, ShowChat
-from sluice.application.encoding import Batch, Encoder, Push
+from sluice.application.deliveries import Deliveries
+from sluice.application.encoding import Batch, Encoder, Handed, Push
+from sluice.application.export import ExportOutcomes
 from sluice.application.follow import FollowJob
 from sluice.application.jobs import CancelJob, ShowJob
 from sluice.application.metrics import JobMetrics
-from sluice.application.pauses import AnswerInput, Pauses
+from sluice.application.pauses import Pauses
 from sluice.application.ports import FlagPort
 from sluice.application.process_chat import QUEUED, ProcessChat
 from sluice.application.rollout import ControlShare, RolloutFlag, SetShare, ShowRollout
@@ -40,6 +43,7 @@ from sluice.infrastructure.event_log.memory import MemoryEventLog
 from sluice.infrastructure.flags.sqlite_changes import SqliteShareChanges
 from sluice.infrastructure.jobs.inline.queue import InlineJobQueue
 from sluice.infrastructure.json_schema import check_value
+from sluice.infrastructure.outcomes.sqlite import SqliteOutcomes
 from sluice.infrastructure.sqlite.database import SqliteDatabase
 from sluice.interfaces.http.app import create_app
 from sluice.interfaces.http.auth.identity import Anonymous, Identity
@@ -91,13 +95,14 @@ class FailingLog(MemoryEventLog):
         encoder: Encoder,
         skip: int = 0,
         push: Push | None = None,
+        handed: Handed | None = None,
     ) -> AsyncGenerator[Batch, None]:
         if self.unfollowable:
             raise Unavailable("the address of the store")
         if self.breaking is not None:
             return _broken(self.breaking)
         return await super().follow_encoded(
-            job_id, after=after, encoder=encoder, skip=skip, push=push
+            job_id, after=after, encoder=encoder, skip=skip, push=push, handed=handed
         )
 
     @property
@@ -120,6 +125,8 @@ class House:
     pipeline: MockPipeline
     flag: FixedFlag
     follow: FollowJob
+    deliveries: Deliveries
+    outcomes: SqliteOutcomes
     state: ServerState
     streams: StreamStats
     unready: list[str] = field(default_factory=list)
@@ -182,6 +189,8 @@ async def serving(
     queue = InlineJobQueue(process, bounds or Bounds())
     readers = CancelUnread(queue, log)
     unready: list[str] = []
+    outcomes = SqliteOutcomes(database)
+    deliveries = Deliveries(outcomes, retention=60)
     changes = SqliteShareChanges(database)
     control = ControlShare(changes)
     rollout = RolloutFlag(share or Share(0), [control])
@@ -197,7 +206,7 @@ async def serving(
     show_chat = ShowChat(chats, log)
     services = Services(
         submit=SubmitMessage(chats, names, keys, log, queue, decides, readers),
-        follow=FollowJob(log, readers, counts, streams=streams),
+        follow=FollowJob(log, readers, counts, deliveries, streams=streams),
         show_job=ShowJob(log),
         cancel=CancelJob(log, queue),
         answer_input=AnswerInput(kept, log, queue, check_value),
@@ -208,6 +217,7 @@ async def serving(
         names=names,
         show_rollout=ShowRollout(rollout, control, changes),
         set_share=SetShare(rollout, control, changes),
+        export_outcomes=ExportOutcomes(outcomes),
         ready=ready,
         metrics=metrics,
         leaving=lambda: log._leaving,
@@ -223,8 +233,9 @@ async def serving(
             base_url=url, trust_env=False, timeout=5, verify=False
         ) as client:
             yield House(
-                url, client, log, pipeline, flag, services.follow, state, given.streams, unready
-            )
+                url, client, log, pipeline, flag, services.follow, deliveries, outcomes, state,
+                given.streams, unready,
+            )  # fmt: skip
             log.hang_up()
         await queue.drain(0)
         await until(lambda: not state.tasks)

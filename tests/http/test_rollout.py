@@ -1,13 +1,20 @@
 """The share over HTTP: who may look and turn it, and what a job tells of it."""
 
+import csv
+import io
+import json
 from typing import Any
 
+import httpx2
 import pytest
 
+from sluice.domain.errors import Unavailable
+from sluice.domain.events import Done, StageStarted, Token
 from sluice.domain.rollout import Share
 from sluice.interfaces.http.auth.identity import TrustedHeader
 from tests.http.house import DONE, House, serving
 from tests.http.who import LOOPBACK
+from tests.waiting import until
 
 ROLLOUT = "/api/v1/rollout"
 ANN = {"X-User-ID": "ann"}
@@ -214,3 +221,72 @@ async def test_the_history_is_as_long_as_was_asked_for() -> None:
             answer = await house.client.get(f"{ROLLOUT}?limit={limit}", headers=ANN)
             assert len(answer.json()["history"]) == shown
             assert answer.headers["ETag"] == '"25"'
+
+
+async def test_outcomes_are_exported_as_lines_and_as_csv_without_a_text_or_a_user() -> None:
+    async with serving(
+        StageStarted("answer", 10), Token("secret", "x"), Done("A2", "secret"), share=Share(100),
+        admins=None,
+    ) as house:  # fmt: skip
+        jobs = [await house.asked("a secret question") for _ in range(3)]
+        await until(lambda: not house.follow.open)
+        await house.deliveries.flush()
+        lines = await house.client.get(f"{ROLLOUT}/outcomes")
+        table = await house.client.get(f"{ROLLOUT}/outcomes?format=csv")
+        assert lines.headers["Content-Type"] == "application/jsonl"
+        told = [json.loads(line) for line in lines.text.splitlines()]
+        assert [one["job_id"] for one in told] == jobs
+        for one in told:
+            assert (one["arm"], one["status"], one["left_early"]) == ("A2", "completed", False)
+            assert one["admitted_at"] < one["first_character_at"]
+            assert one["admitted_at"].endswith("Z")
+        first, *rows = csv.DictReader(io.StringIO(table.text, newline=""))
+        assert first.keys() == told[0].keys()
+        assert len(rows) == 2
+        for text in (lines.text, table.text):
+            assert "secret" not in text
+            assert "anonymous" not in text
+
+
+async def test_an_export_is_of_one_rollout_where_it_is_named_and_long_ones_are_whole(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("sluice.application.export._PAGE", 2)
+    async with serving(DONE, share=Share(0), admins=None) as house:
+        await house.asked()
+        rollout = (await put(house, 25)).json()["rollout"]
+        jobs = [await house.asked() for _ in range(4)]
+        everything = await house.client.get(f"{ROLLOUT}/outcomes")
+        one = await house.client.get(f"{ROLLOUT}/outcomes?rollout={rollout}&format=csv")
+        assert len(everything.text.splitlines()) == 5
+        rows = list(csv.DictReader(io.StringIO(one.text, newline="")))
+        assert [row["job_id"] for row in rows] == jobs
+        none = await house.client.get(f"{ROLLOUT}/outcomes?rollout=other")
+        assert (none.status_code, none.text) == (200, "")
+
+
+async def test_an_export_is_refused_to_others_and_in_forms_that_there_are_not() -> None:
+    async with admins() as house:
+        url = f"{ROLLOUT}/outcomes"
+        assert (await house.client.get(url, headers={"X-User-ID": "bob"})).status_code == 404
+        refused = await house.client.get(f"{url}?format=xml", headers=ANN)
+        assert refused.status_code == 422
+
+
+async def test_an_export_that_cannot_be_read_on_is_cut_and_not_ended(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("sluice.application.export._PAGE", 2)
+    async with serving(DONE, share=Share(0), admins=None) as house:
+        for _ in range(3):
+            await house.asked()
+        page = house.outcomes.page
+
+        async def once(**given: Any) -> Any:
+            if given["after"]:
+                raise Unavailable("away")
+            return await page(**given)
+
+        monkeypatch.setattr(house.outcomes, "page", once)
+        with pytest.raises(httpx2.HTTPError):
+            await house.client.get(f"{ROLLOUT}/outcomes")

@@ -1,6 +1,7 @@
 """`sluice rollout` against the service, as an operator types it."""
 
 import asyncio
+import json
 import re
 from typing import Any
 
@@ -41,6 +42,19 @@ async def test_an_operator_looks_turns_the_share_and_gives_it_back() -> None:
             "2  WHEN  anonymous  25.5 % -> given back",
             "1  WHEN  anonymous  5 % -> 25.5 %  a step",
         ]
+
+
+async def test_outcomes_are_printed_as_the_service_exports_them() -> None:
+    async with serving(DONE, share=Share(5), admins=None) as house:
+        job = await house.asked()
+        (line,) = (await said(house, "export")).splitlines()
+        assert json.loads(line)["job_id"] == job
+        header, row = (await said(house, "export", "--format", "csv")).splitlines()
+        assert header.startswith("job_id,")
+        assert row.startswith(f"{job},")
+        refused = await typed(house, "export", "--format", "xml")
+        assert refused.exit_code == 1
+        assert "format" in refused.output
 
 
 @pytest.mark.parametrize("share", ["101%", "-1%", "many", "nan%", "true", ""])

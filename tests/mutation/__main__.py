@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[2]
 SESSIONS = ROOT / ".mutation"
 BESIDE = ("tests", "interfaces/web")
 """What the tests read beside the code."""
-TEXTS = [r"logger\.", r'raise \w+\(f?"[^"]*"\)( from \w+)?$']
+TEXTS = [r"logger\.", r'^\s*(raise|return) [\w.]+\(f?"[^"]*"\)( from [\w.]+)?$']
 """Lines that hold nothing but a text for people."""
 KILLED = ("killed", "timeout")
 MUTMUT = (sys.executable, "-m", "mutmut")

@@ -77,6 +77,41 @@ async def test_a_new_deadline_begins_with_the_next_wait() -> None:
         await asyncio.sleep(0.01)
 
 
+async def test_at_first_it_is_counted_from_its_making() -> None:
+    deadline = Deadline(NEVER)
+    before = deadline.remaining
+    with deadline:
+        assert deadline.remaining <= before
+    deadline.close()
+
+
+async def test_a_new_one_is_counted_from_the_wait_and_not_from_its_allowance() -> None:
+    deadline = Deadline(0)
+    deadline.allow(NEVER)
+    await asyncio.sleep(0.01)
+    before = deadline.remaining
+    with deadline:
+        assert deadline.remaining > before
+    deadline.close()
+
+
+async def test_a_wait_behind_a_slow_consumer_has_its_deadline_all_the_same() -> None:
+    deadline = Deadline(0.01)
+    await asyncio.sleep(0.05)
+    with pytest.raises(UpstreamTimeout):
+        await asyncio.wait_for(wait(deadline), 5)
+
+
+async def test_a_new_deadline_may_follow_a_timeout() -> None:
+    deadline = Deadline(0.01)
+    with pytest.raises(UpstreamTimeout):
+        await wait(deadline)
+    deadline.allow(NEVER)
+    with deadline:
+        await turn()
+    deadline.close()
+
+
 async def test_a_cancellation_stays_one() -> None:
     waiting = asyncio.create_task(wait(Deadline(NEVER)))
     await turn()
@@ -124,9 +159,11 @@ async def test_a_closed_deadline_ends_nothing() -> None:
         await turn()
 
 
+@pytest.mark.parametrize("came", [True, False])
 async def test_what_came_while_the_loop_stood_still_is_read_first(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, came: bool
 ) -> None:
+    """Where nothing came, the wait ends a little later."""
     monkeypatch.setattr(module, "_LATE", 0.02)
     loop, (here, there) = asyncio.get_running_loop(), socket.socketpair()
     here.setblocking(False)
@@ -139,5 +176,9 @@ async def test_what_came_while_the_loop_stood_still_is_read_first(
         reading = asyncio.create_task(read())
         await turn()
         time.sleep(0.1)  # noqa: ASYNC251 - this is the fault
-        there.send(b"x")
-        assert await reading == b"x"
+        if came:
+            there.send(b"x")
+            assert await reading == b"x"
+        else:
+            with pytest.raises(UpstreamTimeout):
+                await asyncio.wait_for(reading, 5)

@@ -173,7 +173,7 @@ async def test_how_far_readers_lag_is_counted_once() -> None:
 async def test_a_job_whose_only_reader_leaves_is_cancelled_where_nobody_may_be_away() -> None:
     async with use_cases(STARTED, asyncio.Event()) as house:
         readers = CancelUnread(house.queue, house.log, after=0)
-        follow = FollowJob(house.log, readers, house.metrics)
+        follow = FollowJob(house.log, readers, house.metrics, house.deliveries)
         accepted = await house.ask()
         job_id = accepted.job_id
         staying, leaving = [

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from sluice.application.keep_end import GIVEN_UP
 from sluice.application.ports import Accepted, Record
-from sluice.application.process_chat import GIVEN_UP, QUEUED
+from sluice.application.process_chat import QUEUED
 from sluice.application.submit import NewMessage
 from sluice.domain.chat import Job
 from sluice.domain.errors import Abandoned, Conflict, LimitReached, Unavailable

@@ -7,14 +7,21 @@ from typing import Any
 
 import pytest
 
-from sluice.application import process_chat
+from sluice.application import keep_end, process_chat
 from sluice.application.chat_ports import ChatPort, PausePort
 from sluice.application.history import history
 from sluice.application.metrics import JobMetrics
+from sluice.application.outcomes import OutcomesPort
 from sluice.application.pauses import Pauses
 from sluice.application.process_chat import QUEUED, ProcessChat
 from sluice.domain.chat import Chat, Message, Turn, now
-from sluice.domain.errors import Superseded, Unavailable, UpstreamTruncated, WorkerLost
+from sluice.domain.errors import (
+    PipelineError,
+    Superseded,
+    Unavailable,
+    UpstreamTruncated,
+    WorkerLost,
+)
 from sluice.domain.events import (
     TERMINAL,
     Cancelled,
@@ -31,6 +38,7 @@ from sluice.domain.events import (
 from sluice.infrastructure.chats.sqlite.chats import SqliteChats
 from sluice.infrastructure.chats.sqlite.pauses import SqlitePauses
 from sluice.infrastructure.event_log.memory import MemoryEventLog
+from sluice.infrastructure.outcomes.sqlite import SqliteOutcomes
 from sluice.infrastructure.sqlite.database import SqliteDatabase
 from tests.doubles import MockPipeline, a_job
 
@@ -41,9 +49,10 @@ STARTED, COMPLETED = StageStarted("answer", 0), StageCompleted("answer", 100)
 class Bench:
     """A job in a memory log, and what its processing left behind."""
 
-    def __init__(self, chats: ChatPort, pauses: PausePort) -> None:
+    def __init__(self, chats: ChatPort, pauses: PausePort, outcomes: OutcomesPort) -> None:
         self.log = MemoryEventLog()
-        self.chats, self.pauses = chats, Pauses(pauses, self.log, timeout=60)
+        self.chats, self.outcomes = chats, outcomes
+        self.pauses = Pauses(pauses, self.log, timeout=60)
         self.job = a_job()
 
     async def opened(self) -> None:
@@ -72,7 +81,7 @@ class Bench:
 async def bench(no_generator_left: None) -> AsyncIterator[Bench]:
     database = SqliteDatabase(":memory:")
     await database.open()
-    bench = Bench(SqliteChats(database), SqlitePauses(database))
+    bench = Bench(SqliteChats(database), SqlitePauses(database), SqliteOutcomes(database))
     await bench.opened()
     yield bench
     await database.aclose()
@@ -326,7 +335,7 @@ async def test_an_attempt_that_says_nothing_leaves_no_answer_of_an_earlier_one(
 async def test_an_end_without_a_text_does_not_wait_for_a_chat_that_is_away(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(process_chat, "_EMPTY_ANSWER_TIMEOUT_SECONDS", 0.01)
+    monkeypatch.setattr(keep_end, "_EMPTY_ANSWER_TIMEOUT_SECONDS", 0.01)
 
     async def never(*_: object) -> None:
         await asyncio.Event().wait()
@@ -521,3 +530,75 @@ async def reads(bench: Bench, count: int) -> None:
                 seen += len(batch)
                 if seen >= count:
                     return
+
+
+FALLBACK = (STARTED, COMPLETED, Done("A1", "ab"))
+
+
+async def test_what_a2_cannot_begin_to_answer_runs_on_a1_as_the_next_attempt(bench: Bench) -> None:
+    other = MockPipeline(*FALLBACK)
+    await bench.process(STARTED, PipelineError("a canary"), fallback=other)(bench.job)
+    assert await bench.told() == [STARTED, Reset("new_attempt"), QUEUED, *FALLBACK]
+    assert await bench.kept() == [("user", "Why?", "completed"), ("assistant", "ab", "completed")]
+    (row,) = await bench.outcomes.page(after=0, limit=9)
+    found = row.outcome
+    assert (found.arm, found.path, found.fell_back, found.attempts) == ("A2", "A1", True, 2)
+
+
+@pytest.mark.parametrize(
+    ("plays", "code"),
+    [
+        ([Token("a", "x"), PipelineError("late")], "pipeline_error"),
+        ([UpstreamTruncated()], "upstream_truncated"),
+        ([asyncio.Event()], "deadline_exceeded"),
+    ],
+)
+async def test_nothing_falls_back_that_has_spoken_or_failed_by_another_fault(
+    bench: Bench, plays: list[Any], code: str
+) -> None:
+    other = MockPipeline(*FALLBACK)
+    await bench.process(*plays, fallback=other, deadline=0.05)(bench.job)
+    end = (await bench.told())[-1]
+    assert isinstance(end, Failed)
+    assert end.code == code
+    assert other.asked == []
+
+
+async def test_an_unforeseen_fault_of_a2_falls_back_too_and_is_logged(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    await bench.process(RuntimeError("secret"), fallback=MockPipeline(*FALLBACK))(bench.job)
+    assert (await bench.told())[-1] == Done("A1", "ab")
+    assert f"job {bench.job.id} falls back" in caplog.text
+    assert "secret" not in caplog.text
+
+
+async def test_a_fallback_is_one_of_the_two_attempts(bench: Bench) -> None:
+    """The first was lost with its worker: there is none left."""
+    await bench.log.begin(bench.job.id)
+    other = MockPipeline(*FALLBACK)
+    await bench.process(PipelineError("again"), fallback=other)(bench.job)
+    assert (await bench.told())[-1] == failed(PipelineError)
+    assert other.asked == []
+
+
+async def test_a_fallback_that_fails_is_the_jobs_end(bench: Bench) -> None:
+    other = MockPipeline(STARTED, UpstreamTruncated())
+    await bench.process(PipelineError("first"), fallback=other)(bench.job)
+    told = await bench.told()
+    assert told[-2:] == [StageFailed("answer", 0), failed(UpstreamTruncated)]
+
+
+async def test_a_job_that_is_cancelled_does_not_fall_back(bench: Bench) -> None:
+    other, reason = MockPipeline(*FALLBACK), list[CancelReason]()
+    task = asyncio.create_task(
+        bench.process(STARTED, asyncio.Event(), fallback=other)(
+            bench.job, lambda: reason[0] if reason else None
+        )
+    )
+    await reads(bench, 2)
+    reason.append("user")
+    task.cancel()
+    await task
+    assert (await bench.told())[-1] == Cancelled("user")
+    assert other.asked == []

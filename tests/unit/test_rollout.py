@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from sluice.application.rollout import ControlShare, RolloutFlag, SetShare, ShowRollout
 from sluice.domain.errors import Conflict, Outdated, Unavailable
-from sluice.domain.rollout import Flag, Share, ShareChange
+from sluice.domain.rollout import Flag, Share
+from sluice.domain.share_change import ShareChange
 from sluice.infrastructure.flags.sqlite_changes import SqliteShareChanges
 from sluice.infrastructure.sqlite.database import SqliteDatabase
 from tests.doubles import SaidShare

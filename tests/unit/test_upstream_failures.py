@@ -1,17 +1,21 @@
 """What an upstream says of its failures, by the content of what it says and in whatever form."""
 
 import json
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from sluice.domain.errors import (
     UpstreamAuth,
+    UpstreamBadResponse,
     UpstreamError,
     UpstreamRateLimited,
     UpstreamUnavailable,
 )
 from sluice.infrastructure.llm.decoding import DeltaDecoder
 from sluice.infrastructure.llm.event_stream import begins_events
+from sluice.infrastructure.llm.failures import of_error, of_status
 
 BY_CONTENT = [
     ({"code": 429, "message": "x"}, UpstreamRateLimited),
@@ -30,6 +34,13 @@ BY_CONTENT = [
     ({"metadata": {"code": 503}}, UpstreamUnavailable),
     ("error 503", UpstreamUnavailable),
     ({"code": 400, "message": "rate limit"}, UpstreamError),
+    ({"code": "400", "message": "rate limit"}, UpstreamError),
+    ({"code": 600}, UpstreamError),
+    ({"status": "RATE_LIMITED", "code": 599}, UpstreamUnavailable),
+    ({"message": {"code": 429}}, UpstreamRateLimited),
+    ({"message": "rate limit", "detail": "invalid API key"}, UpstreamRateLimited),
+    ([{"message": "x"}, {"code": 429}], UpstreamError),
+    ({"param": "api_key"}, UpstreamError),
     ({"type": "server_error", "code": "server_error", "message": "secret"}, UpstreamError),
     ({"code": "context_length_exceeded", "message": "at most 512 tokens"}, UpstreamError),
     ("secret", UpstreamError),
@@ -97,11 +108,55 @@ def test_an_error_is_what_its_content_says_in_every_form(
         ({"status": 503, "message": "m"}, UpstreamUnavailable),
         ({"error_code": 18, "error_msg": "Open api qps request limit reached"}, UpstreamError),
         ({"success": False, "errors": [{"code": 401}]}, UpstreamAuth),
+        ({"success": False, "message": "Too many requests"}, UpstreamRateLimited),
+        ({"status": "error", "message": "Too many requests"}, UpstreamRateLimited),
+        ({"errors": [{"code": 401}]}, UpstreamAuth),
+        ({"error_code": 18}, UpstreamError),
+        ({"error_msg": "Too many requests"}, UpstreamRateLimited),
+        ({"detail": {"code": 429}}, UpstreamRateLimited),
+        ({"choices": ["text"], "error": {"code": 429}}, UpstreamRateLimited),
     ],
 )
 def test_other_objects_that_are_surely_errors(told: object, expected: type[Exception]) -> None:
     assert raised(f"data: {json.dumps(told)}\n\n") is expected
+    assert raised(f"data:  {json.dumps(told)}\n\n") is expected
     assert raised(f"{json.dumps(told)}\n\n") is expected
+
+
+def test_a_broken_answer_beside_which_something_is_told_is_no_named_failure() -> None:
+    told = {"choices": ["text"], "error_code": 429}
+    assert raised(f"data: {json.dumps(told)}\n\n") is UpstreamBadResponse
+
+
+@pytest.mark.parametrize("wrap", [lambda error: {"error": error}, lambda error: [error]])
+def test_an_error_within_errors_is_looked_for_to_the_fifth(wrap: Callable[[Any], Any]) -> None:
+    error: Any = {"code": 429}
+    for _ in range(5):
+        error = wrap(error)
+    assert type(of_error(error)) is UpstreamRateLimited
+    assert type(of_error(wrap(error))) is UpstreamError
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [
+        (302, UpstreamBadResponse),
+        (399, UpstreamBadResponse),
+        (400, UpstreamError),
+        (401, UpstreamAuth),
+        (403, UpstreamAuth),
+        (404, UpstreamError),
+        (429, UpstreamRateLimited),
+        (499, UpstreamError),
+        (500, UpstreamUnavailable),
+        (529, UpstreamUnavailable),
+    ],
+)
+def test_a_status_is_a_failure_of_its_kind_and_is_named(
+    status: int, expected: type[Exception]
+) -> None:
+    failure = of_status(status)
+    assert (type(failure), str(failure)) == (expected, f"status {status}")
 
 
 @pytest.mark.parametrize(
@@ -110,6 +165,7 @@ def test_other_objects_that_are_surely_errors(told: object, expected: type[Excep
         {"type": "ping"},
         {"status": "ok"},
         {"code": 200, "message": "alive"},
+        {"success": True, "message": "alive"},
         {"error": None},
         {"choices": [], "detail": "x", "id": "1"},
         {"usage": {"prompt_tokens": 429}},
@@ -142,12 +198,13 @@ def test_any_other_finish_reason_is_an_end(reason: str) -> None:
         ("secret", UpstreamError),
     ],
 )
-@pytest.mark.parametrize("place", ["choice", "delta"])
+@pytest.mark.parametrize("place", ["choice", "delta", "delta with a text"])
 def test_an_error_within_a_choice_ends_the_answer(
     error: object, expected: type[Exception], place: str
 ) -> None:
     within = {"delta": {"content": "a"}, "error": error}
-    choice = within if place == "choice" else {"delta": {"error": error}}
+    text = {"content": "a"} if place == "delta with a text" else {}
+    choice = within if place == "choice" else {"delta": {**text, "error": error}}
     assert raised(f"data: {json.dumps({'choices': [choice]})}\n\n") is expected
 
 

@@ -10,7 +10,9 @@ from typing import Any
 
 from sluice.domain.chat import Chat, ChatId, Job, JobId, JobStatus, Message, UserId, new_id
 from sluice.domain.errors import NotFound
+from sluice.domain.outcome import JobOutcome
 from sluice.infrastructure.postgres.database import Connection, PostgresDatabase
+from sluice.infrastructure.postgres.outcomes import write_outcome
 
 _CHAT = "SELECT id, user_id, title, created_at FROM chats"
 
@@ -90,7 +92,14 @@ class PostgresChats:
     async def remove_question(self, job: Job) -> None:
         await self._database.run(lambda db: _unask(db, job))
 
-    async def keep_answer(self, job: Job, answer: str, status: JobStatus, attempt: int) -> None:
+    async def keep_answer(
+        self,
+        job: Job,
+        answer: str,
+        status: JobStatus,
+        attempt: int,
+        outcome: JobOutcome | None = None,
+    ) -> None:
         """Outlasts an outage: the job's end is told only afterwards."""
 
         async def work(db: Connection) -> None:
@@ -106,6 +115,8 @@ class PostgresChats:
                 else:
                     unsay = "DELETE FROM messages WHERE job_id = %s AND role = 'assistant'"
                     await db.execute(unsay, [job.id])
+            if outcome is not None:
+                await write_outcome(db, outcome, job.targeting_key)
 
         await self._database.persist(work)
 

@@ -23,7 +23,9 @@ from sluice.domain.chat import (
     now,
 )
 from sluice.domain.errors import NotFound
+from sluice.domain.outcome import JobOutcome
 from sluice.infrastructure.sqlite.database import SqliteDatabase
+from sluice.infrastructure.sqlite.outcomes import write_outcome
 
 
 class SqliteChats:
@@ -102,7 +104,14 @@ class SqliteChats:
     async def remove_question(self, job: Job) -> None:
         await self._database.write(lambda db: _unask(db, job))
 
-    async def keep_answer(self, job: Job, answer: str, status: JobStatus, attempt: int) -> None:
+    async def keep_answer(
+        self,
+        job: Job,
+        answer: str,
+        status: JobStatus,
+        attempt: int,
+        outcome: JobOutcome | None = None,
+    ) -> None:
         """Durable with the job's terminal event, which is written next. Outlasts an outage."""
 
         def work(db: sqlite3.Connection) -> None:
@@ -117,6 +126,8 @@ class SqliteChats:
                 else:
                     unsay = "DELETE FROM messages WHERE job_id = ? AND role = 'assistant'"
                     db.execute(unsay, (job.id,))
+            if outcome is not None:
+                write_outcome(db, outcome, job.targeting_key)
 
         await self._database.persist(work, durable=False)
 

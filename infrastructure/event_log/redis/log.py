@@ -4,7 +4,7 @@ import logging
 import secrets
 from collections.abc import AsyncGenerator, Sequence
 
-from sluice.application.encoding import Batch, Encoder, Push
+from sluice.application.encoding import Batch, Encoder, Handed, Push
 from sluice.application.ports import JobLog
 from sluice.application.tracebacks import format_traceback
 from sluice.domain.chat import ChatId, Job, JobId, moment
@@ -84,13 +84,14 @@ class RedisEventLog:
         self,
         job_id: JobId,
         *,
-        after: Cursor | None,
         encoder: Encoder,
+        after: Cursor | None,
         skip: int = 0,
         push: Push | None = None,
+        handed: Handed | None = None,
     ) -> AsyncGenerator[Batch, None]:
         log = await self._followed(job_id, after)
-        return log.follow_encoded(after, encoder, skip, push)
+        return log.follow_encoded(after, encoder, skip, push, handed)
 
     async def unfinished(self, chat_id: ChatId | None = None) -> Sequence[Job]:
         keys = await (self._headers() if chat_id is None else self._listed(chat_id))

@@ -22,6 +22,13 @@ async def page(request: Request) -> Response:
     return HTMLResponse(request.app.state.page)
 
 
+@routes.head("/compare")
+@routes.get("/compare")
+async def compare(request: Request) -> Response:
+    """One question on both paths, side by side."""
+    return HTMLResponse(request.app.state.assets.text("compare.html"))
+
+
 @routes.get("/docs")
 async def docs(request: Request) -> Response:
     return HTMLResponse(render(request.app.openapi()))

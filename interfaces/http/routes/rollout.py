@@ -1,6 +1,8 @@
 """The share of users who take A2, looked at and changed by operators while the service runs."""
 
 import re
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing
 from datetime import datetime
 from ipaddress import ip_address
 from typing import Annotated
@@ -8,13 +10,16 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Query, Response
 from pydantic import BaseModel, Field
 from starlette.requests import Request
+from starlette.responses import StreamingResponse
 
+from sluice.application.export import ExportFormat
 from sluice.application.rollout import RolloutView
-from sluice.domain.errors import NotFound, Outdated
+from sluice.domain.errors import NotFound, Outdated, Unavailable
 from sluice.interfaces.http.auth.identity import User
 from sluice.interfaces.http.json_request import ApiRoute
 from sluice.interfaces.http.models import Asked, FlagBody, Text
 from sluice.interfaces.http.problems import Problem, problems
+from sluice.interfaces.http.server.frame_writer import RESET
 from sluice.interfaces.http.services import Options, ServicesDep, UserDep
 
 _NUMBER = re.compile(r'"([0-9]{1,9})"')
@@ -122,3 +127,38 @@ def _shown(view: RolloutView, response: Response) -> RolloutBody:
     if view.history is not None:
         response.headers["ETag"] = f'"{view.number}"'
     return RolloutBody.of(view)
+
+
+@routes.get(
+    f"{_PATH}/outcomes",
+    response_class=Response,
+    responses={
+        200: {"content": {"application/jsonl": {}, "text/csv": {}}},
+        **problems(401, 404, 422, 503),
+    },
+)
+async def export_outcomes(
+    request: Request,
+    services: ServicesDep,
+    kind: Annotated[ExportFormat, Query(alias="format")] = "jsonl",
+    rollout: Annotated[str | None, Query(max_length=128)] = None,
+) -> Response:
+    """How each job went, of one rollout or of all: no text, and of each user a keyed hash."""
+    parts = await services.export_outcomes(kind, rollout)
+    reset: Callable[[], None] = request.scope["extensions"][RESET]
+    return StreamingResponse(_whole_or_cut(parts, reset), media_type=_TYPES[kind])
+
+
+_TYPES: Mapping[ExportFormat, str] = {"jsonl": "application/jsonl", "csv": "text/csv"}
+
+
+async def _whole_or_cut(
+    parts: AsyncGenerator[bytes, None], reset: Callable[[], None]
+) -> AsyncGenerator[bytes, None]:
+    """A proper end would be taken for the end of the outcomes."""
+    async with aclosing(parts):
+        try:
+            async for part in parts:
+                yield part
+        except Unavailable:
+            reset()

@@ -1,4 +1,4 @@
-"""How long the next word of an answer is waited for, by what it has said so far."""
+"""How long a stream's next words are waited for, by what it has said so far."""
 
 from .deadline import Deadline
 from .decoding import Delta
@@ -10,7 +10,7 @@ _CLOSING_SECONDS = 1.0
 """How long a body may take to end after [DONE], so that its connection can be used again."""
 
 
-class Patience:
+class StreamTimeouts:
     """The deadline of one call: until something is said, then from each thing said to the next.
 
     Text, reasoning, a tool call's piece and a finish reason are something said. A finish reason
@@ -18,12 +18,12 @@ class Patience:
     only where nothing is said with it.
     """
 
-    __slots__ = ("_begun", "_belied", "_believed", "_done", "_finished", "_idle", "deadline")
+    __slots__ = ("_begun", "_believed", "_done", "_finished", "_idle", "deadline")
 
     def __init__(self, first_token: float, idle: float) -> None:
         self.deadline = Deadline(first_token)
         self._idle = idle
-        self._begun = self._finished = self._belied = self._believed = self._done = False
+        self._begun = self._finished = self._believed = self._done = False
 
     @property
     def over(self) -> bool:
@@ -33,9 +33,9 @@ class Patience:
     def hear(self, delta: Delta) -> bool:
         """Whether a next delta that is only text needs no more than `deadline.restarts`."""
         said = bool(delta.text or delta.reasoning or delta.tool_calls)
-        self._belied |= said and self._finished
+        belies = said and self._finished
         self._finished |= bool(delta.finish_reason)
-        if self._finished and not (said and self._belied):
+        if self._finished and not belies:
             if not self.over and (delta.finish_reason or delta.usage):
                 self._begun = self._believed = True
                 self.deadline.allow(_TAIL_SECONDS)

@@ -1,0 +1,148 @@
+"""What the readers of this process are handed, noted once a job: the rollout's half that no worker
+can know. A token that is pushed costs one look at the clock, however many read it.
+"""
+
+import asyncio
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from time import monotonic
+from typing import NoReturn
+from weakref import WeakValueDictionary
+
+from sluice.application.outcomes import OutcomesPort
+from sluice.application.process_chat import QUEUED
+from sluice.domain.chat import JobId, now
+from sluice.domain.errors import NotFound, Unavailable
+from sluice.domain.events import TERMINAL, Done, Recorded, Reset, Token
+from sluice.domain.outcome import Delivered
+
+logger = logging.getLogger(__name__)
+
+_INTERVAL_SECONDS = 0.5
+"""The guard waits longer than that for what a job's readers were handed."""
+_FORGET_SECONDS = 600.0
+_MOST_WAITING = 10_000
+"""Jobs, while the store is away; the oldest are dropped."""
+
+
+class Delivery:
+    """One job's, over its readers in this process; `readers` is how many there are now."""
+
+    __slots__ = ("__weakref__", "_last", "first_at", "job_id", "longest_gap", "readers", "seen")
+
+    def __init__(self, job_id: JobId) -> None:
+        self.job_id = job_id
+        self.first_at: datetime | None = None
+        self.longest_gap: float | None = None
+        self.seen = False
+        self.readers = 0
+        self._last: float | None = None
+
+    def token(self) -> None:
+        """Some of the answer was handed to whoever keeps up."""
+        at, last = monotonic(), self._last
+        self._last = at
+        if last is None:
+            self.seen = True
+            self.first_at = self.first_at or now()
+        elif self.longest_gap is None or at - last > self.longest_gap:
+            self.longest_gap = at - last
+
+    def batch(self, events: Sequence[Recorded]) -> None:
+        """So many events at once are handed to one reader."""
+        for _, event in events:
+            if type(event) is Token:
+                self.token()
+                return
+            if isinstance(event, TERMINAL):
+                self.seen = True
+                if isinstance(event, Done) and event.answer and self.first_at is None:
+                    self.first_at = now()
+            elif event != QUEUED and not isinstance(event, Reset):
+                self.seen = True
+
+    def pauses(self) -> None:
+        """Nobody reads: the time until somebody does is no gap."""
+        self._last = None
+
+
+class Deliveries:
+    """`retention`: seconds after which outcomes are forgotten, with what was delivered."""
+
+    def __init__(self, outcomes: OutcomesPort, *, retention: float) -> None:
+        self._outcomes, self._retention = outcomes, timedelta(seconds=retention)
+        self._open: WeakValueDictionary[JobId, Delivery] = WeakValueDictionary()
+        self._waiting: dict[JobId, Delivered] = {}
+        self._forgot: float | None = None
+
+    def of(self, job_id: JobId) -> Delivery:
+        """The one of all who read the job now."""
+        delivery = self._open.get(job_id)
+        if delivery is None:
+            delivery = self._open[job_id] = Delivery(job_id)
+        return delivery
+
+    @contextmanager
+    def reading(self, delivery: Delivery) -> Iterator[None]:
+        """While one reader reads. One that the service has sent away has not left by itself."""
+        delivery.readers += 1
+        sent_away = False
+        try:
+            yield
+        except (Unavailable, NotFound):
+            sent_away = True
+            raise
+        finally:
+            delivery.readers -= 1
+            if not delivery.readers:
+                delivery.pauses()
+                if delivery.seen or not sent_away:
+                    self._note(delivery)
+
+    async def keep(self) -> NoReturn:
+        """Writes down what there is again and again, until it is cancelled."""
+        while True:
+            await asyncio.sleep(_INTERVAL_SECONDS)
+            try:
+                await self.flush()
+                await self._forget()
+            except Unavailable:
+                while len(self._waiting) > _MOST_WAITING:
+                    del self._waiting[next(iter(self._waiting))]
+
+    async def flush(self) -> None:
+        """Raises Unavailable; then it waits for the next time."""
+        if not self._waiting:
+            return
+        waiting, self._waiting = self._waiting, {}
+        try:
+            await self._outcomes.keep_delivered(list(waiting.values()))
+        except BaseException:
+            self._waiting = {**waiting, **self._waiting}
+            raise
+
+    def _note(self, delivery: Delivery) -> None:
+        job_id = delivery.job_id
+        new = Delivered(job_id, delivery.first_at, delivery.longest_gap, delivery.seen)
+        known = self._waiting.get(job_id)
+        self._waiting[job_id] = new if known is None else joined(known, new)
+
+    async def _forget(self) -> None:
+        at = monotonic()
+        if self._forgot is None or at - self._forgot > _FORGET_SECONDS:
+            self._forgot = at
+            await self._outcomes.forget(now() - self._retention)
+
+
+def joined(one: Delivered, other: Delivered) -> Delivered:
+    """Of the same job: the earliest first character, the longest gap."""
+    firsts = [each.first_at for each in (one, other) if each.first_at is not None]
+    gaps = [each.longest_gap for each in (one, other) if each.longest_gap is not None]
+    return Delivered(
+        one.job_id,
+        min(firsts, default=None),
+        max(gaps, default=None),
+        one.seen or other.seen,
+    )
