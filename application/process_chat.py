@@ -27,21 +27,19 @@ from sluice.domain.errors import (
     WorkerLost,
 )
 from sluice.domain.events import (
+    QUEUED,
     Cancelled,
     Done,
     Failed,
     Reset,
-    StageCompleted,
     StageFailed,
     Terminal,
 )
 from sluice.domain.graph_state import Pause
+from sluice.domain.ports import NotifierPort
 
 logger = logging.getLogger(__name__)
 
-QUEUED = StageCompleted("queued", 0)
-BEGINS_ANEW = Reset("new_attempt"), QUEUED
-"""What every attempt but the first begins with."""
 MAX_ATTEMPTS = 2
 """Of a job, without those that were handed back by a worker which left."""
 _OF_THE_STORE = (Finished, NotFound, Superseded, Unavailable)
@@ -50,11 +48,10 @@ _RETRY_SECONDS = 0.5
 
 
 class _Begun(NamedTuple):
-    """An attempt since `at`, and the pause that the job goes on from, if it has paused."""
+    """An attempt, and the pause that the job goes on from, if it has paused."""
 
     relay: Relay
     kept: KeptPause | None
-    at: datetime
 
     @property
     def spent(self) -> float:
@@ -65,7 +62,8 @@ class _Begun(NamedTuple):
 class ProcessChat:
     """Runs one job to its end: the only writer, exactly one terminal event, the only catch-all.
 
-    `deadline` is in seconds, `max_answer` in bytes of UTF-8.
+    `deadline` is in seconds, `max_answer` in bytes of UTF-8. `fallback` runs what the pipeline
+    could not begin to answer, as the job's next attempt.
     """
 
     def __init__(
@@ -105,12 +103,13 @@ class ProcessChat:
             return begun
         if cancelled and stop() is None:
             raise cancelled
+        begun_at = now()
         try:
             end = await self._run(job, begun, stop, MAX_ATTEMPTS + returns)
             if isinstance(end, KeptPause):
                 logger.info("job %s waits for a human", job.id)
                 return end.expires_at
-            await to_its_end(self._end(job, begun, end))
+            await to_its_end(self._end(job, begun, end, begun_at))
         except NotFound:
             logger.info("job %s is no more", job.id)
         return None
@@ -128,11 +127,16 @@ class ProcessChat:
         notifier = await self._log.begin(job.id, after=before, goes_on=kept is not None)
         again = notifier.attempt > max(before, 1)
         if again:
-            notifier.publish(*BEGINS_ANEW)
+            notifier.publish(Reset("new_attempt"), QUEUED)
         relay = Relay(notifier, self._max_answer)
         if kept is not None:
             await self._pauses.recall(job, relay, kept, again=again)
-        return _Begun(relay, kept, now())
+        return _Begun(relay, kept)
+
+    async def _begin_again(self, job: Job, after: int) -> NotifierPort:
+        notifier = await self._log.begin(job.id, after=after)
+        notifier.publish(Reset("new_attempt"), QUEUED)
+        return notifier
 
     async def _run(self, job: Job, begun: _Begun, stop: Stop, last: int) -> Terminal | KeptPause:
         if reason := stop():
@@ -164,8 +168,10 @@ class ProcessChat:
         if relay.notifier.attempt > last:
             raise WorkerLost
         if kept is None or not kept.missing:
+            resumption = None if kept is None else kept.resumption
             began = asyncio.get_running_loop().time() - begun.spent
-            end = await self._asked(job, begun, last)
+            question = Question(job, await self._history(job), resumption=resumption)
+            end = await self._ran(relay, question, last)
             if isinstance(end, Done):
                 return end
             spent = asyncio.get_running_loop().time() - began
@@ -175,35 +181,29 @@ class ProcessChat:
         await to_its_end(self._pauses.ask(relay.notifier, kept))
         return kept
 
-    async def _asked(self, job: Job, begun: _Begun, last: int) -> Done | Pause:
-        """What the pipeline gives, or the fallback: another attempt, on the other path."""
-        relay = begun.relay
-        resumption = None if begun.kept is None else begun.kept.resumption
-        attempt = relay.notifier.attempt
-        question = Question(job, await self._history(job), resumption=resumption)
+    async def _ran(self, relay: Relay, question: Question, last: int) -> Done | Pause:
+        """On the job's path, or on the other one where that failed before it said anything."""
+        job, attempt = question.job, relay.notifier.attempt
         try:
             return await relay.run(self._pipeline, question)
         except Exception as error:
-            if resumption or self._fallback is None or attempt >= last:
-                raise
-            if not _may_fall_back(relay, error):
+            if self._fallback is None or attempt >= last or not _may_fall_back(relay, error):
                 raise
             told = (job.id, job.request_id, format_traceback(error))
             logger.warning("job %s falls back, request %s: %s", *told)
-        notifier, cancelled = await to_its_end(self._log.begin(job.id, after=attempt))
-        notifier.publish(*BEGINS_ANEW)
+        notifier, cancelled = await to_its_end(self._begin_again(job, attempt))
         relay.fall_back(notifier)
         if cancelled:
             raise cancelled
         return await relay.run(self._fallback, question)
 
-    async def _end(self, job: Job, begun: _Begun, end: Terminal) -> None:
+    async def _end(self, job: Job, begun: _Begun, end: Terminal, begun_at: datetime) -> None:
         """The answer is kept before the end is told: who reads `done` finds it in the chat."""
         relay = begun.relay
         failed = [StageFailed(stage, relay.progress) for stage in relay.open_stages]
         if isinstance(end, Cancelled):
             failed.clear()
-        await self._keep_end(job, relay, end, begun.at)
+        await self._keep_end(job, relay, end, begun_at)
         if begun.kept is not None:
             await self._pauses.close(job)
         await relay.notifier.end(*failed, end)

@@ -5,10 +5,9 @@ from collections import Counter
 from contextlib import aclosing, suppress
 
 from sluice.application.ports import EventLogPort, JobQueuePort
-from sluice.application.process_chat import QUEUED
 from sluice.domain.chat import JobId
 from sluice.domain.errors import NotFound, Unavailable
-from sluice.domain.events import NeedsInput, Recorded, Reset
+from sluice.domain.events import QUEUED, NeedsInput, Recorded, Reset
 
 _RETRY_S = 0.5
 """Between two tries while the log cannot be read."""

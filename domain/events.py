@@ -167,6 +167,8 @@ Stage = StageStarted | StageCompleted | StageFailed
 Terminal = Done | Failed | Cancelled
 Event = Stage | Token | Beside | NeedsInput | Reset | Terminal
 
+QUEUED = StageCompleted("queued", 0)
+"""Every attempt's first event."""
 TERMINAL = (Done, Failed, Cancelled)
 
 

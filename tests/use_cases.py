@@ -15,12 +15,12 @@ from sluice.application.jobs import CancelJob, ShowJob
 from sluice.application.metrics import JobMetrics
 from sluice.application.pauses import Pauses
 from sluice.application.ports import Accepted, PipelinePort
-from sluice.application.process_chat import QUEUED, ProcessChat
+from sluice.application.process_chat import ProcessChat
 from sluice.application.scheduling import Bounds, WhenBusy
 from sluice.application.submit import NewMessage, SubmitMessage
 from sluice.application.unread import CancelUnread
 from sluice.domain.chat import Chat, Job, now
-from sluice.domain.events import Cursor, Event, Recorded
+from sluice.domain.events import QUEUED, Cursor, Event, Recorded
 from sluice.infrastructure.chats.sqlite.chats import SqliteChats
 from sluice.infrastructure.chats.sqlite.idempotency import SqliteIdempotency
 from sluice.infrastructure.chats.sqlite.pauses import SqlitePauses

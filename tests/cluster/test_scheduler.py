@@ -4,9 +4,9 @@ import asyncio
 
 import pytest
 
-from sluice.application.process_chat import QUEUED
 from sluice.application.scheduling import Bounds
 from sluice.domain.errors import Abandoned, Unavailable
+from sluice.domain.events import QUEUED
 from sluice.infrastructure.event_log.memory import MemoryEventLog
 from sluice.infrastructure.jobs.redis.queue import RedisJobQueue
 from sluice.infrastructure.jobs.redis.scheduler import Held, RedisScheduler

@@ -11,10 +11,10 @@ import pytest
 from sluice.application.answer_input import AnswerInput
 from sluice.application.metrics import JobMetrics
 from sluice.application.pauses import Pauses
-from sluice.application.process_chat import QUEUED, ProcessChat
+from sluice.application.process_chat import ProcessChat
 from sluice.application.scheduling import Bounds
 from sluice.domain.chat import Chat, Job, now
-from sluice.domain.events import Cancelled, Done, Event, NeedsInput, Recorded, Reset, Token
+from sluice.domain.events import QUEUED, Cancelled, Done, Event, NeedsInput, Recorded, Reset, Token
 from sluice.domain.graph_state import Head, InputRequest, Pause
 from sluice.infrastructure.chats.postgres.chats import PostgresChats
 from sluice.infrastructure.chats.postgres.pauses import PostgresPauses

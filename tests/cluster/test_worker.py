@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 import pytest
 
 from sluice.application.ports import Stop
-from sluice.application.process_chat import QUEUED
 from sluice.domain.chat import Job
 from sluice.domain.errors import Superseded, Unavailable
+from sluice.domain.events import QUEUED
 from sluice.infrastructure.event_log.memory import MemoryEventLog
 from sluice.infrastructure.jobs.redis import worker
 from sluice.infrastructure.jobs.redis.scheduler import RedisScheduler

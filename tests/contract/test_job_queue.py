@@ -7,10 +7,10 @@ from contextlib import AsyncExitStack
 import pytest
 
 from sluice.application.ports import JobQueuePort
-from sluice.application.process_chat import QUEUED
 from sluice.application.scheduling import Bounds, WhenBusy
 from sluice.domain.chat import Job
 from sluice.domain.errors import Conflict, LimitReached, NotFound, Unavailable
+from sluice.domain.events import QUEUED
 from sluice.infrastructure.event_log.memory import MemoryEventLog
 from sluice.infrastructure.jobs.inline.queue import InlineJobQueue
 from sluice.infrastructure.jobs.redis.queue import RedisJobQueue

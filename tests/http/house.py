@@ -24,7 +24,7 @@ from sluice.application.jobs import CancelJob, ShowJob
 from sluice.application.metrics import JobMetrics
 from sluice.application.pauses import Pauses
 from sluice.application.ports import FlagPort
-from sluice.application.process_chat import QUEUED, ProcessChat
+from sluice.application.process_chat import ProcessChat
 from sluice.application.rollout import ControlShare, RolloutFlag, SetShare, ShowRollout
 from sluice.application.scheduling import Bounds
 from sluice.application.sessions import Sessions
@@ -33,7 +33,7 @@ from sluice.application.submit import SubmitMessage
 from sluice.application.unread import CancelUnread
 from sluice.domain.chat import Job, JobId
 from sluice.domain.errors import Unavailable
-from sluice.domain.events import Cursor, Done, Recorded, StageCompleted, StageStarted, Token
+from sluice.domain.events import QUEUED, Cursor, Done, Recorded, StageCompleted, StageStarted, Token
 from sluice.domain.rollout import Share
 from sluice.infrastructure.chats.sqlite.chats import SqliteChats
 from sluice.infrastructure.chats.sqlite.idempotency import SqliteIdempotency

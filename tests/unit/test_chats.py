@@ -5,10 +5,9 @@ from typing import Any
 
 import pytest
 
-from sluice.application.process_chat import QUEUED
 from sluice.domain.chat import Chat, Job
 from sluice.domain.errors import NotFound, Superseded, Unavailable
-from sluice.domain.events import Cancelled, Done, StageStarted, Token
+from sluice.domain.events import QUEUED, Cancelled, Done, StageStarted, Token
 from tests.doubles import a_job
 from tests.use_cases import ONE_AND_ONE, UseCases, use_cases, waiting
 

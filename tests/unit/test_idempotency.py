@@ -8,11 +8,10 @@ import pytest
 
 from sluice.application.keep_end import GIVEN_UP
 from sluice.application.ports import Accepted, Record
-from sluice.application.process_chat import QUEUED
 from sluice.application.submit import NewMessage
 from sluice.domain.chat import Job
 from sluice.domain.errors import Abandoned, Conflict, LimitReached, Unavailable
-from sluice.domain.events import Done, Event, Token
+from sluice.domain.events import QUEUED, Done, Event, Token
 from tests.use_cases import ONE_AND_ONE, use_cases, waiting
 from tests.waiting import until
 

@@ -110,11 +110,11 @@ def test_fields_stand_in_the_order_of_the_contract(data: str) -> None:
 
 
 def test_done_says_everything_in_the_order_of_the_contract() -> None:
-    done = Done("A2", "a", "greeting", "stop", Usage(1, 2, 3), offline_model=True)
+    done = Done("A2", "a", "greeting", "stop", Usage(1, 2, 3), offline_model=True, hint="why")
     fields = data_of(done)
     assert list(fields) == [
         "status", "path", "answer", "intent", "finish_reason", "usage", "length", "sha256",
-        "offline_model",
+        "offline_model", "hint",
     ]  # fmt: skip
     assert fields["status"] == "completed"
     assert fields["usage"] == {"input_tokens": 1, "output_tokens": 2, "total_tokens": 3}

@@ -13,7 +13,7 @@ from sluice.application.history import history
 from sluice.application.metrics import JobMetrics
 from sluice.application.outcomes import OutcomesPort
 from sluice.application.pauses import Pauses
-from sluice.application.process_chat import QUEUED, ProcessChat
+from sluice.application.process_chat import ProcessChat
 from sluice.domain.chat import Chat, Message, Turn, now
 from sluice.domain.errors import (
     PipelineError,
@@ -23,6 +23,7 @@ from sluice.domain.errors import (
     WorkerLost,
 )
 from sluice.domain.events import (
+    QUEUED,
     TERMINAL,
     Cancelled,
     CancelReason,
@@ -49,7 +50,7 @@ STARTED, COMPLETED = StageStarted("answer", 0), StageCompleted("answer", 100)
 class Bench:
     """A job in a memory log, and what its processing left behind."""
 
-    def __init__(self, chats: ChatPort, pauses: PausePort, outcomes: OutcomesPort) -> None:
+    def __init__(self, chats: ChatPort, outcomes: OutcomesPort, pauses: PausePort) -> None:
         self.log = MemoryEventLog()
         self.chats, self.outcomes = chats, outcomes
         self.pauses = Pauses(pauses, self.log, timeout=60)
@@ -81,7 +82,7 @@ class Bench:
 async def bench(no_generator_left: None) -> AsyncIterator[Bench]:
     database = SqliteDatabase(":memory:")
     await database.open()
-    bench = Bench(SqliteChats(database), SqlitePauses(database), SqliteOutcomes(database))
+    bench = Bench(SqliteChats(database), SqliteOutcomes(database), SqlitePauses(database))
     await bench.opened()
     yield bench
     await database.aclose()

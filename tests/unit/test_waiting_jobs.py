@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from sluice.application import pauses as pauses_module
-from sluice.application.process_chat import QUEUED
 from sluice.application.scheduling import Bounds
 from sluice.application.unread import CancelUnread
 from sluice.domain.chat import JobId
@@ -21,6 +20,7 @@ from sluice.domain.errors import (
     Unavailable,
 )
 from sluice.domain.events import (
+    QUEUED,
     Cancelled,
     Done,
     Event,
