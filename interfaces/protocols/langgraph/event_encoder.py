@@ -150,7 +150,7 @@ class EventEncoder:
             case Done() | Failed() | Cancelled():
                 return self._end(state, event, draft)
             case NeedsInput():
-                return []
+                return ()
 
     def _end(self, state: State, end: Terminal, draft: Draft) -> Sequence[Told]:
         finish, partial = self._finish(state)
