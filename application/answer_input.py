@@ -5,7 +5,7 @@ from sluice.application.follow import owned
 from sluice.application.pause_json import same
 from sluice.application.ports import CheckValue, EventLogPort, JobQueuePort
 from sluice.domain.chat import JobId, UserId
-from sluice.domain.errors import Conflict, Expired, Refused
+from sluice.domain.errors import Conflict, Expired
 from sluice.domain.events import Json
 from sluice.domain.graph_state import InputRequest
 
@@ -53,8 +53,6 @@ def _request(kept: KeptPause, input_id: str) -> InputRequest:
 
 
 def _require_fitting(request: InputRequest, value: Json, check: CheckValue) -> None:
-    """Raises Refused. Without a schema an approval takes anything, and a text is a string."""
+    """Raises Refused. Without a schema anything fits: only the graph knows what it wants."""
     if request.schema is not None:
         check(request.schema, value)
-    elif request.kind == "text" and not isinstance(value, str):
-        raise Refused("", "must be a string")

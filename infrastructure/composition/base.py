@@ -21,17 +21,32 @@ from dependency_injector.providers import (
 from dependency_injector.providers import Callable as Call
 
 from sluice.application.answer_input import AnswerInput
-from sluice.application.chat_ports import ChatPort, IdempotencyPort, PausePort, SessionPort
+from sluice.application.chat_ports import (
+    ChatPort,
+    HeadPort,
+    IdempotencyPort,
+    PausePort,
+    SessionPort,
+)
 from sluice.application.chats import DeleteChat, ShowChat
 from sluice.application.deliveries import Deliveries
 from sluice.application.export import ExportOutcomes
 from sluice.application.follow import FollowJob
+from sluice.application.graph_states import ForgetThreads, GraphStates
 from sluice.application.guard import DeciderPort, Guard
 from sluice.application.jobs import CancelJob, ShowJob
 from sluice.application.metrics import JobMetrics
 from sluice.application.outcomes import OutcomesPort
 from sluice.application.pauses import Pauses
-from sluice.application.ports import EventLogPort, PipelinePort, ReadersPort, Record, Stop, nothing
+from sluice.application.ports import (
+    CheckpointPort,
+    EventLogPort,
+    PipelinePort,
+    ReadersPort,
+    Record,
+    Stop,
+    nothing,
+)
 from sluice.application.process_chat import ProcessChat
 from sluice.application.rollout import ControlShare, RolloutFlag, ShareChangesPort
 from sluice.application.rollout_changes import SetShare, ShowRollout, StartPlan, SteerPlan
@@ -51,6 +66,7 @@ from sluice.infrastructure.llm.openai_client import OpenAILLMClient
 from sluice.infrastructure.llm.upstream import ChatCompletions, Upstream
 from sluice.infrastructure.openai_sdk.calls import Limits
 from sluice.infrastructure.openai_sdk.instrumentor import OpenAIInstrumentor
+from sluice.infrastructure.pipeline.savers.saver import Saver
 from sluice.infrastructure.pipeline.stage_path import StagePath
 from sluice.infrastructure.pipeline.token_path import TokenPath
 from sluice.infrastructure.settings import Settings
@@ -126,6 +142,10 @@ class Base(DeclarativeContainer):
     keys: Provider[IdempotencyPort] = Dependency()
     pauses: Provider[PausePort] = Dependency()
     share_changes: Provider[ShareChangesPort] = Dependency()
+    heads: Provider[HeadPort] = Dependency()
+    checkpoints: Provider[CheckpointPort] = Dependency()
+    saver: Provider[Saver | None] = Dependency()
+    """Asked for by a graph that leaves checkpoints; None where nothing could keep them."""
     outcomes: Provider[OutcomesPort] = Dependency()
     decider: Provider[DeciderPort] = Dependency()
     queue: Provider[Any] = Dependency()
@@ -154,8 +174,8 @@ class Base(DeclarativeContainer):
     """Of users' own clients: on before their graph is built."""
 
     factory = Singleton(factory_of, settings)
-    raw_graph = Singleton(graph_of, settings, factory, raw_client)
-    wrapped_graph = Singleton(graph_of, settings, factory, wrapped_client)
+    raw_graph = Singleton(graph_of, settings, factory, raw_client, saver.provider)
+    wrapped_graph = Singleton(graph_of, settings, factory, wrapped_client, saver.provider)
 
     pipeline: Provider[PipelinePort] = Aggregate(
         A1=Singleton(StagePath, raw_graph, offline=offline),
@@ -163,6 +183,15 @@ class Base(DeclarativeContainer):
     )
     """Asked for a job's path: client and reader are chosen together, here and nowhere else."""
 
+    states = Singleton(
+        GraphStates,
+        heads,
+        checkpoints,
+        keeps=Call(lambda s: s.state == "graph", settings),
+        leaves=Call(lambda graph: graph.saver is not None, wrapped_graph),
+        prunable=Call(lambda graph: not graph.builds_on, wrapped_graph),
+        retention=settings.provided.retention,
+    )
     process_chat: Provider[ProcessChat] = Factory(
         ProcessChat,
         log=log,
@@ -171,6 +200,7 @@ class Base(DeclarativeContainer):
         pauses=Singleton(Pauses, pauses, log, timeout=settings.provided.input_timeout),
         deadline=settings.provided.total_timeout,
         max_answer=settings.provided.max_answer_bytes,
+        states=states,
     )
     run: Provider[Run] = Call(
         runner, pipeline.provider, process_chat.provider, fallback=settings.provided.fallback
@@ -202,7 +232,8 @@ class Base(DeclarativeContainer):
     cancel = Singleton(CancelJob, log, queue)
     answer_input = Singleton(AnswerInput, pauses, log, queue, Object(check_value))
     show_chat = Singleton(ShowChat, chats, log)
-    delete_chat = Singleton(DeleteChat, chats, log, queue)
+    forget_threads = Singleton(ForgetThreads, heads, checkpoints)
+    delete_chat = Singleton(DeleteChat, chats, log, queue, forget_threads)
     ask_model = Singleton(
         AskModel,
         raw_client,

@@ -3,7 +3,7 @@
 import json
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -57,7 +57,7 @@ class Questions:
         if self._read is None:
             self._console.print(f"answer it with: sluice answer {job_id} {asked.input_id} VALUE")
             return
-        while (line := self._read("yes or no: " if _is_choice(asked) else "> ")) is not None:
+        while (line := self._read("yes or no: " if _choices(asked) else "> ")) is not None:
             try:
                 self._client.give_input(job_id, asked.input_id, value_of(asked, line))
             except ValueError as error:
@@ -83,13 +83,12 @@ def _line(prompt: str) -> str | None:
 
 def value_of(asked: NeedsInput, line: str) -> Json:
     """Raises ValueError, which says what is wanted."""
-    if _is_choice(asked):
-        if _YES.fullmatch(line.strip()):
-            return True
-        if _NO.fullmatch(line.strip()):
-            return False
+    if (choices := _choices(asked)) is not None:
+        for pattern, value in zip((_YES, _NO), choices, strict=True):
+            if pattern.fullmatch(line.strip()):
+                return value
         raise ValueError("yes or no?")
-    if (asked.kind == "text" and asked.schema is None) or _type(asked) == "string":
+    if (asked.kind == "text" and asked.schema is None) or _schema(asked).get("type") == "string":
         return line
     try:
         value: Json = json.loads(line)
@@ -98,12 +97,23 @@ def value_of(asked: NeedsInput, line: str) -> Json:
     return value
 
 
-def _is_choice(asked: NeedsInput) -> bool:
-    return asked.kind == "approval" and _type(asked) in (None, "boolean")
+def _choices(asked: NeedsInput) -> tuple[Json, Json] | None:
+    """What yes and no are, if they will do. The page has the same in answers.js."""
+    schema, prompt = _schema(asked), asked.prompt if isinstance(asked.prompt, Mapping) else {}
+    if schema.get("type") == "boolean":
+        return True, False
+    if asked.kind != "approval":
+        return None
+    yes, no = {"type": "approve"}, {"type": "reject"}
+    if isinstance(calls := prompt.get("action_requests"), list):
+        return {"decisions": [yes] * len(calls)}, {"decisions": [no] * len(calls)}
+    if prompt.get("type") == "tool_approval" or "approve" in json.dumps(schema.get("properties")):
+        return yes, no
+    return None if schema else (True, False)
 
 
-def _type(asked: NeedsInput) -> Json:
-    return None if asked.schema is None else asked.schema.get("type", "any")
+def _schema(asked: NeedsInput) -> Mapping[str, Json]:
+    return asked.schema or {}
 
 
 def _told(prompt: Json) -> str:

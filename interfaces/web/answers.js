@@ -2,15 +2,16 @@
 
 /** What yes and no are, or null where neither would do and the schema's form is needed. */
 export function choices({ kind, prompt, schema }) {
+  if (schema?.type === "boolean") return { yes: true, no: false };
   if (kind !== "approval") return null;
-  const decided = (type) => {
-    if (Array.isArray(prompt?.action_requests)) {
-      return { decisions: prompt.action_requests.map(() => ({ type })) };
-    }
-    return prompt?.type === "tool_approval" ? { type } : null;
-  };
-  if (decided("approve")) return { yes: decided("approve"), no: decided("reject") };
-  return schema === undefined || schema.type === "boolean" ? { yes: true, no: false } : null;
+  const decided = (valueOf) => ({ yes: valueOf("approve"), no: valueOf("reject") });
+  if (Array.isArray(prompt?.action_requests)) {
+    return decided((type) => ({ decisions: prompt.action_requests.map(() => ({ type })) }));
+  }
+  if (prompt?.type === "tool_approval" || schema?.properties?.type?.enum?.includes("approve")) {
+    return decided((type) => ({ type }));
+  }
+  return schema === undefined ? { yes: true, no: false } : null;
 }
 
 /** One for each property, or one without a name for a value that is no object. */

@@ -115,6 +115,7 @@ def told(console: Console) -> str:
         ("form", {"type": "string"}, "1", "1"),
         ("form", None, "[1]", [1]),
         ("approval", {"type": "object"}, '{"type": "approve"}', {"type": "approve"}),
+        ("approval", {"properties": {"type": {"enum": ["approve"]}}}, "no", {"type": "reject"}),
     ],
 )
 def test_what_is_typed_is_what_the_schema_asks_for(

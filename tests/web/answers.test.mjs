@@ -32,7 +32,10 @@ test("yes and no are what the question takes for them", () => {
   assert.deepEqual(approval({ prompt: { action_requests: [{}, {}] } }).no, {
     decisions: [{ type: "reject" }, { type: "reject" }],
   });
+  const decision = { type: "object", properties: { type: { enum: ["approve", "reject"] } } };
+  assert.deepEqual(approval({ schema: decision }).no, { type: "reject" });
   assert.equal(approval({ schema: { type: "object" } }), null);
+  assert.deepEqual(choices({ kind: "form", prompt: "Go?", schema: { type: "boolean" } }), { yes: true, no: false });
   assert.equal(choices({ kind: "text", prompt: "Who?" }), null);
 });
 
