@@ -91,10 +91,10 @@ def value_of(asked: NeedsInput, line: str) -> Json:
     if (asked.kind == "text" and asked.schema is None) or _schema(asked).get("type") == "string":
         return line
     try:
-        value: Json = json.loads(line)
+        given: Json = json.loads(line)
     except ValueError:
         raise ValueError(f"JSON, for this schema: {json.dumps(asked.schema)}") from None
-    return value
+    return given
 
 
 def _choices(asked: NeedsInput) -> tuple[Json, Json] | None:
