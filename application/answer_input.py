@@ -1,8 +1,8 @@
 """What a human answers to a job that asks."""
 
-from sluice.application.chat_ports import KeptPause, PausePort
 from sluice.application.follow import owned
 from sluice.application.pause_json import same
+from sluice.application.pause_port import KeptPause, PausePort
 from sluice.application.ports import CheckValue, EventLogPort, JobQueuePort
 from sluice.domain.chat import JobId, UserId
 from sluice.domain.errors import Conflict, Expired

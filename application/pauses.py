@@ -5,8 +5,8 @@ import logging
 from collections.abc import Sequence
 from datetime import UTC, timedelta
 
-from sluice.application.chat_ports import KeptPause, PausePort
 from sluice.application.coalescing import coalesce
+from sluice.application.pause_port import KeptPause, PausePort
 from sluice.application.ports import EventLogPort
 from sluice.application.relay import Relay
 from sluice.application.tracebacks import format_traceback

@@ -6,12 +6,13 @@ from dataclasses import replace
 from datetime import datetime
 from typing import NamedTuple
 
-from sluice.application.chat_ports import ChatPort, KeptPause
+from sluice.application.chat_ports import ChatPort
 from sluice.application.fallback import may_fall_back
 from sluice.application.graph_states import GraphStates
 from sluice.application.history import ReadQuestion
 from sluice.application.keep_end import KeepEnd, status_of
 from sluice.application.metrics import JobMetrics
+from sluice.application.pause_port import KeptPause
 from sluice.application.pauses import Pauses
 from sluice.application.ports import EventLogPort, PipelinePort, Stop
 from sluice.application.relay import Relay

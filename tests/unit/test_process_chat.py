@@ -9,10 +9,11 @@ import pytest
 
 from sluice.application import history as history_module
 from sluice.application import keep_end
-from sluice.application.chat_ports import ChatPort, PausePort
+from sluice.application.chat_ports import ChatPort
 from sluice.application.history import history
 from sluice.application.metrics import JobMetrics
 from sluice.application.outcomes import OutcomesPort
+from sluice.application.pause_port import PausePort
 from sluice.application.pauses import Pauses
 from sluice.application.process_chat import ProcessChat
 from sluice.domain.chat import Chat, Message, Turn, now
