@@ -68,7 +68,8 @@ class Attempt:
         log = self._log
         if log.attempt != self.attempt or log.ending:
             raise Superseded
-        seq, records = self._seq, list[Recorded]()
+        seq = self._seq
+        records: list[Recorded] = []  # `list[Recorded]()` would cost more than all of the loop
         for event in events:
             seq += 1
             require_encodable(event)
