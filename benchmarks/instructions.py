@@ -92,7 +92,8 @@ def main() -> int:
     together, steps = counted[TOGETHER], {name: counted[name] for name in OURS}
     if options.write:
         rounded = {name: round(count, 3) for name, count in steps.items()}
-        KEPT.write_text(json.dumps({TOGETHER: round(together, 3), "steps": rounded}, indent=1) + "\n")
+        text = json.dumps({TOGETHER: round(together, 3), "steps": rounded}, indent=1)
+        KEPT.write_text(f"{text}\n")
     kept = json.loads(KEPT.read_text())
     print(f"A token costs {together:.3f} yardsticks, {together / kept[TOGETHER] - 1:+.1%}")
     for name, now in steps.items():
