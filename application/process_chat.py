@@ -64,7 +64,7 @@ class ProcessChat:
         fallback: PipelinePort | None = None,
         states: GraphStates | None = None,
     ) -> None:
-        self._pipeline, self._log, self._chats = pipeline, log, chats
+        self._pipeline = pipeline
         self._pauses, self._metrics, self._fallback = pauses, metrics, fallback
         self._states, self._question = states, ReadQuestion(chats, states)
         self._keep_end = KeepEnd(chats, log)
