@@ -227,6 +227,24 @@ async def test_a_named_node_in_a_graph_of_a_silent_node_says_its_messages() -> N
     assert run.answer.of({"messages": [AIMessage("silent", id="2")]}) == "x"
 
 
+async def test_such_nodes_may_run_side_by_side() -> None:
+    run = run_with(SILENT, named={"speaks": frozenset({"a/x", "a/y"})})
+    listener, runs = CallListener(run), {name: uuid4() for name in "xy"}
+    for name, run_id in runs.items():
+        metadata = {"langgraph_node": name, "langgraph_checkpoint_ns": f"a:1|{name}:7"}
+        listener.on_chain_start({}, {}, run_id=run_id, metadata=metadata, name=name)
+    for name, run_id in runs.items():
+        listener.on_chain_end({"messages": AIMessage(name, id=name)}, run_id=run_id)
+    assert run.answer.of({}) == "xy"
+
+
+async def test_what_such_a_node_said_stays_though_the_outer_state_never_had_it() -> None:
+    run, later = named_run(), {"messages": [AIMessage("!", id="3")]}
+    ran(CallListener(run), SAID)
+    run.answer.add(later, None, inside=False)
+    assert run.answer.of(later) == "x!"
+
+
 async def test_what_such_a_node_was_given_it_has_not_said() -> None:
     run = named_run()
     listener, run_id = CallListener(run), uuid4()
