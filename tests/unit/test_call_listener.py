@@ -21,6 +21,7 @@ from sluice.domain.events import Token, Usage
 from sluice.infrastructure.pipeline.calls import SPOKEN, CallListener
 from sluice.infrastructure.pipeline.running_node import RunningNode
 from sluice.infrastructure.pipeline.tap import Tap
+from sluice.infrastructure.pipeline.token_path import _Tasks
 from sluice.infrastructure.pipeline.visibility import SILENT, Declared
 from tests.unit.graph_runs import INSIDE, A, Run
 
@@ -194,6 +195,13 @@ async def test_the_tap_takes_a_call_that_nobody_else_hears() -> None:
     assert run.calls.usage == Usage(1, 2, 3)
 
 
+@pytest.fixture(params=[CallListener, Tap, _Tasks])
+def kind(request: pytest.FixtureRequest) -> type[CallListener]:
+    """Of each path: a node that is named in a graph of a silent node is heard by all."""
+    chosen: type[CallListener] = request.param
+    return chosen
+
+
 NAMED = {"langgraph_node": "x", "langgraph_checkpoint_ns": "a:1|x:7"}
 
 
@@ -221,15 +229,17 @@ def ran(
 SAID = {"messages": AIMessage("x", id="1")}
 
 
-async def test_a_named_node_in_a_graph_of_a_silent_node_says_its_messages() -> None:
+async def test_a_named_node_in_a_graph_of_a_silent_node_says_its_messages(
+    kind: type[CallListener],
+) -> None:
     run = named_run()
-    ran(CallListener(run), SAID)
+    ran(kind(run), SAID)
     assert run.answer.of({"messages": [AIMessage("silent", id="2")]}) == "x"
 
 
-async def test_such_nodes_may_run_side_by_side() -> None:
+async def test_such_nodes_may_run_side_by_side(kind: type[CallListener]) -> None:
     run = run_with(SILENT, named={"speaks": frozenset({"a/x", "a/y"})})
-    listener, runs = CallListener(run), {name: uuid4() for name in "xy"}
+    listener, runs = kind(run), {name: uuid4() for name in "xy"}
     for name, run_id in runs.items():
         metadata = {"langgraph_node": name, "langgraph_checkpoint_ns": f"a:1|{name}:7"}
         listener.on_chain_start({}, {}, run_id=run_id, metadata=metadata, name=name)
@@ -238,24 +248,26 @@ async def test_such_nodes_may_run_side_by_side() -> None:
     assert run.answer.of({}) == "xy"
 
 
-async def test_what_such_a_node_said_stays_though_the_outer_state_never_had_it() -> None:
+async def test_what_such_a_node_said_stays_though_the_outer_state_never_had_it(
+    kind: type[CallListener],
+) -> None:
     run, later = named_run(), {"messages": [AIMessage("!", id="3")]}
-    ran(CallListener(run), SAID)
+    ran(kind(run), SAID)
     run.answer.add(later, None, inside=False)
     assert run.answer.of(later) == "x!"
 
 
-async def test_what_such_a_node_was_given_it_has_not_said() -> None:
+async def test_what_such_a_node_was_given_it_has_not_said(kind: type[CallListener]) -> None:
     run = named_run()
-    listener, run_id = CallListener(run), uuid4()
+    listener, run_id = kind(run), uuid4()
     listener.on_chain_start({}, SAID, run_id=run_id, metadata={**NAMED}, name="x")
     listener.on_chain_end(SAID, run_id=run_id)
     assert run.answer.of({"messages": [AIMessage("silent", id="2")]}) == "silent"
 
 
-async def test_only_its_outermost_run_counts() -> None:
+async def test_only_its_outermost_run_counts(kind: type[CallListener]) -> None:
     run = named_run()
-    listener, outer, inner = CallListener(run), uuid4(), uuid4()
+    listener, outer, inner = kind(run), uuid4(), uuid4()
     for run_id in (outer, inner):
         listener.on_chain_start({}, {}, run_id=run_id, metadata={**NAMED}, name="x")
     listener.on_chain_end({"messages": AIMessage("step", id="3")}, run_id=inner)
@@ -275,17 +287,19 @@ async def test_only_its_outermost_run_counts() -> None:
         {"failed": True},
     ],
 )
-async def test_nothing_else_is_its_word(options: dict[str, Any]) -> None:
+async def test_nothing_else_is_its_word(kind: type[CallListener], options: dict[str, Any]) -> None:
     run = named_run()
-    ran(CallListener(run), SAID, **options)
+    ran(kind(run), SAID, **options)
     assert run.answer.of({"messages": [AIMessage("silent", id="2")]}) == "silent"
 
 
-async def test_a_watched_or_a_speaking_node_tells_its_messages_itself() -> None:
+async def test_a_watched_or_a_speaking_node_tells_its_messages_itself(
+    kind: type[CallListener],
+) -> None:
     silent = {"messages": [AIMessage("silent", id="2")]}
     for run in (
         run_with(SPEAKS, named={"speaks": frozenset({"a/x"})}),
         run_with(SILENT, A, "a:1|x:7", named={"speaks": frozenset({"a/x"})}),
     ):
-        ran(CallListener(run), SAID)
+        ran(kind(run), SAID)
         assert run.answer.of(silent) == "silent"

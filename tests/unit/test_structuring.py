@@ -164,7 +164,7 @@ def test_a_refusal_without_a_reason_may_be_of_any_parameter(parameter: str) -> N
         (refusal("include_usage"), {STREAM_OPTIONS}),
         (refusal("response_format is no field"), {RESPONSE_FORMAT}),
         (refusal("JSON mode is off", 404), {RESPONSE_FORMAT}),
-        (refusal("json schema", 422), {RESPONSE_FORMAT}),
+        (refusal("json_schema", 422), {RESPONSE_FORMAT}),
         (refusal("temperature is too high"), set()),
         (refusal("no", param="seed"), set()),
         (refusal("not_found", 404), set()),
