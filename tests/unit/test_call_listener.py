@@ -26,6 +26,7 @@ from sluice.infrastructure.pipeline.visibility import SILENT, Declared
 from tests.unit.graph_runs import INSIDE, A, Run
 
 SPEAKS = Declared(speaks=True)
+Kind = type[CallListener]
 COUNTED = {"input_tokens": 1, "output_tokens": 2, "total_tokens": 4}
 
 
@@ -196,9 +197,9 @@ async def test_the_tap_takes_a_call_that_nobody_else_hears() -> None:
 
 
 @pytest.fixture(params=[CallListener, Tap, _Tasks])
-def kind(request: pytest.FixtureRequest) -> type[CallListener]:
+def kind(request: pytest.FixtureRequest) -> Kind:
     """Of each path: a node that is named in a graph of a silent node is heard by all."""
-    chosen: type[CallListener] = request.param
+    chosen: Kind = request.param
     return chosen
 
 
@@ -230,14 +231,14 @@ SAID = {"messages": AIMessage("x", id="1")}
 
 
 async def test_a_named_node_in_a_graph_of_a_silent_node_says_its_messages(
-    kind: type[CallListener],
+    kind: Kind,
 ) -> None:
     run = named_run()
     ran(kind(run), SAID)
     assert run.answer.of({"messages": [AIMessage("silent", id="2")]}) == "x"
 
 
-async def test_such_nodes_may_run_side_by_side(kind: type[CallListener]) -> None:
+async def test_such_nodes_may_run_side_by_side(kind: Kind) -> None:
     run = run_with(SILENT, named={"speaks": frozenset({"a/x", "a/y"})})
     listener, runs = kind(run), {name: uuid4() for name in "xy"}
     for name, run_id in runs.items():
@@ -249,7 +250,7 @@ async def test_such_nodes_may_run_side_by_side(kind: type[CallListener]) -> None
 
 
 async def test_what_such_a_node_said_stays_though_the_outer_state_never_had_it(
-    kind: type[CallListener],
+    kind: Kind,
 ) -> None:
     run, later = named_run(), {"messages": [AIMessage("!", id="3")]}
     ran(kind(run), SAID)
@@ -257,7 +258,7 @@ async def test_what_such_a_node_said_stays_though_the_outer_state_never_had_it(
     assert run.answer.of(later) == "x!"
 
 
-async def test_what_such_a_node_was_given_it_has_not_said(kind: type[CallListener]) -> None:
+async def test_what_such_a_node_was_given_it_has_not_said(kind: Kind) -> None:
     run = named_run()
     listener, run_id = kind(run), uuid4()
     listener.on_chain_start({}, SAID, run_id=run_id, metadata={**NAMED}, name="x")
@@ -265,7 +266,7 @@ async def test_what_such_a_node_was_given_it_has_not_said(kind: type[CallListene
     assert run.answer.of({"messages": [AIMessage("silent", id="2")]}) == "silent"
 
 
-async def test_only_its_outermost_run_counts(kind: type[CallListener]) -> None:
+async def test_only_its_outermost_run_counts(kind: Kind) -> None:
     run = named_run()
     listener, outer, inner = kind(run), uuid4(), uuid4()
     for run_id in (outer, inner):
@@ -287,14 +288,14 @@ async def test_only_its_outermost_run_counts(kind: type[CallListener]) -> None:
         {"failed": True},
     ],
 )
-async def test_nothing_else_is_its_word(kind: type[CallListener], options: dict[str, Any]) -> None:
+async def test_nothing_else_is_its_word(kind: Kind, options: dict[str, Any]) -> None:
     run = named_run()
     ran(kind(run), SAID, **options)
     assert run.answer.of({"messages": [AIMessage("silent", id="2")]}) == "silent"
 
 
 async def test_a_watched_or_a_speaking_node_tells_its_messages_itself(
-    kind: type[CallListener],
+    kind: Kind,
 ) -> None:
     silent = {"messages": [AIMessage("silent", id="2")]}
     for run in (
