@@ -1,18 +1,31 @@
 """Two readers of LangGraph's streams: stages from `astream_events`, and from `tasks`."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
 import pytest
 from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.tracers import event_stream
+from langgraph.config import get_stream_writer
 
 from sluice.application.heard_calls import CountedCall
-from sluice.domain.events import StageCompleted, StageFailed, StageStarted, Token, Usage
+from sluice.domain.chat import Job, Question
+from sluice.domain.events import (
+    Done,
+    Event,
+    StageCompleted,
+    StageFailed,
+    StageStarted,
+    Token,
+    Usage,
+)
 from sluice.infrastructure.pipeline.calls import SPOKEN
-from sluice.infrastructure.pipeline.stage_path import _Counter, _StageEvents
-from sluice.infrastructure.pipeline.token_path import _speak, _Tasks
+from sluice.infrastructure.pipeline.graph import WatchedGraph
+from sluice.infrastructure.pipeline.stage_path import StagePath, _Counter, _StageEvents
+from sluice.infrastructure.pipeline.token_path import TokenPath, _speak, _Tasks
+from tests.paths import graphs
 from tests.unit.graph_runs import A, B, Run
 
 BEGUN, OVER = StageStarted("a", 0), StageCompleted("a", 33)
@@ -69,6 +82,15 @@ async def test_a1_has_no_stage_of_what_is_no_node() -> None:
     assert run.told == []
 
 
+async def test_on_a1_a_node_that_nobody_knows_says_itself_whether_it_is_a_stage() -> None:
+    run = Run("events")
+    metadata = {"langgraph_checkpoint_ns": "z:1", "langgraph_node": "z", "stage": False}
+    _StageEvents(run).learn(
+        {"event": "on_chain_start", "name": "z", "parent_ids": [""], "metadata": metadata}
+    )
+    assert run.told == []
+
+
 async def test_a1_tells_ends_that_nobody_reports_with_any_event() -> None:
     run = Run("events")
     stages = _StageEvents(run)
@@ -88,6 +110,44 @@ async def test_on_a1_nobody_wants_the_tokens_of_a_call_that_only_it_hears() -> N
     assert run.calls.usage == Usage(1, 2, 3), "LangChain reports the end"
     assert counter.take(uuid4(), [counter]) is not None
     assert counter.take(uuid4(), [counter, events, object()]) is None
+
+
+def a_graph() -> WatchedGraph:
+    """A node that speaks, and one that ends with an answer."""
+
+    def say(state: graphs.State) -> dict[str, Any]:
+        get_stream_writer()({"token": "said"})
+        return {"notes": ["x"]}
+
+    def answer(state: graphs.State) -> dict[str, Any]:
+        return {"answer": f"said {state['message']}"}
+
+    return WatchedGraph(graphs.chain(("say", say, graphs.SPEAKS), ("answer", answer, {})))
+
+
+Making = Callable[..., StagePath | TokenPath]
+PATHS: dict[str, Making] = {
+    "A1": StagePath,
+    "tap": partial(TokenPath, reader="tap"),
+    "messages": partial(TokenPath, reader="messages"),
+}
+
+
+@pytest.mark.parametrize("name", PATHS)
+async def test_each_path_runs_a_graph_to_its_answer_and_says_whose_model_it_was(name: str) -> None:
+    told = list[Event]()
+    job = Job("job", "chat", "ann", "A2", "why", "request")
+    done = await PATHS[name](a_graph()).run(Question(job), told.append)
+    assert done == Done("A1" if name == "A1" else "A2", "said why")
+    tokens = [] if name == "A1" else [Token("said", "say"), Token(" why", "say")]
+    assert [event for event in told if isinstance(event, Token)] == tokens
+    assert [e.stage for e in told if isinstance(e, StageCompleted)] == ["say", "answer"]
+    done = await PATHS[name](a_graph(), offline=True).run(Question(job), told.append)
+    assert done.offline_model is True
+
+
+def test_the_tap_is_the_reader_where_none_is_named() -> None:
+    assert TokenPath(a_graph())._read.__name__ == "_tapped"
 
 
 PUSHED = "__pregel_push"
@@ -182,11 +242,32 @@ async def test_a_pushed_task_may_start_before_it_is_told_of() -> None:
     located(tasks, "a:1|i:3", "i")
     assert run.told == []
     begins(tasks, "i:3", triggers=(PUSHED,))
+    assert run.told == [StageStarted("a/i", 0)]
     located(tasks, "a:1|i:3", "i")  # its next try
     ends(tasks, "i:3")
     assert run.told == [StageStarted("a/i", 0), StageCompleted("a/i", 33)]
     begins(tasks, "i:3", triggers=(PUSHED,))
     assert len(run.told) == 2, "another one, which has not started"
+
+
+async def test_a_pushed_task_is_found_however_deep_it_is() -> None:
+    run = Run("messages")
+    tasks = _Tasks(run)
+    begins(tasks, "i:3", triggers=(PUSHED,))
+    located(tasks, "a:1|b:2|i:3", "i")
+    assert run.told == [StageStarted("a/b/i", 0)]
+
+
+@pytest.mark.parametrize("first", ["told of", "started"])
+async def test_a_pushed_task_says_itself_whether_it_is_a_stage(first: str) -> None:
+    run = Run("messages")
+    tasks = _Tasks(run)
+    if first == "started":
+        located(tasks, "a:1|z:3", "z")
+    begins(tasks, "z:3", triggers=(PUSHED,), stage=False)
+    located(tasks, "a:1|z:3", "z")
+    ends(tasks, "z:3")
+    assert run.told == []
 
 
 async def test_a_pushed_task_whose_result_was_in_a_cache_is_no_stage() -> None:
