@@ -205,6 +205,7 @@ def test_a_refusal_may_have_no_body() -> None:
         f"{{ no, {GOOD}",
         f"\ufeff{GOOD}",
         "{" * 5_000 + GOOD,
+        "{" + GOOD,
     ],
 )
 def test_json_is_found_in_what_a_model_says(text: str) -> None:
@@ -214,6 +215,7 @@ def test_json_is_found_in_what_a_model_says(text: str) -> None:
 def test_the_whole_text_is_tried_first_and_the_last_object_before_the_others() -> None:
     text = 'a {"x": 1} b {"y": {"z": 2}}'
     assert list(json_texts(text)) == [text, text, '{"y": {"z": 2}}', '{"x": 1}']
+    assert list(json_texts("\ufeff[1]"))[1:] == ["[1]"]
     fenced = "```json\n1\n``` ``` 2 ```"
     assert list(json_texts(f"<think>```0```</think> {fenced}"))[1:] == [fenced, "2", "1"]
 
@@ -226,6 +228,7 @@ def test_the_whole_text_is_tried_first_and_the_last_object_before_the_others() -
         ("<think>{}</think> no", False),
         ("so: {", True),
         (" [1", True),
+        ("<think>hm</think>[1", True),
         ('"a', True),
         ("no [1]", False),
     ],

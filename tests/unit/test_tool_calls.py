@@ -59,6 +59,14 @@ async def test_a_call_is_told_in_the_order_of_the_run_that_named_it() -> None:
     assert run.told[1:] == [Tool("c", "f", "b", "started", "p")]
 
 
+async def test_on_a1_a_call_is_told_behind_the_start_of_its_stage() -> None:
+    run = Run("events")
+    a_call().tell(node_in(run), A, "started")
+    assert run.told == []
+    run.stage_started(A, {})
+    assert run.told[1:] == [Tool("c", "f", "a", "started", "p")]
+
+
 async def test_a_lone_surrogate_in_any_part_is_replaced() -> None:
     run = Run()
     call = a_call(id="c\ud800", name="f\ud800")
