@@ -7,7 +7,7 @@ from typing import Any
 import httpx2
 import openai
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from sluice.domain.errors import CutOutput, UnusableOutput, UpstreamError
 from sluice.domain.ports import ToolCall
@@ -29,7 +29,7 @@ from sluice.infrastructure.llm.structuring import Messages, structured
 class City(BaseModel):
     """A place."""
 
-    name: str
+    name: str = Field(description="wie sie heißt")
 
 
 GOOD = '{"name": "Ulm"}'
@@ -94,6 +94,14 @@ async def test_where_a_format_is_ignored_a_tool_is_asked_for_and_that_is_remembe
     assert tool["function"]["parameters"]["required"] == ["name"]
     assert "strict" not in tool["function"]
     assert options["tool_choice"] == {"type": "function", "function": {"name": "City"}}
+
+
+async def test_a_tool_is_named_as_the_api_allows() -> None:
+    odd: Any = type("A b", (City,), {})
+    model = Model(out("", GOOD))
+    await structured(odd, ASKED, model.ask, {RESPONSE_FORMAT})
+    assert model.asked[0][1]["tools"][0]["function"]["name"] == "A_b"
+    assert model.asked[0][1]["tool_choice"]["function"]["name"] == "A_b"
 
 
 @pytest.mark.parametrize("system", [None, "Be brief."])
