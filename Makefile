@@ -22,7 +22,7 @@ OURS   := sluice domain application infrastructure interfaces offline_model test
 # By file: what a file starts, it starts once. In their order, which begins with the longest.
 PARALLEL := -p xdist -n 3 --dist loadfile --no-loadscope-reorder
 
-.PHONY: run help cluster test style types suite unit short e2e chaos chaos-cluster mutation bench bench-steps instructions wheel lock clean
+.PHONY: run help cluster test style types suite unit short cuts e2e chaos chaos-cluster mutation bench bench-users bench-steps instructions wheel lock clean
 
 run: $(VENV)/installed            ## serve at http://127.0.0.1:8000; without a key the offline model answers
 	$(BIN)/sluice serve
@@ -55,6 +55,9 @@ unit: $(VENV)/developed           ## the tests that start no process of ours: tw
 short: $(VENV)/developed          ## what another Python could break first: no process, no browser, no Node
 	$(BIN)/pytest -q $(PARALLEL) tests/unit tests/http tests/openai_sdk tests/contract/test_event_log.py
 
+cuts: $(VENV)/developed          ## cut each client's streams off at 200 random bytes: CUTS=200 SEED=…
+	CUTS=$(or $(CUTS),200) $(BIN)/pytest -q -rP $(PARALLEL) -k cut tests/client tests/frontends
+
 e2e: $(VENV)/installed            ## one question per intent on each path, with curl and jq
 	BIN=$(BIN) scripts/e2e.sh
 
@@ -72,6 +75,9 @@ wheel: $(VENV)/developed          ## build the wheel, install it alone elsewhere
 
 bench: $(VENV)/developed          ## measure beside what a user would write; under 15 minutes on an idle machine
 	$(BIN)/python -m benchmarks
+
+bench-users: $(VENV)/developed    ## users' own clients beside the thirty lines, on a load as in life; ten minutes
+	$(BIN)/python -m benchmarks --only users --out $(or $(OUT),/tmp/bench-users)
 
 bench-steps: $(VENV)/developed    ## what each step of a token's way costs
 	$(BIN)/python -m benchmarks.steps

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import Phase, settings
 
 from sluice.offline_model.server import OfflineModel
+from tests.cuts import CUTS, seed
 from tests.services import own_postgres, own_redis, postgres_url, redis_server_url, redis_url
 
 __all__ = ["own_postgres", "own_redis", "postgres_url", "redis_server_url", "redis_url"]
@@ -25,6 +26,15 @@ settings.register_profile(
     max_examples=20,
     phases=[Phase.explicit, Phase.generate],
 )
+
+
+def pytest_configure() -> None:
+    """Before any process that shares the work is started, and inherits it."""
+    seed()
+
+
+def pytest_report_header() -> str:
+    return f"cuts of each client: CUTS={CUTS} SEED={seed()}"
 
 
 @pytest.hookimpl(wrapper=True)

@@ -1,12 +1,13 @@
 """A proxy that cuts connections at a random byte of their answers, so many times."""
 
 import asyncio
-import random
 import socket
 import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Literal
+
+from tests.cuts import byte_chooser, report
 
 Cut = Literal["reset", "fin", "clean"]
 _NO_LINGER = struct.pack("ii", 1, 0)
@@ -19,10 +20,11 @@ class CuttingProxy:
     a proper one at whatever byte, and inside a frame as well. `left`: the cuts still to come.
     """
 
-    def __init__(self, to: int, how: Cut, cuts: int, *, within: int, seed: int) -> None:
+    def __init__(self, to: int, how: Cut, cuts: int, *, within: int) -> None:
         self._to, self._how, self._within = to, how, within
-        self._random = random.Random(seed)
+        self._random = byte_chooser()
         self.left = cuts
+        self.streams = 0
         self.url = ""
 
     async def pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -46,6 +48,7 @@ class CuttingProxy:
 
     async def _answer(self, upstream: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         """Whether it is cut."""
+        self.streams += 1
         rest = self._random.randrange(self._within)
         cuts = self.left > 0
         with suppress(ConnectionError):
@@ -64,7 +67,7 @@ class CuttingProxy:
 @asynccontextmanager
 async def cutting(to: int, how: Cut, cuts: int, *, within: int) -> AsyncIterator[CuttingProxy]:
     """`within`: the bytes of an answer, its head among them, behind which none is cut."""
-    proxy = CuttingProxy(to, how, cuts, within=within, seed=17)
+    proxy = CuttingProxy(to, how, cuts, within=within)
     passing: set[asyncio.Task[None]] = set()
 
     def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -75,6 +78,7 @@ async def cutting(to: int, how: Cut, cuts: int, *, within: int) -> AsyncIterator
         proxy.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         yield proxy
     finally:
+        report(cuts - proxy.left, proxy.streams, how)
         server.close()
         for task in passing:
             task.cancel()

@@ -24,12 +24,12 @@ from sluice.client import (
 )
 from tests.client.cutting_proxy import Cut, cutting
 from tests.client.programs import KINDS, Kind, program
+from tests.cuts import CUTS
 from tests.http.house import ANSWER, TOLD, WORDS, serving
 from tests.http.test_frame_writer import Gate
 from tests.http.who import bearer, by_secret, token
 from tests.waiting import until
 
-CUTS = 200
 PIECES = [
     Token(word, "answer") for word in ["무색 ", "페트병은\u2028", "data: x\n\n", "é👩‍👩‍👧 "] * 10
 ]

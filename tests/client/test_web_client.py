@@ -11,7 +11,8 @@ import pytest
 
 from sluice.domain.events import Done
 from tests.client.cutting_proxy import Cut, cutting
-from tests.client.test_client import CUTS, PIECES, TEXT
+from tests.client.test_client import PIECES, TEXT
+from tests.cuts import CUTS
 from tests.http.house import serving
 from tests.http.test_frame_writer import Gate
 from tests.services import missing

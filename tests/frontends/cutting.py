@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Literal
 
+from tests.cuts import byte_chooser, report
+
 Cut = Literal["reset", "end"]
 _MOMENT = 0.01
 """Seconds for the peer to read what it was sent: a reset drops what it has not."""
@@ -29,7 +31,7 @@ class CuttingProxy:
     shortest: int = 0
     of: int = 5
     framed: bool = False
-    rng: Random = field(default_factory=lambda: Random(7))
+    rng: Random = field(default_factory=byte_chooser)
     streams: int = 0
     cuts: int = 0
     url: str = ""
@@ -98,9 +100,8 @@ async def cutting(
     shortest: int = 0,
     of: int = 5,
     framed: bool = False,
-    seed: int = 7,
 ) -> AsyncIterator[CuttingProxy]:
-    proxy = CuttingProxy(port, by, longest, shortest, of, framed, Random(seed))
+    proxy = CuttingProxy(port, by, longest, shortest, of, framed)
     open_now = set[asyncio.Task[None]]()
 
     def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -113,6 +114,7 @@ async def cutting(
     try:
         yield proxy
     finally:
+        report(proxy.cuts, proxy.streams, by)
         server.close()
         for task in list(open_now):
             task.cancel()

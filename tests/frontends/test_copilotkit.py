@@ -7,6 +7,8 @@ import pytest
 
 from sluice.domain.errors import UpstreamTruncated
 from sluice.domain.events import Done, Reset, Token
+from tests.cuts import CUTS
+from tests.frontends import beside
 from tests.frontends.cutting import cutting
 from tests.frontends.packages import node
 from tests.frontends.test_ag_ui import ANSWER, COMPLETED, QUICKLY, SLOWLY, STARTED, TOKENS
@@ -52,6 +54,16 @@ async def test_a_refusal_is_an_error_with_its_text() -> None:
     assert "The message is too large." in told["texts"][0]
 
 
+async def test_tools_and_reasoning_are_messages_and_no_tool_is_run_by_the_page() -> None:
+    async with serving(*beside.PLAYS) as house:
+        told = await copilotkit("told_beside", house, question="Why?")
+        assert len(house.pipeline.asked) == 1
+    assert told["errors"] == []
+    roles = [one["role"] for one in told["messages"]]
+    assert roles == ["user", "reasoning", "assistant", "tool", "assistant", "tool", "assistant"]
+    assert told["messages"][-1]["content"] == beside.ANSWER
+
+
 async def test_who_connects_is_shown_the_thread_also_while_it_is_answered() -> None:
     async with serving(*SLOWLY) as house:
         *pages, fresh = await copilotkit("connects", house, question="Why?")
@@ -64,12 +76,11 @@ async def test_who_connects_is_shown_the_thread_also_while_it_is_answered() -> N
 async def test_a_run_that_is_cut_is_an_error_and_whole_when_the_page_connects_again() -> None:
     whole = [["user", "Why?"], ["assistant", ANSWER]]
     async with serving(*QUICKLY) as house, cutting(house.port, "reset", longest=600) as proxy:
-        told = await node(
-            "copilotkit.mjs", "is_cut", url=proxy.url, whole=house.url, runs=25, question="Why?"
-        )
-        assert proxy.cuts == 20
-    assert [one["again"] for one in told] == [whole] * 25
-    assert sum(one["messages"] == whole and not one["errors"] for one in told) == 5
+        given = {"url": proxy.url, "whole": house.url, "question": "Why?"}
+        told = await node("copilotkit.mjs", "is_cut", runs=CUTS * 5 // 4, **given)
+        assert proxy.cuts == CUTS
+    assert [one["again"] for one in told] == [whole] * (CUTS * 5 // 4)
+    assert sum(one["messages"] == whole and not one["errors"] for one in told) == CUTS // 4
     assert all(one["errors"] for one in told if one["messages"] != whole)
 
 

@@ -11,6 +11,8 @@ import pytest
 from sluice.application.scheduling import Bounds
 from sluice.domain.errors import UpstreamTruncated
 from sluice.domain.events import Done, Event, Reset, StageCompleted, StageStarted, Token
+from tests.cuts import CUTS
+from tests.frontends import beside
 from tests.frontends.cutting import Cut, CuttingProxy, cutting
 from tests.frontends.packages import node
 from tests.http.house import House, serving
@@ -26,7 +28,7 @@ STARTED, COMPLETED = StageStarted("answer", 10), StageCompleted("answer", 100, "
 LONG = ANSWER * 12
 NEVER_JOINED = [Token(piece, "ab"[number % 2]) for number, piece in enumerate(LONG)]
 """Tokens of two nodes in turn: a reader that is behind gets them one by one, too."""
-CHATS, CUTS = 50, 200
+CHATS = CUTS // 4
 
 
 async def langgraph(scenario: str, house: House | CuttingProxy, **given: Any) -> Any:
@@ -65,6 +67,26 @@ async def test_a_page_shows_questions_answers_and_stages() -> None:
     assert [(one["stage"], one["status"]) for one in told["events"][:3]] == [
         ("queued", "completed"), ("answer", "started"), ("answer", "completed"),
     ]  # fmt: skip
+
+
+async def test_a_page_shows_tools_and_reasoning_as_messages_and_data_as_an_event() -> None:
+    async with serving(*beside.PLAYS) as house:
+        told = await langgraph("page_told_beside", house, question="Why?")
+    assert told["errors"] == []
+    assert {"type": "data", "name": "sources", "data": [{"url": "https://example.com/tea"}],
+            "node": "tools"} in told["events"]  # fmt: skip
+    assert "human ai ai tool" in told["seen"]
+    _, thought, search, found, convert, failed, answer = told["messages"]
+    (block,) = thought["content"]
+    assert (block["type"], block["reasoning"]) == ("reasoning", "Let me see.")
+    (call,) = search["tool_calls"]
+    assert (call["name"], call["args"]) == ("search", {"query": "tea"})
+    assert (found["type"], found["content"]) == ("tool", "Green tea: 9 euros.")
+    assert found["tool_call_id"] == call["id"]
+    assert convert["tool_calls"][0]["name"] == "convert"
+    assert (failed["status"], failed["content"]) == ("error", beside.FAILED)
+    assert answer["content"] == beside.ANSWER
+    assert [one["id"] for one in told["state"]] == [one["id"] for one in told["messages"]]
 
 
 @pytest.mark.parametrize("reason", ["revised", "new_attempt"])
@@ -116,7 +138,7 @@ async def test_two_tabs_show_one_answer() -> None:
 
 @asynccontextmanager
 async def cut_often(by: Cut) -> AsyncIterator[tuple[House, CuttingProxy]]:
-    """No job ends before all cuts are done: a client takes a body's end behind that for its own.
+    """No job ends before all are back after a cut: one that asks behind that takes it for the end.
 
     Nor does a proper end come within a frame: these clients hand out what there is of it.
     """
@@ -129,17 +151,18 @@ async def cut_often(by: Cut) -> AsyncIterator[tuple[House, CuttingProxy]]:
     ):
 
         async def release() -> None:
-            await until(lambda: proxy.cuts == CUTS, within=50, every=0.05)
+            await until(lambda: proxy.streams == CUTS + CHATS, within=50, every=0.05)
             held.set()
 
         releasing = asyncio.create_task(release())
         yield house, proxy
         await releasing
+        assert proxy.cuts == CUTS
         assert len(house.pipeline.asked) == CHATS
 
 
 @pytest.mark.parametrize("by", ["reset", "end"])
-async def test_cut_two_hundred_times_the_javascript_sdk_has_the_whole_answer(by: Cut) -> None:
+async def test_however_often_it_is_cut_the_javascript_sdk_has_the_whole_answer(by: Cut) -> None:
     async with cut_often(by) as (_, proxy):
         told = await langgraph("is_cut", proxy, chats=CHATS, question="Why?")
     digest = sha256(LONG.encode()).hexdigest()
@@ -150,7 +173,7 @@ async def test_cut_two_hundred_times_the_javascript_sdk_has_the_whole_answer(by:
 
 @pytest.mark.filterwarnings("ignore:Reconnecting without a Last-Event-ID")
 @pytest.mark.parametrize("by", ["reset", "end"])
-async def test_cut_two_hundred_times_the_python_sdk_has_the_whole_answer(by: Cut) -> None:
+async def test_however_often_it_is_cut_the_python_sdk_has_the_whole_answer(by: Cut) -> None:
     async with cut_often(by) as (_, proxy), clients(proxy.url) as client:
 
         async def one() -> list[str]:

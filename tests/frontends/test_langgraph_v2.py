@@ -9,6 +9,8 @@ import pytest
 from sluice.application.scheduling import Bounds
 from sluice.domain.errors import UpstreamTruncated
 from sluice.domain.events import Done, Reset, StageCompleted, StageStarted, Token
+from tests.cuts import CUTS
+from tests.frontends import beside
 from tests.frontends.cutting import Cut, CuttingProxy, cutting
 from tests.frontends.packages import node
 from tests.http.house import House, serving
@@ -45,6 +47,19 @@ async def test_an_answer_without_tokens_is_shown(client: str) -> None:
     async with serving(STARTED, COMPLETED, Done("A1", ANSWER)) as house:
         told = await langgraph(client, "asks", house, questions=["Why?"])
     assert shown(told) == ["Why?", ANSWER]
+
+
+async def test_tools_are_calls_and_reasoning_is_a_block(client: str) -> None:
+    async with serving(*beside.PLAYS) as house:
+        told = await langgraph(client, "told_beside", house, question="Why?")
+    assert told["error"] is None
+    assert shown(told)[-1] == beside.ANSWER
+    search, convert = told["calls"]
+    assert (search["name"], search["input"]) == ("search", {"query": "tea"})
+    assert (search["status"], search["output"]) == ("finished", "Green tea: 9 euros.")
+    # It had status `error`, until `values` showed that there is a message for it.
+    assert (convert["name"], convert["output"]) == ("convert", beside.FAILED)
+    assert told["reasoning"] == ["Let me see."]
 
 
 @pytest.mark.parametrize("reason", ["revised", "new_attempt"])
@@ -96,7 +111,7 @@ async def test_a_page_loaded_after_the_end_shows_the_whole_answer_once(client: s
 
 @pytest.mark.timeout(150)
 @pytest.mark.parametrize("by", ["reset", "end"])
-async def test_cut_two_hundred_times_it_shows_the_whole_answer(client: str, by: Cut) -> None:
+async def test_however_often_it_is_cut_it_shows_the_whole_answer(client: str, by: Cut) -> None:
     plays = [STARTED, *[Token(piece, "answer") for piece in LONG], Done("A2", LONG)]
     bounds = Bounds(user_running=None, user_queued=None)
     async with (
@@ -104,7 +119,10 @@ async def test_cut_two_hundred_times_it_shows_the_whole_answer(client: str, by: 
         cutting(house.port, by, longest=20_000) as proxy,
     ):
         length = len(LONG.encode("utf-16-le")) // 2
-        told = await langgraph(client, "is_cut", proxy, question="Why?", chats=60, length=length)
-        assert proxy.cuts >= 200
+        given = {"question": "Why?", "chats": max(10, CUTS // 4), "length": length}
+        told = list[Any]()
+        while proxy.cuts < CUTS:
+            told += await langgraph(client, "is_cut", proxy, **given)
+        assert len(house.pipeline.asked) == len(told)
     digest = sha256(LONG.encode()).hexdigest()
     assert {(one["sha256"], one["messages"], one["error"]) for one in told} == {(digest, 2, None)}
