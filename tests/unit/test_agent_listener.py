@@ -16,9 +16,10 @@ from langchain_core.messages.tool import tool_call_chunk
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, Generation, LLMResult
 from langgraph.errors import GraphInterrupt
 
-from sluice.domain.events import Data, Reasoning, Tool
+from sluice.domain.events import Data, Reasoning, Token, Tool
 from sluice.infrastructure.pipeline.agent_listener import AgentListener
 from sluice.infrastructure.pipeline.running_node import RunningNode
+from sluice.infrastructure.pipeline.tool_calls import ToolCalls
 from sluice.infrastructure.pipeline.visibility import SILENT, Declared
 from tests.unit.graph_runs import A, B, Run
 
@@ -276,6 +277,32 @@ async def test_a_call_inside_a_tool_names_the_call_that_it_is_inside() -> None:
     tool(listener, tool_call_id="i", parent_run_id=outer)
     by_id = {e.call_id: e.parent for e in run.told if isinstance(e, Tool)}
     assert [by_id[each] for each in "eghi"] == ["o", None, None, None]
+
+
+async def test_a_silent_tool_hides_no_call_around_it_and_nothing_is_kept_of_what_is_over() -> None:
+    run, listener = run_of(TOOLS)
+    outer = tool(listener, tool_call_id="o")
+    silent = tool(listener, B, tool_call_id="s", parent_run_id=outer)
+    inner = tool(listener, tool_call_id="i", parent_run_id=silent)
+    by_id = {e.call_id: e.parent for e in run.told if isinstance(e, Tool)}
+    assert by_id == {"o": None, "i": "o"}
+    listener.on_tool_end("x", run_id=inner)
+    listener.on_tool_error(ValueError(), run_id=silent)
+    listener.on_tool_end("x", run_id=outer)
+    assert listener._calls == ToolCalls()
+
+
+async def test_what_is_told_waits_behind_the_tokens_of_where_it_was_said() -> None:
+    run, listener = run_of(Declared(tools=True, reasoning=True))
+    run.token(B, "b", "1")
+    run.token(A, "a", "2")
+    asking = model(listener)
+    piece(listener, asking, thinking("hm"))
+    piece(listener, asking, named())
+    tool(listener, tool_call_id="d")
+    assert run.told == [Token("1", "b")]
+    run.done({"answer": "12"})
+    assert run.told[1:4] == [Token("2", "a"), Reasoning("hm", "a"), STARTED]
 
 
 def node_ran(
