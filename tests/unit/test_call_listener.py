@@ -17,7 +17,8 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, Generati
 
 from sluice.application.heard_calls import CountedCall, HeardCall
 from sluice.application.model_calls import CallTeller
-from sluice.domain.events import Token, Usage
+from sluice.domain.events import Reasoning, Token, Usage
+from sluice.infrastructure.pipeline.agent_listener import AgentListener
 from sluice.infrastructure.pipeline.calls import SPOKEN, CallListener
 from sluice.infrastructure.pipeline.running_node import RunningNode
 from sluice.infrastructure.pipeline.tap import Tap
@@ -201,6 +202,19 @@ def kind(request: pytest.FixtureRequest) -> Kind:
     """Of each path: a node that is named in a graph of a silent node is heard by all."""
     chosen: Kind = request.param
     return chosen
+
+
+async def test_a_call_that_the_tap_takes_tells_its_thoughts_to_whoever_hears_them() -> None:
+    run = run_with(Declared(reasoning=True))
+    tap, run.thoughts = Tap(run), AgentListener(run)
+    run_id, metadata = started(tap)
+    run.thoughts.on_chat_model_start({}, [], run_id=run_id, metadata=metadata)
+    teller = tap.take(run_id, [tap, run.thoughts])
+    assert teller is not None
+    teller.say("silent")
+    teller.reason("hm")
+    assert run.told == [Reasoning("hm", "a")]
+    assert type(tap.take(uuid4(), [tap, run.thoughts])) is CountedCall
 
 
 NAMED = {"langgraph_node": "x", "langgraph_checkpoint_ns": "a:1|x:7"}
