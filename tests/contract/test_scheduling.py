@@ -5,6 +5,7 @@ The model keeps a list of jobs and asks the policy; each queue is asked the same
 
 import asyncio
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from itertools import islice
 from typing import Literal
 
@@ -21,7 +22,7 @@ from sluice.application.scheduling import (
     next_to_run,
     refused,
 )
-from sluice.domain.chat import Job
+from sluice.domain.chat import Job, now
 from sluice.domain.errors import Conflict, LimitReached
 from sluice.infrastructure.jobs.inline.queue import InlineJobQueue
 from sluice.infrastructure.jobs.redis.scheduler import Claimed, Held, RedisScheduler
@@ -29,6 +30,7 @@ from sluice.infrastructure.redis.client import RedisClient
 from tests.doubles import a_job
 from tests.queue_bench import RecordingRuns
 
+A_DAY = timedelta(days=1)
 LEASE_S = 6
 LAPSE_S = LEASE_S + 1
 UNRECORDED = 5
@@ -62,6 +64,7 @@ class Known(Scheduled):
     claim: str | None = None
     returns: int = 0
     lapses: int = 0
+    woken: bool = False
 
 
 @dataclass
@@ -115,6 +118,18 @@ class Model:
         one.returns += returned
         self.end_if_cancelled(one)
 
+    def pause(self, one: Known) -> None:
+        one.claim, one.state = None, "paused"
+        if one.reason:
+            one.state = "ending"
+        elif one.woken:
+            self.wake(one)
+
+    def wake(self, one: Known) -> None:
+        one.woken = one.state != "paused"
+        if not one.woken:
+            one.state = "waiting"
+
     def lapse(self) -> None:
         for one in self.jobs:
             one.lapses += 1
@@ -152,7 +167,7 @@ class RedisPlay:
         self.number += 1
         await getattr(self, step[0])(step[1])
         count, model = await self.scheduler.count(), self.model
-        assert count[1:] == tuple(map(model.count, ("running", "waiting", "ending")))
+        assert count[1:] == tuple(map(model.count, ("running", "waiting", "ending", "paused")))
 
     def one(self, which: int, *, held: bool | None = None, recorded: bool = True) -> Known | None:
         found = [one for one in self.model.jobs if one.recorded == recorded]
@@ -198,6 +213,17 @@ class RedisPlay:
             await self.scheduler.release(Held(one.job.id, one.claim or ""), returned=returned)
             self.model.release(one, returned=returned)
 
+    async def pause(self, which: int) -> None:
+        if one := self.one(which, held=True):
+            await self.scheduler.pause(Held(one.job.id, one.claim or ""), now() + A_DAY)
+            self.model.pause(one)
+
+    async def wake(self, which: int) -> None:
+        if self.model.jobs:
+            one = self.model.jobs[which % len(self.model.jobs)]
+            await self.scheduler.wake(one.job.id)
+            self.model.wake(one)
+
     async def grow(self, which: int) -> None:
         """Or shrink: workers come and go."""
         self.model.bounds = replace(self.model.bounds, running=which % 5)
@@ -218,7 +244,7 @@ class RedisPlay:
     WHEN_BUSY,
     steps(
         *("admit", "admit", "admit", "admit", "ready", "ready", "ready", "claim", "claim"),
-        *("finish", "finish", "release", "cancel", "abandon", "grow", "lapse"),
+        *("finish", "finish", "release", "cancel", "abandon", "grow", "lapse", "pause", "wake"),
     ),
 )
 def test_the_scheduler_in_redis_follows_the_policy(
@@ -299,6 +325,18 @@ class InlinePlay:
             self.runs.gate(job_id).set()
             self.model.jobs = [one for one in self.model.jobs if one.job.id != job_id]
 
+    async def pause(self, which: int) -> None:
+        if active := self.runs.active:
+            job_id = active[which % len(active)]
+            self.runs.pause(job_id)
+            self.model.pause(next(one for one in self.model.jobs if one.job.id == job_id))
+
+    async def wake(self, which: int) -> None:
+        if self.model.jobs:
+            one = self.model.jobs[which % len(self.model.jobs)]
+            await self.queue.wake(one.job.id)
+            self.model.wake(one)
+
     async def cancel(self, which: int) -> None:
         if self.model.jobs:
             one = self.model.jobs[which % len(self.model.jobs)]
@@ -317,7 +355,13 @@ class InlinePlay:
 @given(
     BOUNDS,
     WHEN_BUSY,
-    steps(*("submit", "submit", "submit", "write", "write", "write"), "finish", "cancel"),
+    steps(
+        *("submit", "submit", "submit", "write", "write", "write"),
+        "finish",
+        "cancel",
+        "pause",
+        "wake",
+    ),
 )
 def test_the_embedded_queue_follows_the_policy(
     bounds: Bounds, when_busy: WhenBusy, steps: list[Step]

@@ -29,7 +29,7 @@ from tests.frames import parsed
 from tests.strategies import CURSOR, EVENT, TEXT
 
 FRAME = re.compile(
-    rb"event: (stage|token|tool|reasoning|data|reset|done|error|cancelled)\n"
+    rb"event: (stage|token|tool|reasoning|data|needs_input|reset|done|error|cancelled)\n"
     rb"id: ([1-9][0-9]*)-([1-9][0-9]*)\n"
     rb"data: (\{[^\r\n]*\})\n\n"
 )

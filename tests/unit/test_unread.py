@@ -9,11 +9,10 @@ import pytest
 
 from sluice.application import unread as unread_of
 from sluice.application.ports import Record, nothing
-from sluice.application.process_chat import QUEUED
 from sluice.application.unread import CancelUnread
 from sluice.domain.chat import Job, JobId
 from sluice.domain.errors import Unavailable
-from sluice.domain.events import CancelReason, Done, StageStarted, Token
+from sluice.domain.events import QUEUED, CancelReason, Done, StageStarted, Token
 from sluice.infrastructure.event_log.memory import MemoryEventLog
 from tests.doubles import a_job
 
@@ -32,6 +31,9 @@ class RecordingQueue:
             raise self.outages.pop()
         self.cancelled.append((job_id, reason))
         self.told.set()
+
+    async def wake(self, job_id: JobId, *, within: float = 0) -> None:
+        pass
 
 
 async def house(after: float | None) -> tuple[CancelUnread, RecordingQueue, MemoryEventLog, Job]:
