@@ -33,7 +33,9 @@ async def toy(house: House, job: str, **headers: str) -> list[tuple[str, dict[st
     return lines(answer.content.decode())
 
 
-async def test_its_readers_get_each_token_where_it_is_published_beside_ours() -> None:
+async def test_its_readers_get_each_token_where_it_is_published_beside_ours(
+    taken: list[bool],
+) -> None:
     first = asyncio.Event()
     plays = [play for word in WORDS for play in (Gate(), word)]
     async with serving(first, *plays, Done("A2", ""), routers=[routes]) as house:
@@ -53,6 +55,7 @@ async def test_its_readers_get_each_token_where_it_is_published_beside_ours() ->
         assert [frame.data["content"] for frame in await ours if frame.event == "token"] == [
             word.content for word in WORDS
         ]
+    assert taken == [True] * 4 * len(WORDS)
 
 
 async def test_its_stream_names_its_job_and_begins_with_all_frames_of_the_first_event() -> None:
