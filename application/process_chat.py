@@ -207,13 +207,23 @@ class ProcessChat:
         if begun.kept is not None:
             await self._pauses.close(job)
         await relay.notifier.end(*failed, end)
-        self._metrics.ended[job.path, status_of(end)] += 1
-        if isinstance(end, Failed):
-            self._metrics.errors[end.code] += 1
-        else:  # a failure was told with its cause
+        self._count(job, relay, end)
+        if not isinstance(end, Failed):  # a failure was told with its cause
             why = f": {end.reason}" if isinstance(end, Cancelled) else ""
             told = (job.id, status_of(end), why, job.path, job.request_id)
             logger.info("job %s is %s%s, %s, request %s", *told)
+
+    def _count(self, job: Job, relay: Relay, end: Terminal) -> None:
+        metrics = self._metrics
+        metrics.ended[job.path, status_of(end)] += 1
+        metrics.fallbacks += relay.fallen_back
+        if isinstance(end, Failed):
+            metrics.errors[end.code] += 1
+        if isinstance(end, Done):
+            metrics.answer[job.path].add((now() - job.created_at).total_seconds())
+        if relay.first_token_at is not None:
+            took = relay.first_token_at - job.created_at
+            metrics.first_token[job.path].add(took.total_seconds())
 
     async def _history(self, job: Job) -> list[Turn]:
         """Waits for a store that is away, as long as the job may last."""

@@ -12,7 +12,8 @@ from collections.abc import Callable, Mapping
 from statistics import median
 from time import process_time_ns
 
-from benchmarks.growth import ROOT, renew
+from benchmarks.growth import renew
+from benchmarks.processes import ROOT
 from sluice.application.encoding import Encoder
 from sluice.domain.chat import Job, new_id
 from sluice.domain.events import BEGINNING, Cursor, Recorded, StageStarted, Token

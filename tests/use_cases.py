@@ -70,7 +70,7 @@ class UseCases:
         self.show_chat = ShowChat(self.chats, self.log)
         self.show_job, self.cancel = ShowJob(self.log), CancelJob(self.log, self.queue)
         self.outcomes = SqliteOutcomes(self.database)
-        self.deliveries = Deliveries(self.outcomes, retention=60)
+        self.deliveries = Deliveries(self.outcomes, self.metrics, retention=60)
         self.follow_job = FollowJob(
             self.log, readers, self.metrics, self.deliveries, streams=self.streams
         )

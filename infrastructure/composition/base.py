@@ -25,19 +25,15 @@ from sluice.application.chats import DeleteChat, ShowChat
 from sluice.application.deliveries import Deliveries
 from sluice.application.export import ExportOutcomes
 from sluice.application.follow import FollowJob
+from sluice.application.guard import DeciderPort, Guard
 from sluice.application.jobs import CancelJob, ShowJob
 from sluice.application.metrics import JobMetrics
 from sluice.application.outcomes import OutcomesPort
 from sluice.application.pauses import AnswerInput, Pauses
 from sluice.application.ports import EventLogPort, PipelinePort, ReadersPort, Record, Stop, nothing
 from sluice.application.process_chat import ProcessChat
-from sluice.application.rollout import (
-    ControlShare,
-    RolloutFlag,
-    SetShare,
-    ShareChangesPort,
-    ShowRollout,
-)
+from sluice.application.rollout import ControlShare, RolloutFlag, ShareChangesPort
+from sluice.application.rollout_changes import SetShare, ShowRollout, StartPlan, SteerPlan
 from sluice.application.scheduling import Bounds
 from sluice.application.sessions import Sessions
 from sluice.application.side_calls import AskModel
@@ -130,6 +126,7 @@ class Base(DeclarativeContainer):
     pauses: Provider[PausePort] = Dependency()
     share_changes: Provider[ShareChangesPort] = Dependency()
     outcomes: Provider[OutcomesPort] = Dependency()
+    decider: Provider[DeciderPort] = Dependency()
     queue: Provider[Any] = Dependency()
     """A JobQueuePort, whose type each deployment knows better."""
     readers: Provider[ReadersPort] = Dependency()
@@ -187,11 +184,16 @@ class Base(DeclarativeContainer):
     )
     announce: Provider[Record] = Object(nothing)
     """Tells others that the share was changed, where there are any."""
-    show_rollout = Singleton(ShowRollout, flag, control, share_changes)
+    show_rollout = Singleton(ShowRollout, flag, control, share_changes, outcomes)
     set_share = Singleton(SetShare, flag, control, share_changes, announce)
+    start_plan = Singleton(StartPlan, flag, control, share_changes, outcomes, announce)
+    steer_plan = Singleton(SteerPlan, flag, control, share_changes, announce)
+    guard = Singleton(Guard, control, share_changes, outcomes, decider, announce)
     export_outcomes = Singleton(ExportOutcomes, outcomes)
     submit = Singleton(SubmitMessage, chats, sessions, keys, log, queue, flag, readers)
-    deliveries = Singleton(Deliveries, outcomes, retention=settings.provided.outcomes_retention)
+    deliveries = Singleton(
+        Deliveries, outcomes, metrics, retention=settings.provided.outcomes_retention
+    )
     follow = Singleton(
         FollowJob, log, readers, metrics, deliveries, streams=Call(streams_of, settings)
     )

@@ -6,6 +6,7 @@ Imported only where it is used: its libraries are an extra.
 from dependency_injector.providers import Provider, Singleton
 
 from sluice.application.chat_ports import ChatPort, IdempotencyPort, PausePort, SessionPort
+from sluice.application.guard import DeciderPort
 from sluice.application.outcomes import OutcomesPort
 from sluice.application.ports import EventLogPort
 from sluice.application.rollout import ShareChangesPort
@@ -17,6 +18,7 @@ from sluice.infrastructure.composition.base import Base
 from sluice.infrastructure.composition.declaring import deployment
 from sluice.infrastructure.event_log.redis.log import RedisEventLog
 from sluice.infrastructure.flags.postgres_changes import PostgresShareChanges
+from sluice.infrastructure.flags.postgres_decider import PostgresDecider
 from sluice.infrastructure.jobs.redis.scheduler import RedisScheduler
 from sluice.infrastructure.outcomes.postgres import PostgresOutcomes
 from sluice.infrastructure.postgres.database import PostgresDatabase
@@ -53,3 +55,4 @@ class Cluster(Base):
     pauses: Provider[PausePort] = Singleton(PostgresPauses, postgres)
     share_changes: Provider[ShareChangesPort] = Singleton(PostgresShareChanges, postgres)
     outcomes: Provider[OutcomesPort] = Singleton(PostgresOutcomes, postgres)
+    decider: Provider[DeciderPort] = Singleton(PostgresDecider, postgres)

@@ -4,6 +4,7 @@ from dependency_injector.providers import Callable as Call
 from dependency_injector.providers import Provider, Selector, Singleton
 
 from sluice.application.chat_ports import ChatPort, IdempotencyPort, PausePort, SessionPort
+from sluice.application.guard import DeciderPort, SoleDecider
 from sluice.application.outcomes import OutcomesPort
 from sluice.application.ports import EventLogPort, ReadersPort
 from sluice.application.rollout import ShareChangesPort
@@ -51,6 +52,7 @@ class Embedded(Base):
     pauses: Provider[PausePort] = Singleton(SqlitePauses, database)
     share_changes: Provider[ShareChangesPort] = Singleton(SqliteShareChanges, database)
     outcomes: Provider[OutcomesPort] = Singleton(SqliteOutcomes, database)
+    decider: Provider[DeciderPort] = Singleton(SoleDecider)
     queue: Provider[InlineJobQueue] = Singleton(
         InlineJobQueue,
         Base.run,

@@ -6,6 +6,7 @@ Imported only where it is used: its libraries are an extra.
 from dependency_injector.providers import Provider, Singleton
 
 from sluice.application.chat_ports import ChatPort, IdempotencyPort, PausePort, SessionPort
+from sluice.application.guard import DeciderPort
 from sluice.application.outcomes import OutcomesPort
 from sluice.application.rollout import ShareChangesPort
 from sluice.infrastructure.chats.postgres.chats import PostgresChats
@@ -15,6 +16,7 @@ from sluice.infrastructure.chats.postgres.sessions import PostgresSessions
 from sluice.infrastructure.composition.declaring import deployment
 from sluice.infrastructure.composition.embedded import Embedded
 from sluice.infrastructure.flags.postgres_changes import PostgresShareChanges
+from sluice.infrastructure.flags.postgres_decider import PostgresDecider
 from sluice.infrastructure.outcomes.postgres import PostgresOutcomes
 from sluice.infrastructure.postgres.database import PostgresDatabase
 
@@ -28,3 +30,4 @@ class EmbeddedPostgres(Embedded):
     pauses: Provider[PausePort] = Singleton(PostgresPauses, postgres)
     share_changes: Provider[ShareChangesPort] = Singleton(PostgresShareChanges, postgres)
     outcomes: Provider[OutcomesPort] = Singleton(PostgresOutcomes, postgres)
+    decider: Provider[DeciderPort] = Singleton(PostgresDecider, postgres)

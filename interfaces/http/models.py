@@ -85,7 +85,10 @@ def _giving(body: Any) -> str:
 
 
 # The branch is chosen first, so that a refusal names a field of it.
-BRANCHES = frozenset({"NewChat", "FirstQuestion", "Question", "Retry", "Cancel", "Given"})
+BRANCHES = frozenset(
+    {"NewChat", "FirstQuestion", "Question", "Retry", "Cancel", "Given"}
+    | {"NewShare", "NewPlan", "NewState"}
+)
 Opening = Annotated[
     Annotated[NewChat, Tag("NewChat")] | Annotated[FirstQuestion, Tag("FirstQuestion")],
     Discriminator(_opening),

@@ -24,7 +24,8 @@ from sluice.application.metrics import JobMetrics
 from sluice.application.pauses import AnswerInput, Pauses
 from sluice.application.ports import FlagPort
 from sluice.application.process_chat import ProcessChat
-from sluice.application.rollout import ControlShare, RolloutFlag, SetShare, ShowRollout
+from sluice.application.rollout import ControlShare, RolloutFlag
+from sluice.application.rollout_changes import SetShare, ShowRollout, StartPlan, SteerPlan
 from sluice.application.scheduling import Bounds
 from sluice.application.sessions import Sessions
 from sluice.application.side_calls import AskModel
@@ -189,7 +190,7 @@ async def serving(
     readers = CancelUnread(queue, log)
     unready: list[str] = []
     outcomes = SqliteOutcomes(database)
-    deliveries = Deliveries(outcomes, retention=60)
+    deliveries = Deliveries(outcomes, counts, retention=60)
     changes = SqliteShareChanges(database)
     control = ControlShare(changes)
     rollout = RolloutFlag(share or Share(0), [control])
@@ -214,8 +215,10 @@ async def serving(
         sessions=Sessions(names, keys, show_chat, log, queue),
         chats=chats,
         names=names,
-        show_rollout=ShowRollout(rollout, control, changes),
+        show_rollout=ShowRollout(rollout, control, changes, outcomes),
         set_share=SetShare(rollout, control, changes),
+        start_plan=StartPlan(rollout, control, changes, outcomes),
+        steer_plan=SteerPlan(rollout, control, changes),
         export_outcomes=ExportOutcomes(outcomes),
         ready=ready,
         metrics=metrics,

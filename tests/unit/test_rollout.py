@@ -9,11 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sluice.application.rollout import ControlShare, RolloutFlag, SetShare, ShowRollout
+from sluice.application.rollout import ControlShare, RolloutFlag
+from sluice.application.rollout_changes import SetShare, ShowRollout
 from sluice.domain.errors import Conflict, Outdated, Unavailable
 from sluice.domain.rollout import Flag, Share
 from sluice.domain.share_change import ShareChange
 from sluice.infrastructure.flags.sqlite_changes import SqliteShareChanges
+from sluice.infrastructure.outcomes.sqlite import SqliteOutcomes
 from sluice.infrastructure.sqlite.database import SqliteDatabase
 from tests.doubles import SaidShare
 from tests.strategies import TEXT
@@ -142,12 +144,13 @@ async def test_a_share_that_is_set_is_in_force_at_once_and_after_a_restart(
 
 
 async def test_the_changes_tell_who_when_from_to_and_why(changes: SqliteShareChanges) -> None:
+    outcomes = SqliteOutcomes(changes._database)
     control = ControlShare(changes)
     flag = RolloutFlag(Share(5), [control])
     set_share = SetShare(flag, control, changes)
     await set_share("ann", 25, "a step", after=0)
     await set_share("bob", 50, None, after=1)
-    view = await ShowRollout(flag, control, changes)()
+    view = await ShowRollout(flag, control, changes, outcomes)()
     assert (view.number, view.flag, view.environment) == (2, flag.flag, Share(5))
     assert view.history is not None
     told = [(one.number, one.by, one.before, one.after, one.why) for one in view.history]
@@ -156,11 +159,11 @@ async def test_the_changes_tell_who_when_from_to_and_why(changes: SqliteShareCha
 
 
 async def test_the_twenty_newest_changes_are_shown_and_before_the_first_there_is_none(
-    changes: SqliteShareChanges,
+    changes: SqliteShareChanges, outcomes: SqliteOutcomes
 ) -> None:
     control = ControlShare(changes)
     flag = RolloutFlag(Share(5), [control])
-    show = ShowRollout(flag, control, changes)
+    show = ShowRollout(flag, control, changes, outcomes)
     before = await show()
     assert (before.number, before.history) == (0, [])
     for share in range(21):
@@ -233,7 +236,7 @@ class Away(SqliteShareChanges):
 async def test_a_store_that_is_away_keeps_the_last_share_and_moves_nobody() -> None:
     database = SqliteDatabase(":memory:")
     await database.open()
-    changes = Away(database)
+    changes, outcomes = Away(database), SqliteOutcomes(database)
     control = ControlShare(changes)
     flag = RolloutFlag(Share(5), [control])
     await SetShare(flag, control, changes)("ann", 25, None, after=0)
@@ -243,7 +246,7 @@ async def test_a_store_that_is_away_keeps_the_last_share_and_moves_nobody() -> N
         await control.refresh()
     assert (flag.flag.reason, flag.flag.share) == ("stale", 25)
     assert await streaming(flag) == before
-    assert (await ShowRollout(flag, control, changes)()).history is None
+    assert (await ShowRollout(flag, control, changes, outcomes)()).history is None
     changes.away = False
     await control.refresh()
     assert (flag.flag.reason, flag.flag.share) == ("control", 25)

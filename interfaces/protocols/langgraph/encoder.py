@@ -12,6 +12,7 @@ from sluice.domain.events import (
     Done,
     Event,
     Failed,
+    NeedsInput,
     Reasoning,
     Recorded,
     Reset,
@@ -116,6 +117,8 @@ class RunEncoder:
                 return [("error", compact({"error": code, "message": message}))]
             case Cancelled():
                 return [END]
+            case NeedsInput():
+                return []
 
     def _message(self, data: str) -> Sequence[Frame]:
         return [("messages", data)] if "messages" in self.modes else []

@@ -13,6 +13,7 @@ from sluice.domain.events import (
     Done,
     Event,
     Failed,
+    NeedsInput,
     Reasoning,
     Recorded,
     Reset,
@@ -148,6 +149,8 @@ class EventEncoder:
                 return self._taken_back(state, draft)
             case Done() | Failed() | Cancelled():
                 return self._end(state, event, draft)
+            case NeedsInput():
+                return ()
 
     def _end(self, state: State, end: Terminal, draft: Draft) -> Sequence[Told]:
         finish, partial = self._finish(state)
