@@ -26,15 +26,7 @@ from sluice.domain.errors import (
     Unavailable,
     WorkerLost,
 )
-from sluice.domain.events import (
-    QUEUED,
-    Cancelled,
-    Done,
-    Failed,
-    Reset,
-    StageFailed,
-    Terminal,
-)
+from sluice.domain.events import QUEUED, Cancelled, Done, Failed, Reset, StageFailed, Terminal
 from sluice.domain.graph_state import Pause
 from sluice.domain.ports import NotifierPort
 
