@@ -1,6 +1,6 @@
-"""What the use cases ask of the store of chats. Its four parts share a database."""
+"""What the use cases ask of the store of chats. Its parts share a database."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Protocol
@@ -8,7 +8,7 @@ from typing import Protocol
 from sluice.application.ports import Accepted
 from sluice.domain.chat import Chat, ChatId, Job, JobId, JobStatus, Message, UserId, now
 from sluice.domain.events import Json
-from sluice.domain.graph_state import InputRequest, Pause, Resumption
+from sluice.domain.graph_state import Head, InputRequest, Pause, Resumption
 from sluice.domain.outcome import JobOutcome
 
 
@@ -55,17 +55,44 @@ class ChatPort(Protocol):
         status: JobStatus,
         attempt: int,
         outcome: JobOutcome | None = None,
+        head: Head | None = None,
     ) -> None:
         """Keeps the job's answer, whole or partial, in place of what was kept before.
 
         An empty one keeps none. The outcome is kept with it or not at all, also of a job in no
         chat. Once an attempt has called, an earlier one's call does nothing.
+        In the same commit the chat's graph moves to `head`, unless what it knows is of a later
+        turn; without one it goes back to where the job began, if it had moved with that job.
         """
         ...
 
     async def has_ended(self, job_id: JobId) -> bool:
         """Whether its answer was kept, if only an empty one: known longer than its log."""
         ...
+
+
+class HeadPort(Protocol):
+    """Where each chat's graph stands, if it keeps a state of its own: a thread for each chat."""
+
+    async def begin(self, job: Job) -> Head:
+        """Where every run of the job begins: the same for all its attempts, and for its retries.
+
+        That is where the chat stood when the first of them began. Raises NotFound.
+        """
+        ...
+
+    async def in_use(self, job: Job, since: datetime) -> Collection[str]:
+        """The checkpoints of the job's chat at which a run may begin; none if it was deleted.
+
+        They are where the chat stands, and where jobs began that have not ended before `since`.
+        """
+        ...
+
+    async def deleted(self) -> Collection[str]:
+        """The threads of deleted chats that nobody has `forgotten` yet."""
+        ...
+
+    async def forgotten(self, thread_id: str) -> None: ...
 
 
 class SessionPort(Protocol):
