@@ -15,8 +15,9 @@ from sluice.application.metrics import JobMetrics
 from sluice.application.outcomes import OutcomesPort
 from sluice.application.pause_port import PausePort
 from sluice.application.pauses import Pauses
+from sluice.application.ports import Tell
 from sluice.application.process_chat import ProcessChat
-from sluice.domain.chat import Chat, Message, Turn, now
+from sluice.domain.chat import Chat, Message, Question, Turn, now
 from sluice.domain.errors import (
     PipelineError,
     Superseded,
@@ -38,6 +39,7 @@ from sluice.domain.events import (
     StageStarted,
     Token,
 )
+from sluice.domain.graph_state import Pause
 from sluice.infrastructure.chats.sqlite.chats import SqliteChats
 from sluice.infrastructure.chats.sqlite.pauses import SqlitePauses
 from sluice.infrastructure.event_log.memory import MemoryEventLog
@@ -604,4 +606,17 @@ async def test_a_job_that_is_cancelled_does_not_fall_back(bench: Bench) -> None:
     task.cancel()
     await task
     assert (await bench.told())[-1] == Cancelled("user")
+    assert other.asked == []
+
+
+async def test_a_job_that_another_attempt_has_taken_over_does_not_fall_back(bench: Bench) -> None:
+    class Overtaken(MockPipeline):
+        async def run(self, question: Question, tell: Tell, /) -> Done | Pause:
+            await bench.log.begin(bench.job.id)
+            return await super().run(question, tell)
+
+    other, slow = MockPipeline(*FALLBACK), Overtaken(PipelineError("late"))
+    process = ProcessChat(slow, bench.log, bench.chats, JobMetrics(), bench.pauses, fallback=other)
+    with pytest.raises(Superseded):
+        await process(bench.job)
     assert other.asked == []
