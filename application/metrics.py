@@ -50,6 +50,8 @@ class JobMetrics:
     longest_gap: defaultdict[str, Histogram] = field(default_factory=lambda: _by_path(LONGEST_GAP))
     left_early: Counter[str] = field(default_factory=Counter)
     fallbacks: int = 0
+    tokens: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """By path and kind: `input` and `output` as the upstream says, and `thrown_away` pieces."""
 
     def behind(self, events: int) -> None:
         self.lag = max(self.lag, events)

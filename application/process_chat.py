@@ -167,6 +167,10 @@ class ProcessChat:
             metrics.errors[end.code] += 1
         if isinstance(end, Done):
             metrics.answer[job.path].add((now() - job.created_at).total_seconds())
+            metrics.tokens[job.path, "input"] += end.usage.input_tokens if end.usage else 0
+            metrics.tokens[job.path, "output"] += end.usage.output_tokens if end.usage else 0
+        left = 0 if isinstance(end, Done) else relay.tokens
+        metrics.tokens[job.path, "thrown_away"] += relay.thrown_away + left
         if relay.first_token_at is not None:
             took = relay.first_token_at - job.created_at
             metrics.first_token[job.path].add(took.total_seconds())
