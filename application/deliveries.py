@@ -13,10 +13,9 @@ from weakref import WeakValueDictionary
 
 from sluice.application.metrics import JobMetrics
 from sluice.application.outcomes import OutcomesPort
-from sluice.application.process_chat import QUEUED
 from sluice.domain.chat import Job, JobId, now
 from sluice.domain.errors import NotFound, Unavailable
-from sluice.domain.events import TERMINAL, Done, Recorded, Reset, Token
+from sluice.domain.events import QUEUED, TERMINAL, Done, Recorded, Reset, Token
 from sluice.domain.outcome import Delivered
 
 logger = logging.getLogger(__name__)

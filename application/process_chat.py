@@ -2,17 +2,19 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Sequence
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import NamedTuple
 
-from sluice.application.chat_ports import ChatPort
+from sluice.application.chat_ports import ChatPort, KeptPause
+from sluice.application.history import history
 from sluice.application.keep_end import KeepEnd, status_of
 from sluice.application.metrics import JobMetrics
+from sluice.application.pauses import Pauses
 from sluice.application.ports import EventLogPort, PipelinePort, Stop
 from sluice.application.relay import Relay
+from sluice.application.shielding import to_its_end
 from sluice.application.tracebacks import format_traceback
-from sluice.domain.chat import Job, Message, Question, Turn, now
+from sluice.domain.chat import Job, Question, Turn, now
 from sluice.domain.errors import (
     ChatError,
     DeadlineExceeded,
@@ -25,25 +27,36 @@ from sluice.domain.errors import (
     WorkerLost,
 )
 from sluice.domain.events import (
+    QUEUED,
     Cancelled,
     Done,
     Failed,
     Reset,
-    StageCompleted,
     StageFailed,
     Terminal,
 )
+from sluice.domain.graph_state import Pause
 from sluice.domain.ports import NotifierPort
 
 logger = logging.getLogger(__name__)
-T = TypeVar("T")
 
-QUEUED = StageCompleted("queued", 0)
 MAX_ATTEMPTS = 2
 """Of a job, without those that were handed back by a worker which left."""
 _OF_THE_STORE = (Finished, NotFound, Superseded, Unavailable)
 _RETRY_SECONDS = 0.5
 """Seconds between two tries while the chat cannot be read."""
+
+
+class _Begun(NamedTuple):
+    """An attempt, and the pause that the job goes on from, if it has paused."""
+
+    relay: Relay
+    kept: KeptPause | None
+
+    @property
+    def spent(self) -> float:
+        """Seconds that the job had run before."""
+        return 0 if self.kept is None else self.kept.spent
 
 
 class ProcessChat:
@@ -59,56 +72,78 @@ class ProcessChat:
         log: EventLogPort,
         chats: ChatPort,
         metrics: JobMetrics,
+        pauses: Pauses,
         *,
         deadline: float = 600,
         max_answer: int = 4 * 1024 * 1024,
         fallback: PipelinePort | None = None,
     ) -> None:
         self._pipeline, self._log, self._chats = pipeline, log, chats
-        self._metrics, self._fallback = metrics, fallback
+        self._pauses, self._metrics, self._fallback = pauses, metrics, fallback
         self._keep_end = KeepEnd(chats, log)
         self._deadline, self._max_answer = deadline, max_answer
 
     async def __call__(
         self, job: Job, stop: Stop = lambda: None, after: int | None = None, returns: int = 0
-    ) -> None:
+    ) -> datetime | None:
         """Returns when the log has ended, also after a cancellation that `stop` explains.
 
-        When `stop` says None, a cancelled run writes no end and raises CancelledError: the
-        next attempt goes on. Raises Superseded when that has begun already, or when it is not
-        `after` attempts that have. `returns`: attempts that do not count, as their worker left.
+        Or, if the job waits for a human, with the time until which it does. When `stop` says
+        None, a cancelled run writes no end and raises CancelledError: the next attempt goes on.
+        Raises Superseded when that has begun already, or when it is not `after` attempts that
+        have. `returns`: attempts that do not count, as their worker left.
         """
         try:
-            beginning = self._begin(job, after)
-            notifier, cancelled = await _to_its_end(beginning, lambda: stop() is None)
+            beginning = self._begin(job, after, stop)
+            begun, cancelled = await to_its_end(beginning, lambda: stop() is None)
         except (Finished, NotFound):
             logger.info("job %s is over already", job.id)
-            return
+            return None
+        if isinstance(begun, datetime):
+            return begun
         if cancelled and stop() is None:
             raise cancelled
-        relay, begun_at = Relay(notifier, self._max_answer), now()
+        begun_at = now()
         try:
-            end = await self._run(job, relay, stop, MAX_ATTEMPTS + returns)
-            await _to_its_end(self._end(job, relay, end, begun_at))
+            end = await self._run(job, begun, stop, MAX_ATTEMPTS + returns)
+            if isinstance(end, KeptPause):
+                logger.info("job %s waits for a human", job.id)
+                return end.expires_at
+            await to_its_end(self._end(job, begun, end, begun_at))
         except NotFound:
             logger.info("job %s is no more", job.id)
+        return None
 
-    async def _begin(self, job: Job, after: int | None) -> NotifierPort:
+    async def _begin(self, job: Job, after: int | None, stop: Stop) -> _Begun | datetime:
         """Whatever an attempt goes on to say, also if it is only its end, begins with its reset.
 
         The store has fenced the attempt before it off: what a lost worker still writes is refused.
+        One that has paused goes on instead; until there is a reason to, it is left alone.
         """
-        notifier = await self._log.begin(job.id, after=after)
-        if notifier.attempt > 1:
+        before = await self._log.attempts(job.id) if after is None else after
+        kept = await self._pauses.last(job) if before else None
+        if kept and kept.waits and stop() is None and await self._log.is_paused(job.id):
+            return kept.expires_at
+        notifier = await self._log.begin(job.id, after=before, goes_on=kept is not None)
+        again = notifier.attempt > max(before, 1)
+        if again:
             notifier.publish(Reset("new_attempt"), QUEUED)
+        relay = Relay(notifier, self._max_answer)
+        if kept is not None:
+            await self._pauses.recall(job, relay, kept, again=again)
+        return _Begun(relay, kept)
+
+    async def _begin_again(self, job: Job, after: int) -> NotifierPort:
+        notifier = await self._log.begin(job.id, after=after)
+        notifier.publish(Reset("new_attempt"), QUEUED)
         return notifier
 
-    async def _run(self, job: Job, relay: Relay, stop: Stop, last: int) -> Terminal:
+    async def _run(self, job: Job, begun: _Begun, stop: Stop, last: int) -> Terminal | KeptPause:
         if reason := stop():
             return Cancelled(reason)
         try:
-            async with asyncio.timeout(self._deadline):
-                return await self._answer(job, relay, last)
+            async with asyncio.timeout(self._deadline - begun.spent):
+                return await self._answer(job, begun, last)
         except ChatError as error:
             return _failed(job, error, error)
         except TimeoutError as error:
@@ -127,12 +162,28 @@ class ProcessChat:
         except Exception as error:  # noqa: BLE001 - the one catch-all
             return _failed(job, Internal(), error)
 
-    async def _answer(self, job: Job, relay: Relay, last: int) -> Done:
+    async def _answer(self, job: Job, begun: _Begun, last: int) -> Done | KeptPause:
         """`last` is the number of the last attempt that may be made."""
-        attempt = relay.notifier.attempt
-        if attempt > last:
+        relay, kept = begun.relay, begun.kept
+        if relay.notifier.attempt > last:
             raise WorkerLost
-        question = Question(job, await self._history(job))
+        if kept is None or not kept.missing:
+            resumption = None if kept is None else kept.resumption
+            began = asyncio.get_running_loop().time() - begun.spent
+            question = Question(job, await self._history(job), resumption=resumption)
+            end = await self._ran(relay, question, last)
+            if isinstance(end, Done):
+                return end
+            spent = asyncio.get_running_loop().time() - began
+            kept = await self._pauses.keep(job, relay, end, spent)
+        elif kept.expired:
+            raise DeadlineExceeded
+        await to_its_end(self._pauses.ask(relay.notifier, kept))
+        return kept
+
+    async def _ran(self, relay: Relay, question: Question, last: int) -> Done | Pause:
+        """On the job's path, or on the other one where that failed before it said anything."""
+        job, attempt = question.job, relay.notifier.attempt
         try:
             return await relay.run(self._pipeline, question)
         except Exception as error:
@@ -140,18 +191,21 @@ class ProcessChat:
                 raise
             told = (job.id, job.request_id, format_traceback(error))
             logger.warning("job %s falls back, request %s: %s", *told)
-        notifier, cancelled = await _to_its_end(self._begin(job, attempt))
+        notifier, cancelled = await to_its_end(self._begin_again(job, attempt))
         relay.fall_back(notifier)
         if cancelled:
             raise cancelled
         return await relay.run(self._fallback, question)
 
-    async def _end(self, job: Job, relay: Relay, end: Terminal, begun_at: datetime) -> None:
+    async def _end(self, job: Job, begun: _Begun, end: Terminal, begun_at: datetime) -> None:
         """The answer is kept before the end is told: who reads `done` finds it in the chat."""
+        relay = begun.relay
         failed = [StageFailed(stage, relay.progress) for stage in relay.open_stages]
         if isinstance(end, Cancelled):
             failed.clear()
         await self._keep_end(job, relay, end, begun_at)
+        if begun.kept is not None:
+            await self._pauses.close(job)
         await relay.notifier.end(*failed, end)
         self._count(job, relay, end)
         if not isinstance(end, Failed):  # a failure was told with its cause
@@ -187,23 +241,6 @@ class ProcessChat:
                 await asyncio.sleep(_RETRY_SECONDS)
 
 
-def history(messages: Sequence[Message], job: Job) -> list[Turn]:
-    """The turns before the job's question; of several answers to one question, the last.
-
-    Nothing that was said is no turn: strict upstreams refuse a chat with an empty answer in it.
-    """
-    turns: list[Turn] = []
-    for message in messages:
-        if message.role == "user" and message.job_id in (job.id, job.retry_of):
-            break
-        if not message.content.strip():
-            continue
-        if message.role == "assistant" and turns and turns[-1].role == "assistant":
-            turns.pop()
-        turns.append(Turn(message.role, message.content))
-    return turns
-
-
 def _may_fall_back(relay: Relay, error: Exception) -> bool:
     """It failed before it said anything, and by no fault of the upstream's or of a store's."""
     if relay.first_token_at is not None:
@@ -217,22 +254,3 @@ def _failed(job: Job, error: ChatError, cause: BaseException) -> Failed:
     told = (job.id, error.code, job.request_id, format_traceback(cause))
     logger.log(level, "job %s failed: %s, request %s: %s", *told)
     return Failed.of(error, job.request_id)
-
-
-async def _to_its_end(
-    work: Coroutine[Any, Any, T], gives_up: Callable[[], bool] = lambda: False
-) -> tuple[T, asyncio.CancelledError | None]:
-    """Awaits `work` through any number of cancellations; gives its result and the last of them.
-
-    Where it `gives_up`, the work is cancelled too.
-    """
-    task = asyncio.ensure_future(work)
-    cancelled: asyncio.CancelledError | None = None
-    while not task.done():
-        try:
-            await asyncio.wait([task])
-        except asyncio.CancelledError as error:
-            cancelled = error
-            if gives_up():
-                task.cancel()
-    return task.result(), cancelled

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -21,6 +22,7 @@ from sluice.domain.events import (
     StageStarted,
     Token,
 )
+from sluice.domain.graph_state import Pause
 from sluice.domain.ports import NotifierPort
 
 _CANCEL_ATTEMPTS = 3
@@ -67,7 +69,21 @@ class Relay:
         self.open_stages.clear()
         self.progress = self._size = self._beside = 0
 
-    async def run(self, pipeline: PipelinePort, question: Question) -> Done:
+    def recall(self, events: Sequence[Event]) -> None:
+        """Takes what the user has been told already."""
+        for event in events:
+            self._take(event)
+
+    def tell_again(self, events: Sequence[Event]) -> None:
+        """Publishes what an earlier attempt had told."""
+        for event in events:
+            self._publish(event)
+
+    def check(self, events: Sequence[Event]) -> None:
+        """Raises PipelineError and AnswerTooLarge for what could not be published."""
+        self._check(self._beside + sum(_bytes(encode(event)[1]) for event in events))
+
+    async def run(self, pipeline: PipelinePort, question: Question) -> Done | Pause:
         """Returns or raises when the pipeline has come to its end, also when cancelled."""
         running = asyncio.create_task(pipeline.run(question, self._tell))
         failed = self._failed = asyncio.get_running_loop().create_future()
@@ -79,6 +95,8 @@ class Relay:
         if failed.done():
             raise failed.result()
         done = _result(running)
+        if isinstance(done, Pause):
+            return done
         self._check(_bytes(done.answer))
         _bytes(
             f"{done.intent}{done.finish_reason}{done.hint}"
@@ -97,10 +115,7 @@ class Relay:
     def _publish(self, event: Event) -> None:
         if isinstance(event, Token):  # first, and without a pattern: nearly every event is one
             content = event.content
-            self._size += len(content) if content.isascii() else _bytes(content)
-            if self._size > self._max_answer:
-                raise AnswerTooLarge
-            self._pieces.append(content)
+            self._say(content)
             if len(content) > SAFE_TOKEN_CHARACTERS:
                 self.notifier.publish(*split(event))
             else:
@@ -112,7 +127,26 @@ class Relay:
             self._publish_beside(event)
             return
         self.notifier.publish(self._rising(event))
-        match event:  # a stage that could not be told is not open: its failure could not be, either
+        # Behind that: a stage that could not be told is not open, nor could its failure be.
+        self._take_change(event)
+
+    def _say(self, content: str) -> None:
+        self._size += len(content) if content.isascii() else _bytes(content)
+        if self._size > self._max_answer:
+            raise AnswerTooLarge
+        self._pieces.append(content)
+
+    def _take(self, event: Event) -> None:
+        if isinstance(event, Token):
+            self._say(event.content)
+        elif isinstance(event, Beside):
+            self._beside += _size(event)
+        else:
+            self._rising(event)
+            self._take_change(event)
+
+    def _take_change(self, event: Event) -> None:
+        match event:
             case StageStarted(stage):
                 self.open_stages[stage] = None
             case StageCompleted(stage) | StageFailed(stage):
@@ -123,14 +157,12 @@ class Relay:
                 self._size = 0
 
     def _publish_beside(self, event: Beside) -> None:
-        if not isinstance(event, Reasoning):
-            self._beside += _bytes(encode(event)[1])
-            self._check(self._beside)
-            self.notifier.publish(event)
-            return
-        self._beside += _bytes(event.content)
+        self._beside += _size(event)
         self._check(self._beside)
-        self.notifier.publish(*split(event))
+        if isinstance(event, Reasoning):
+            self.notifier.publish(*split(event))
+        else:
+            self.notifier.publish(event)
 
     def _check(self, size: int) -> None:
         if size > self._max_answer:
@@ -145,7 +177,7 @@ class Relay:
         return event
 
 
-async def _stop(running: asyncio.Task[Done]) -> None:
+async def _stop(running: asyncio.Task[Done | Pause]) -> None:
     """One that goes on though it is cancelled is left alone: its job must have an end."""
     running.add_done_callback(_seen)
     for _ in range(_CANCEL_ATTEMPTS):
@@ -156,13 +188,13 @@ async def _stop(running: asyncio.Task[Done]) -> None:
     logger.error("a node goes on though it was cancelled")
 
 
-def _seen(running: asyncio.Task[Done]) -> None:
+def _seen(running: asyncio.Task[Done | Pause]) -> None:
     """An error that nobody asks for would be printed with its text."""
     if not running.cancelled():
         running.exception()
 
 
-def _result(running: asyncio.Task[Done]) -> Done:
+def _result(running: asyncio.Task[Done | Pause]) -> Done | Pause:
     """Raises what the pipeline raised; what nobody would catch is a PipelineError."""
     try:
         return running.result()
@@ -170,6 +202,10 @@ def _result(running: asyncio.Task[Done]) -> Done:
         raise
     except BaseException as error:
         raise PipelineError("a node raised what is no error") from error
+
+
+def _size(event: Beside) -> int:
+    return _bytes(event.content if isinstance(event, Reasoning) else encode(event)[1])
 
 
 def _bytes(text: str) -> int:

@@ -18,29 +18,34 @@ from sluice.application.ports import Decision, PipelinePort, Tell
 from sluice.domain.chat import ExecutionPath, Job, Question, new_id
 from sluice.domain.errors import PipelineError, Unavailable
 from sluice.domain.events import TERMINAL, Done, Event, Usage
+from sluice.domain.graph_state import Pause
 from sluice.domain.outcome import JobOutcome
 from sluice.domain.ports import NotifierPort
 from sluice.domain.rollout import Flag
 
 
 class MockPipeline:
-    """Plays events, the last a Done; raises what is an exception; waits at an asyncio.Event."""
+    """Plays events, the last a Done; raises what is an exception; waits at an asyncio.Event.
 
-    def __init__(self, *plays: Event | BaseException | asyncio.Event) -> None:
+    At a Pause it stops, and goes on behind it when it is resumed from there.
+    """
+
+    def __init__(self, *plays: Event | Pause | BaseException | asyncio.Event) -> None:
         self._plays = plays
         self.asked: list[Question] = []
         self.closed = 0
 
-    async def run(self, question: Question, tell: Tell, /) -> Done:
+    async def run(self, question: Question, tell: Tell, /) -> Done | Pause:
         self.asked.append(question)
+        resumed, plays = question.resumption, list(self._plays)
         try:
-            for play in self._plays:
+            for play in plays[plays.index(resumed.pause) + 1 if resumed else 0 :]:
                 match play:
                     case BaseException():
                         raise play
                     case asyncio.Event():
                         await play.wait()
-                    case Done():
+                    case Done() | Pause():
                         return play
                     case _:
                         tell(play)
@@ -57,6 +62,12 @@ class RecordingNotifier:
         self.events: list[Event] = []
 
     def publish(self, *events: Event) -> None:
+        self.events += events
+
+    async def flush(self) -> None:
+        pass
+
+    async def pause(self, *events: Event) -> None:
         self.events += events
 
     async def end(self, *events: Event) -> None:
@@ -178,7 +189,9 @@ async def happening(pipeline: PipelinePort, asked: Question) -> AsyncGenerator[E
         while event := await told.get():
             yield event
         assert elsewhere == [], "told from another thread"
-        yield running.result()
+        end = running.result()
+        assert not isinstance(end, Pause)
+        yield end
     finally:
         running.cancel()
         await asyncio.wait([running])

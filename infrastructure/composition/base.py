@@ -6,6 +6,7 @@ The ports are dependencies here: each deployment declares its adapters.
 import logging
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
+from datetime import datetime
 from typing import Any
 
 from dependency_injector.containers import DeclarativeContainer
@@ -19,7 +20,7 @@ from dependency_injector.providers import (
 )
 from dependency_injector.providers import Callable as Call
 
-from sluice.application.chat_ports import ChatPort, IdempotencyPort, SessionPort
+from sluice.application.chat_ports import ChatPort, IdempotencyPort, PausePort, SessionPort
 from sluice.application.chats import DeleteChat, ShowChat
 from sluice.application.deliveries import Deliveries
 from sluice.application.export import ExportOutcomes
@@ -28,6 +29,7 @@ from sluice.application.guard import DeciderPort, Guard
 from sluice.application.jobs import CancelJob, ShowJob
 from sluice.application.metrics import JobMetrics
 from sluice.application.outcomes import OutcomesPort
+from sluice.application.pauses import AnswerInput, Pauses
 from sluice.application.ports import EventLogPort, PipelinePort, ReadersPort, Record, Stop, nothing
 from sluice.application.process_chat import ProcessChat
 from sluice.application.rollout import ControlShare, RolloutFlag, ShareChangesPort
@@ -41,6 +43,7 @@ from sluice.domain.ports import LLMClientPort
 from sluice.infrastructure.composition.flag_provider import provider_of, sources_of
 from sluice.infrastructure.composition.user_graph import factory_of, graph_of
 from sluice.infrastructure.jobs.shared import Run
+from sluice.infrastructure.json_schema import check_value
 from sluice.infrastructure.llm.langchain_adapter import LangChainLLMAdapter
 from sluice.infrastructure.llm.langchain_runnable_wrapper import LangChainOpenAIRunnable
 from sluice.infrastructure.llm.openai_client import OpenAILLMClient
@@ -64,9 +67,11 @@ def runner(
 ) -> Run:
     """Runs a job on the path that was decided when it was submitted, and on A1 where A2 fails."""
 
-    async def run(job: Job, stop: Stop, after: int | None = None, returns: int = 0) -> None:
+    async def run(
+        job: Job, stop: Stop, after: int | None = None, returns: int = 0
+    ) -> datetime | None:
         other = {"fallback": pipeline("A1")} if fallback and job.path == "A2" else {}
-        await process_chat(pipeline(job.path), **other)(job, stop, after, returns)
+        return await process_chat(pipeline(job.path), **other)(job, stop, after, returns)
 
     return run
 
@@ -118,6 +123,7 @@ class Base(DeclarativeContainer):
     chats: Provider[ChatPort] = Dependency()
     sessions: Provider[SessionPort] = Dependency()
     keys: Provider[IdempotencyPort] = Dependency()
+    pauses: Provider[PausePort] = Dependency()
     share_changes: Provider[ShareChangesPort] = Dependency()
     outcomes: Provider[OutcomesPort] = Dependency()
     decider: Provider[DeciderPort] = Dependency()
@@ -161,6 +167,7 @@ class Base(DeclarativeContainer):
         log=log,
         chats=chats,
         metrics=metrics,
+        pauses=Singleton(Pauses, pauses, log, timeout=settings.provided.input_timeout),
         deadline=settings.provided.total_timeout,
         max_answer=settings.provided.max_answer_bytes,
     )
@@ -192,6 +199,7 @@ class Base(DeclarativeContainer):
     )
     show_job = Singleton(ShowJob, log)
     cancel = Singleton(CancelJob, log, queue)
+    answer_input = Singleton(AnswerInput, pauses, log, queue, Object(check_value))
     show_chat = Singleton(ShowChat, chats, log)
     delete_chat = Singleton(DeleteChat, chats, log, queue)
     ask_model = Singleton(

@@ -5,13 +5,14 @@ Imported only where it is used: its libraries are an extra.
 
 from dependency_injector.providers import Provider, Singleton
 
-from sluice.application.chat_ports import ChatPort, IdempotencyPort, SessionPort
+from sluice.application.chat_ports import ChatPort, IdempotencyPort, PausePort, SessionPort
 from sluice.application.guard import DeciderPort
 from sluice.application.outcomes import OutcomesPort
 from sluice.application.ports import EventLogPort
 from sluice.application.rollout import ShareChangesPort
 from sluice.infrastructure.chats.postgres.chats import PostgresChats
 from sluice.infrastructure.chats.postgres.idempotency import PostgresIdempotency
+from sluice.infrastructure.chats.postgres.pauses import PostgresPauses
 from sluice.infrastructure.chats.postgres.sessions import PostgresSessions
 from sluice.infrastructure.composition.base import Base
 from sluice.infrastructure.composition.declaring import deployment
@@ -51,6 +52,7 @@ class Cluster(Base):
     chats: Provider[ChatPort] = Singleton(PostgresChats, postgres)
     sessions: Provider[SessionPort] = Singleton(PostgresSessions, postgres)
     keys: Provider[IdempotencyPort] = Singleton(PostgresIdempotency, postgres)
+    pauses: Provider[PausePort] = Singleton(PostgresPauses, postgres)
     share_changes: Provider[ShareChangesPort] = Singleton(PostgresShareChanges, postgres)
     outcomes: Provider[OutcomesPort] = Singleton(PostgresOutcomes, postgres)
     decider: Provider[DeciderPort] = Singleton(PostgresDecider, postgres)

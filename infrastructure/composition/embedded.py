@@ -3,7 +3,7 @@
 from dependency_injector.providers import Callable as Call
 from dependency_injector.providers import Provider, Selector, Singleton
 
-from sluice.application.chat_ports import ChatPort, IdempotencyPort, SessionPort
+from sluice.application.chat_ports import ChatPort, IdempotencyPort, PausePort, SessionPort
 from sluice.application.guard import DeciderPort, SoleDecider
 from sluice.application.outcomes import OutcomesPort
 from sluice.application.ports import EventLogPort, ReadersPort
@@ -11,6 +11,7 @@ from sluice.application.rollout import ShareChangesPort
 from sluice.application.unread import CancelUnread
 from sluice.infrastructure.chats.sqlite.chats import SqliteChats
 from sluice.infrastructure.chats.sqlite.idempotency import SqliteIdempotency
+from sluice.infrastructure.chats.sqlite.pauses import SqlitePauses
 from sluice.infrastructure.chats.sqlite.sessions import SqliteSessions
 from sluice.infrastructure.composition.base import Base
 from sluice.infrastructure.composition.declaring import deployment
@@ -48,6 +49,7 @@ class Embedded(Base):
     chats: Provider[ChatPort] = Singleton(SqliteChats, database)
     sessions: Provider[SessionPort] = Singleton(SqliteSessions, database)
     keys: Provider[IdempotencyPort] = Singleton(SqliteIdempotency, database)
+    pauses: Provider[PausePort] = Singleton(SqlitePauses, database)
     share_changes: Provider[ShareChangesPort] = Singleton(SqliteShareChanges, database)
     outcomes: Provider[OutcomesPort] = Singleton(SqliteOutcomes, database)
     decider: Provider[DeciderPort] = Singleton(SoleDecider)

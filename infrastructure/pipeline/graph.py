@@ -10,6 +10,7 @@ from langgraph.pregel import Pregel
 
 from sluice.domain.chat import Question
 from sluice.infrastructure.pipeline.child_graphs import follow
+from sluice.infrastructure.pipeline.finish_reasons import FinishReasons
 from sluice.infrastructure.pipeline.loops import has_loop
 from sluice.infrastructure.pipeline.model_callers import agent_node, model_callers
 from sluice.infrastructure.pipeline.nodes import WatchedNode
@@ -29,7 +30,8 @@ class WatchedGraph:
     hands metadata down to subgraphs. A graph that a node runs by itself is unknown here.
 
     `notice` is what whoever runs the graph should know of who speaks; None if the graph says it.
-    `hint` is that notice where nobody speaks. `has_loop`: a node may run again.
+    `hint` is that notice where nobody speaks. `has_loop`: a node may run again. `reasons`: what
+    its models have told of their answers' ends.
     """
 
     def __init__(self, graph: object, named: Named | frozenset[str] = frozenset()) -> None:
@@ -55,6 +57,7 @@ class WatchedGraph:
             else:
                 self.notice = self.hint = _nobody_speaks(list(model_callers(graph)))
         self.has_loop = has_loop(graph)
+        self.reasons = FinishReasons()
         self.visibility.check()
         builder = graph.builder
         self._keys = frozenset(

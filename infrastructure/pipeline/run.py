@@ -7,10 +7,10 @@ from threading import get_ident
 from typing import Any, Literal, Protocol
 from uuid import UUID
 
-from sluice.application.model_calls import CallTeller, ModelCalls
+from sluice.application.model_calls import CallTeller, Emit, ModelCalls
 from sluice.application.ports import Tell
 from sluice.domain.chat import ExecutionPath
-from sluice.domain.errors import PipelineError
+from sluice.domain.errors import PipelineError, UpstreamTruncated
 from sluice.domain.events import (
     Beside,
     Done,
@@ -21,6 +21,7 @@ from sluice.domain.events import (
     Token,
 )
 from sluice.infrastructure.pipeline.answers import Answer, values_of
+from sluice.infrastructure.pipeline.finish_reasons import FinishReasons
 from sluice.infrastructure.pipeline.namespaces import path_of
 from sluice.infrastructure.pipeline.order import TokenOrder
 from sluice.infrastructure.pipeline.stages import Stages
@@ -45,10 +46,19 @@ class Listener(Protocol):
     def take(self, run_id: UUID, handlers: Sequence[object]) -> CallTeller | None: ...
 
 
+class ThoughtListener(Protocol):
+    """The callback handler that tells what models think; `thinker` takes what LangChain leaves
+    out of that run's thoughts, None if they are not heard.
+    """
+
+    def thinker(self, run_id: UUID) -> Emit | None: ...
+
+
 class GraphRun:
     """Owns the run's stages, the order of its tokens, and its answer.
 
-    A node that waits for a human sets `waits`. `listeners`: how many callback handlers are ours.
+    A node that waits for a human sets `waits`. The callback handlers that are ours: `listener`,
+    and `thoughts` where a node declares tools, reasoning or data.
     """
 
     def __init__(
@@ -61,13 +71,15 @@ class GraphRun:
         *,
         hint: str | None = None,
         has_loop: bool = False,
+        reasons: FinishReasons | None = None,
     ) -> None:
+        self.reasons = reasons or FinishReasons()
         self.visibility, self.calls, self.reader, self._tell = visibility, calls, reader, tell
         self._hint = hint
         self.answer = Answer(given)
         self.waits = False
-        self.listeners = 1
         self.listener: Listener | None = None
+        self.thoughts: ThoughtListener | None = None
         self.nodes: dict[str, NodeAt] = {}
         self.child_roots = count(1)
         self._order = TokenOrder()
@@ -75,8 +87,19 @@ class GraphRun:
         self._early: dict[str, list[Beside]] = {}
         """What A1 has heard of node runs whose start its reader has yet to tell, by namespace."""
         self._error: PipelineError | None = None
+        self._cut: list[str] = []
         self._stages = Stages(visibility.stages, self._order, has_loop=has_loop)
         self._loop, self._thread = asyncio.get_running_loop(), get_ident()
+
+    def hears_alone(self, handlers: Sequence[object]) -> bool:
+        """Whether all that this run listens with is among the handlers, and nothing else."""
+        ours = [each for each in (self.listener, self.thoughts) if each is not None]
+        return len(handlers) == len(ours) and all(
+            any(handler is each for each in ours) for handler in handlers
+        )
+
+    def thinker(self, run_id: UUID) -> Emit | None:
+        return None if self.thoughts is None else self.thoughts.thinker(run_id)
 
     def node_started(self, node: NodeAt) -> None:
         self.nodes[node.namespace] = node
@@ -139,6 +162,12 @@ class GraphRun:
         self._error = self._error or error
         return error
 
+    def cut(self, text: str) -> None:
+        """A spoken call's answer broke off there, and nobody was told: if it is in the run's
+        answer, that is one.
+        """
+        self._cut.append(text)
+
     def on_loop(self, learn: Callable[..., None], *given: Any) -> None:
         """Calls it on the loop's thread: a graph that a synchronous node invokes is in another."""
         if get_ident() == self._thread:
@@ -147,7 +176,9 @@ class GraphRun:
             self._loop.call_soon_threadsafe(learn, *given)
 
     def end(self, path: ExecutionPath, state: object, *, offline: bool) -> Done:
-        """Raises PipelineError when the graph ended without an answer, or has not ended."""
+        """Raises PipelineError when the graph ended without an answer, or has not ended, and
+        UpstreamTruncated when its answer was cut.
+        """
         self.stages_left()
         self._tell_all(event for early in self._early.values() for event in early)
         self._tell_all(self._order.finish())
@@ -157,6 +188,8 @@ class GraphRun:
             raise PipelineError("a node waits for a human, whom nobody asks yet")
         values = values_of(state)
         answer, intent = self.answer.of(values), values.get("intent")
+        if any(text in answer for text in self._cut):
+            raise UpstreamTruncated("no finish reason")
         if self.reader != "events":
             self._square(answer)
         return Done(

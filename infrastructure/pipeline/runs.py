@@ -44,6 +44,7 @@ def start(
         reader,
         hint=graph.hint,
         has_loop=graph.has_loop,
+        reasons=graph.reasons,
     )
     current_node.set(RunningNode(run))  # conditional edges are in no node
     return state, run
@@ -60,8 +61,8 @@ async def configured(
     limit = (graph.graph.config or {}).get("recursion_limit", _STEPS)
     listeners = [listener]
     if graph.visibility.uses("tools", "reasoning", "data"):
-        listeners.append(AgentListener(run))
-    run.listeners = len(listeners)
+        run.thoughts = agents = AgentListener(run)
+        listeners.append(agents)
     config = RunnableConfig(
         callbacks=listeners, recursion_limit=limit, configurable=heard_by_context()
     )

@@ -12,6 +12,7 @@ from sluice.application.chats import DeleteChat, ShowChat
 from sluice.application.export import ExportOutcomes
 from sluice.application.follow import FollowJob
 from sluice.application.jobs import CancelJob, ShowJob
+from sluice.application.pauses import AnswerInput
 from sluice.application.rollout_changes import SetShare, ShowRollout, StartPlan, SteerPlan
 from sluice.application.sessions import Sessions
 from sluice.application.side_calls import AskModel
@@ -33,6 +34,7 @@ class Services:
     follow: FollowJob
     show_job: ShowJob
     cancel: CancelJob
+    answer_input: AnswerInput
     show_chat: ShowChat
     delete_chat: DeleteChat
     sessions: Sessions

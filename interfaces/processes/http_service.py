@@ -116,6 +116,7 @@ class HttpService:
             follow=container.follow(),
             show_job=container.show_job(),
             cancel=container.cancel(),
+            answer_input=container.answer_input(),
             show_chat=container.show_chat(),
             delete_chat=container.delete_chat(),
             sessions=container.named(),

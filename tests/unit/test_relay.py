@@ -52,7 +52,9 @@ class FencedNotifier(RecordingNotifier):
 
 async def relayed(notifier: RecordingNotifier, node: Callable[[Tell], Awaitable[Done]]) -> Done:
     async with asyncio.timeout(5):
-        return await Relay(notifier, 100).run(OddPipeline(node), Question(a_job()))
+        done = await Relay(notifier, 100).run(OddPipeline(node), Question(a_job()))
+    assert isinstance(done, Done)
+    return done
 
 
 async def test_an_event_is_published_before_the_node_goes_on() -> None:
