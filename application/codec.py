@@ -17,6 +17,7 @@ from sluice.domain.events import (
     Done,
     Event,
     Failed,
+    NeedsInput,
     Reasoning,
     Reset,
     StageCompleted,
@@ -57,6 +58,7 @@ FORMS: Mapping[type[Event], Form] = {
     Tool: _form("tool", "call_id name node status parent? arguments? result?"),
     Reasoning: _form("reasoning", "content node"),
     Data: _form("data", "name data node"),
+    NeedsInput: _form("needs_input", "input_id prompt schema? kind expires_at"),
     Reset: _form("reset", "reason"),
     Done: _form(
         "done",

@@ -11,11 +11,11 @@ from time import monotonic
 from typing import NoReturn
 from weakref import WeakValueDictionary
 
+from sluice.application.metrics import JobMetrics
 from sluice.application.outcomes import OutcomesPort
-from sluice.application.process_chat import QUEUED
-from sluice.domain.chat import JobId, now
+from sluice.domain.chat import Job, JobId, now
 from sluice.domain.errors import NotFound, Unavailable
-from sluice.domain.events import TERMINAL, Done, Recorded, Reset, Token
+from sluice.domain.events import QUEUED, TERMINAL, Done, Recorded, Reset, Token
 from sluice.domain.outcome import Delivered
 
 logger = logging.getLogger(__name__)
@@ -23,6 +23,8 @@ logger = logging.getLogger(__name__)
 _INTERVAL_SECONDS = 0.5
 """The guard waits longer than that for what a job's readers were handed."""
 _FORGET_SECONDS = 600.0
+_LIVE = timedelta(minutes=1)
+"""Who began to read later than that after the question is in no metric."""
 _MOST_WAITING = 10_000
 """Jobs, while the store is away; the oldest are dropped."""
 
@@ -30,13 +32,16 @@ _MOST_WAITING = 10_000
 class Delivery:
     """One job's, over its readers in this process; `readers` is how many there are now."""
 
-    __slots__ = ("__weakref__", "_last", "first_at", "job_id", "longest_gap", "readers", "seen")
+    __slots__ = (
+        *("__weakref__", "_last", "began", "counted", "first_at"),
+        *("job", "longest_gap", "readers", "seen"),
+    )
 
-    def __init__(self, job_id: JobId) -> None:
-        self.job_id = job_id
+    def __init__(self, job: Job) -> None:
+        self.job, self.began = job, now()
         self.first_at: datetime | None = None
         self.longest_gap: float | None = None
-        self.seen = False
+        self.seen = self.counted = False
         self.readers = 0
         self._last: float | None = None
 
@@ -71,17 +76,18 @@ class Delivery:
 class Deliveries:
     """`retention`: seconds after which outcomes are forgotten, with what was delivered."""
 
-    def __init__(self, outcomes: OutcomesPort, *, retention: float) -> None:
-        self._outcomes, self._retention = outcomes, timedelta(seconds=retention)
+    def __init__(self, outcomes: OutcomesPort, metrics: JobMetrics, *, retention: float) -> None:
+        self._outcomes, self._metrics = outcomes, metrics
+        self._retention = timedelta(seconds=retention)
         self._open: WeakValueDictionary[JobId, Delivery] = WeakValueDictionary()
         self._waiting: dict[JobId, Delivered] = {}
         self._forgot: float | None = None
 
-    def of(self, job_id: JobId) -> Delivery:
+    def of(self, job: Job) -> Delivery:
         """The one of all who read the job now."""
-        delivery = self._open.get(job_id)
+        delivery = self._open.get(job.id)
         if delivery is None:
-            delivery = self._open[job_id] = Delivery(job_id)
+            delivery = self._open[job.id] = Delivery(job)
         return delivery
 
     @contextmanager
@@ -124,10 +130,24 @@ class Deliveries:
             raise
 
     def _note(self, delivery: Delivery) -> None:
-        job_id = delivery.job_id
+        job_id = delivery.job.id
         new = Delivered(job_id, delivery.first_at, delivery.longest_gap, delivery.seen)
+        if not delivery.counted:
+            self._count(delivery)
         known = self._waiting.get(job_id)
         self._waiting[job_id] = new if known is None else joined(known, new)
+
+    def _count(self, delivery: Delivery) -> None:
+        """Once a job, and not where somebody looks an old answer up."""
+        job, metrics, delivery.counted = delivery.job, self._metrics, True
+        if delivery.began - job.created_at > _LIVE:
+            return
+        metrics.left_early[job.path] += not delivery.seen
+        if delivery.first_at is not None:
+            took = delivery.first_at - job.created_at
+            metrics.first_character[job.path].add(took.total_seconds())
+        if delivery.longest_gap is not None:
+            metrics.longest_gap[job.path].add(delivery.longest_gap)
 
     async def _forget(self) -> None:
         at = monotonic()

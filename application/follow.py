@@ -53,8 +53,8 @@ class FollowJob:
         `reserved`: within `reserve`, so that there is room. Raises NotFound, Finished for the
         terminal event's cursor, and LimitReached.
         """
-        encoder = encoder_for(await owned(self._log, user, job_id))
-        delivery = self._deliveries.of(job_id)
+        job = await owned(self._log, user, job_id)
+        encoder, delivery = encoder_for(job), self._deliveries.of(job)
         batches = await self._log.follow_encoded(
             job_id, after=after, encoder=encoder, skip=skip, push=push, handed=delivery.token
         )

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from difflib import SequenceMatcher
 
 from sluice.application.model_calls import Emit, ModelCalls, ToolCallPiece
 from sluice.domain.events import Usage
@@ -41,15 +42,27 @@ class CountedCall:
             self._calls.ended(usage, finish_reason, spoken=self._spoken)
 
 
-class SpokenCall(CountedCall):
-    """A CallTeller that says the text; its finish reason is the answer's."""
+class HeardCall(CountedCall):
+    """A CallTeller that takes text and thoughts to whoever hears them; None: nobody does.
 
-    def __init__(self, calls: ModelCalls | None, say: Emit) -> None:
-        super().__init__(calls, spoken=True)
-        self._say = say
+    The finish reason of a call whose text is heard is the answer's.
+    """
+
+    def __init__(
+        self, calls: ModelCalls | None, say: Emit | None, reason: Emit | None = None
+    ) -> None:
+        super().__init__(calls, spoken=say is not None)
+        self._say, self._reason = say or _nobody, reason or _nobody
 
     def say(self, text: str, /) -> None:
         self._say(text)
+
+    def reason(self, text: str, /) -> None:
+        self._reason(text)
+
+
+def _nobody(_: str) -> None:
+    return
 
 
 class HeardText:
@@ -59,6 +72,9 @@ class HeardText:
     A node may write each chunk as it comes, several at once, or a whole answer at its end. What
     it writes is swallowed as long as it goes on where the written part of a call stood, the
     earliest such call first; what goes beyond what was heard is the node's own, and told.
+
+    What is written in other capitals, spaces or signs, or mended here and there, is the same
+    text once more: it is swallowed too, and the answer is put right when the graph has ended.
     """
 
     def __init__(self) -> None:
@@ -77,7 +93,7 @@ class HeardText:
             rest = self._swallowed(first, written)
             if rest != written:
                 return rest
-        return written
+        return "" if self._rewritten(written) else written
 
     def _swallowed(self, first: int, written: str) -> str:
         """The rest of `written` after what it repeats of the calls from `first` on."""
@@ -92,3 +108,40 @@ class HeardText:
             call.clear()
             written = written[len(ahead) :]
         return written
+
+    def _rewritten(self, written: str) -> bool:
+        """Whether it is what was heard, in another form: then so much counts as written."""
+        told = _letters(written[:_COMPARED])
+        ahead = "".join(text for call in self._calls for text in call)[: 2 * _COMPARED]
+        heard = _letters(ahead)
+        if not told or not heard:
+            return False
+        goes_on = told.startswith(heard) and 2 * len(heard) >= len(told)
+        if not goes_on and not heard.startswith(told):
+            heard = heard[: len(told)]
+            if len(told) < _WORTH_COMPARING or _likeness(heard, told) < _ALIKE:
+                return False
+        self._skip(len(told))
+        return True
+
+    def _skip(self, letters: int) -> None:
+        for call in self._calls:
+            ahead = "".join(call)
+            end = 0
+            while end < len(ahead) and letters > 0:
+                letters -= len(_letters(ahead[end]))
+                end += 1
+            call[:] = [ahead[end:]]
+
+
+_COMPARED = 1000
+"""Characters of a text at most: enough to know it by, and soon done."""
+_WORTH_COMPARING, _ALIKE = 16, 0.6
+
+
+def _letters(text: str) -> str:
+    return "".join(filter(str.isalnum, text.casefold()))
+
+
+def _likeness(one: str, other: str) -> float:
+    return SequenceMatcher(None, one, other, autojunk=False).ratio()

@@ -14,9 +14,12 @@ from sluice.domain.events import (
     Data,
     Done,
     Failed,
+    NeedsInput,
     Reasoning,
     Recorded,
     Reset,
+    StageCompleted,
+    StageFailed,
     StageStarted,
     Token,
     Tool,
@@ -52,6 +55,10 @@ def view(log: JobLog) -> JobView:
                 pieces.append(content)
                 status = "running"
             case StageStarted() | Tool() | Reasoning() | Data():
+                status = "running"
+            case NeedsInput():
+                status = "waiting"
+            case StageCompleted() | StageFailed() if status == "waiting":
                 status = "running"
             case Reset(reason):
                 pieces.clear()

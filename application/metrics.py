@@ -1,17 +1,55 @@
 """Plain counts of what happened, for whoever wants to know; nothing here is per token."""
 
-from collections import Counter
+from bisect import bisect_left
+from collections import Counter, defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+
+FIRST_CHARACTER = (0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10, 30)
+ANSWER = (0.5, 1, 2, 3, 5, 10, 20, 30, 60, 120, 300, 600)
+LONGEST_GAP = (0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
+"""Upper bounds in seconds: where they lie close, the difference is one that a user feels."""
+
+
+class Histogram:
+    """`counts` of each bucket by itself, the last one without a bound; `total` is their sum."""
+
+    def __init__(self, bounds: Sequence[float]) -> None:
+        self.bounds = bounds
+        self.counts, self.total = [0] * (len(bounds) + 1), 0.0
+
+    def add(self, seconds: float) -> None:
+        self.counts[bisect_left(self.bounds, seconds)] += 1
+        self.total += seconds
+
+
+def _by_path(bounds: Sequence[float]) -> defaultdict[str, Histogram]:
+    return defaultdict(lambda: Histogram(bounds))
 
 
 @dataclass(slots=True, eq=False)
 class JobMetrics:
     """`ended` by path and status, `errors` by code; `lag` is the most events that one reader
-    found waiting for it since somebody last asked."""
+    found waiting for it since somebody last asked.
+
+    By path are the seconds from admission until the first token was published, until a reader was
+    handed the first character, and until the whole answer was there; the longest gap between two
+    tokens that were handed over; and how many jobs' readers left before that, or fell back.
+    """
 
     ended: Counter[tuple[str, str]] = field(default_factory=Counter)
     errors: Counter[str] = field(default_factory=Counter)
     lag: int = 0
+    first_token: defaultdict[str, Histogram] = field(
+        default_factory=lambda: _by_path(FIRST_CHARACTER)
+    )
+    first_character: defaultdict[str, Histogram] = field(
+        default_factory=lambda: _by_path(FIRST_CHARACTER)
+    )
+    answer: defaultdict[str, Histogram] = field(default_factory=lambda: _by_path(ANSWER))
+    longest_gap: defaultdict[str, Histogram] = field(default_factory=lambda: _by_path(LONGEST_GAP))
+    left_early: Counter[str] = field(default_factory=Counter)
+    fallbacks: int = 0
 
     def behind(self, events: int) -> None:
         self.lag = max(self.lag, events)

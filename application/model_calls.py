@@ -83,7 +83,7 @@ class OpenCalls:
 class NodeRun:
     """The node run that a call is made in; `path` is `outer/inner` for subgraphs.
 
-    Whoever cancels the node stops its `open` calls. `hear`, `listens` and `take` are asked for
+    Whoever cancels the node stops its `open` calls. `hear`, `reported` and `take` are asked for
     calls of users' own clients.
     """
 
@@ -110,11 +110,12 @@ class NodeRun:
         """When a call begins that nobody else reports. None: it is counted, and not told."""
         return None
 
-    def listens(self, handlers: Sequence[object]) -> bool:
-        """Whether a LangChain run with these handlers is reported to this job. If so it is
-        LangChain's to tell; if not, it is heard like any other call.
+    def reported(self, run_id: UUID, handlers: Sequence[object]) -> CallTeller | None:
+        """For a LangChain run with these handlers that is reported to this job: it is LangChain's
+        to tell, and the teller takes what LangChain leaves out. None: nobody reports it, and it
+        is heard like any other call.
         """
-        return True
+        return None
 
     def take(self, run_id: UUID, handlers: Sequence[object]) -> CallTeller | None:
         """A teller for a LangChain run that was merely invoked, if nobody but this job hears its

@@ -49,6 +49,14 @@ class OutcomesPort(Protocol):
         """Deletes what was written before that."""
         ...
 
+    async def keep_look(self, rollout: str, at: datetime, look: str) -> None:
+        """What the guard saw, as JSON: the last look of each minute is kept."""
+        ...
+
+    async def looks(self, rollout: str, limit: int) -> Sequence[str]:
+        """Newest first."""
+        ...
+
 
 async def outcome_of(
     job: Job,

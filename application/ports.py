@@ -3,7 +3,7 @@
 `NotifierPort` and `LLMClientPort` are the domain's, the store of chats is in `chat_ports`.
 """
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -16,7 +16,7 @@ from sluice.domain.chat import (
     JobId,
     Question,
 )
-from sluice.domain.events import CancelReason, Cursor, Event, Recorded
+from sluice.domain.events import CancelReason, Cursor, Event, Json, Recorded
 from sluice.domain.graph_state import Outcome
 from sluice.domain.ports import NotifierPort
 from sluice.domain.rollout import Flag
@@ -28,9 +28,9 @@ Tell = Callable[[Event], None]
 class PipelinePort(Protocol):
     """Runs a graph on one question. Cancelling it stops the model.
 
-    Tells events in order as they happen, and returns the last one; raises ChatError. It reports
-    no failed stages: whoever is told knows which are open. A question with a head is answered
-    from the state there, and `Advanced` says where it stands then; `Pause` is no end.
+    Tells events in order as they happen, and returns the last one, or that it stopped to ask;
+    raises ChatError. It reports no failed stages: whoever is told knows which are open. A question
+    with a head is answered from the state there, and `Advanced` says where it stands then.
     """
 
     async def run(self, question: Question, tell: Tell, /) -> Outcome: ...
@@ -60,8 +60,16 @@ class EventLogPort(Protocol):
         """How many have begun."""
         ...
 
-    async def begin(self, job_id: JobId, *, after: int | None = None) -> NotifierPort:
+    async def is_paused(self, job_id: JobId) -> bool:
+        """Whether its last attempt has paused, and nobody has gone on with it."""
+        ...
+
+    async def begin(
+        self, job_id: JobId, *, after: int | None = None, goes_on: bool = False
+    ) -> NotifierPort:
         """Starts the next attempt; whatever wrote before is fenced off.
+
+        With `goes_on`, an attempt that has paused goes on instead, by the same number, once.
 
         The first attempt goes on behind the log's first event, a later one starts at
         `<attempt>-1`. Raises Finished if the log has ended, and Superseded if it is not `after`
@@ -124,6 +132,11 @@ class EventLogPort(Protocol):
         ...
 
 
+CheckValue = Callable[[Mapping[str, Json], Json], None]
+"""Holds a value to a JSON Schema: raises Refused, naming the field. A schema that is none is met by
+anything."""
+
+
 Stop = Callable[[], CancelReason | None]
 """Why a run is being cancelled; None hands the job back, to be run again elsewhere."""
 
@@ -165,6 +178,13 @@ class JobQueuePort(Protocol):
         """Stops a queued or running job, and waits at most a second for its end to be stored.
 
         Others are no error. Workers elsewhere are only told.
+        """
+        ...
+
+    async def wake(self, job_id: JobId, *, within: float = 0) -> None:
+        """Has a paused job looked at, in so many seconds: it goes on if it has what it waits for.
+
+        A job that is about to pause is looked at as soon as it has; others are no error.
         """
         ...
 

@@ -2,18 +2,20 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Sequence
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import NamedTuple
 
-from sluice.application.chat_ports import ChatPort
+from sluice.application.chat_ports import ChatPort, KeptPause
 from sluice.application.graph_states import GraphStates
 from sluice.application.keep_end import KeepEnd, status_of
 from sluice.application.metrics import JobMetrics
+from sluice.application.pauses import Pauses
 from sluice.application.ports import EventLogPort, PipelinePort, Stop
+from sluice.application.questions import Questions
 from sluice.application.relay import Relay
+from sluice.application.shielding import to_its_end
 from sluice.application.tracebacks import format_traceback
-from sluice.domain.chat import Job, Message, Question, Turn, now
+from sluice.domain.chat import Job, Question, now
 from sluice.domain.errors import (
     ChatError,
     DeadlineExceeded,
@@ -26,26 +28,34 @@ from sluice.domain.errors import (
     WorkerLost,
 )
 from sluice.domain.events import (
+    QUEUED,
     Cancelled,
     Done,
     Failed,
     Reset,
-    StageCompleted,
     StageFailed,
     Terminal,
 )
-from sluice.domain.graph_state import Advanced, Pause
+from sluice.domain.graph_state import Advanced, Outcome, Pause
 from sluice.domain.ports import NotifierPort
 
 logger = logging.getLogger(__name__)
-T = TypeVar("T")
 
-QUEUED = StageCompleted("queued", 0)
 MAX_ATTEMPTS = 2
 """Of a job, without those that were handed back by a worker which left."""
 _OF_THE_STORE = (Finished, NotFound, Superseded, Unavailable)
-_RETRY_SECONDS = 0.5
-"""Seconds between two tries while the chat cannot be read."""
+
+
+class _Begun(NamedTuple):
+    """An attempt, and the pause that the job goes on from, if it has paused."""
+
+    relay: Relay
+    kept: KeptPause | None
+
+    @property
+    def spent(self) -> float:
+        """Seconds that the job had run before."""
+        return 0 if self.kept is None else self.kept.spent
 
 
 class ProcessChat:
@@ -62,59 +72,84 @@ class ProcessChat:
         log: EventLogPort,
         chats: ChatPort,
         metrics: JobMetrics,
+        pauses: Pauses,
         *,
         deadline: float = 600,
         max_answer: int = 4 * 1024 * 1024,
         fallback: PipelinePort | None = None,
         states: GraphStates | None = None,
     ) -> None:
-        self._pipeline, self._log, self._chats = pipeline, log, chats
-        self._metrics, self._fallback, self._states = metrics, fallback, states
+        self._pipeline, self._log = pipeline, log
+        self._pauses, self._metrics, self._fallback = pauses, metrics, fallback
+        self._states, self._question = states, Questions(chats, states)
         self._keep_end = KeepEnd(chats, log)
         self._deadline, self._max_answer = deadline, max_answer
 
     async def __call__(
         self, job: Job, stop: Stop = lambda: None, after: int | None = None, returns: int = 0
-    ) -> None:
+    ) -> datetime | None:
         """Returns when the log has ended, also after a cancellation that `stop` explains.
 
-        When `stop` says None, a cancelled run writes no end and raises CancelledError: the
-        next attempt goes on. Raises Superseded when that has begun already, or when it is not
-        `after` attempts that have. `returns`: attempts that do not count, as their worker left.
+        Or, if the job waits for a human, with the time until which it does. When `stop` says
+        None, a cancelled run writes no end and raises CancelledError: the next attempt goes on.
+        Raises Superseded when that has begun already, or when it is not `after` attempts that
+        have. `returns`: attempts that do not count, as their worker left.
         """
         try:
-            beginning = self._begin(job, after)
-            notifier, cancelled = await _to_its_end(beginning, lambda: stop() is None)
+            beginning = self._begin(job, after, stop)
+            begun, cancelled = await to_its_end(beginning, lambda: stop() is None)
         except (Finished, NotFound):
             logger.info("job %s is over already", job.id)
-            return
+            return None
+        if isinstance(begun, datetime):
+            return begun
         if cancelled and stop() is None:
             raise cancelled
-        relay, begun_at = Relay(notifier, self._max_answer), now()
+        begun_at = now()
         try:
-            end = await self._run(job, relay, stop, MAX_ATTEMPTS + returns)
-            await _to_its_end(self._end(job, relay, end, begun_at))
+            end = await self._run(job, begun, stop, MAX_ATTEMPTS + returns)
+            if isinstance(end, KeptPause):
+                logger.info("job %s waits for a human", job.id)
+                return end.expires_at
+            await to_its_end(self._end(job, begun, end, begun_at))
         except NotFound:
             logger.info("job %s is no more", job.id)
-        if self._states is not None:
-            await _to_its_end(self._states.tidy(job, relay.question))
+        if self._states:
+            await to_its_end(self._states.tidy(job, begun.relay.question))
+        return None
 
-    async def _begin(self, job: Job, after: int | None) -> NotifierPort:
+    async def _begin(self, job: Job, after: int | None, stop: Stop) -> _Begun | datetime:
         """Whatever an attempt goes on to say, also if it is only its end, begins with its reset.
 
         The store has fenced the attempt before it off: what a lost worker still writes is refused.
+        One that has paused goes on instead; until there is a reason to, it is left alone.
         """
-        notifier = await self._log.begin(job.id, after=after)
-        if notifier.attempt > 1:
+        before = await self._log.attempts(job.id) if after is None else after
+        kept = await self._pauses.last(job) if before else None
+        if kept and kept.waits and stop() is None and await self._log.is_paused(job.id):
+            return kept.expires_at
+        notifier = await self._log.begin(job.id, after=before, goes_on=kept is not None)
+        again = notifier.attempt > max(before, 1)
+        if again:
             notifier.publish(Reset("new_attempt"), QUEUED)
+        relay = Relay(notifier, self._max_answer)
+        if kept is not None:
+            await self._pauses.recall(job, relay, kept, again=again)
+        return _Begun(relay, kept)
+
+    async def _begin_again(self, job: Job, after: int) -> NotifierPort:
+        notifier = await self._log.begin(job.id, after=after)
+        notifier.publish(Reset("new_attempt"), QUEUED)
         return notifier
 
-    async def _run(self, job: Job, relay: Relay, stop: Stop, last: int) -> Terminal | Advanced:
+    async def _run(
+        self, job: Job, begun: _Begun, stop: Stop, last: int
+    ) -> Terminal | Advanced | KeptPause:
         if reason := stop():
             return Cancelled(reason)
         try:
-            async with asyncio.timeout(self._deadline):
-                return await self._answer(job, relay, last)
+            async with asyncio.timeout(self._deadline - begun.spent):
+                return await self._answer(job, begun, last)
         except ChatError as error:
             return _failed(job, error, error)
         except TimeoutError as error:
@@ -133,38 +168,45 @@ class ProcessChat:
         except Exception as error:  # noqa: BLE001 - the one catch-all
             return _failed(job, Internal(), error)
 
-    async def _answer(self, job: Job, relay: Relay, last: int) -> Done | Advanced:
+    async def _answer(self, job: Job, begun: _Begun, last: int) -> Done | Advanced | KeptPause:
         """`last` is the number of the last attempt that may be made."""
-        attempt = relay.notifier.attempt
-        if attempt > last:
+        relay, kept = begun.relay, begun.kept
+        if relay.notifier.attempt > last:
             raise WorkerLost
-        question = await self._question(job)
+        if kept is None or not kept.missing:
+            began = asyncio.get_running_loop().time() - begun.spent
+            question = await self._question(job, None if kept is None else kept.resumption)
+            end = await self._ran(relay, question, last)
+            if not isinstance(end, Pause):
+                return end
+            spent = asyncio.get_running_loop().time() - began
+            kept = await self._pauses.keep(job, relay, end, spent)
+        elif kept.expired:
+            raise DeadlineExceeded
+        await to_its_end(self._pauses.ask(relay.notifier, kept))
+        return kept
+
+    async def _ran(self, relay: Relay, question: Question, last: int) -> Outcome:
+        """On the job's path, or on the other one where that failed before it said anything."""
+        job, attempt = question.job, relay.notifier.attempt
         try:
-            return await self._outcome(self._pipeline, relay, question)
+            return await relay.run(self._pipeline, question)
         except Exception as error:
             if self._fallback is None or attempt >= last or not _may_fall_back(relay, error):
                 raise
             told = (job.id, job.request_id, format_traceback(error))
             logger.warning("job %s falls back, request %s: %s", *told)
-        notifier, cancelled = await _to_its_end(self._begin(job, attempt))
+        notifier, cancelled = await to_its_end(self._begin_again(job, attempt))
         relay.fall_back(notifier)
         if cancelled:
             raise cancelled
-        return await self._outcome(self._fallback, relay, question)
-
-    async def _outcome(
-        self, pipeline: PipelinePort, relay: Relay, question: Question
-    ) -> Done | Advanced:
-        outcome = await relay.run(pipeline, question)
-        if isinstance(outcome, Pause):
-            raise PipelineError("the graph waits for a human, whom nobody asks yet")
-        return outcome
+        return await relay.run(self._fallback, question)
 
     async def _end(
-        self, job: Job, relay: Relay, end: Terminal | Advanced, begun_at: datetime
+        self, job: Job, begun: _Begun, end: Terminal | Advanced, begun_at: datetime
     ) -> None:
         """The answer is kept before the end is told: who reads `done` finds it in the chat."""
-        head = None
+        relay, head = begun.relay, None
         if isinstance(end, Advanced):
             head = end.head
             end = end.done
@@ -172,47 +214,26 @@ class ProcessChat:
         if isinstance(end, Cancelled):
             failed.clear()
         await self._keep_end(job, relay, end, begun_at, head)
+        if begun.kept is not None:
+            await self._pauses.close(job)
         await relay.notifier.end(*failed, end)
-        self._metrics.ended[job.path, status_of(end)] += 1
-        if isinstance(end, Failed):
-            self._metrics.errors[end.code] += 1
-        else:  # a failure was told with its cause
+        self._count(job, relay, end)
+        if not isinstance(end, Failed):  # a failure was told with its cause
             why = f": {end.reason}" if isinstance(end, Cancelled) else ""
             told = (job.id, status_of(end), why, job.path, job.request_id)
             logger.info("job %s is %s%s, %s, request %s", *told)
 
-    async def _question(self, job: Job) -> Question:
-        """Waits for a store that is away, as long as the job may last."""
-        while True:
-            try:
-                if self._states is not None and (head := await self._states.begin(job)):
-                    return Question(job, head=head)
-                return Question(job, await self._history(job))
-            except Unavailable as error:
-                logger.warning("job %s waits for its chat: %s", job.id, format_traceback(error))
-                await asyncio.sleep(_RETRY_SECONDS)
-
-    async def _history(self, job: Job) -> list[Turn]:
-        if job.history is not None:
-            return list(job.history)
-        return history(await self._chats.messages(job.user, job.chat_id), job)
-
-
-def history(messages: Sequence[Message], job: Job) -> list[Turn]:
-    """The turns before the job's question; of several answers to one question, the last.
-
-    Nothing that was said is no turn: strict upstreams refuse a chat with an empty answer in it.
-    """
-    turns: list[Turn] = []
-    for message in messages:
-        if message.role == "user" and message.job_id in (job.id, job.retry_of):
-            break
-        if not message.content.strip():
-            continue
-        if message.role == "assistant" and turns and turns[-1].role == "assistant":
-            turns.pop()
-        turns.append(Turn(message.role, message.content))
-    return turns
+    def _count(self, job: Job, relay: Relay, end: Terminal) -> None:
+        metrics = self._metrics
+        metrics.ended[job.path, status_of(end)] += 1
+        metrics.fallbacks += relay.fallen_back
+        if isinstance(end, Failed):
+            metrics.errors[end.code] += 1
+        if isinstance(end, Done):
+            metrics.answer[job.path].add((now() - job.created_at).total_seconds())
+        if relay.first_token_at is not None:
+            took = relay.first_token_at - job.created_at
+            metrics.first_token[job.path].add(took.total_seconds())
 
 
 def _may_fall_back(relay: Relay, error: Exception) -> bool:
@@ -228,22 +249,3 @@ def _failed(job: Job, error: ChatError, cause: BaseException) -> Failed:
     told = (job.id, error.code, job.request_id, format_traceback(cause))
     logger.log(level, "job %s failed: %s, request %s: %s", *told)
     return Failed.of(error, job.request_id)
-
-
-async def _to_its_end(
-    work: Coroutine[Any, Any, T], gives_up: Callable[[], bool] = lambda: False
-) -> tuple[T, asyncio.CancelledError | None]:
-    """Awaits `work` through any number of cancellations; gives its result and the last of them.
-
-    Where it `gives_up`, the work is cancelled too.
-    """
-    task = asyncio.ensure_future(work)
-    cancelled: asyncio.CancelledError | None = None
-    while not task.done():
-        try:
-            await asyncio.wait([task])
-        except asyncio.CancelledError as error:
-            cancelled = error
-            if gives_up():
-                task.cancel()
-    return task.result(), cancelled

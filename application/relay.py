@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -70,6 +71,20 @@ class Relay:
         self.open_stages.clear()
         self.progress = self._size = self._beside = 0
 
+    def recall(self, events: Sequence[Event]) -> None:
+        """Takes what the user has been told already."""
+        for event in events:
+            self._take(event)
+
+    def tell_again(self, events: Sequence[Event]) -> None:
+        """Publishes what an earlier attempt had told."""
+        for event in events:
+            self._publish(event)
+
+    def check(self, events: Sequence[Event]) -> None:
+        """Raises PipelineError and AnswerTooLarge for what could not be published."""
+        self._check(self._beside + sum(_bytes(encode(event)[1]) for event in events))
+
     async def run(self, pipeline: PipelinePort, question: Question) -> Outcome:
         """Returns or raises when the pipeline has come to its end, also when cancelled."""
         self.question = question
@@ -104,10 +119,7 @@ class Relay:
     def _publish(self, event: Event) -> None:
         if isinstance(event, Token):  # first, and without a pattern: nearly every event is one
             content = event.content
-            self._size += len(content) if content.isascii() else _bytes(content)
-            if self._size > self._max_answer:
-                raise AnswerTooLarge
-            self._pieces.append(content)
+            self._say(content)
             if len(content) > SAFE_TOKEN_CHARACTERS:
                 self.notifier.publish(*split(event))
             else:
@@ -119,7 +131,26 @@ class Relay:
             self._publish_beside(event)
             return
         self.notifier.publish(self._rising(event))
-        match event:  # a stage that could not be told is not open: its failure could not be, either
+        # Behind that: a stage that could not be told is not open, nor could its failure be.
+        self._take_change(event)
+
+    def _say(self, content: str) -> None:
+        self._size += len(content) if content.isascii() else _bytes(content)
+        if self._size > self._max_answer:
+            raise AnswerTooLarge
+        self._pieces.append(content)
+
+    def _take(self, event: Event) -> None:
+        if isinstance(event, Token):
+            self._say(event.content)
+        elif isinstance(event, Beside):
+            self._beside += _size(event)
+        else:
+            self._rising(event)
+            self._take_change(event)
+
+    def _take_change(self, event: Event) -> None:
+        match event:
             case StageStarted(stage):
                 self.open_stages[stage] = None
             case StageCompleted(stage) | StageFailed(stage):
@@ -130,14 +161,12 @@ class Relay:
                 self._size = 0
 
     def _publish_beside(self, event: Beside) -> None:
-        if not isinstance(event, Reasoning):
-            self._beside += _bytes(encode(event)[1])
-            self._check(self._beside)
-            self.notifier.publish(event)
-            return
-        self._beside += _bytes(event.content)
+        self._beside += _size(event)
         self._check(self._beside)
-        self.notifier.publish(*split(event))
+        if isinstance(event, Reasoning):
+            self.notifier.publish(*split(event))
+        else:
+            self.notifier.publish(event)
 
     def _check(self, size: int) -> None:
         if size > self._max_answer:
@@ -177,6 +206,10 @@ def _result(running: asyncio.Task[Outcome]) -> Outcome:
         raise
     except BaseException as error:
         raise PipelineError("a node raised what is no error") from error
+
+
+def _size(event: Beside) -> int:
+    return _bytes(event.content if isinstance(event, Reasoning) else encode(event)[1])
 
 
 def _bytes(text: str) -> int:

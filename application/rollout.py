@@ -2,14 +2,14 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import NoReturn, Protocol
 
-from sluice.application.ports import Decision, nothing
-from sluice.domain.chat import ExecutionPath, UserId, new_id, now
-from sluice.domain.errors import Conflict, Outdated, Unavailable
+from sluice.application.ports import Decision
+from sluice.domain.chat import ExecutionPath
+from sluice.domain.errors import Unavailable
 from sluice.domain.rollout import Flag, Share
 from sluice.domain.share_change import ShareChange
 
@@ -77,13 +77,14 @@ class ControlShare:
 
     def __init__(self, changes: ShareChangesPort, *, poll: float = _POLL_SECONDS) -> None:
         self._changes, self._poll = changes, poll
-        self._latest: ShareChange | None = None
+        self.latest: ShareChange | None = None
+        """The newest change, as far as it is known here."""
         self._known = self._stale = False
         self._reading, self._woken = asyncio.Lock(), asyncio.Event()
 
     @property
     def flag(self) -> Flag | None:
-        latest = self._latest
+        latest = self.latest
         if latest is None or latest.after is None:
             return None
         reason = "stale" if self._stale else "control"
@@ -102,9 +103,9 @@ class ControlShare:
                 self._note(stale=True)
                 raise
             latest = newest[0] if newest else None
-            if latest != self._latest:
+            if latest != self.latest:
                 _tell(latest)
-            self._latest, self._known = latest, True
+            self.latest, self._known = latest, True
             self._note(stale=False)
 
     def wake(self) -> None:
@@ -134,71 +135,3 @@ def _tell(latest: ShareChange | None) -> None:
     if latest is not None:
         share = "given back" if latest.after is None else f"{latest.after:g} %"
         logger.info("operators' share: %s (change %d)", share, latest.number)
-
-
-@dataclass(frozen=True, slots=True)
-class RolloutView:
-    """`number` is the newest change's, 0 before the first. `history` is None while it is away."""
-
-    flag: Flag
-    environment: Share
-    number: int
-    history: Sequence[ShareChange] | None
-
-
-class ShowRollout:
-    """What it shows is in force here, also if it was changed elsewhere a moment ago."""
-
-    def __init__(self, flag: RolloutFlag, control: ControlShare, changes: ShareChangesPort) -> None:
-        self._flag, self._control, self._changes = flag, control, changes
-
-    async def __call__(self, limit: int = 20) -> RolloutView:
-        history: Sequence[ShareChange] | None = None
-        with suppress(Unavailable):
-            history = await self._changes.newest(limit)
-            await self._control.refresh()
-        number = history[0].number if history else 0
-        return RolloutView(self._flag.flag, self._flag.environment, number, history)
-
-
-class SetShare:
-    """`announce` tells the other gateways, which would find out by themselves."""
-
-    def __init__(
-        self,
-        flag: RolloutFlag,
-        control: ControlShare,
-        changes: ShareChangesPort,
-        announce: Callable[[], Awaitable[None]] = nothing,
-    ) -> None:
-        self._flag, self._control = flag, control
-        self._changes, self._announce = changes, announce
-
-    async def __call__(
-        self, by: UserId, share: float | None, why: str | None, *, after: int | None
-    ) -> None:
-        """In force here when this returns. A `share` of None gives it back.
-
-        Raises Conflict where the environment says on or off, Outdated unless `after` is the newest
-        change's number, and Unavailable. `after` of None takes whatever is the newest.
-        """
-        if self._flag.environment.fixed:
-            raise Conflict("ENABLE_TOKEN_STREAMING says true or false, which decides")
-        newest = await self._changes.newest(1)
-        last = newest[0] if newest else None
-        number = last.number if last else 0
-        goes_on = last is not None and last.after is not None
-        change = ShareChange(
-            number=number + 1,
-            at=now(),
-            by=by,
-            before=self._flag.flag.share,
-            after=share,
-            why=why,
-            rollout=last.rollout if last and goes_on else new_id(),
-        )
-        if after not in (None, number) or not await self._changes.append(change):
-            raise Outdated
-        await self._control.refresh()
-        with suppress(Unavailable):
-            await self._announce()

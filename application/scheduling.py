@@ -16,9 +16,10 @@ from sluice.domain.errors import Conflict, LimitReached
 WhenBusy = Literal["enqueue", "reject", "interrupt"]
 """What becomes of a message to a chat whose last one is not answered yet."""
 
-State = Literal["waiting", "running", "ending"]
-"""`running` holds a slot, from admission if one is free then. `ending` was cancelled while nobody
-ran it: it waits for its end to be written, for which no bound counts."""
+State = Literal["waiting", "running", "paused", "ending"]
+"""`running` holds a slot, from admission if one is free then. `paused` waits for a human: it keeps
+its chat's place, and no bound counts it. `ending` was cancelled while nobody ran it: it waits for
+its end to be written, for which no bound counts."""
 
 Refusal = Literal["conflict", "busy", "user"]
 """The chat's last message is still being answered; the service's queue, or the user's, is full."""

@@ -17,7 +17,6 @@ from sluice.application.ports import (
     ReadersPort,
     nothing,
 )
-from sluice.application.process_chat import QUEUED
 from sluice.domain.chat import (
     Chat,
     ChatId,
@@ -30,7 +29,7 @@ from sluice.domain.chat import (
     now,
 )
 from sluice.domain.errors import Abandoned, Finished, NotFound, Superseded, Unavailable
-from sluice.domain.events import Json
+from sluice.domain.events import QUEUED, Json
 
 
 @dataclass(frozen=True, slots=True)

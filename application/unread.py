@@ -5,10 +5,9 @@ from collections import Counter
 from contextlib import aclosing, suppress
 
 from sluice.application.ports import EventLogPort, JobQueuePort
-from sluice.application.process_chat import QUEUED
 from sluice.domain.chat import JobId
 from sluice.domain.errors import NotFound, Unavailable
-from sluice.domain.events import Recorded, Reset
+from sluice.domain.events import QUEUED, NeedsInput, Recorded, Reset
 
 _RETRY_S = 0.5
 """Between two tries while the log cannot be read."""
@@ -19,7 +18,8 @@ class CancelUnread:
 
     `after`: seconds without a reader until a job is cancelled; None lets it run.
 
-    They count from the last reader's leaving, and for a job never read from its start.
+    They count from the last reader's leaving, and for a job never read from its start. While a job
+    waits for a human they do not count: they begin anew when it goes on.
     """
 
     def __init__(
@@ -81,8 +81,11 @@ class CancelUnread:
             aclosing(await self._log.follow(job_id, after=None)) as batches,
         ):
             async for batch in batches:
-                if left.when() is None and any(map(_is_start, batch)):
-                    left.reschedule(asyncio.get_running_loop().time() + within)
+                for recorded in batch:
+                    if isinstance(recorded.event, NeedsInput):
+                        left.reschedule(None)
+                    elif left.when() is None and _is_start(recorded):
+                        left.reschedule(asyncio.get_running_loop().time() + within)
 
 
 def _is_start(recorded: Recorded) -> bool:

@@ -3,7 +3,7 @@
 import argparse
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -16,7 +16,7 @@ from benchmarks.processes import StartError, machine
 from benchmarks.report import write
 from benchmarks.results import Results
 from benchmarks.servers import SERVERS
-from benchmarks.special import SPECIAL
+from benchmarks.special import ALONE, SPECIAL
 
 QUICK = ("idle", "half", "readers", "replay", "startup")
 
@@ -39,6 +39,10 @@ def told(steps: Sequence[Step], console: Console) -> Iterator[Step]:
             progress.advance(task)
 
 
+def _usual(scenarios: Iterable[str]) -> list[str]:
+    return [name for name in scenarios if name not in ALONE]
+
+
 def main() -> None:
     scenarios = {"matrix": matrix, **SPECIAL}
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
@@ -49,7 +53,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.quick:
         scenarios["matrix"] = quick_matrix
-    names = options.only or (["matrix", *QUICK] if options.quick else list(scenarios))
+    names = options.only or (["matrix", *QUICK] if options.quick else _usual(scenarios))
     console, results, about = Console(stderr=True), Results(), machine()
     bench = Bench(options.server or SERVERS)
     try:

@@ -1,10 +1,15 @@
 """The fake model's answers: what they look like, at what pace, and the one timer they share."""
 
 import asyncio
+from math import log
+from random import Random
 
 from benchmarks.stamp import now_us, token
 
 SLOT_S = 0.001
+FIRST_S = 0.3
+LENGTH = log(150), (2 * log(225 / 150)) ** 0.5
+"""Of a mixed load's answers, lognormal: median 150 tokens, mean 225."""
 BATCH = 32
 CHUNK = (
     '{"id":"chatcmpl-benchmark","object":"chat.completion.chunk","created":1760000000,'
@@ -75,16 +80,20 @@ class Model:
 
     `pace` in seconds: 0 as fast as the reader takes it, negative none until it is set anew. A new
     pace is that of the paced answers under way, too. `tokens` 0: until `/finish`.
+
+    `mixed`: answers of lengths as people get them, each with its first token after `FIRST_S` and
+    then a Poisson process of its own around the pace; to their own end.
     """
 
     def __init__(self, pace: float, tokens: int, text: bytes) -> None:
         self.text = text
         self.sent = 0
         self.open: set[Answer] = set()
+        self.random = Random(1)
         self.set(pace, tokens)
 
-    def set(self, pace: float, tokens: int) -> None:
-        self.pace, self.tokens = pace, tokens
+    def set(self, pace: float, tokens: int, *, mixed: bool = False) -> None:
+        self.pace, self.tokens, self.mixed = pace, tokens, mixed
         self.wheel = Wheel(pace) if pace > 0 else None
         for answer in tuple(self.open):
             answer.keep_pace()
@@ -112,12 +121,18 @@ class Answer:
         self._limit = 0
         self._wheel: Wheel | None = None
         self._unpaced = self._pumping = self._paused = False
+        self._timer: asyncio.TimerHandle | None = None
         model.open.add(self)
         transport.write(STREAM_HEAD + ROLE)
         self.keep_pace()
 
     def keep_pace(self) -> None:
-        if self._unpaced or self._model.pace < 0:
+        if self._unpaced or self._timer or self._model.pace < 0:
+            return
+        if self._model.mixed:
+            self._limit = max(1, round(self._model.random.lognormvariate(*LENGTH)))
+            self._rate = 1 / self._model.pace
+            self._speak_at(asyncio.get_running_loop().time() + FIRST_S)
             return
         if self._wheel:
             if self._model.wheel:
@@ -148,6 +163,14 @@ class Answer:
         if last == self._limit:
             self.end()
 
+    def _speak_at(self, due: float) -> None:
+        self._timer = asyncio.get_running_loop().call_at(due, self._speak_one, due)
+
+    def _speak_one(self, due: float) -> None:
+        self.speak(1)
+        if self in self._model.open:
+            self._speak_at(due + self._model.random.expovariate(self._rate))
+
     def _pump(self) -> None:
         self._pumping = not self._paused and self in self._model.open
         if self._pumping:
@@ -173,5 +196,7 @@ class Answer:
 
     def leave(self) -> None:
         self._model.open.discard(self)
+        if self._timer:
+            self._timer.cancel()
         if self._wheel:
             self._wheel.leave(self)

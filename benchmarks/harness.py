@@ -27,7 +27,8 @@ SATURATED = 0.95
 class Cell:
     """One load on one server. `pace` in seconds, 0 unpaced; `tokens` 0: until the window ends.
 
-    `drain_s`: how long streams may still deliver after the upstream has ended.
+    `drain_s`: how long streams may still deliver after the upstream has ended. `mixed`: answers
+    of lengths and at times as in life, see `fake_model`.
     """
 
     streams: int
@@ -35,6 +36,7 @@ class Cell:
     tokens: int = 0
     window_s: float = 2.0
     drain_s: float = 1.5
+    mixed: bool = False
     rounds: int = 0
     urls: tuple[str, ...] = ()
     timed: bool = True
@@ -82,14 +84,15 @@ class Bench:
         finally:
             running.stop()
 
-    def control(self, pace: float, tokens: int) -> None:
-        call(self.upstream.port, "/control", {"pace": pace, "tokens": tokens})
+    def control(self, pace: float, tokens: int, *, mixed: bool = False) -> None:
+        given = {"pace": pace, "tokens": tokens, "mixed": mixed}
+        call(self.upstream.port, "/control", given)
 
     def finish(self) -> None:
         call(self.upstream.port, "/finish", {})
 
     def load(self, running: Running, cell: Cell) -> "Load":
-        self.control(cell.pace, cell.tokens)
+        self.control(cell.pace, cell.tokens, mixed=cell.mixed)
         return Load(self, running, cell)
 
     def measure(self, running: Running, cell: Cell) -> Row:

@@ -17,10 +17,10 @@ from statistics import quantiles
 from redis.asyncio import Redis
 
 from sluice.application.ports import Stop
-from sluice.application.process_chat import QUEUED
 from sluice.application.scheduling import Bounds
 from sluice.domain.chat import Job, new_id
 from sluice.domain.errors import Unavailable
+from sluice.domain.events import QUEUED
 from sluice.infrastructure.event_log.memory import MemoryEventLog
 from sluice.infrastructure.jobs.redis.queue import RedisJobQueue
 from sluice.infrastructure.jobs.redis.scheduler import RedisScheduler

@@ -16,13 +16,15 @@ BOUNDS = {
     "SLUICE_MAX_ANSWER_BYTES": str(1 << 28),
     "SLUICE_TOTAL_TIMEOUT": "600",
     "SLUICE_LOG_LEVEL": "WARNING",
-    "SLUICE_PIPELINE": "benchmarks.graph:build",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """`module` empty: the load client asks the upstream itself, to see what the rig costs."""
+    """`module` empty: the load client asks the upstream itself, to see what the rig costs.
+
+    `graph`: which of `benchmarks.graph` Sluice serves.
+    """
 
     name: str
     says: str
@@ -32,6 +34,7 @@ class Server:
     dialect: str = "plain"
     flag: str = ""
     store: str = ""
+    graph: str = "build"
 
     @property
     def whole(self) -> bool:
@@ -71,7 +74,15 @@ REFERENCE = replace(
     says="Sluice A2 from `messages`",
     module="benchmarks.reference",
 )
-SERVERS = {server.name: server for server in (*BASELINES, *SLUICES, REFERENCE)}
+
+_MEMORY = _sluice("A2", "memory")
+CHATOPENAI = replace(
+    _MEMORY, name="a2-chatopenai", says="Sluice A2, the user's ChatOpenAI", graph="chatopenai"
+)
+RAW_SDK = replace(_MEMORY, name="a2-raw-sdk", says="Sluice A2, the user's SDK", graph="raw_sdk")
+AGENT = replace(_MEMORY, name="a2-agent", says="Sluice A2, create_agent", graph="agent")
+USERS = (CHATOPENAI, RAW_SDK, AGENT)
+SERVERS = {server.name: server for server in (*BASELINES, *SLUICES, REFERENCE, *USERS)}
 
 
 def model_of(upstream: Process) -> dict[str, str]:
@@ -109,6 +120,7 @@ class Running:
                 "SLUICE_PORT": str(free_port()),
                 "SLUICE_STORE": self._store(),
                 "ENABLE_TOKEN_STREAMING": server.flag,
+                "SLUICE_PIPELINE": f"benchmarks.graph:{server.graph}",
             }
         argv = python(server.module, *server.arguments)
         if not server.store:

@@ -14,6 +14,7 @@ from benchmarks.overload import half, overload
 from benchmarks.processes import Process, call, python
 from benchmarks.results import Results
 from benchmarks.servers import DIRECT, NAIVE, PASSTHROUGH, PROXY, SERVERS, Running
+from benchmarks.users import users
 
 A2 = SERVERS["a2-memory"]
 KIB = 1024
@@ -160,6 +161,8 @@ def startup(bench: Bench, results: Results) -> list[Step]:
     return [*serve, *[Step("sluice --help", helped)] * 5]
 
 
+ALONE: dict[str, Callable[[Bench, Results], list[Step]]] = {"users": users}
+"""Run when asked for by name only: ten minutes each."""
 SPECIAL: dict[str, Callable[[Bench, Results], list[Step]]] = {
     "idle": idle,
     "half": half,
@@ -170,4 +173,5 @@ SPECIAL: dict[str, Callable[[Bench, Results], list[Step]]] = {
     "store": store,
     "memory": memory,
     "startup": startup,
+    **ALONE,
 }

@@ -193,9 +193,8 @@ def _direct() -> Work:
 
 
 def _published(*, pushed: bool) -> Work:
-    from sluice.application.process_chat import QUEUED
     from sluice.domain.chat import Job, new_id
-    from sluice.domain.events import Done, Token
+    from sluice.domain.events import QUEUED, Done, Token
     from sluice.infrastructure.event_log.memory import MemoryEventLog
     from sluice.interfaces.protocols.native.encoder import NATIVE
 

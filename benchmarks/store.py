@@ -20,9 +20,8 @@ from pathlib import Path
 import uvloop
 
 from sluice.application.ports import EventLogPort
-from sluice.application.process_chat import QUEUED
 from sluice.domain.chat import Job, new_id
-from sluice.domain.events import Done, Token
+from sluice.domain.events import QUEUED, Done, Token
 from sluice.infrastructure.event_log.memory import MemoryEventLog
 from sluice.infrastructure.event_log.redis.log import RedisEventLog
 from sluice.infrastructure.event_log.sqlite.log import SqliteEventLog

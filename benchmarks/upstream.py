@@ -1,7 +1,7 @@
 """A fake OpenAI-compatible upstream that costs little: chunks are rendered beforehand.
 
 Besides `/v1/chat/completions` it has a control side for the harness: `POST /control` sets
-`{"pace", "tokens"}` of the answers to come, `POST /finish` ends the open ones properly,
+`{"pace", "tokens", "mixed"?}` of the answers to come, `POST /finish` ends the open ones properly,
 `POST /abort` cuts them, `GET /stats` counts tokens sent and answers open.
 """
 
@@ -44,7 +44,9 @@ class Connection(asyncio.Protocol):
             self._complete(asked)
             return
         actions: dict[bytes, Callable[[], None]] = {
-            b"/control": lambda: self._model.set(asked["pace"], asked["tokens"]),
+            b"/control": lambda: self._model.set(
+                asked["pace"], asked["tokens"], mixed=asked.get("mixed", False)
+            ),
             b"/finish": self._model.finish,
             b"/abort": self._model.abort,
             b"/stats": lambda: None,

@@ -151,6 +151,18 @@ class Outdated(Exception):
     """What the request would change has been changed since it was read."""
 
 
+class Expired(Exception):
+    """It came too late: what it was for does not wait any more."""
+
+
+class Refused(Exception):
+    """A value that is not what was asked for: which `field` of it, and why. Both are public."""
+
+    def __init__(self, field: str, why: str) -> None:
+        super().__init__(why)
+        self.field = field
+
+
 class LimitReached(Exception):
     """A bound is reached. `per_user` says whose: the user's own, or the service's."""
 

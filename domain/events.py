@@ -87,6 +87,24 @@ class Data:
     node: str
 
 
+InputKind = Literal["approval", "text", "form"]
+
+
+@dataclass(frozen=True, slots=True)
+class NeedsInput:
+    """The graph asks a human: no end, but the log stands still until somebody has answered.
+
+    `schema` is JSON Schema for the answer; `expires_at`, RFC 3339 in UTC, is when none is taken
+    any more.
+    """
+
+    input_id: str
+    prompt: "Json"
+    kind: InputKind
+    expires_at: str
+    schema: "Mapping[str, Json] | None" = None
+
+
 @dataclass(frozen=True, slots=True)
 class Reset:
     """Drop the job's text: what follows is the text.
@@ -147,8 +165,10 @@ Beside = Tool | Reasoning | Data
 """Told beside the answer: no part of its text."""
 Stage = StageStarted | StageCompleted | StageFailed
 Terminal = Done | Failed | Cancelled
-Event = Stage | Token | Beside | Reset | Terminal
+Event = Stage | Token | Beside | NeedsInput | Reset | Terminal
 
+QUEUED = StageCompleted("queued", 0)
+"""Every attempt's first event."""
 TERMINAL = (Done, Failed, Cancelled)
 
 

@@ -2,12 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
-from sluice.domain.events import Done, Json
-
-InputKind = Literal["approval", "text", "form"]
-
+from sluice.domain.events import Done, InputKind, Json
 
 ROOT = "00000000-0000-6000-8000-000000000000"
 """The checkpoint that every thread begins with: an empty state."""
@@ -41,6 +38,9 @@ class Pause:
     head: Head
     requests: tuple[InputRequest, ...]
     said: Mapping[str, Json] = field(default_factory=dict)
+
+    def asks(self, input_id: str) -> bool:
+        return any(request.input_id == input_id for request in self.requests)
 
 
 @dataclass(frozen=True, slots=True)

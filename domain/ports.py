@@ -75,6 +75,17 @@ class NotifierPort(Protocol):
         """
         ...
 
+    async def flush(self) -> None:
+        """What was published is as durable on return as the store can make it. Raises as `end`."""
+        ...
+
+    async def pause(self, *events: Event) -> None:
+        """Publishes the events behind which the log stands still: durable on return.
+
+        Only what `EventLogPort.begin` gives then can write on. Raises as `end` does.
+        """
+        ...
+
     async def end(self, *events: Event) -> None:
         """Publishes the last events, of which the last one is terminal: durable on return.
 

@@ -25,7 +25,10 @@ from sluice.domain.rollout import Flag
 
 
 class MockPipeline:
-    """Plays events, the last an outcome; raises what is an exception; waits at an asyncio.Event."""
+    """Plays events, the last an outcome; raises what is an exception; waits at an asyncio.Event.
+
+    At a Pause it stops, and goes on behind it when it is resumed from there.
+    """
 
     def __init__(self, *plays: Event | Advanced | Pause | BaseException | asyncio.Event) -> None:
         self._plays = plays
@@ -34,8 +37,9 @@ class MockPipeline:
 
     async def run(self, question: Question, tell: Tell, /) -> Outcome:
         self.asked.append(question)
+        resumed, plays = question.resumption, list(self._plays)
         try:
-            for play in self._plays:
+            for play in plays[plays.index(resumed.pause) + 1 if resumed else 0 :]:
                 match play:
                     case BaseException():
                         raise play
@@ -58,6 +62,12 @@ class RecordingNotifier:
         self.events: list[Event] = []
 
     def publish(self, *events: Event) -> None:
+        self.events += events
+
+    async def flush(self) -> None:
+        pass
+
+    async def pause(self, *events: Event) -> None:
         self.events += events
 
     async def end(self, *events: Event) -> None:

@@ -2,16 +2,17 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
 
 from sluice.application.ports import Stop
 from sluice.application.scheduling import Bounds
-from sluice.domain.chat import Job
+from sluice.domain.chat import Job, now
 from sluice.infrastructure.jobs.inline.queue import InlineJobQueue
 from tests.waiting import until
 
 
 class RecordingRuns:
-    """Runs that last until `finish`; remembers who started, and how each ended.
+    """Runs that last until `finish` or `pause`; remembers who started, and how each ended.
 
     An end is `done`, the reason of a cancellation, or `handed back`.
     """
@@ -20,17 +21,31 @@ class RecordingRuns:
         self.started: list[str] = []
         self.ends: dict[str, str] = {}
         self._gates: dict[str, asyncio.Event] = {}
+        self._pausing: dict[str, float] = {}
 
-    async def __call__(self, job: Job, stop: Stop, *_: int | None) -> None:
+    async def __call__(self, job: Job, stop: Stop, *_: int | None) -> datetime | None:
         self.started.append(job.id)
         try:
             if stop() is None:
                 await self.gate(job.id).wait()
+            if job.id in self._pausing and stop() is None:
+                self.started.remove(job.id)
+                del self._gates[job.id]
+                return now() + timedelta(seconds=self._pausing.pop(job.id))
             self.ends[job.id] = stop() or "done"
         except asyncio.CancelledError:
             self.ends[job.id] = stop() or "handed back"
             if stop() is None:
                 raise
+        return None
+
+    def pause(self, job_id: str, seconds: float = 86400) -> None:
+        """It stops to wait for a human, for so long."""
+        self._pausing[job_id] = seconds
+        self.gate(job_id).set()
+
+    def is_pausing(self, job_id: str) -> bool:
+        return job_id in self._pausing
 
     def gate(self, job_id: str) -> asyncio.Event:
         return self._gates.setdefault(job_id, asyncio.Event())
@@ -59,9 +74,9 @@ class Bench:
             self._jobs.append(job)
             await self.queue.submit(job, record or recorded)
 
-    def resume(self, *jobs: Job) -> None:
+    def take_up(self, *jobs: Job) -> None:
         self._jobs += jobs
-        self.queue.resume(jobs)
+        self.queue.take_up(jobs)
 
     async def emptied(self) -> None:
         """Ends everything; nothing runs or waits any more, though drained before."""

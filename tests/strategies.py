@@ -14,6 +14,8 @@ from sluice.domain.events import (
     Done,
     Event,
     Failed,
+    InputKind,
+    NeedsInput,
     Reasoning,
     Recorded,
     Reset,
@@ -52,6 +54,11 @@ JSON = st.recursive(
     max_leaves=5,
 )
 DATA = st.builds(Data, TEXT, JSON, TEXT)
+NEEDS_INPUT = st.builds(
+    NeedsInput,
+    *(TEXT, JSON, st.sampled_from(get_args(InputKind)), TEXT),
+    st.none() | st.dictionaries(TEXT, JSON, max_size=3),
+)
 RESET = st.builds(Reset, st.sampled_from(["new_attempt", "cursor_unknown", "revised"]))
 DONE = st.builds(
     Done,
@@ -66,7 +73,7 @@ DONE = st.builds(
 FAILED = st.builds(Failed, TEXT, TEXT, st.booleans(), TEXT)
 CANCELLED = st.builds(Cancelled, st.sampled_from(get_args(CancelReason)))
 REASONING = st.builds(Reasoning, SAID, TEXT)
-EVENT = TOKEN | TOOL | REASONING | DATA | STAGE | RESET | DONE | FAILED | CANCELLED
+EVENT = TOKEN | TOOL | REASONING | DATA | NEEDS_INPUT | STAGE | RESET | DONE | FAILED | CANCELLED
 
 
 def recorded(steps: Sequence[tuple[Event, bool]]) -> list[Recorded]:
@@ -85,7 +92,7 @@ LONG = st.builds(lambda text, times: text * times, SAID, st.sampled_from([1, 1, 
 WITHIN = LONG.map(lambda text: text[: 16 * 1024])
 """What the use case lets into a log: at most 64 KiB of UTF-8 whatever the characters."""
 BEGINS = st.integers(0, 9).map(lambda n: n == 9)
-STEP = st.tuples(STAGE | TOOL | DATA | RESET, BEGINS)
+STEP = st.tuples(STAGE | TOOL | DATA | NEEDS_INPUT | RESET, BEGINS)
 
 
 def _said_on(kind: type[Token | Reasoning]) -> st.SearchStrategy[list[tuple[Event, bool]]]:

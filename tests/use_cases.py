@@ -12,18 +12,21 @@ from sluice.application.encoding import Batch
 from sluice.application.follow import FollowJob
 from sluice.application.jobs import CancelJob, ShowJob
 from sluice.application.metrics import JobMetrics
-from sluice.application.ports import Accepted
-from sluice.application.process_chat import QUEUED, ProcessChat
-from sluice.application.scheduling import Bounds
+from sluice.application.pauses import AnswerInput, Pauses
+from sluice.application.ports import Accepted, PipelinePort
+from sluice.application.process_chat import ProcessChat
+from sluice.application.scheduling import Bounds, WhenBusy
 from sluice.application.submit import NewMessage, SubmitMessage
 from sluice.application.unread import CancelUnread
 from sluice.domain.chat import Chat, Job, now
-from sluice.domain.events import Cursor, Event, Recorded
+from sluice.domain.events import QUEUED, Cursor, Event, Recorded
 from sluice.infrastructure.chats.sqlite.chats import SqliteChats
 from sluice.infrastructure.chats.sqlite.idempotency import SqliteIdempotency
+from sluice.infrastructure.chats.sqlite.pauses import SqlitePauses
 from sluice.infrastructure.chats.sqlite.sessions import SqliteSessions
 from sluice.infrastructure.event_log.memory import MemoryEventLog
 from sluice.infrastructure.jobs.inline.queue import InlineJobQueue
+from sluice.infrastructure.json_schema import check_value
 from sluice.infrastructure.outcomes.sqlite import SqliteOutcomes
 from sluice.infrastructure.sqlite.database import SqliteDatabase
 from sluice.interfaces.protocols.native.encoder import encoder_for
@@ -45,6 +48,8 @@ class UseCases:
     bounds: Bounds
     pipeline: MockPipeline
     streams: int | None
+    input_timeout: float = 60
+    when_busy: WhenBusy = "enqueue"
     log: MemoryEventLog = field(default_factory=MemoryEventLog)
     flag: FixedFlag = field(default_factory=FixedFlag)
     metrics: JobMetrics = field(default_factory=JobMetrics)
@@ -53,8 +58,10 @@ class UseCases:
         self.chats = SqliteChats(self.database)
         self.sessions = SqliteSessions(self.database)
         self.keys = SqliteIdempotency(self.database)
-        process = ProcessChat(self.pipeline, self.log, self.chats, self.metrics)
-        self.queue = InlineJobQueue(process, self.bounds)
+        self.pauses = SqlitePauses(self.database)
+        process = self.processing(self.pipeline)
+        self.queue = InlineJobQueue(process, self.bounds, when_busy=self.when_busy)
+        self.answer = AnswerInput(self.pauses, self.log, self.queue, check_value)
         readers = CancelUnread(self.queue, self.log)
         self.submit = SubmitMessage(
             self.chats, self.sessions, self.keys, self.log, self.queue, self.flag, readers
@@ -63,10 +70,14 @@ class UseCases:
         self.show_chat = ShowChat(self.chats, self.log)
         self.show_job, self.cancel = ShowJob(self.log), CancelJob(self.log, self.queue)
         self.outcomes = SqliteOutcomes(self.database)
-        self.deliveries = Deliveries(self.outcomes, retention=60)
+        self.deliveries = Deliveries(self.outcomes, self.metrics, retention=60)
         self.follow_job = FollowJob(
             self.log, readers, self.metrics, self.deliveries, streams=self.streams
         )
+
+    def processing(self, pipeline: PipelinePort) -> ProcessChat:
+        pauses = Pauses(self.pauses, self.log, timeout=self.input_timeout)
+        return ProcessChat(pipeline, self.log, self.chats, self.metrics, pauses)
 
     async def ask(self, message: str | None = "Why?", **fields: Any) -> Accepted:
         given = {"user": "ann", "request_id": "request", "message": message}
@@ -110,12 +121,12 @@ class UseCases:
 
 @asynccontextmanager
 async def use_cases(
-    *plays: Any, bounds: Bounds | None = None, streams: int | None = None
+    *plays: Any, bounds: Bounds | None = None, streams: int | None = None, **options: Any
 ) -> AsyncIterator[UseCases]:
     """Whatever still runs at the end is cancelled."""
     database = SqliteDatabase(":memory:")
     await database.open()
-    house = UseCases(database, bounds or Bounds(), MockPipeline(*plays), streams)
+    house = UseCases(database, bounds or Bounds(), MockPipeline(*plays), streams, **options)
     try:
         yield house
     finally:

@@ -5,11 +5,13 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from decimal import Decimal, InvalidOperation
 from itertools import pairwise
+from math import inf
 from typing import Any, get_args
 
-from sluice.domain.guard.evidence import GRID
 from sluice.domain.guard.rules import Limits, Watched
 
+_ANY = "any"
+"""The ratio of whoever asks for no proof that A2 is not worse."""
 _WORDS = {"alpha", "margin", "ratio", "split_alpha", "ill", "weights"} | {
     "late_seconds",
     "slow_seconds",
@@ -71,7 +73,7 @@ class Plan:
         found: dict[str, Any] = {
             "alpha": float(limits.alpha),
             "margin": float(limits.margin),
-            "ratio": limits.ratio,
+            "ratio": _ANY if limits.ratio == inf else limits.ratio,
             "split_alpha": float(limits.split_alpha),
             "ill": limits.ill,
             "slow_part": float(self.slow_part),
@@ -110,10 +112,8 @@ def _limits(table: Mapping[str, Any]) -> Limits:
         return Limits(
             alpha=_decimal(table, "alpha", Decimal("0.05"), Decimal("1e-9"), Decimal("0.5")),
             weights=weights,
-            margin=_decimal(
-                table, "margin", Decimal("0.1"), Decimal(), GRID[0] - 1 - Decimal("1e-9")
-            ),
-            ratio=_number(table, "ratio", 2.0, 1, 1e6),
+            margin=_decimal(table, "margin", Decimal("0.1"), Decimal(), Decimal("0.24")),
+            ratio=inf if table.get("ratio") == _ANY else _number(table, "ratio", 2.0, 1, 1e6),
             split_alpha=_decimal(
                 table, "split_alpha", Decimal("0.001"), Decimal("1e-9"), Decimal("0.5")
             ),

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from math import inf
 from typing import Literal
 
 from sluice.domain.chat import ExecutionPath
@@ -19,7 +20,8 @@ class Limits:
     """What an operator allows. `alpha` is the chance of ever stepping back without a reason.
 
     It is split over what is watched by `weights`, which sum up to 1 at most. `margin`: worse by
-    less is of no interest. `ratio`: how much worse A2 may be at most where a step is promoted.
+    less is of no interest. `ratio`: how much worse A2 may be at most where a step is promoted, as
+    far as is proved; infinity asks for no proof.
     `ill`: the part of all jobs that must fail in each arm for the upstream to be the cause.
     """
 
@@ -54,7 +56,7 @@ class Recent:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """Where a rollout is: the share in percent, for how long, and the users new in the step."""
+    """Where a rollout is: the share in percent, for how long, and its users since then."""
 
     share: float
     seconds: float
@@ -139,6 +141,8 @@ def _missing(step: Step, limits: Limits, upper: Mapping[Metric, float | None]) -
         if step.users.get(arm, 0) < limits.users:
             return f"{arm} has {step.users.get(arm, 0)} of {limits.users} users in this step."
     for metric, end in upper.items():
+        if limits.ratio == inf:  # no proof is asked for
+            break
         if limits.alpha_of(metric) and (end is None or end >= limits.ratio):
             shown = "unbounded" if end is None else f"{end:.3g}"
             return f"A2 may still be worse in {metric}: the ratio is {shown}, not {limits.ratio:g}."

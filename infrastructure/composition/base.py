@@ -6,6 +6,7 @@ The ports are dependencies here: each deployment declares its adapters.
 import logging
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
+from datetime import datetime
 from typing import Any
 
 from dependency_injector.containers import DeclarativeContainer
@@ -19,15 +20,23 @@ from dependency_injector.providers import (
 )
 from dependency_injector.providers import Callable as Call
 
-from sluice.application.chat_ports import ChatPort, HeadPort, IdempotencyPort, SessionPort
+from sluice.application.chat_ports import (
+    ChatPort,
+    HeadPort,
+    IdempotencyPort,
+    PausePort,
+    SessionPort,
+)
 from sluice.application.chats import DeleteChat, ShowChat
 from sluice.application.deliveries import Deliveries
 from sluice.application.export import ExportOutcomes
 from sluice.application.follow import FollowJob
 from sluice.application.graph_states import ForgetThreads, GraphStates
+from sluice.application.guard import DeciderPort, Guard
 from sluice.application.jobs import CancelJob, ShowJob
 from sluice.application.metrics import JobMetrics
 from sluice.application.outcomes import OutcomesPort
+from sluice.application.pauses import AnswerInput, Pauses
 from sluice.application.ports import (
     CheckpointPort,
     EventLogPort,
@@ -38,22 +47,18 @@ from sluice.application.ports import (
     nothing,
 )
 from sluice.application.process_chat import ProcessChat
-from sluice.application.rollout import (
-    ControlShare,
-    RolloutFlag,
-    SetShare,
-    ShareChangesPort,
-    ShowRollout,
-)
-from sluice.application.scheduling import Bounds
+from sluice.application.rollout import ControlShare, RolloutFlag, ShareChangesPort
+from sluice.application.rollout_changes import SetShare, ShowRollout, StartPlan, SteerPlan
 from sluice.application.sessions import Sessions
 from sluice.application.side_calls import AskModel
 from sluice.application.submit import SubmitMessage
 from sluice.domain.chat import ExecutionPath, Job
 from sluice.domain.ports import LLMClientPort
+from sluice.infrastructure.composition.bounds import bounds_of, streams_of
 from sluice.infrastructure.composition.flag_provider import provider_of, sources_of
 from sluice.infrastructure.composition.user_graph import factory_of, graph_of
 from sluice.infrastructure.jobs.shared import Run
+from sluice.infrastructure.json_schema import check_value
 from sluice.infrastructure.llm.langchain_adapter import LangChainLLMAdapter
 from sluice.infrastructure.llm.langchain_runnable_wrapper import LangChainOpenAIRunnable
 from sluice.infrastructure.llm.openai_client import OpenAILLMClient
@@ -78,9 +83,11 @@ def runner(
 ) -> Run:
     """Runs a job on the path that was decided when it was submitted, and on A1 where A2 fails."""
 
-    async def run(job: Job, stop: Stop, after: int | None = None, returns: int = 0) -> None:
+    async def run(
+        job: Job, stop: Stop, after: int | None = None, returns: int = 0
+    ) -> datetime | None:
         other = {"fallback": pipeline("A1")} if fallback and job.path == "A2" else {}
-        await process_chat(pipeline(job.path), **other)(job, stop, after, returns)
+        return await process_chat(pipeline(job.path), **other)(job, stop, after, returns)
 
     return run
 
@@ -107,21 +114,6 @@ def limits_of(settings: Settings) -> Limits:
     )
 
 
-def bounds_of(settings: Settings) -> Bounds:
-    """Where everybody is the one anonymous user, users have no bounds of their own."""
-    everyone = settings.auth == "none"
-    return Bounds(
-        running=settings.max_running,
-        queued=settings.max_queued,
-        user_running=None if everyone else settings.user_running,
-        user_queued=None if everyone else settings.user_queued,
-    )
-
-
-def streams_of(settings: Settings) -> int | None:
-    return None if settings.auth == "none" else settings.user_streams
-
-
 class Base(DeclarativeContainer):
     settings: Provider[Settings] = Dependency(instance_of=Settings)
     offline_url: Provider[str | None] = Object(None)
@@ -132,12 +124,14 @@ class Base(DeclarativeContainer):
     chats: Provider[ChatPort] = Dependency()
     sessions: Provider[SessionPort] = Dependency()
     keys: Provider[IdempotencyPort] = Dependency()
+    pauses: Provider[PausePort] = Dependency()
     share_changes: Provider[ShareChangesPort] = Dependency()
     heads: Provider[HeadPort] = Dependency()
     checkpoints: Provider[CheckpointPort] = Dependency()
     saver: Provider[Saver | None] = Dependency()
     """Asked for by a graph that leaves checkpoints; None where nothing could keep them."""
     outcomes: Provider[OutcomesPort] = Dependency()
+    decider: Provider[DeciderPort] = Dependency()
     queue: Provider[Any] = Dependency()
     """A JobQueuePort, whose type each deployment knows better."""
     readers: Provider[ReadersPort] = Dependency()
@@ -187,6 +181,7 @@ class Base(DeclarativeContainer):
         log=log,
         chats=chats,
         metrics=metrics,
+        pauses=Singleton(Pauses, pauses, log, timeout=settings.provided.input_timeout),
         deadline=settings.provided.total_timeout,
         max_answer=settings.provided.max_answer_bytes,
         states=states,
@@ -204,16 +199,22 @@ class Base(DeclarativeContainer):
     )
     announce: Provider[Record] = Object(nothing)
     """Tells others that the share was changed, where there are any."""
-    show_rollout = Singleton(ShowRollout, flag, control, share_changes)
+    show_rollout = Singleton(ShowRollout, flag, control, share_changes, outcomes)
     set_share = Singleton(SetShare, flag, control, share_changes, announce)
+    start_plan = Singleton(StartPlan, flag, control, share_changes, outcomes, announce)
+    steer_plan = Singleton(SteerPlan, flag, control, share_changes, announce)
+    guard = Singleton(Guard, control, share_changes, outcomes, decider, announce)
     export_outcomes = Singleton(ExportOutcomes, outcomes)
     submit = Singleton(SubmitMessage, chats, sessions, keys, log, queue, flag, readers)
-    deliveries = Singleton(Deliveries, outcomes, retention=settings.provided.outcomes_retention)
+    deliveries = Singleton(
+        Deliveries, outcomes, metrics, retention=settings.provided.outcomes_retention
+    )
     follow = Singleton(
         FollowJob, log, readers, metrics, deliveries, streams=Call(streams_of, settings)
     )
     show_job = Singleton(ShowJob, log)
     cancel = Singleton(CancelJob, log, queue)
+    answer_input = Singleton(AnswerInput, pauses, log, queue, Object(check_value))
     show_chat = Singleton(ShowChat, chats, log)
     forget_threads = Singleton(ForgetThreads, heads, checkpoints)
     delete_chat = Singleton(DeleteChat, chats, log, queue, forget_threads)

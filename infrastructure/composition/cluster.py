@@ -5,18 +5,27 @@ Imported only where it is used: its libraries are an extra.
 
 from dependency_injector.providers import Provider, Singleton
 
-from sluice.application.chat_ports import ChatPort, HeadPort, IdempotencyPort, SessionPort
+from sluice.application.chat_ports import (
+    ChatPort,
+    HeadPort,
+    IdempotencyPort,
+    PausePort,
+    SessionPort,
+)
+from sluice.application.guard import DeciderPort
 from sluice.application.outcomes import OutcomesPort
 from sluice.application.ports import CheckpointPort, EventLogPort
 from sluice.application.rollout import ShareChangesPort
 from sluice.infrastructure.chats.postgres.chats import PostgresChats
 from sluice.infrastructure.chats.postgres.heads import PostgresHeads
 from sluice.infrastructure.chats.postgres.idempotency import PostgresIdempotency
+from sluice.infrastructure.chats.postgres.pauses import PostgresPauses
 from sluice.infrastructure.chats.postgres.sessions import PostgresSessions
 from sluice.infrastructure.composition.base import Base
 from sluice.infrastructure.composition.declaring import deployment
 from sluice.infrastructure.event_log.redis.log import RedisEventLog
 from sluice.infrastructure.flags.postgres_changes import PostgresShareChanges
+from sluice.infrastructure.flags.postgres_decider import PostgresDecider
 from sluice.infrastructure.jobs.redis.scheduler import RedisScheduler
 from sluice.infrastructure.outcomes.postgres import PostgresOutcomes
 from sluice.infrastructure.pipeline.savers import postgres_saver
@@ -53,8 +62,10 @@ class Cluster(Base):
     chats: Provider[ChatPort] = Singleton(PostgresChats, postgres)
     sessions: Provider[SessionPort] = Singleton(PostgresSessions, postgres)
     keys: Provider[IdempotencyPort] = Singleton(PostgresIdempotency, postgres)
+    pauses: Provider[PausePort] = Singleton(PostgresPauses, postgres)
     share_changes: Provider[ShareChangesPort] = Singleton(PostgresShareChanges, postgres)
     heads: Provider[HeadPort] = Singleton(PostgresHeads, postgres)
     checkpoints: Provider[CheckpointPort] = Singleton(PostgresCheckpoints, postgres)
     saver: Provider[Saver | None] = Singleton(postgres_saver, postgres)
     outcomes: Provider[OutcomesPort] = Singleton(PostgresOutcomes, postgres)
+    decider: Provider[DeciderPort] = Singleton(PostgresDecider, postgres)

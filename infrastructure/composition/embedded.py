@@ -3,7 +3,14 @@
 from dependency_injector.providers import Callable as Call
 from dependency_injector.providers import Provider, Selector, Singleton
 
-from sluice.application.chat_ports import ChatPort, HeadPort, IdempotencyPort, SessionPort
+from sluice.application.chat_ports import (
+    ChatPort,
+    HeadPort,
+    IdempotencyPort,
+    PausePort,
+    SessionPort,
+)
+from sluice.application.guard import DeciderPort, SoleDecider
 from sluice.application.outcomes import OutcomesPort
 from sluice.application.ports import CheckpointPort, EventLogPort, ReadersPort
 from sluice.application.rollout import ShareChangesPort
@@ -11,6 +18,7 @@ from sluice.application.unread import CancelUnread
 from sluice.infrastructure.chats.sqlite.chats import SqliteChats
 from sluice.infrastructure.chats.sqlite.heads import SqliteHeads
 from sluice.infrastructure.chats.sqlite.idempotency import SqliteIdempotency
+from sluice.infrastructure.chats.sqlite.pauses import SqlitePauses
 from sluice.infrastructure.chats.sqlite.sessions import SqliteSessions
 from sluice.infrastructure.composition.base import Base
 from sluice.infrastructure.composition.declaring import deployment
@@ -56,12 +64,14 @@ class Embedded(Base):
     chats: Provider[ChatPort] = Singleton(SqliteChats, database)
     sessions: Provider[SessionPort] = Singleton(SqliteSessions, database)
     keys: Provider[IdempotencyPort] = Singleton(SqliteIdempotency, database)
+    pauses: Provider[PausePort] = Singleton(SqlitePauses, database)
     share_changes: Provider[ShareChangesPort] = Singleton(SqliteShareChanges, database)
     heads: Provider[HeadPort] = Singleton(SqliteHeads, database)
     state_file: Provider[SqliteCheckpoints] = Singleton(checkpoints_of, Base.settings)
     checkpoints: Provider[CheckpointPort] = Call(lambda file: file, state_file)
     saver: Provider[Saver | None] = Singleton(sqlite_saver, state_file)
     outcomes: Provider[OutcomesPort] = Singleton(SqliteOutcomes, database)
+    decider: Provider[DeciderPort] = Singleton(SoleDecider)
     queue: Provider[InlineJobQueue] = Singleton(
         InlineJobQueue,
         Base.run,

@@ -48,7 +48,7 @@ class _Reader:
 
     def __init__(self, position: int, form: EncodedLog | None, push: Push | None) -> None:
         self.position, self.form, self.push = position, form, push
-        self.state: Any = None
+        self.state: Any
         self.news: asyncio.Future[None]
 
     def wake(self) -> None:

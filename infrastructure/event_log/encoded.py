@@ -75,7 +75,7 @@ class EncodedLog:
             state = encoded(self.encoder, self.state_at(position - 1), before, head)[0]
         return encoded(self.encoder, state, head[-1].id, first, skip)
 
-    def batch(self, start: int, end: int, state: Any, skip: int = 0) -> tuple[Any, Batch]:
+    def batch(self, start: int, end: int, state: Any, skip: int) -> tuple[Any, Batch]:
         """What a reader at `start`, in the state there, is told up to `end`."""
         records = self._records[start:end]
         if self._pieces and not self.encoder.joins_tokens:

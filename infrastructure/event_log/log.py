@@ -16,9 +16,12 @@ _new = tuple.__new__
 
 
 class Log(Buffer):
-    """A job's buffer, and who may write to it. `ending`: its terminal event is on its way in."""
+    """A job's buffer, and its `writer`: the one attempt that may write to it, if there is one.
 
-    __slots__ = ("__weakref__", "attempt", "ended_at", "ending", "job")
+    `ending`: its terminal event is on its way in. `paused`: its last attempt may go on.
+    """
+
+    __slots__ = ("__weakref__", "attempt", "ended_at", "ending", "job", "paused", "writer")
 
     def __init__(
         self,
@@ -27,11 +30,13 @@ class Log(Buffer):
         pieces: Mapping[int, Sequence[str]] | None = None,
         *,
         attempt: int = 0,
+        paused: bool = False,
         ended_at: datetime | None = None,
     ) -> None:
         super().__init__(records, pieces or {})
         self.job, self.attempt, self.ended_at = job, attempt, ended_at
-        self.ending = ended_at is not None
+        self.ending, self.paused = ended_at is not None, paused
+        self.writer: Attempt | None = None
 
     def require_open(self, after: int | None) -> None:
         """As EventLogPort.begin has it."""
@@ -40,8 +45,23 @@ class Log(Buffer):
         if after not in (None, self.attempt):
             raise Superseded
 
+    def begin(self, *, goes_on: bool) -> "Attempt":
+        """The next attempt, or the one that has paused."""
+        if not goes_on:
+            self.attempt += 1
+        self.paused = False
+        self.writer = Attempt(self)
+        return self.writer
+
     def write(self, records: Sequence[Recorded]) -> None:
         """Shows the records to the readers."""
+        self.append(records)
+
+    async def flush(self) -> None:
+        """What was written is durable on return."""
+
+    async def pause(self, records: Sequence[Recorded]) -> None:
+        """Records that are durable before any reader sees them."""
         self.append(records)
 
     async def end(self, records: Sequence[Recorded]) -> None:
@@ -54,10 +74,20 @@ class Attempt:
 
     def __init__(self, log: Log) -> None:
         self._log, self.attempt = log, log.attempt
-        self._seq = log.last.seq if self.attempt == 1 else 0
+        self._seq = log.last.seq if log.last.attempt == self.attempt else 0
 
     def publish(self, *events: Event) -> None:
         self._log.write(self._numbered(events))
+
+    async def flush(self) -> None:
+        if self._log.writer is not self:
+            raise Superseded
+        await self._log.flush()
+
+    async def pause(self, *events: Event) -> None:
+        records = self._numbered(events)
+        self._log.writer, self._log.paused = None, True
+        await self._log.pause(records)
 
     async def end(self, *events: Event) -> None:
         records = self._numbered(events)
@@ -66,7 +96,7 @@ class Attempt:
 
     def _numbered(self, events: Sequence[Event]) -> Sequence[Recorded]:
         log = self._log
-        if log.attempt != self.attempt or log.ending:
+        if log.writer is not self or log.ending:
             raise Superseded
         seq, records = self._seq, list[Recorded]()
         for event in events:
@@ -104,6 +134,9 @@ class LogReader:
 
     async def attempts(self, job_id: JobId) -> int:
         return (await self._find(job_id)).attempt
+
+    async def is_paused(self, job_id: JobId) -> bool:
+        return (await self._find(job_id)).paused
 
     async def read(self, job_id: JobId) -> JobLog:
         log = await self._find(job_id)

@@ -37,11 +37,12 @@ class MemoryEventLog(LogReader):
             first_record = Recorded(Cursor(1, 1), first)
             self._logs[job.id] = _Log(job, first_record, lambda: self._forget_later(job.id))
 
-    async def begin(self, job_id: JobId, *, after: int | None = None) -> Attempt:
+    async def begin(
+        self, job_id: JobId, *, after: int | None = None, goes_on: bool = False
+    ) -> Attempt:
         log = await self._find(job_id)
         log.require_open(after)
-        log.attempt += 1
-        return Attempt(log)
+        return log.begin(goes_on=goes_on and log.paused)
 
     async def unfinished(self, chat_id: ChatId | None = None) -> Sequence[Job]:
         return [
@@ -53,7 +54,7 @@ class MemoryEventLog(LogReader):
     async def delete(self, chat_id: ChatId) -> None:
         for log in [log for log in self._logs.values() if log.job.chat_id == chat_id]:
             del self._logs[log.job.id]
-            log.attempt += 1  # fences a writer that is still at it
+            log.writer = None  # fences off who is still at it
             log.breaks(NotFound(log.job.id))
 
     async def _find(self, job_id: JobId) -> Log:

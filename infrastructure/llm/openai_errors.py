@@ -1,4 +1,5 @@
-"""Every way a call to the upstream can fail, and what it is called in the domain.
+"""Every way a call to the upstream can fail, and what it is called in the domain: for our own
+client, and for users' clients alike.
 
 The domain errors carry no text of the upstream: what it said stays in `__cause__`.
 """
@@ -34,7 +35,6 @@ _BY_CLASS: tuple[tuple[type[Exception], type[errors.UpstreamError]], ...] = (
     (openai.ContentFilterFinishReasonError, errors.UpstreamBadResponse),
     (openai.APIResponseValidationError, errors.UpstreamBadResponse),
     (openai.OpenAIError, errors.UpstreamError),
-    (TimeoutError, errors.UpstreamTimeout),
     (httpx2.DecodingError, errors.UpstreamBadResponse),
     (aiohttp.ClientResponseError, errors.UpstreamBadResponse),  # an answer that is no HTTP
     (json.JSONDecodeError, errors.UpstreamBadResponse),
@@ -42,18 +42,23 @@ _BY_CLASS: tuple[tuple[type[Exception], type[errors.UpstreamError]], ...] = (
 )
 
 
-def of_failure(failure: Exception) -> errors.UpstreamError:
-    """For `raise of_failure(failure) from failure`."""
+def of_failure(failure: BaseException) -> errors.UpstreamError:
+    """For `raise of_failure(failure) from failure`. What is not in the table has broken off."""
     if isinstance(failure, openai.APIStatusError):
         return of_status(failure.status_code)
-    if isinstance(failure, openai.APITimeoutError) and _ran_out_of_time(failure):
+    if timed_out(failure):
         return errors.UpstreamTimeout()
     found = (mine for theirs, mine in _BY_CLASS if isinstance(failure, theirs))
     return next(found, errors.UpstreamDisconnected)()
 
 
-def _ran_out_of_time(failure: BaseException) -> bool:
-    """The SDK's aiohttp transport calls a broken connection a timeout too; its cause tells."""
+def timed_out(failure: BaseException) -> bool:
+    """By its name too: other people's clients may be built on a library that is not known here.
+
+    The SDK's aiohttp transport calls a broken connection a timeout as well; its cause tells.
+    """
+    if not isinstance(failure, openai.APITimeoutError):
+        return isinstance(failure, TimeoutError) or "Timeout" in type(failure).__name__
     cause: BaseException | None = failure
     while cause is not None and not isinstance(cause, aiohttp.ClientError):
         cause = cause.__cause__

@@ -20,6 +20,7 @@ from .events import (
     usage_of,
 )
 from .failures import CutAnswer, NamedFailure, NoAnswer
+from .whole_answers import said_in
 
 _DONE = b"[DONE]"
 
@@ -110,12 +111,18 @@ class StreamedAnswer:
 
 
 def whole(call: UserCall, answer: object, request: Any) -> None:
-    """Counts and judges an answer that was not streamed; its text comes with the node's state.
+    """Counts and judges an answer that was not streamed; its text comes with the node's state,
+    its thoughts are told here.
 
     `answer`: what the SDK made of the body, which may be anything.
     """
     if not isinstance(answer, BaseModel) or (answer.model_extra or {}).get("error"):
         raise NoAnswer(message="the answer is no object of the API", request=request)
+    said = said_in(answer, responses=call.responses)
+    if len(said.text.encode(errors="replace")) > call.max_answer:
+        raise AnswerTooLarge
+    if said.thought and not call.over:
+        call.teller.reason(said.thought)
     usage = getattr(answer, "usage", None)
     cost = usage_of(usage.model_dump()) if isinstance(usage, BaseModel) else None
     if call.responses:

@@ -14,11 +14,11 @@ from sluice.application.heard_calls import CountedCall, muted
 from sluice.application.model_calls import CallTeller, NodeRun
 from sluice.domain.errors import UpstreamTimeout
 from sluice.infrastructure.llm.deadline import Deadline
+from sluice.infrastructure.llm.openai_errors import timed_out
 
 from .answers import UserCall, whole
 from .callers import Caller
 from .chunks import Dicts, OneText
-from .failures import ran_out_of_time
 from .streams import stream_class
 from .timeouts import Timeouts
 
@@ -57,9 +57,12 @@ class Request:
         self._asks_usage = False
 
     async def send(self, send: Any, cast_to: Any, *, stream: bool, stream_cls: Any) -> Any:
+        """Of an answer that is not streamed nothing is said before its end: its first-token
+        deadline spans the whole call.
+        """
         timeouts = self._timeouts()
         theirs = self._stream_cls(stream_cls, timeouts) if stream else None
-        if not stream or timeouts.first_token is None:
+        if timeouts.first_token is None:
             return await self._sent(send, cast_to, stream, theirs)
         deadline = Deadline(timeouts.first_token)
         try:
@@ -136,7 +139,7 @@ class Request:
             yield
         except BaseException as error:
             self._call.end(None, None)
-            if isinstance(error, openai.APITimeoutError) and not ran_out_of_time(error):
+            if isinstance(error, openai.APITimeoutError) and not timed_out(error):
                 raise openai.APIConnectionError(request=error.request) from error.__cause__
             raise
 
@@ -159,8 +162,11 @@ def heard(
 
 def _teller(node: NodeRun, by: Caller, body: Mapping[str, Any]) -> CallTeller:
     """What LangChain reports to this job by itself is neither told nor counted here."""
-    if by.model is not None and (by.run is None or node.listens(by.run.handlers)):
-        return CountedCall(None)
+    if by.model is not None:
+        if by.run is None:
+            return CountedCall(None)
+        if (reported := node.reported(by.run.run_id, by.run.handlers)) is not None:
+            return reported
     hushed = by.run is not None and "nostream" in (by.run.tags or ())
     if muted.get() or hushed or _structured(body):
         return CountedCall(node.calls)
@@ -181,14 +187,9 @@ def _untimed(client: Any, options: Any) -> bool:
 
 
 def _timeout(client: Any, own: Limits, *, stream: bool) -> httpx2.Timeout:
-    """Connecting; and each read, where no Deadline can be set around it.
-
-    An answer that is not streamed may take as long as the SDK allows.
+    """Connecting; and each read, where no Deadline can be set around it: those of synchronous
+    clients, and of a body that the user reads later without streaming it.
     """
-    if not stream:
-        read = client.timeout.read if client.timeout is not None else None
-    elif isinstance(client, openai.AsyncOpenAI):
-        read = None
-    else:
-        read = max(own.first_token, own.idle)
+    timed = stream and isinstance(client, openai.AsyncOpenAI)
+    read = None if timed else max(own.first_token, own.idle)
     return httpx2.Timeout(None, connect=own.connect, read=read)

@@ -3,19 +3,17 @@
 Our own errors are of the SDK's family, so that users' retries and fallbacks act on them.
 """
 
-import json
 import opcode
 from collections.abc import Iterator
 from types import TracebackType
 
-import aiohttp
 import httpx2
 import openai
 from langchain_core import exceptions as langchain
 
 from sluice.domain import errors
 from sluice.domain.errors import ChatError
-from sluice.infrastructure.llm.failures import of_status
+from sluice.infrastructure.llm.openai_errors import UPSTREAM_FAILURES, of_failure, timed_out
 
 
 class CutAnswer(openai.APIConnectionError):
@@ -116,43 +114,24 @@ def _of(error: BaseException) -> ChatError | None:
 
 
 def _of_sdk(error: openai.OpenAIError) -> ChatError:
-    inner = next((link for link in _causes(error) if isinstance(link, ChatError)), None)
+    """Of a connection that failed its causes say how: the SDK has one name for it."""
+    links = list(_causes(error))
+    inner = next((link for link in links if isinstance(link, ChatError)), None)
     if inner is not None:
         return inner
-    match error:
-        case openai.APIStatusError():
-            return of_status(error.status_code)
-        case openai.LengthFinishReasonError():
-            return errors.UpstreamTruncated()
-        case openai.ContentFilterFinishReasonError() | openai.APIResponseValidationError():
-            return errors.UpstreamBadResponse()
-        case openai.APIConnectionError():
-            return _of_connection(error)
-        case _:
-            return errors.UpstreamError()
-
-
-def _of_connection(error: openai.APIConnectionError) -> ChatError:
-    links = list(_causes(error))
-    ours = next((link for link in links if isinstance(link, CutAnswer | NoAnswer)), None)
-    if isinstance(ours, CutAnswer):
+    connections = [link for link in links if isinstance(link, openai.APIConnectionError)]
+    if not isinstance(error, openai.APIConnectionError) or timed_out(error):
+        return of_failure(error)
+    if any(isinstance(link, CutAnswer) for link in connections):
         return errors.UpstreamTruncated("no finish reason")
-    if ours is not None:
+    if any(isinstance(link, NoAnswer) for link in connections):
         return errors.UpstreamBadResponse("no answer of the protocol")
-    if isinstance(error, openai.APITimeoutError) and ran_out_of_time(error):
-        return errors.UpstreamTimeout()
-    if any(isinstance(link, httpx2.DecodingError) for link in links):
-        return errors.UpstreamBadResponse()
-    innermost = [link for link in links if isinstance(link, openai.APIConnectionError)][-1]
-    if _broken(error) and not _asking(innermost.__traceback__):
+    for link in links:
+        if isinstance(link, httpx2.DecodingError):
+            return of_failure(link)
+    if _broken(error) and not _asking(connections[-1].__traceback__):
         return errors.UpstreamDisconnected()
-    return errors.UpstreamUnavailable()
-
-
-def ran_out_of_time(error: openai.APITimeoutError) -> bool:
-    """The SDK's aiohttp transport calls a broken connection a timeout too; its cause tells."""
-    theirs = next((link for link in _causes(error) if isinstance(link, aiohttp.ClientError)), None)
-    return theirs is None or isinstance(theirs, TimeoutError)
+    return of_failure(error)
 
 
 def _asking(traceback: TracebackType | None) -> bool:
@@ -173,13 +152,8 @@ def _came_through_a_client(traceback: TracebackType | None) -> bool:
 
 def _of_a_call(error: BaseException) -> ChatError | None:
     """An error that is not of the SDK's family, although a call raised it."""
-    if isinstance(error, TimeoutError) or "Timeout" in type(error).__name__:
-        return errors.UpstreamTimeout()
-    if isinstance(error, json.JSONDecodeError | UnicodeDecodeError):
-        return errors.UpstreamBadResponse()
-    if isinstance(error, httpx2.RequestError | aiohttp.ClientError | OSError):
-        return errors.UpstreamDisconnected()
-    return errors.UpstreamDisconnected() if _broken(error) else None
+    known = isinstance(error, UPSTREAM_FAILURES) or timed_out(error) or _broken(error)
+    return of_failure(error) if known else None
 
 
 def _broken(error: BaseException) -> bool:

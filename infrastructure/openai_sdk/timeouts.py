@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Any
 
-import aiohttp
 import httpx2
 import openai
 
 from sluice.domain.errors import UpstreamTimeout
 from sluice.infrastructure.llm.deadline import Deadline
+from sluice.infrastructure.llm.openai_errors import BROKEN_BODY, timed_out
 
 from .answers import StreamedAnswer
 
@@ -91,12 +91,11 @@ class TimedReads:
 
 def broken_body() -> tuple[type[Exception], ...]:
     """What reading a body raises, also with a client of the user's on the older httpx."""
-    older = getattr(sys.modules.get("httpx"), "RequestError", httpx2.RequestError)
-    return httpx2.RequestError, aiohttp.ClientError, OSError, older
+    return *BROKEN_BODY, getattr(sys.modules.get("httpx"), "RequestError", httpx2.RequestError)
 
 
 def of_the_sdk(failure: Exception, request: Any) -> openai.APIConnectionError:
     """What the SDK raises where its transport fails."""
-    if isinstance(failure, TimeoutError) or "Timeout" in type(failure).__name__:
+    if timed_out(failure):
         return openai.APITimeoutError(request)
     return openai.APIConnectionError(request=request)

@@ -64,8 +64,23 @@ class PostgresOutcomes:
         async def work(db: Connection) -> None:
             await db.execute("DELETE FROM outcomes WHERE written_at < %s", [before])
             await db.execute("DELETE FROM deliveries WHERE written_at < %s", [before])
+            await db.execute("DELETE FROM guard_looks WHERE minute < %s", [_minute(before)])
 
         await self._database.run(work)
+
+    async def keep_look(self, rollout: str, at: datetime, look: str) -> None:
+        insert = """INSERT INTO guard_looks VALUES (%s, %s, %s)
+            ON CONFLICT (rollout, minute) DO UPDATE SET body = excluded.body"""
+        given = rollout, _minute(at), look
+        await self._database.run(lambda db: db.execute(insert, given))
+
+    async def looks(self, rollout: str, limit: int) -> Sequence[str]:
+        query = "SELECT body FROM guard_looks WHERE rollout = %s ORDER BY minute DESC LIMIT %s"
+
+        async def work(db: Connection) -> list[tuple[Any, ...]]:
+            return await (await db.execute(query, (rollout, limit))).fetchall()
+
+        return [body for (body,) in await self._database.run(work)]
 
     async def _read(self, query: str, *given: Any) -> Sequence[StoredOutcome]:
         async def work(db: Connection) -> list[tuple[Any, ...]]:
@@ -76,3 +91,7 @@ class PostgresOutcomes:
 
 def _value(value: Any) -> Any:
     return value.astimezone(UTC) if isinstance(value, datetime) else value
+
+
+def _minute(at: datetime) -> int:
+    return int(at.timestamp()) // 60

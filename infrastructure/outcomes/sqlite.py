@@ -59,8 +59,20 @@ class SqliteOutcomes:
         def work(db: sqlite3.Connection) -> None:
             for table in ("outcomes", "deliveries"):
                 db.execute(f"DELETE FROM {table} WHERE written_at < ?", (micros(before),))  # noqa: S608
+            db.execute("DELETE FROM guard_looks WHERE minute < ?", (_minute(before),))
 
         await self._database.write(work, durable=False)
+
+    async def keep_look(self, rollout: str, at: datetime, look: str) -> None:
+        insert = """INSERT INTO guard_looks VALUES (?, ?, ?)
+            ON CONFLICT (rollout, minute) DO UPDATE SET body = excluded.body"""
+        given = rollout, _minute(at), look
+        await self._database.write(lambda db: db.execute(insert, given), durable=False)
+
+    async def looks(self, rollout: str, limit: int) -> Sequence[str]:
+        query = "SELECT body FROM guard_looks WHERE rollout = ? ORDER BY minute DESC LIMIT ?"
+        rows = await self._database.read(lambda db: db.execute(query, (rollout, limit)).fetchall())
+        return [body for (body,) in rows]
 
     async def _read(self, query: str, *given: Any) -> Sequence[StoredOutcome]:
         rows = await self._database.read(lambda db: db.execute(query, given).fetchall())
@@ -69,3 +81,7 @@ class SqliteOutcomes:
 
 def _value(place: int, value: Any) -> Any:
     return moment(value) if place in _TIMES and value is not None else value
+
+
+def _minute(at: datetime) -> int:
+    return micros(at) // 60_000_000

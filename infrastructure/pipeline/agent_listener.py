@@ -13,13 +13,19 @@ from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, Tool
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, LLMResult
 from langgraph.errors import GraphBubbleUp
 
+from sluice.application.model_calls import Emit
 from sluice.domain.events import Reasoning
 from sluice.infrastructure.pipeline.answers import written
 from sluice.infrastructure.pipeline.namespaces import namespace_of, path_of
 from sluice.infrastructure.pipeline.run import GraphRun
 from sluice.infrastructure.pipeline.running_node import RunningNode, located
 from sluice.infrastructure.pipeline.thoughts import thought_in
-from sluice.infrastructure.pipeline.tool_calls import ToolCall, ToolCalls, encodable
+from sluice.infrastructure.pipeline.tool_calls import (
+    ToolCall,
+    ToolCalls,
+    encodable,
+    failed_quietly,
+)
 from sluice.infrastructure.pipeline.visibility import is_silent_call
 
 
@@ -34,6 +40,8 @@ class _ModelCall:
     parent: str | None
     begun: dict[str, ToolCall] = field(default_factory=dict)
     thought: bool = False
+    below: bool = False
+    """Its client tells its thoughts, LangChain's reports of them are not needed."""
 
 
 class AgentListener(BaseCallbackHandler):
@@ -140,7 +148,10 @@ class AgentListener(BaseCallbackHandler):
     def on_tool_end(self, output: Any, *, run_id: UUID, **kwargs: Any) -> None:
         self._calls.over(run_id)
         if call := self._calls.running.pop(run_id, None):
-            call.end(*call.placed, output)
+            if not isinstance(output, ToolMessage) and failed_quietly():
+                call.tell(*call.placed, "failed")
+            else:
+                call.end(*call.placed, output)
 
     def on_tool_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
         """A tool that waits for a human, or hands over, has not failed."""
@@ -196,11 +207,25 @@ class AgentListener(BaseCallbackHandler):
         if node is not None:
             node.give(name, data, namespace)
 
+    def thinker(self, run_id: UUID) -> Emit | None:
+        """langchain-openai leaves out what a chat completion says of thoughts; its client tells."""
+        model = self._models.get(run_id)
+        if model is None or not model.reasons:
+            return None
+
+        def think(text: str) -> None:
+            model.below = True
+            self._tell_thought(model, text)
+
+        return think
+
     def _think(self, model: _ModelCall, message: BaseMessage) -> None:
-        if text := thought_in(message):
+        if not model.below and (text := thought_in(message)):
             model.thought = True
-            event = Reasoning(encodable(text), path_of(model.namespace))
-            model.node.show(model.namespace, event)
+            self._tell_thought(model, encodable(text))
+
+    def _tell_thought(self, model: _ModelCall, text: str) -> None:
+        model.node.show(model.namespace, Reasoning(text, path_of(model.namespace)))
 
     def _begin(self, model: _ModelCall, call_id: str, name: str) -> ToolCall:
         """A call is told of once, however often its id comes."""

@@ -25,6 +25,8 @@ class Answer:
         """Keys of what was added to a graph inside, which the outermost may never see."""
         self._direct: set[str] = set()
         """Ids of the tool calls whose results are the answer as they are."""
+        self._direct_tools: set[str] = set()
+        """Names of tools made for that, in agents that a node runs by itself."""
 
     def noted(self) -> dict[str, Any]:
         """What was gathered, as JSON, for `recall`: the state has the messages themselves."""
@@ -64,6 +66,10 @@ class Answer:
                 tool = tools.get(message.name or "")
                 if getattr(tool, "return_direct", False):
                     self._direct.add(message.tool_call_id)
+
+    def know_direct(self, tools: Iterable[Any]) -> None:
+        """Of a graph that a node runs by itself nothing else is known than what it is made of."""
+        self._direct_tools |= {tool.name for tool in tools if getattr(tool, "return_direct", False)}
 
     def of(self, values: Mapping[str, Any]) -> str:
         """Raises PipelineError when the final state has none."""
@@ -109,10 +115,15 @@ class Answer:
         """Of the tools whose result ends the turn, when it has ended with them."""
         results: list[str] = []
         for message in reversed(messages):
-            if not (isinstance(message, ToolMessage) and message.tool_call_id in self._direct):
+            if not (isinstance(message, ToolMessage) and self._is_direct(message)):
                 break
             results.insert(0, str(message.text))
         return "".join(results)
+
+    def _is_direct(self, message: ToolMessage) -> bool:
+        return message.tool_call_id in self._direct or (
+            message.name in self._direct_tools and message.status != "error"
+        )
 
 
 _NAMELESS = "?"

@@ -10,6 +10,7 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, LLMResul
 
 from sluice.application.model_calls import CallTeller, Emit
 from sluice.domain.events import Usage
+from sluice.infrastructure.pipeline.finish_reasons import Model, finish_reason_of, model_of
 from sluice.infrastructure.pipeline.namespaces import path_of
 from sluice.infrastructure.pipeline.run import GraphRun
 from sluice.infrastructure.pipeline.running_node import RunningNode, located
@@ -34,8 +35,15 @@ class CallListener(BaseCallbackHandler):
         run.listener = self
         self._spoken: dict[UUID, Emit] = {}
         """What takes the text of a running call that speaks."""
+        self._models: dict[UUID, Model] = {}
+        """The model of such a call."""
+        self._streamed: set[UUID] = set()
         self._named: dict[str, tuple[UUID, object]] = {}
         """The outermost run and the input of an inner node that is named, by its namespace."""
+
+    @property
+    def run(self) -> GraphRun:
+        return self._run
 
     def take(self, run_id: UUID, handlers: Sequence[object]) -> CallTeller | None:
         return None
@@ -60,6 +68,7 @@ class CallListener(BaseCallbackHandler):
         if node is not None and node.heard_at(namespace):
             metadata[SPOKEN] = namespace
             self._spoken[run_id] = self._taker(node, namespace)
+            self._models[run_id] = model_of(metadata)
 
     def on_llm_new_token(
         self, token: Any, *, chunk: object = None, run_id: UUID, **kwargs: Any
@@ -71,6 +80,7 @@ class CallListener(BaseCallbackHandler):
         if isinstance(message, AIMessageChunk):
             content = message.content
             if text := content if isinstance(content, str) else str(message.text):
+                self._streamed.add(run_id)
                 take(text)
 
     def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> None:
@@ -78,17 +88,25 @@ class CallListener(BaseCallbackHandler):
         generation = response.generations[0][0] if response.generations else None
         if isinstance(generation, ChatGeneration) and isinstance(generation.message, AIMessage):
             message = generation.message
-            reason = message.response_metadata.get("finish_reason")
             usage = message.usage_metadata
             self._run.calls.ended(
                 usage
                 and Usage(usage["input_tokens"], usage["output_tokens"], usage["total_tokens"]),
-                reason if isinstance(reason, str) else None,
+                finish_reason_of(message),
                 spoken=spoken,
             )
+            model = self._models.get(run_id)
+            if model and run_id in self._streamed and self._run.reasons.is_cut(model, message):
+                self._run.cut(str(message.text))
+        self._over(run_id)
 
     def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
         self._spoken.pop(run_id, None)
+        self._over(run_id)
+
+    def _over(self, run_id: UUID) -> None:
+        self._models.pop(run_id, None)
+        self._streamed.discard(run_id)
 
     def on_chain_start(
         self,

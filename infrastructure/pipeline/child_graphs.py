@@ -6,10 +6,11 @@ a checkpoint, is a new root: it inherits neither its caller's namespace nor its 
 root runs, and whose writer and stage events are the caller's. Outside of a job nothing changes.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import wraps
 from typing import Any
 
+from langchain_core.callbacks import BaseCallbackManager
 from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import var_child_runnable_config
 from langgraph.pregel import Pregel
@@ -17,6 +18,7 @@ from langgraph.pregel.protocol import StreamProtocol
 from langgraph.runtime import Runtime
 
 from sluice.application.model_calls import current_node
+from sluice.infrastructure.pipeline.calls import CallListener
 from sluice.infrastructure.pipeline.namespaces import ROOT, namespace_of
 from sluice.infrastructure.pipeline.running_node import (
     RUNTIME,
@@ -52,12 +54,31 @@ def _following(stream: Callable[..., Any]) -> Callable[..., Any]:
         **options: Any,
     ) -> Any:
         node, ambient = current_node.get(), var_child_runnable_config.get()
-        if isinstance(node, RunningNode) and ambient and _is_root(self.config, config):
-            config = _inside(node, ambient, config or RunnableConfig())
+        if node is None and config:
+            node, ambient = _told_by(config), config
+        if isinstance(node, RunningNode):
+            node.run.answer.know_direct(_tools_of(self))
+            if ambient and _is_root(self.config, config):
+                config = _inside(node, ambient, config or RunnableConfig())
         return stream(self, input, config, **options)
 
     setattr(followed, _FOLLOWED, True)
     return followed
+
+
+def _told_by(config: RunnableConfig) -> RunningNode | None:
+    """In a thread without context: the node run that its config came from."""
+    callbacks = config.get("callbacks") or ()
+    handlers = callbacks.handlers if isinstance(callbacks, BaseCallbackManager) else callbacks
+    runs = (handler.run for handler in handlers if isinstance(handler, CallListener))
+    run = next(runs, None)
+    node = run and run.node_at(namespace_of(config.get("metadata") or {}))
+    return node if isinstance(node, RunningNode) else None
+
+
+def _tools_of(graph: Pregel[Any, Any, Any, Any]) -> Iterator[Any]:
+    for node in graph.nodes.values():
+        yield from (getattr(node.bound, "tools_by_name", None) or {}).values()
 
 
 def _is_root(*configs: Mapping[str, Any] | None) -> bool:
@@ -74,10 +95,11 @@ def _inside(node: RunningNode, ambient: RunnableConfig, config: RunnableConfig) 
     # A leading zero keeps our numbers apart from those that LangGraph gives to a task's graphs.
     root = f"{above}|0{next(node.run.child_roots)}"
     inherited = ambient.get("configurable") or {}
-    ours: dict[str, Any] = {}
-    if isinstance(runtime := inherited.get(RUNTIME), Runtime):
-        ours[RUNTIME] = Runtime(stream_writer=runtime.stream_writer)
-    if (stream := inherited.get(STREAM)) is not None:
+    runtime = inherited.get(RUNTIME)
+    write = runtime.stream_writer if isinstance(runtime, Runtime) else node.write
+    ours: dict[str, Any] = {RUNTIME: Runtime(stream_writer=write)}
+    stream: Any = inherited.get(STREAM) or node.stream
+    if stream is not None:
         ours[STREAM] = StreamProtocol(stream, stream.modes & {"tasks"})
     return {
         **config,

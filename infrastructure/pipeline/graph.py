@@ -13,6 +13,7 @@ from sluice.domain.chat import Question
 from sluice.infrastructure.pipeline.answers import values_of
 from sluice.infrastructure.pipeline.askers import Asks, asks, stops
 from sluice.infrastructure.pipeline.child_graphs import follow
+from sluice.infrastructure.pipeline.finish_reasons import FinishReasons
 from sluice.infrastructure.pipeline.loops import has_loop
 from sluice.infrastructure.pipeline.model_callers import agent_node, model_callers
 from sluice.infrastructure.pipeline.nodes import WatchedNode
@@ -33,7 +34,8 @@ class WatchedGraph:
     hands metadata down to subgraphs. A graph that a node runs by itself is unknown here.
 
     `notice` is what whoever runs the graph should know of who speaks; None if the graph says it.
-    `hint` is that notice where nobody speaks. `has_loop`: a node may run again.
+    `hint` is that notice where nobody speaks. `has_loop`: a node may run again. `reasons`: what
+    its models have told of their answers' ends.
 
     A graph that `keeps` its state, or may ask a human, has a `saver`, which takes the place of its
     own checkpointer: there its runs leave their checkpoints. Others have none, and pay nothing.
@@ -74,6 +76,7 @@ class WatchedGraph:
             else:
                 self.notice = self.hint = _nobody_speaks(list(model_callers(graph)))
         self.has_loop = has_loop(graph)
+        self.reasons = FinishReasons()
         self.visibility.check()
         builder = graph.builder
         self._keys = frozenset(

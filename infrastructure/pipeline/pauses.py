@@ -9,8 +9,8 @@ from langgraph.types import Command, Interrupt, StateSnapshot
 from pydantic import TypeAdapter
 
 from sluice.domain.errors import Declined
-from sluice.domain.events import Json
-from sluice.domain.graph_state import Head, InputKind, InputRequest, Pause, Resumption
+from sluice.domain.events import InputKind, Json
+from sluice.domain.graph_state import Head, InputRequest, Pause, Resumption
 
 logger = logging.getLogger(__name__)
 

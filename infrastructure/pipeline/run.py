@@ -7,25 +7,23 @@ from threading import get_ident
 from typing import Any, Literal, Protocol
 from uuid import UUID
 
-from sluice.application.model_calls import CallTeller, ModelCalls
+from sluice.application.model_calls import CallTeller, Emit, ModelCalls
 from sluice.application.ports import Tell
 from sluice.domain.chat import ExecutionPath
-from sluice.domain.errors import PipelineError
+from sluice.domain.errors import PipelineError, UpstreamTruncated
 from sluice.domain.events import (
     Beside,
     Done,
     Event,
-    Json,
     Reset,
     StageCompleted,
     StageFailed,
     Token,
-    Usage,
 )
 from sluice.infrastructure.pipeline.answers import Answer, values_of
+from sluice.infrastructure.pipeline.finish_reasons import FinishReasons
 from sluice.infrastructure.pipeline.namespaces import path_of
 from sluice.infrastructure.pipeline.order import TokenOrder
-from sluice.infrastructure.pipeline.retold import Retold
 from sluice.infrastructure.pipeline.stages import Stages
 from sluice.infrastructure.pipeline.visibility import Visibility
 
@@ -48,11 +46,19 @@ class Listener(Protocol):
     def take(self, run_id: UUID, handlers: Sequence[object]) -> CallTeller | None: ...
 
 
+class ThoughtListener(Protocol):
+    """The callback handler that tells what models think; `thinker` takes what LangChain leaves
+    out of that run's thoughts, None if they are not heard.
+    """
+
+    def thinker(self, run_id: UUID) -> Emit | None: ...
+
+
 class GraphRun:
     """Owns the run's stages, the order of its tokens, and its answer.
 
-    A node that waits for a human sets `waits`. `listeners`: how many callback handlers are ours.
-    `note` is what `pause` gave, if the run goes on after one; None where there can be none.
+    A node that waits for a human sets `waits`. The callback handlers that are ours: `listener`,
+    and `thoughts` where a node declares tools, reasoning or data.
     """
 
     def __init__(
@@ -65,14 +71,15 @@ class GraphRun:
         *,
         hint: str | None = None,
         has_loop: bool = False,
-        note: Mapping[str, Any] | None = None,
+        reasons: FinishReasons | None = None,
     ) -> None:
+        self.reasons = reasons or FinishReasons()
         self.visibility, self.calls, self.reader, self._tell = visibility, calls, reader, tell
         self._hint = hint
         self.answer = Answer(given)
         self.waits = False
-        self.listeners = 1
         self.listener: Listener | None = None
+        self.thoughts: ThoughtListener | None = None
         self.nodes: dict[str, NodeAt] = {}
         self.child_roots = count(1)
         self._order = TokenOrder()
@@ -80,42 +87,19 @@ class GraphRun:
         self._early: dict[str, list[Beside]] = {}
         """What A1 has heard of node runs whose start its reader has yet to tell, by namespace."""
         self._error: PipelineError | None = None
+        self._cut: list[str] = []
         self._stages = Stages(visibility.stages, self._order, has_loop=has_loop)
         self._loop, self._thread = asyncio.get_running_loop(), get_ident()
-        self._retold = None if note is None else Retold(note)
-        if note:
-            self._recall(note)
 
-    def _recall(self, note: Mapping[str, Any]) -> None:
-        self.answer.recall(note)
-        self._stages.recall(note)
-        if self._retold is not None:
-            self._recall_said(self._retold)
-        usage = note.get("usage")
-        self.calls.usage = Usage(*usage) if usage else None
-        self.calls.finish_reason = note.get("finish_reason")
+    def hears_alone(self, handlers: Sequence[object]) -> bool:
+        """Whether all that this run listens with is among the handlers, and nothing else."""
+        ours = [each for each in (self.listener, self.thoughts) if each is not None]
+        return len(handlers) == len(ours) and all(
+            any(handler is each for each in ours) for handler in handlers
+        )
 
-    def _recall_said(self, retold: Retold) -> None:
-        self._order.recall((piece.text, piece.path) for piece in retold.pieces)
-
-    def pause(self) -> dict[str, Json]:
-        """Tells what waits for its turn, and gives what the run must know when it goes on."""
-        self.stages_left()
-        self._tell_waiting()
-        usage = self.calls.usage
-        return {
-            **self.answer.noted(),
-            **self._stages.noted(),
-            **(self._retold.noted() if self._retold is not None else {}),
-            "usage": usage and [usage.input_tokens, usage.output_tokens, usage.total_tokens],
-            "finish_reason": self.calls.finish_reason,
-        }
-
-    def _tell_waiting(self) -> None:
-        self._tell_all(event for early in self._early.values() for event in early)
-        self._tell_all(self._order.finish())
-        if self._error is not None:
-            raise self._error
+    def thinker(self, run_id: UUID) -> Emit | None:
+        return None if self.thoughts is None else self.thoughts.thinker(run_id)
 
     def node_started(self, node: NodeAt) -> None:
         self.nodes[node.namespace] = node
@@ -157,24 +141,9 @@ class GraphRun:
         if get_ident() != self._thread:
             self._loop.call_soon_threadsafe(self.token, namespace, path, text)
             return
-        if self._retold is not None:
-            if not (text := self._again(self._retold, namespace, text)):
-                return
-            self._retold.told(namespace, path, text)
         token = Token(text, path)
         if self._order.say(namespace, token):
             self._tell(token)
-
-    def _again(self, retold: Retold, namespace: str, text: str) -> str:
-        """What of it is new. A node that says something else than before its pause revises it."""
-        new = retold.to_tell(namespace, text)
-        if new is not None:
-            return new
-        again = retold.retract(namespace)
-        self._tell(Reset("revised"))
-        self._recall_said(retold)
-        self._tell_all(Token(piece.text, piece.path) for piece in retold.pieces)
-        return again + text
 
     def show(self, namespace: str, event: Beside, queue: str) -> None:
         """Told at once, unless tokens of the run `queue` wait for their turn: then behind them.
@@ -183,13 +152,7 @@ class GraphRun:
         """
         if get_ident() != self._thread:
             self._loop.call_soon_threadsafe(self.show, namespace, event, queue)
-            return
-        if self._retold is not None:
-            new = self._retold.new_of(namespace, event)
-            if new is None:
-                return
-            event = new
-        if self.reader == "events" and namespace not in self._begun:
+        elif self.reader == "events" and namespace not in self._begun:
             self._early.setdefault(namespace, []).append(event)
         elif not self._order.holds(queue, event):
             self._tell(event)
@@ -198,6 +161,12 @@ class GraphRun:
         """The run will end in this error, whoever catches it before."""
         self._error = self._error or error
         return error
+
+    def cut(self, text: str) -> None:
+        """A spoken call's answer broke off there, and nobody was told: if it is in the run's
+        answer, that is one.
+        """
+        self._cut.append(text)
 
     def on_loop(self, learn: Callable[..., None], *given: Any) -> None:
         """Calls it on the loop's thread: a graph that a synchronous node invokes is in another."""
@@ -214,16 +183,18 @@ class GraphRun:
         offline: bool,
         earlier: Collection[str] = (),
     ) -> Done:
-        """Raises PipelineError when the graph ended without an answer, or has not ended.
+        """What the state has under the keys of `earlier` is an earlier turn's.
 
-        What the state has under the keys of `earlier` is an earlier turn's.
+        Raises PipelineError when the graph ended without an answer, or has not ended, and
+        UpstreamTruncated when its answer was cut.
         """
-        self.stages_left()
         self._tell_waiting()
         if self.waits:
             raise PipelineError("a node waits for a human, whose answer could not be kept")
-        values = {k: v for k, v in values_of(state).items() if k not in earlier}
+        values = {key: value for key, value in values_of(state).items() if key not in earlier}
         answer, intent = self.answer.of(values), values.get("intent")
+        if any(text in answer for text in self._cut):
+            raise UpstreamTruncated("no finish reason")
         if self.reader != "events":
             self._square(answer)
         return Done(
@@ -235,6 +206,14 @@ class GraphRun:
             offline_model=offline,
             hint=self._hint,
         )
+
+    def _tell_waiting(self) -> None:
+        """Whatever waits for its turn. Raises what ends the run all the same."""
+        self.stages_left()
+        self._tell_all(event for early in self._early.values() for event in early)
+        self._tell_all(self._order.finish())
+        if self._error is not None:
+            raise self._error
 
     def _square(self, answer: str) -> None:
         """Makes the joined tokens equal the answer: by nothing, by its end, or by all anew."""

@@ -12,7 +12,7 @@ from uuid import UUID
 from langchain_core.callbacks import BaseCallbackManager
 from langchain_core.runnables.config import var_child_runnable_config
 
-from sluice.application.heard_calls import HeardText, SpokenCall, muted
+from sluice.application.heard_calls import CountedCall, HeardCall, HeardText, muted
 from sluice.application.model_calls import CallTeller, Emit, NodeRun, current_node
 from sluice.domain.errors import PipelineError
 from sluice.domain.events import Beside, Reasoning
@@ -62,7 +62,7 @@ class RunningNode(NodeRun):
         stream: Callable[[Any], None] | None = None,
     ) -> None:
         super().__init__(run.calls, path_of(namespace), speaks=declared.speaks)
-        self.run, self.namespace, self._stream = run, namespace, stream
+        self.run, self.namespace, self.stream = run, namespace, stream
         self._declared = declared
         self._heard = HeardText()
 
@@ -104,9 +104,11 @@ class RunningNode(NodeRun):
 
     def hear(self) -> CallTeller | None:
         namespace = self.here()
-        if muted.get() or self.run.reader == "events" or not self.heard_at(namespace):
+        if muted.get() or self.run.reader == "events":
             return None
-        return SpokenCall(self.calls, self.teller(namespace))
+        say = self.teller(namespace) if self.heard_at(namespace) else None
+        think = self._thinker(namespace) if self.heard_at(namespace, "reasoning") else None
+        return HeardCall(self.calls, say, think) if say or think else None
 
     def note(self) -> Emit:
         """Takes the text of a call that somebody else tells: what is written of it is not told."""
@@ -122,8 +124,11 @@ class RunningNode(NodeRun):
 
         return tell
 
-    def listens(self, handlers: Sequence[object]) -> bool:
-        return any(handler is self.run.listener for handler in handlers)
+    def reported(self, run_id: UUID, handlers: Sequence[object]) -> CallTeller | None:
+        if not any(handler is self.run.listener for handler in handlers):
+            return None
+        think = self.run.thinker(run_id)
+        return HeardCall(None, None, think) if think else CountedCall(None)
 
     def take(self, run_id: UUID, handlers: Sequence[object]) -> CallTeller | None:
         listener = self.run.listener
@@ -132,8 +137,8 @@ class RunningNode(NodeRun):
     def _tell(self, namespace: str, path: str, text: str) -> None:
         if self.run.reader == "tap":
             self.run.token(namespace, path, text)
-        elif self._stream is not None:
-            self._stream(((), "messages", WrittenToken(namespace, text)))
+        elif self.stream is not None:
+            self.stream(((), "messages", WrittenToken(namespace, text)))
 
     def give(self, name: object, data: object, namespace: str) -> None:
         """Shows the user what a node has written as data, if it is heard there.
@@ -151,13 +156,17 @@ class RunningNode(NodeRun):
     def reasoning(self, text: str) -> None:
         namespace = self.here()
         if text and self.run.reader != "events" and self.heard_at(namespace, "reasoning"):
-            self.show(namespace, Reasoning(text, path_of(namespace)))
+            self._thinker(namespace)(text)
+
+    def _thinker(self, namespace: str) -> Emit:
+        path = path_of(namespace)
+        return lambda text: self.show(namespace, Reasoning(text, path))
 
     def show(self, namespace: str, event: Beside, queue: str | None = None) -> None:
         """Tells what is heard there beside the answer, in order with the tokens of `queue`."""
         queue = namespace if queue is None else queue
-        if self.run.reader == "messages" and self._stream is not None:
-            self._stream(((), "messages", WrittenEvent(namespace, event, queue)))
+        if self.run.reader == "messages" and self.stream is not None:
+            self.stream(((), "messages", WrittenEvent(namespace, event, queue)))
         else:
             self.run.show(namespace, event, queue)
 
@@ -170,7 +179,7 @@ class RunningNode(NodeRun):
             and self.run.reader == "tap"
             and namespace_of(config.get("metadata") or {}) == self.namespace
             and isinstance(manager, BaseCallbackManager)
-            and len(manager.handlers) == self.run.listeners
+            and self.run.hears_alone(manager.handlers)
             and "nostream" not in manager.tags
             and not muted.get()
         ):

@@ -22,6 +22,7 @@ from sluice.infrastructure.openai_sdk.failures import classify
 from sluice.infrastructure.pipeline.agent_listener import AgentListener
 from sluice.infrastructure.pipeline.child_graphs import heard_by_context
 from sluice.infrastructure.pipeline.graph import WatchedGraph
+from sluice.infrastructure.pipeline.pausable_run import PausableRun
 from sluice.infrastructure.pipeline.pauses import asked_again, at, pause_of
 from sluice.infrastructure.pipeline.place import Place, current_place
 from sluice.infrastructure.pipeline.run import GraphRun, Reader
@@ -75,13 +76,14 @@ class Call(Generic[L]):
         return done if self.question.head is None else Advanced(done, start.place.head)
 
     async def _pause(self, place: Place) -> Pause | None:
+        run = self.run
         snapshot = await self.graph.graph.aget_state(at(place.head))
-        if not snapshot.next:
-            self.run.waits = False  # whoever asked was caught
+        if not snapshot.next or not isinstance(run, PausableRun):
+            run.waits = False  # whoever asked was caught
             return None
         resumption = self.question.resumption
         before = None if resumption is None else resumption.pause
-        return pause_of(snapshot, place.head, self.run.pause(), before)
+        return pause_of(snapshot, place.head, run.pause(), before)
 
 
 @asynccontextmanager
@@ -97,21 +99,19 @@ async def called(
     Raises StateLost when the question's head is not there, and Declined.
     """
     start = await started(graph, question)
-    run = GraphRun(
-        graph.visibility,
-        ModelCalls(question.job.model),
-        start.given,
-        tell,
-        reader,
-        hint=graph.hint,
-        has_loop=graph.has_loop,
-        note=start.note,
-    )
+    given = graph.visibility, ModelCalls(question.job.model), start.given, tell, reader
+    options: dict[str, Any] = {
+        "hint": graph.hint,
+        "has_loop": graph.has_loop,
+        "reasons": graph.reasons,
+    }
+    leaves = start.place is not None
+    run = PausableRun(start.note, *given, **options) if leaves else GraphRun(*given, **options)
     current_node.set(RunningNode(run))  # conditional edges are in no node
     current_place.set(start.place)
     listener = listen(run)
-    options: dict[str, Any] = {"context": graph.context(question)}
-    if start.place is not None:
+    options = {"context": graph.context(question)}
+    if leaves:
         options["durability"] = "exit"  # one checkpoint a run: nobody could begin at the others
     config = _config(graph, run, listener)
     async with _thread(graph, start.place) as configurable:
@@ -141,8 +141,8 @@ def _config(graph: WatchedGraph, run: GraphRun, listener: BaseCallbackHandler) -
     limit = (graph.graph.config or {}).get("recursion_limit", _STEPS)
     listeners = [listener]
     if graph.visibility.uses("tools", "reasoning", "data"):
-        listeners.append(AgentListener(run))
-    run.listeners = len(listeners)
+        run.thoughts = agents = AgentListener(run)
+        listeners.append(agents)
     return RunnableConfig(
         callbacks=listeners, recursion_limit=limit, configurable=heard_by_context()
     )

@@ -56,8 +56,8 @@ _EVENTS = getattr(event_stream, "_AstreamEventsCallbackHandler", ())
 
 class _Counter(CallListener):
     def take(self, run_id: UUID, handlers: Sequence[object]) -> CallTeller | None:
-        alone = all(handler is self or isinstance(handler, _EVENTS) for handler in handlers)
-        return CountedCall(None) if alone else None
+        left = [handler for handler in handlers if not isinstance(handler, _EVENTS)]
+        return CountedCall(None) if self._run.hears_alone(left) else None
 
 
 class _StageEvents:

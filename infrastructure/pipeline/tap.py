@@ -13,7 +13,7 @@ from uuid import UUID
 from langchain_core.language_models import chat_models
 from langgraph.errors import ParentCommand
 
-from sluice.application.heard_calls import CountedCall, SpokenCall
+from sluice.application.heard_calls import CountedCall, HeardCall
 from sluice.application.model_calls import CallTeller, Emit
 from sluice.infrastructure.pipeline.calls import CallListener
 from sluice.infrastructure.pipeline.namespaces import namespace_of
@@ -36,12 +36,12 @@ class Tap(CallListener):
 
     def take(self, run_id: UUID, handlers: Sequence[object]) -> CallTeller | None:
         """A run that nobody else listens to is told by its client, below LangChain."""
-        if len(handlers) != 1 or handlers[0] is not self:
+        if not self._run.hears_alone(handlers):
             return None
-        if (tell := self._spoken.get(run_id)) is None:
-            return CountedCall(None)
-        self._spoken[run_id] = _told_below
-        return SpokenCall(None, tell)
+        tell, think = self._spoken.get(run_id), self._run.thinker(run_id)
+        if tell is not None:
+            self._spoken[run_id] = _told_below
+        return HeardCall(None, tell, think) if tell or think else CountedCall(None)
 
     def _taker(self, node: RunningNode, namespace: str) -> Emit:
         return node.teller(namespace)

@@ -48,7 +48,13 @@ class PostgresDatabase:
     """`schema` is made if need be, with everything in it."""
 
     def __init__(self, url: str, *, schema: str = "sluice") -> None:
-        self._schema = schema
+        self._schema, self._url = schema, url
+        options = {
+            "autocommit": True,
+            "connect_timeout": _TIMEOUT_SECONDS,
+            "options": f"-c search_path={schema}",
+        }
+        self._options: dict[str, Any] = options
         self._pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
             url,
             # Connected on demand only, so that the next request finds what is up again.
@@ -57,11 +63,7 @@ class PostgresDatabase:
             timeout=_TIMEOUT_SECONDS,
             reconnect_timeout=1,
             check=AsyncConnectionPool.check_connection,
-            kwargs={
-                "autocommit": True,
-                "connect_timeout": _TIMEOUT_SECONDS,
-                "options": f"-c search_path={schema}",
-            },
+            kwargs=options,
             open=False,
         )
         self._migrated = False
@@ -80,6 +82,10 @@ class PostgresDatabase:
     async def aclose(self) -> None:
         self._closed = True
         await self._pool.close()
+
+    async def session(self) -> Connection:
+        """A connection of the caller's own, who closes it. Raises psycopg's errors."""
+        return await AsyncConnection.connect(self._url, **self._options)
 
     async def run(self, work: Work[T]) -> T:
         """Runs `work` as one transaction."""

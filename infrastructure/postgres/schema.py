@@ -138,6 +138,23 @@ STEPS: tuple[str, ...] = (
         PRIMARY KEY (rollout, minute));
     """,
     """
+    -- What jobs have asked people: the pause and the answers as JSON.
+    CREATE TABLE pauses (
+        key bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+        job_id text NOT NULL,
+        user_id bytea NOT NULL,
+        chat_id bytea NOT NULL,
+        attempt integer NOT NULL,
+        pause bytea NOT NULL,
+        answers bytea NOT NULL,
+        spent double precision NOT NULL,
+        expires_at timestamptz NOT NULL,
+        closed boolean NOT NULL DEFAULT FALSE);
+    CREATE INDEX pauses_of_job ON pauses (job_id);
+    CREATE INDEX pauses_of_chat ON pauses (user_id, chat_id);
+    CREATE INDEX closed_pauses ON pauses (expires_at) WHERE closed;
+    """,
+    """
     -- Where the chat's graph stands, if it keeps a state of its own: a checkpoint of the
     -- thread, left by a job of that turn. And where the runs of a job begin.
     ALTER TABLE chats ADD COLUMN thread text;

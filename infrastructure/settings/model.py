@@ -27,6 +27,8 @@ from sluice.infrastructure.settings.addresses import (
 _LONGEST = 1e9
 """Seconds, thirty years: more, and no clock could count them."""
 Seconds = Annotated[float, Field(gt=0, le=_LONGEST, allow_inf_nan=False)]
+_LONGEST_WAIT = 28 * 86400
+"""Seconds: a log that waits longer for its end would be forgotten by its chat's index."""
 Port = Annotated[int, Field(ge=0, le=65535)]
 Count = Annotated[int, Field(ge=1)]
 _DOTTED = r"[^\W\d]\w*(?:\.[^\W\d]\w*)*"
@@ -130,6 +132,7 @@ class Settings(BaseSettings):
     first_token_timeout: Seconds = 30
     idle_timeout: Seconds = 30
     total_timeout: Seconds = 600
+    input_timeout: Annotated[float, Field(gt=0, le=_LONGEST_WAIT, allow_inf_nan=False)] = 86400
     upstream_retries: Annotated[int, Field(ge=0, le=10)] = 2
 
     on_disconnect: str = "continue"

@@ -157,6 +157,25 @@ STEPS: tuple[tuple[str, ...], ...] = (
             PRIMARY KEY (rollout, minute)) WITHOUT ROWID""",
     ),
     (
+        # Its last attempt has paused, and may go on.
+        "ALTER TABLE jobs ADD COLUMN paused INTEGER NOT NULL DEFAULT FALSE",
+        # What jobs have asked people: the pause and the answers as JSON.
+        """CREATE TABLE pauses (
+            key INTEGER PRIMARY KEY,
+            job_id TEXT NOT NULL,
+            user TEXT NOT NULL,
+            chat_id TEXT NOT NULL,
+            attempt INTEGER NOT NULL,
+            pause TEXT NOT NULL,
+            answers TEXT NOT NULL,
+            spent REAL NOT NULL,
+            expires_at INTEGER NOT NULL,
+            closed INTEGER NOT NULL DEFAULT FALSE)""",
+        "CREATE INDEX pauses_of_job ON pauses (job_id)",
+        "CREATE INDEX pauses_of_chat ON pauses (user, chat_id)",
+        "CREATE INDEX closed_pauses ON pauses (expires_at) WHERE closed",
+    ),
+    (
         # Where the chat's graph stands, if it keeps a state of its own: a checkpoint of the
         # thread, left by a job of that turn. And where the runs of a job begin.
         "ALTER TABLE chats ADD COLUMN thread TEXT",

@@ -1,10 +1,12 @@
 """`sluice rollout`: the share of users who take A2, looked at and turned from a shell."""
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from sluice.interfaces.cli.rollout_lines import arm_lines, guard_lines, plan_lines
 from sluice.interfaces.cli.shared import address, refusals
 
 if TYPE_CHECKING:
@@ -28,9 +30,10 @@ _SOURCES = {"env": "the environment", "control": "an operator"}
 
 @rollout.command()
 def status(url: Url = None, token: Token = None, user: User = None) -> None:
-    """Show the share in force, and who set it."""
+    """Show the share in force and who set it, both arms' figures, and what the guard saw."""
     with _service(url, token, user) as service:
-        print(_line(_asked(service, "GET").json()))
+        body = _asked(service, "GET").json()
+    print("\n".join([_line(body), *plan_lines(body), *arm_lines(body), *guard_lines(body)]))
 
 
 @rollout.command(name="set")
@@ -49,14 +52,59 @@ def set_share(
     except ValueError:
         raise _failed(f"{share} is no share from 0% to 100%") from None
     with _service(url, token, user) as service:
-        _change(service, percent, why)
+        _change(service, {"share": percent}, why)
 
 
 @rollout.command()
 def clear(why: Why = None, url: Url = None, token: Token = None, user: User = None) -> None:
     """Give the share back to the flag provider, or to the environment."""
     with _service(url, token, user) as service:
-        _change(service, None, why)
+        _change(service, {"share": None}, why)
+
+
+@rollout.command()
+def start(
+    plan: Annotated[Path, typer.Argument(help="A TOML file: see docs/rollout.md.")],
+    why: Why = None,
+    url: Url = None,
+    token: Token = None,
+    user: User = None,
+) -> None:
+    """Start a rollout by a plan: the guard promotes, holds or steps back from then on."""
+    import tomllib
+
+    from sluice.domain.guard.plan import Plan
+
+    try:
+        given = tomllib.loads(plan.read_text())
+        Plan.parse(given)
+    except (OSError, UnicodeError) as error:
+        raise _failed(f"{plan}: {getattr(error, 'strerror', None) or 'is no text'}") from None
+    except ValueError as error:  # also of what is no TOML
+        raise _failed(f"{plan}: {error}") from None
+    with _service(url, token, user) as service:
+        _change(service, {"plan": given}, why)
+
+
+@rollout.command()
+def hold(why: Why = None, url: Url = None, token: Token = None, user: User = None) -> None:
+    """Promote no step for now; the guard still steps back."""
+    with _service(url, token, user) as service:
+        _change(service, {"state": "held"}, why)
+
+
+@rollout.command()
+def resume(why: Why = None, url: Url = None, token: Token = None, user: User = None) -> None:
+    """Let the guard promote again."""
+    with _service(url, token, user) as service:
+        _change(service, {"state": "running"}, why)
+
+
+@rollout.command()
+def stop(why: Why = None, url: Url = None, token: Token = None, user: User = None) -> None:
+    """End the plan: the share stays, and the guard does nothing more."""
+    with _service(url, token, user) as service:
+        _change(service, {"state": "stopped"}, why)
 
 
 @rollout.command()
@@ -125,14 +173,14 @@ def _service(url: str | None, token: str | None, user: str | None) -> "httpx2.Cl
         raise _failed("--url or --user holds what cannot be sent") from None
 
 
-def _change(service: "httpx2.Client", share: float | None, why: str | None) -> None:
+def _change(service: "httpx2.Client", change: dict[str, Any], why: str | None) -> None:
     """What was there when it was asked is what is replaced."""
     read = _asked(service, "GET")
     if "ETag" not in read.headers:
         raise _failed("the store of the changes is away")
-    body = {"share": share} | ({} if why is None else {"why": why})
+    body = change | ({} if why is None else {"why": why})
     changed = _asked(service, "PUT", json=body, headers={"If-Match": read.headers["ETag"]})
-    print(_line(changed.json()))
+    print("\n".join([_line(changed.json()), *plan_lines(changed.json())]))
 
 
 def _asked(service: "httpx2.Client", method: str, **request: Any) -> "httpx2.Response":
@@ -159,6 +207,8 @@ def _refused(service: "httpx2.Client", answer: "httpx2.Response") -> typer.Exit:
 
 def _line(body: Any) -> str:
     who = _SOURCES.get(body["source"], body["source"])
+    if body["plan"] is not None:
+        who = "a plan"
     stale = ", who cannot be asked now" if body["reason"] == "stale" else ""
     environment = "" if body["source"] == "env" else f" (environment: {body['environment']})"
     return f"{body['share']:g} % of users take A2, set by {who}{stale}{environment}"

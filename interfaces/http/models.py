@@ -60,8 +60,15 @@ class Renamed(Asked):
     title: Title | None
 
 
-class Input(Asked):
+class Cancel(Asked):
     type: Literal["cancel"]
+
+
+class Given(Asked):
+    """A human's answer to a `needs_input`."""
+
+    input_id: str
+    value: JsonValue
 
 
 def _opening(body: Any) -> str:
@@ -73,8 +80,15 @@ def _asking(body: Any) -> str:
     return "Retry" if isinstance(body, dict) and "retry_of" in body else "Question"
 
 
+def _giving(body: Any) -> str:
+    return "Cancel" if isinstance(body, dict) and "type" in body else "Given"
+
+
 # The branch is chosen first, so that a refusal names a field of it.
-BRANCHES = frozenset({"NewChat", "FirstQuestion", "Question", "Retry"})
+BRANCHES = frozenset(
+    {"NewChat", "FirstQuestion", "Question", "Retry", "Cancel", "Given"}
+    | {"NewShare", "NewPlan", "NewState"}
+)
 Opening = Annotated[
     Annotated[NewChat, Tag("NewChat")] | Annotated[FirstQuestion, Tag("FirstQuestion")],
     Discriminator(_opening),
@@ -82,6 +96,11 @@ Opening = Annotated[
 Asking = Annotated[
     Annotated[Question, Tag("Question")] | Annotated[Retry, Tag("Retry")],
     Discriminator(_asking),
+]
+
+
+Input = Annotated[
+    Annotated[Cancel, Tag("Cancel")] | Annotated[Given, Tag("Given")], Discriminator(_giving)
 ]
 
 

@@ -17,13 +17,22 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Match
 
 from sluice.application.tracebacks import format_traceback
-from sluice.domain.errors import Conflict, LimitReached, NotFound, Outdated, Unavailable
+from sluice.domain.errors import (
+    Conflict,
+    Expired,
+    LimitReached,
+    NotFound,
+    Outdated,
+    Refused,
+    Unavailable,
+)
 from sluice.interfaces.http.models import BRANCHES
 
 logger = logging.getLogger(__name__)
 
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 _LONGEST_NAME = 100
+_LONGEST_REASON = 300
 
 
 class ProblemBody(BaseModel):
@@ -94,6 +103,10 @@ def _invalid(error: RequestValidationError) -> Problem:
     return wrong(".".join(path), first["msg"].removeprefix("Value error, "))
 
 
+def _refused(error: Refused) -> Problem:
+    return wrong(f"value.{error.field}" if error.field else "value", str(error)[:_LONGEST_REASON])
+
+
 def _http(error: HTTPException) -> Problem:
     status = HTTPStatus(error.status_code)
     if status == HTTPStatus.NOT_FOUND:
@@ -105,6 +118,8 @@ _PROBLEMS: dict[type[Exception], Callable[[Any], Problem]] = {
     Problem: lambda error: error,
     NotFound: lambda _: Problem(404, "not_found", "There is nothing here, or it is not yours."),
     Conflict: lambda error: Problem(409, "conflict", str(error)),
+    Expired: lambda _: Problem(410, "expired", "It came too late: nobody waits for it any more."),
+    Refused: _refused,
     Outdated: lambda _: Problem(
         412, "outdated", "It was changed since you read it. Please look at it again."
     ),

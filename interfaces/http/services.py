@@ -12,7 +12,8 @@ from sluice.application.chats import DeleteChat, ShowChat
 from sluice.application.export import ExportOutcomes
 from sluice.application.follow import FollowJob
 from sluice.application.jobs import CancelJob, ShowJob
-from sluice.application.rollout import SetShare, ShowRollout
+from sluice.application.pauses import AnswerInput
+from sluice.application.rollout_changes import SetShare, ShowRollout, StartPlan, SteerPlan
 from sluice.application.sessions import Sessions
 from sluice.application.side_calls import AskModel
 from sluice.application.submit import SubmitMessage
@@ -33,6 +34,7 @@ class Services:
     follow: FollowJob
     show_job: ShowJob
     cancel: CancelJob
+    answer_input: AnswerInput
     show_chat: ShowChat
     delete_chat: DeleteChat
     sessions: Sessions
@@ -40,6 +42,8 @@ class Services:
     names: SessionPort
     show_rollout: ShowRollout
     set_share: SetShare
+    start_plan: StartPlan
+    steer_plan: SteerPlan
     export_outcomes: ExportOutcomes
     ready: Callable[[], Awaitable[str | None]]
     metrics: Callable[[], Awaitable[bytes]]

@@ -83,7 +83,7 @@ async def _resume(container: Embedded) -> None:
         unfinished = await container.log().unfinished()
     except Unavailable as error:
         raise WrongSetting(f"SLUICE_STORE: {error}") from error
-    container.queue().resume(unfinished)
+    container.queue().take_up(unfinished)
     for job in unfinished:
         logger.info("job %s goes on where it was left", job.id)
         container.readers().submitted(job.id)

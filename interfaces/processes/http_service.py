@@ -105,7 +105,7 @@ class HttpService:
 
     def _services(self) -> Services:
         container = self._container
-        metrics = Metrics(container.metrics(), self._gauges(), self._counters())
+        metrics = Metrics(container.metrics(), self._gauges(), self._counters(), container.guard())
 
         async def text() -> bytes:
             await self._count()
@@ -116,6 +116,7 @@ class HttpService:
             follow=container.follow(),
             show_job=container.show_job(),
             cancel=container.cancel(),
+            answer_input=container.answer_input(),
             show_chat=container.show_chat(),
             delete_chat=container.delete_chat(),
             sessions=container.named(),
@@ -123,6 +124,8 @@ class HttpService:
             names=container.sessions(),
             show_rollout=container.show_rollout(),
             set_share=container.set_share(),
+            start_plan=container.start_plan(),
+            steer_plan=container.steer_plan(),
             export_outcomes=container.export_outcomes(),
             ready=self.trouble,
             metrics=text,

@@ -33,14 +33,19 @@ async def deliveries_kept(container: Base) -> AsyncGenerator[None, None]:
 
 @asynccontextmanager
 async def share_kept(container: Base, hear: Hear | None = None) -> AsyncGenerator[None, None]:
-    """Nothing is asked where the environment says on or off: that wins over everything."""
+    """Nothing is asked where the environment says on or off: that wins over everything, and the
+    guard does not act."""
     provider, control = container.flag_provider(), container.control()
     if container.flag().environment.fixed:
         if provider is not None:
             logger.warning("SLUICE_FLAG_PROVIDER is not asked: ENABLE_TOKEN_STREAMING decides")
         yield
         return
-    works = [control.keep(), *([] if hear is None else [hear(control.wake)])]
+    works = [
+        control.keep(),
+        container.guard().keep(),
+        *([] if hear is None else [hear(control.wake)]),
+    ]
     keeping = [asyncio.ensure_future(work) for work in works]
     try:
         with suppress(Unavailable):

@@ -6,6 +6,7 @@ export const fresh = (askedAt = null) => ({
   text: "",
   stages: [],
   beside: [],
+  asked: [],
   progress: 0,
   tokens: 0,
   firstTokenAt: null,
@@ -27,7 +28,8 @@ export function fold(state, event) {
   const { name, id, data, at } = event;
   const replay = name === "reset" && data.reason === "cursor_unknown";
   if (state.end || !(replay || comesAfter(id, state.cursor))) return state;
-  return { ...state, ...(CHANGES[name]?.(state, data, at, id) ?? {}), cursor: id };
+  const goesOn = name !== "needs_input" && state.asked.length ? { asked: [] } : {};
+  return { ...state, ...goesOn, ...(CHANGES[name]?.(state, data, at, id) ?? {}), cursor: id };
 }
 
 const CHANGES = {
@@ -44,6 +46,7 @@ const CHANGES = {
   tool: (state, data) => ({ beside: withTool(state.beside, data) }),
   reasoning: (state, data) => ({ beside: withThought(state.beside, data) }),
   data: (state, { name, data }) => ({ beside: [...state.beside, { kind: "data", name, data }] }),
+  needs_input: (state, data) => ({ asked: [...state.asked, data] }),
   reset: (state, data) => ({
     text: "",
     tokens: 0,

@@ -12,6 +12,7 @@ const CANCELLED = {
   shutdown: "Stopped, because the service was shut down.",
 };
 const UNFINISHED = "This answer was not finished.";
+const ADVICE = "For whoever runs this graph: ";
 const CHECKS = {
   verified: "✓ checksum matches",
   unverified: "checksum not compared (no secure context)",
@@ -143,6 +144,7 @@ export class AnswerView {
 
   #drawEnd(end) {
     this.retry.hidden = end?.name !== "error" && end?.name !== "cancelled";
+    tell(this.#part(".advice"), end?.hint ? ADVICE + end.hint : "");
     if (end?.name === "error") {
       this.say(end.message, "failed", end.request_id);
     } else if (end?.name === "cancelled") {

@@ -4,9 +4,9 @@ import asyncio
 
 import pytest
 
-from sluice.application.process_chat import QUEUED
 from sluice.application.scheduling import Bounds
 from sluice.domain.errors import Abandoned, Unavailable
+from sluice.domain.events import QUEUED
 from sluice.infrastructure.event_log.memory import MemoryEventLog
 from sluice.infrastructure.jobs.redis.queue import RedisJobQueue
 from sluice.infrastructure.jobs.redis.scheduler import Held, RedisScheduler
@@ -99,7 +99,7 @@ async def test_what_another_claim_holds_is_left_alone(
     assert beat.told == ["lost", None]
     assert (await scheduler.count()).running == 1
     await scheduler.finish(Held(job.id, "later"))
-    assert await scheduler.count() == (1, 0, 0, 0)
+    assert await scheduler.count() == (1, 0, 0, 0, 0)
 
 
 async def test_a_lease_that_is_renewed_does_not_lapse(
@@ -151,7 +151,7 @@ async def test_what_is_cancelled_when_its_worker_is_lost_or_leaves_is_only_ended
         await lapses(redis_url, scheduler, 60)
     else:
         await scheduler.release(Held(job.id, "claim"))
-    assert await scheduler.count() == (1, 0, 0, 1)
+    assert await scheduler.count() == (1, 0, 0, 1, 0)
     assert await claimed(scheduler, "another") == [(job.id, "user", 0)]
 
 
@@ -194,7 +194,7 @@ async def test_nothing_is_left_of_what_is_over(scheduler: RedisScheduler, redis_
     for n in range(len(jobs)):
         for each in await claimed(scheduler, f"{n}"):
             await finished(scheduler, each.job_id, f"{n}")
-    assert await scheduler.count() == (1, 0, 0, 0)
+    assert await scheduler.count() == (1, 0, 0, 0, 0)
     await scheduler.gone("worker")
     server = RedisClient.at(redis_url)
     left = {key.decode() for key in await server.ask("KEYS", "sluice:{jobs}:*")}

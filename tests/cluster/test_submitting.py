@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from sluice.application.metrics import JobMetrics
+from sluice.application.pauses import Pauses
 from sluice.application.ports import Accepted
 from sluice.application.process_chat import ProcessChat
 from sluice.application.scheduling import Bounds
@@ -23,6 +24,7 @@ from sluice.domain.errors import Unavailable
 from sluice.domain.events import Done, Token
 from sluice.infrastructure.chats.sqlite.chats import SqliteChats
 from sluice.infrastructure.chats.sqlite.idempotency import SqliteIdempotency
+from sluice.infrastructure.chats.sqlite.pauses import SqlitePauses
 from sluice.infrastructure.chats.sqlite.sessions import SqliteSessions
 from sluice.infrastructure.event_log.redis.log import RedisEventLog
 from sluice.infrastructure.jobs.redis.queue import RedisJobQueue
@@ -123,9 +125,9 @@ class House:
         self.server = RedisClient.at(url)
         self.log = RedisEventLog(self.server)
         self.scheduler = RedisScheduler(self.server)
-        process = ProcessChat(
-            MockPipeline(Token("a", "x"), DONE), self.log, self.chats, JobMetrics()
-        )
+        pipeline = MockPipeline(Token("a", "x"), DONE)
+        pauses = Pauses(SqlitePauses(database), self.log, timeout=60)
+        process = ProcessChat(pipeline, self.log, self.chats, JobMetrics(), pauses)
         self.worker = JobWorker(self.scheduler, self.log, process, Bounds())
 
     async def idle(self) -> None:

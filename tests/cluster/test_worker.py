@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 import pytest
 
 from sluice.application.ports import Stop
-from sluice.application.process_chat import QUEUED
 from sluice.domain.chat import Job
 from sluice.domain.errors import Superseded, Unavailable
+from sluice.domain.events import QUEUED
 from sluice.infrastructure.event_log.memory import MemoryEventLog
 from sluice.infrastructure.jobs.redis import worker
 from sluice.infrastructure.jobs.redis.scheduler import RedisScheduler
@@ -103,7 +103,7 @@ async def test_an_attempt_is_begun_after_those_that_had_begun_and_the_job_is_fin
     await until(lambda: bench.ends == [None])
     await bench.idle()
     assert bench.begun == [(bench.job.id, 0, 0)]
-    assert (await bench.scheduler.count())[1:] == (0, 0, 0)
+    assert (await bench.scheduler.count())[1:] == (0, 0, 0, 0)
 
 
 @pytest.mark.parametrize("lost", [False, True])

@@ -630,14 +630,18 @@ async def test_deleting_while_a_job_is_created_leaves_it_whole_or_absent(store: 
 
 async def test_hanging_up_ends_every_reader_now_and_later(log: EventLogPort) -> None:
     job, notifier = await begun(log)
+    unread, _ = await begun(log)
     early = await log.follow(job.id, after=None)
     waiting = asyncio.create_task(followed(log, job))
     await asyncio.sleep(0)
     log.hang_up()
     notifier.publish(Token("a", "answer"))
-    for reading in (rest(early), waiting, followed(log, job)):
-        with pytest.raises(Unavailable):
+    for reading in (rest(early), waiting, followed(log, job), followed(log, unread)):
+        with pytest.raises(Unavailable, match=r"^the service is shutting down$"):
             await reading
+    late, _ = await begun(log)
+    with pytest.raises(Unavailable):
+        await log.follow(late.id, after=None)
     await notifier.end(DONE)
     assert (await log.read(job.id)).events[-1].event == DONE
 

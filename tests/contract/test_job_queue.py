@@ -7,10 +7,10 @@ from contextlib import AsyncExitStack
 import pytest
 
 from sluice.application.ports import JobQueuePort
-from sluice.application.process_chat import QUEUED
 from sluice.application.scheduling import Bounds, WhenBusy
 from sluice.domain.chat import Job
 from sluice.domain.errors import Conflict, LimitReached, NotFound, Unavailable
+from sluice.domain.events import QUEUED
 from sluice.infrastructure.event_log.memory import MemoryEventLog
 from sluice.infrastructure.jobs.inline.queue import InlineJobQueue
 from sluice.infrastructure.jobs.redis.queue import RedisJobQueue
@@ -34,6 +34,11 @@ class Bench:
 
     async def finish(self, *jobs: Job) -> None:
         await self.runs.finish(*jobs)
+
+    async def pause(self, job: Job, seconds: float = 86400) -> None:
+        """It comes to wait for a human for so long."""
+        self.runs.pause(job.id, seconds)
+        await until(lambda: not self.runs.is_pausing(job.id))
 
     async def active(self, *jobs: Job) -> None:
         """Those jobs, and no others, come to run."""
@@ -213,9 +218,68 @@ async def test_a_job_cancelled_while_it_is_recorded_ends_as_cancelled(bench_of: 
     await until(lambda: bench.runs.ends == {job.id: "user"})
 
 
-async def test_cancelling_what_is_not_there_is_no_error(bench_of: BenchOf) -> None:
+async def test_cancelling_or_waking_what_is_not_there_is_no_error(bench_of: BenchOf) -> None:
     bench = await bench_of()
     await bench.queue.cancel("nowhere", "user")
+    await bench.queue.wake("nowhere")
+
+
+async def test_a_paused_job_has_no_slot_and_goes_on_behind_what_took_it(bench_of: BenchOf) -> None:
+    bench = await bench_of(Bounds(running=1))
+    first, second, third = a_user_each(3)
+    await bench.submit(first, second, third)
+    await bench.active(first)
+    await bench.pause(first)
+    await bench.active(second)
+    await bench.queue.wake(first.id)
+    await bench.queue.wake(first.id)
+    await bench.active(second)
+    await bench.finish(second)
+    await bench.active(first)
+    await bench.finish(first)
+    await bench.active(third)
+
+
+async def test_a_paused_job_keeps_its_chats_place(bench_of: BenchOf) -> None:
+    bench = await bench_of()
+    first, second, other = a_job(), a_job(), *a_user_each(1)
+    await bench.submit(first, second, other)
+    await bench.active(first, other)
+    await bench.pause(first)
+    await bench.active(other)
+    await bench.queue.wake(first.id)
+    await bench.active(first, other)
+    await bench.finish(first)
+    await bench.active(second, other)
+
+
+async def test_a_job_that_is_woken_before_it_has_paused_goes_on_at_once(bench_of: BenchOf) -> None:
+    bench = await bench_of()
+    await bench.submit(job := a_job())
+    await bench.active(job)
+    await bench.queue.wake(job.id)
+    await bench.pause(job)
+    await bench.active(job)
+
+
+async def test_a_paused_job_is_cancelled_though_nothing_is_free(bench_of: BenchOf) -> None:
+    bench = await bench_of(Bounds(running=1))
+    first, second = a_user_each(2)
+    await bench.submit(first, second)
+    await bench.active(first)
+    await bench.pause(first)
+    await bench.active(second)
+    await bench.queue.cancel(first.id, "user")
+    await until(lambda: bench.runs.ends == {first.id: "user"})
+    await bench.active(second)
+
+
+async def test_a_job_whose_time_to_wait_is_over_is_looked_at(bench_of: BenchOf) -> None:
+    bench = await bench_of()
+    await bench.submit(job := a_job())
+    await bench.active(job)
+    await bench.pause(job, seconds=0.05)
+    await bench.active(job)
 
 
 async def test_a_record_that_fails_is_undone_and_gives_the_place_back(bench_of: BenchOf) -> None:

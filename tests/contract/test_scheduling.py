@@ -5,6 +5,7 @@ The model keeps a list of jobs and asks the policy; each queue is asked the same
 
 import asyncio
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from itertools import islice
 from typing import Literal
 
@@ -12,8 +13,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sluice.application.scheduling import Bounds, Scheduled, WhenBusy, admit, next_to_run
-from sluice.domain.chat import Job
+from sluice.application.scheduling import (
+    Bounds,
+    Scheduled,
+    State,
+    WhenBusy,
+    admit,
+    next_to_run,
+    refused,
+)
+from sluice.domain.chat import Job, now
 from sluice.domain.errors import Conflict, LimitReached
 from sluice.infrastructure.jobs.inline.queue import InlineJobQueue
 from sluice.infrastructure.jobs.redis.scheduler import Claimed, Held, RedisScheduler
@@ -21,6 +30,7 @@ from sluice.infrastructure.redis.client import RedisClient
 from tests.doubles import a_job
 from tests.queue_bench import RecordingRuns
 
+A_DAY = timedelta(days=1)
 LEASE_S = 6
 LAPSE_S = LEASE_S + 1
 UNRECORDED = 5
@@ -54,6 +64,7 @@ class Known(Scheduled):
     claim: str | None = None
     returns: int = 0
     lapses: int = 0
+    woken: bool = False
 
 
 @dataclass
@@ -107,6 +118,18 @@ class Model:
         one.returns += returned
         self.end_if_cancelled(one)
 
+    def pause(self, one: Known) -> None:
+        one.claim, one.state = None, "paused"
+        if one.reason:
+            one.state = "ending"
+        elif one.woken:
+            self.wake(one)
+
+    def wake(self, one: Known) -> None:
+        one.woken = one.state != "paused"
+        if not one.woken:
+            one.state = "waiting"
+
     def lapse(self) -> None:
         for one in self.jobs:
             one.lapses += 1
@@ -144,7 +167,7 @@ class RedisPlay:
         self.number += 1
         await getattr(self, step[0])(step[1])
         count, model = await self.scheduler.count(), self.model
-        assert count[1:] == tuple(map(model.count, ("running", "waiting", "ending")))
+        assert count[1:] == tuple(map(model.count, ("running", "waiting", "ending", "paused")))
 
     def one(self, which: int, *, held: bool | None = None, recorded: bool = True) -> Known | None:
         found = [one for one in self.model.jobs if one.recorded == recorded]
@@ -190,6 +213,17 @@ class RedisPlay:
             await self.scheduler.release(Held(one.job.id, one.claim or ""), returned=returned)
             self.model.release(one, returned=returned)
 
+    async def pause(self, which: int) -> None:
+        if one := self.one(which, held=True):
+            await self.scheduler.pause(Held(one.job.id, one.claim or ""), now() + A_DAY)
+            self.model.pause(one)
+
+    async def wake(self, which: int) -> None:
+        if self.model.jobs:
+            one = self.model.jobs[which % len(self.model.jobs)]
+            await self.scheduler.wake(one.job.id)
+            self.model.wake(one)
+
     async def grow(self, which: int) -> None:
         """Or shrink: workers come and go."""
         self.model.bounds = replace(self.model.bounds, running=which % 5)
@@ -210,7 +244,7 @@ class RedisPlay:
     WHEN_BUSY,
     steps(
         *("admit", "admit", "admit", "admit", "ready", "ready", "ready", "claim", "claim"),
-        *("finish", "finish", "release", "cancel", "abandon", "grow", "lapse"),
+        *("finish", "finish", "release", "cancel", "abandon", "grow", "lapse", "pause", "wake"),
     ),
 )
 def test_the_scheduler_in_redis_follows_the_policy(
@@ -291,6 +325,18 @@ class InlinePlay:
             self.runs.gate(job_id).set()
             self.model.jobs = [one for one in self.model.jobs if one.job.id != job_id]
 
+    async def pause(self, which: int) -> None:
+        if active := self.runs.active:
+            job_id = active[which % len(active)]
+            self.runs.pause(job_id)
+            self.model.pause(next(one for one in self.model.jobs if one.job.id == job_id))
+
+    async def wake(self, which: int) -> None:
+        if self.model.jobs:
+            one = self.model.jobs[which % len(self.model.jobs)]
+            await self.queue.wake(one.job.id)
+            self.model.wake(one)
+
     async def cancel(self, which: int) -> None:
         if self.model.jobs:
             one = self.model.jobs[which % len(self.model.jobs)]
@@ -309,7 +355,13 @@ class InlinePlay:
 @given(
     BOUNDS,
     WHEN_BUSY,
-    steps(*("submit", "submit", "submit", "write", "write", "write"), "finish", "cancel"),
+    steps(
+        *("submit", "submit", "submit", "write", "write", "write"),
+        "finish",
+        "cancel",
+        "pause",
+        "wake",
+    ),
 )
 def test_the_embedded_queue_follows_the_policy(
     bounds: Bounds, when_busy: WhenBusy, steps: list[Step]
@@ -363,3 +415,79 @@ def test_only_a_chats_first_job_can_be_next_also_while_it_is_recorded() -> None:
     assert next_to_run([first, second], Bounds()) is None
     first.state = "ending"
     assert next_to_run([first, second], Bounds()) is None
+
+
+def known(job: Job, state: State) -> Scheduled:
+    return Scheduled(job, state, recorded=True)
+
+
+ANN, ANNS_OTHER, BOB = (
+    a_job(user=user, chat_id=chat) for user, chat in (("ann", "a"), ("ann", "b"), ("bob", "c"))
+)
+FULL = Bounds(running=1, queued=1, user_running=1, user_queued=1)
+
+
+@pytest.mark.parametrize(
+    ("jobs", "bounds", "when_busy", "expected"),
+    [
+        ([], Bounds(), "enqueue", "running"),
+        ([], Bounds(running=0), "enqueue", "waiting"),
+        ([(BOB, "running")], Bounds(running=1), "enqueue", "waiting"),
+        ([(BOB, "running")], Bounds(running=2), "enqueue", "running"),
+        ([(BOB, "waiting")], Bounds(running=1), "enqueue", "running"),
+        # A user's own running jobs count, and no other's.
+        ([(ANNS_OTHER, "running")], Bounds(user_running=1), "enqueue", "waiting"),
+        ([(BOB, "running")], Bounds(user_running=1), "enqueue", "running"),
+        ([(ANNS_OTHER, "running")] * 9, Bounds(user_running=None), "enqueue", "running"),
+        # Whoever is in the chat is waited for, or refused.
+        ([(ANN, "running")], Bounds(), "enqueue", "waiting"),
+        ([(ANN, "ending")], Bounds(), "interrupt", "waiting"),
+        ([(ANN, "waiting")], Bounds(), "reject", "conflict"),
+        ([(ANN, "ending")], Bounds(), "reject", "conflict"),
+        ([(BOB, "running")], Bounds(), "reject", "running"),
+        ([(ANN, "running"), (BOB, "waiting")], FULL, "reject", "conflict"),
+        # Those who wait count, of all and of the user, and neither who runs nor who ends.
+        ([(BOB, "running"), (BOB, "waiting")], FULL, "enqueue", "busy"),
+        ([(BOB, "running"), (BOB, "ending")], FULL, "enqueue", "waiting"),
+        ([(BOB, "waiting")], Bounds(running=0, queued=2), "enqueue", "waiting"),
+        ([(ANNS_OTHER, "waiting")], Bounds(running=0, user_queued=1), "enqueue", "user"),
+        ([(ANNS_OTHER, "waiting")] * 2, Bounds(running=0, user_queued=1), "enqueue", "user"),
+        ([(ANNS_OTHER, "waiting")], Bounds(running=0, user_queued=2), "enqueue", "waiting"),
+        ([(BOB, "waiting")], Bounds(running=0, user_queued=1), "enqueue", "waiting"),
+        ([(ANNS_OTHER, "waiting")] * 9, Bounds(running=0, user_queued=None), "enqueue", "waiting"),
+    ],
+)
+def test_who_is_admitted_or_refused(
+    jobs: list[tuple[Job, State]], bounds: Bounds, when_busy: WhenBusy, expected: str
+) -> None:
+    present = [known(*one) for one in jobs]
+    job = a_job(user="ann", chat_id="a")
+    if expected in ("waiting", "running"):
+        assert admit(present, job, bounds, when_busy) == expected
+        return
+    with pytest.raises((Conflict, LimitReached)) as refusal:
+        admit(present, job, bounds, when_busy)
+    error = refusal.value
+    told = ("user" if error.per_user else "busy") if isinstance(error, LimitReached) else "conflict"
+    assert told == expected
+
+
+@pytest.mark.parametrize(
+    ("why", "text", "per_user"),
+    [
+        ("busy", "the service is busy", False),
+        ("user", "too many questions are waiting", True),
+    ],
+)
+def test_who_is_refused_for_want_of_room_is_told_why_and_to_come_back_in_five_seconds(
+    why: Literal["busy", "user"], text: str, per_user: bool
+) -> None:
+    error = refused(why)
+    assert isinstance(error, LimitReached)
+    assert (str(error), error.per_user, error.retry_after) == (text, per_user, 5)
+
+
+def test_who_is_refused_by_a_busy_chat_is_told_why() -> None:
+    error = refused("conflict")
+    assert isinstance(error, Conflict)
+    assert str(error) == "the chat's last question is still being answered"

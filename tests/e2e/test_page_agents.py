@@ -104,6 +104,24 @@ async def test_a_stopped_answers_open_card_has_stopped(
         await expect(page.locator(f"{LIVE} .text")).to_have_text("Again.")
 
 
+async def test_whoever_runs_a_graph_that_declares_nobody_is_told_what_to_set(
+    serve: "Serve", page: "Page", upstream: OfflineModel
+) -> None:
+    upstream.script(Reply(["All at once."]))
+    silent = {"SLUICE_PIPELINE": "tests.e2e.undeclared:build"}
+    async with serve(**asking(upstream), **silent) as base:
+        await page.goto(base)
+        await ask(page, "Why in one piece?")
+        await page.locator(COMPLETED).wait_for()
+        for _ in ("live", "replayed"):
+            advice = page.locator(f"{LIVE} .advice")
+            await expect(advice).to_contain_text("no node of the graph speaks")
+            await expect(advice).to_contain_text("these can call a model: answer")
+            await expect(advice).to_contain_text("SLUICE_SPEAKING_NODES")
+            await expect(page.locator(f"{LIVE} .note")).to_be_hidden()
+            await page.reload()
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 async def test_malicious_markdown_is_harmless_and_what_stands_behind_it_is_shown(
     page: "Page", service: str, upstream: OfflineModel, scheme: Any

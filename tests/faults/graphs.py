@@ -5,9 +5,11 @@ import logging
 import time
 from typing import TypedDict
 
+from langgraph.config import get_stream_writer
 from langgraph.graph import END, START, StateGraph
 
 from sluice.domain.ports import LLMClientPort
+from sluice.infrastructure.llm.langchain_adapter import LangChainLLMAdapter
 
 
 class State(TypedDict, total=False):
@@ -56,3 +58,26 @@ def careless(_llm: LLMClientPort) -> StateGraph[State]:
 
 def _fails_at_once(message: str) -> None:
     raise ValueError(message)
+
+
+def worse_on_a2(llm: LLMClientPort) -> StateGraph[State]:
+    """Says `so`; on A2 with the regression that it is asked for, or with `both` on both paths."""
+    on_a2 = isinstance(llm, LangChainLLMAdapter)
+
+    async def answer(state: State) -> State:
+        kind = state["message"]
+        if kind == "both" or (on_a2 and kind == "errors"):
+            raise RuntimeError(kind)
+        if on_a2 and kind == "late":
+            await asyncio.sleep(5)
+        if on_a2 and kind == "left":
+            await asyncio.sleep(4)
+        if on_a2 and kind == "doubled":
+            get_stream_writer()({"token": "soso"})
+        return {"answer": "so"}
+
+    graph = StateGraph(State)
+    graph.add_node("answer", answer, metadata={"speaks": True, "stage": False})
+    graph.add_edge(START, "answer")
+    graph.add_edge("answer", END)
+    return graph

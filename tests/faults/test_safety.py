@@ -10,10 +10,9 @@ import httpx2
 import pytest
 import pytest_mock
 
-from sluice.application.process_chat import QUEUED
 from sluice.domain.chat import now
 from sluice.domain.errors import NotFound
-from sluice.domain.events import Cancelled
+from sluice.domain.events import QUEUED, Cancelled
 from sluice.infrastructure.event_log.sqlite.log import SqliteEventLog
 from sluice.infrastructure.sqlite.database import SqliteDatabase
 from sluice.offline_model import Break, Reply

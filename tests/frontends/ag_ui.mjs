@@ -6,11 +6,12 @@ import {from, lastValueFrom, toArray} from "rxjs";
 import {run, sha256, until} from "./scenarios.mjs";
 
 function agent({url, threadId = "a thread", messages = []}) {
-  const told = {steps: [], errors: [], failed: [], payloads: [], outcomes: []};
+  const told = {steps: [], errors: [], failed: [], payloads: [], outcomes: [], custom: []};
   const http = new HttpAgent({url: `${url}/ag-ui`, threadId, initialMessages: messages});
   http.subscribe({
     onStepStartedEvent: ({event}) => void told.steps.push(`+${event.stepName}`),
     onStepFinishedEvent: ({event}) => void told.steps.push(`-${event.stepName}`),
+    onCustomEvent: ({event}) => void told.custom.push([event.name, event.value]),
     onRunErrorEvent: ({event}) => void told.errors.push({code: event.code, message: event.message}),
     onRunFailed: ({error}) => void (told.failed.push(error.message), told.payloads.push(error.payload)),
     onRunFinishedEvent: ({event}) => void told.outcomes.push(event.outcome),
@@ -45,6 +46,19 @@ await run({
     const resolved = [];
     for (const question of questions) resolved.push(await ask(http, question, `asked ${question}`));
     return {...told, resolved, messages: shown(http.messages)};
+  },
+
+  async told_beside({url, question}) {
+    const {http, told} = agent({url});
+    await ask(http, question);
+    return {...told, messages: http.messages};
+  },
+
+  async tanstack_told_beside({url, question}) {
+    const {client, errors} = tanstack({url});
+    await client.sendMessage(question);
+    await new Promise(resolve => setTimeout(resolve, 200)); // it might ask again by itself
+    return {errors, status: client.getStatus(), messages: client.getMessages()};
   },
 
   async asks_anew({url, question}) {

@@ -16,6 +16,7 @@ const shown = chat => chat.messages.map(message => ({
   stages: message.parts.filter(part => part.type === "data-stage").map(part => part.data),
   resets: message.parts.filter(part => part.type === "data-reset").map(part => part.data),
   metadata: message.metadata,
+  beside: message.parts.filter(part => /^(dynamic-tool|reasoning|data-sources)$/.test(part.type)),
 }));
 const told = (chat, errors) =>
   ({status: chat.status, statusCode: chat.error?.statusCode, errors, messages: shown(chat)});
@@ -34,6 +35,17 @@ const plain = ({AbstractChat}) => class extends AbstractChat {
     super({...options, state});
   }
 };
+
+// The message that the version's own reader makes of a stream.
+async function read({readUIMessageStream}, chunks) {
+  const stream = new ReadableStream({start(controller) {
+    for (const chunk of chunks) controller.enqueue(chunk);
+    controller.close();
+  }});
+  let last;
+  for await (const message of readUIMessageStream({stream, terminateOnError: true})) last = message;
+  return last;
+}
 
 const versions = {5: [ai5, plain(ai5)], 6: [ai6, plain(ai6)], 7: [ai7, Chat]};
 
@@ -156,11 +168,15 @@ await run({
   async validates({file}) {
     const wrong = [];
     for (const line of readFileSync(file, "utf8").split("\n").filter(Boolean)) {
-      const {version, chunks} = JSON.parse(line);
+      const {version, chunks, said} = JSON.parse(line);
       const schema = versions[version][0].uiMessageChunkSchema;
       const {validate} = typeof schema === "function" ? schema() : schema;
       for (const chunk of chunks)
         if (!(await validate(chunk)).success) wrong.push({version, chunk});
+      const message = await read(versions[version][0], chunks).catch(error => ({error: String(error)}));
+      const last = message.parts?.findLastIndex(part => part.type === "data-reset") ?? 0;
+      const shown = message.parts && text({parts: message.parts.slice(last + 1)});
+      if (shown !== said) wrong.push({version, shown, said, error: message.error, chunks});
     }
     return wrong;
   },

@@ -37,6 +37,12 @@ await run({
     return {errors, texts, steps, runErrors, messages: shown(agent)};
   },
 
+  async told_beside({url, question}) {
+    const page = await open({url});
+    await ask(page, question);
+    return {errors: page.errors, messages: page.agent.messages};
+  },
+
   async connects({url, question}) {
     const [one, two] = [await open({url}), await open({url})];
     const asking = ask(one, question);

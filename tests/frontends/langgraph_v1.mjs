@@ -52,6 +52,7 @@ async function page(options, {storage = {}} = {}) {
       reconnectOnMount: options.reconnectOnMount && (() => kept),
     });
     look.messages = texts(look.stream.messages);
+    look.watch?.(look.stream.messages);
     return createElement("p", null, look.messages.map(each => each.content).join("|"));
   };
   const root = createRoot(document.body.appendChild(document.createElement("div")));
@@ -101,6 +102,16 @@ await run({
       const said = Object.values(fold(parts));
       return {sha256: sha256(said.join("")), messages: said.length, last: parts.at(-1).event};
     }));
+  },
+
+  async page_told_beside({url, question}) {
+    const look = await page({apiUrl: `${url}/langgraph`});
+    const seen = [];
+    look.watch = messages => seen.push(messages.map(one => one.type).join(" "));
+    await look.stream.submit(asking(question));
+    await until(() => idle(look));
+    const state = await opened({url}).threads.getState(look.thread);
+    return {...told(look), messages: look.stream.messages, seen, state: state.values.messages};
   },
 
   async page_asks({url, questions}) {

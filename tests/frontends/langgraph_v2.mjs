@@ -69,6 +69,11 @@ const told = client => ({
   run: client.run,
 });
 const last = client => texts(client.shown.messages).at(-1);
+const beside = client => ({
+  calls: client.shown.toolCalls.map(({name, input, output, status, error}) => ({name, input, output, status, error})),
+  reasoning: client.shown.messages.flatMap(one => Array.isArray(one.content) ? one.content : [])
+    .filter(block => block.type === "reasoning").map(block => block.reasoning),
+});
 const says = client => last(client)?.type === "ai" && last(client).content;
 const over = (client, messages) =>
   until(() => !client.shown.isLoading && client.shown.messages.length >= messages, 20000);
@@ -82,6 +87,13 @@ await run({
       await over(client, messages += 2);
     }
     return told(client);
+  },
+
+  async told_beside({question, ...given}) {
+    const client = await open(given);
+    await client.submit(question);
+    await over(client, 7);
+    return {...told(client), ...beside(client)};
   },
 
   async fails({question, partial, ...given}) {

@@ -82,6 +82,17 @@ const scenarios = {
       unknown: await chat({ model: "gpt-4o" }),
     };
   },
+  async beside() {
+    let thought = "", said = "";
+    const chunks = await client.chat.completions.create({ ...asked, stream: true });
+    for await (const chunk of chunks) {
+      thought += chunk.choices[0]?.delta.reasoning_content ?? "";
+      said += chunk.choices[0]?.delta.content ?? "";
+    }
+    const { output, output_text } = await client.responses
+      .stream({ model: "sluice", input: "Why?" }).finalResponse();
+    return { thought, said, helped: await helped(), output, output_text };
+  },
   fails: () => chat(),
   async responses() {
     const final = await client.responses.stream({ model: "sluice", input: "Why?" }).finalResponse();

@@ -15,6 +15,7 @@ from sluice.domain.events import Done, Recorded, Reset, StageCompleted, StageSta
 from sluice.interfaces.protocols.ag_ui.encoder import AgUiEncoder
 from tests.contract.test_encoders import ended, frames
 from tests.cuts import CUTS
+from tests.frontends import beside
 from tests.frontends.cutting import Cut, cutting
 from tests.frontends.packages import node
 from tests.http.house import House, serving
@@ -100,6 +101,48 @@ async def test_a_stopped_run_says_that_it_was_cancelled() -> None:
         told = await asking
     assert (told["resolved"], told["outcomes"]) == ([True], [{"type": "cancelled"}])
     assert told["messages"][-1]["content"] == "yes"
+
+
+async def test_tools_reasoning_and_data_are_messages_and_events_of_an_agent() -> None:
+    async with serving(*beside.PLAYS) as house:
+        told = await ag_ui("told_beside", house, question="Why?")
+    assert told["outcomes"] == [{"type": "success"}]
+    assert told["custom"] == [["sources", [{"url": "https://example.com/tea"}]]]
+    _, thought, search, found, convert, failed, answer = told["messages"]
+    assert (thought["role"], thought["content"]) == ("reasoning", "Let me see.")
+    (call,) = search["toolCalls"]
+    assert call["function"] == {"name": "search", "arguments": beside.ARGUMENTS}
+    assert (found["role"], found["content"]) == ("tool", "Green tea: 9 euros.")
+    assert found["toolCallId"] == call["id"]
+    assert (convert["toolCalls"][0]["function"]["name"], failed["content"]) == (
+        "convert", beside.FAILED,
+    )  # fmt: skip
+    assert (answer["role"], answer["content"]) == ("assistant", beside.ANSWER)
+
+
+async def test_tools_of_a_text_that_is_revised_stay() -> None:
+    plays = [*beside.TOLD, Token("wrong", "agent"), Reset("revised"), *beside.SAID]
+    async with serving(*plays, Done("A2", beside.ANSWER)) as house:
+        told = await ag_ui("told_beside", house, question="Why?")
+    roles = [one["role"] for one in told["messages"]]
+    assert sorted(roles) == sorted(
+        ["user", "reasoning", "assistant", "tool", "assistant", "tool", "assistant"]
+    )
+    assert [one["content"] for one in told["messages"] if one["role"] == "tool"] == [
+        "Green tea: 9 euros.", beside.FAILED,
+    ]  # fmt: skip
+    assert told["messages"][-1]["content"] == beside.ANSWER
+
+
+async def test_tanstack_shows_tools_and_reasoning_and_asks_nothing_by_itself() -> None:
+    async with serving(*beside.PLAYS) as house:
+        told = await ag_ui("tanstack_told_beside", house, question="Why?")
+        assert len(house.pipeline.asked) == 1
+    assert (told["errors"], told["status"]) == ([], "ready")
+    parts = [part for one in told["messages"][1:] for part in one["parts"]]
+    assert "".join(part["content"] for part in parts if part["type"] == "text") == beside.ANSWER
+    calls = [part["name"] for part in parts if part["type"] == "tool-call"]
+    assert calls == ["search", "convert"]
 
 
 @pytest.mark.timeout(150)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 
+from sluice.application.compact_json import compact
 from sluice.domain.errors import UpstreamTruncated
 from sluice.domain.events import (
     Done,
@@ -20,9 +21,11 @@ from sluice.domain.events import (
 from sluice.interfaces.protocols.ai_sdk.encoder import AiSdkEncoder
 from tests.contract.test_encoders import ended, frames
 from tests.cuts import CUTS
+from tests.frontends import beside
 from tests.frontends.cutting import Cut, cutting
 from tests.frontends.packages import node
 from tests.http.house import House, serving
+from tests.http.protocols.openai.test_openai_encoders import answer_of
 from tests.http.test_frame_writer import one_by_one
 from tests.strategies import LOG
 from tests.waiting import until
@@ -197,7 +200,38 @@ async def test_however_often_it_is_cut_it_ends_with_the_whole_answer(by: Cut) ->
     assert sum(one["errors"] for one in told) == (CUTS if by == "reset" else 0)
 
 
-async def test_any_log_is_a_stream_that_its_own_schema_takes(tmp_path: Path) -> None:
+@pytest.mark.parametrize("version", [5, 6, 7])
+async def test_tools_reasoning_and_data_are_parts_of_the_message(version: int) -> None:
+    older = {} if version == 7 else {"compat": version}
+    async with serving(*beside.PLAYS) as house:
+        told = await ai("asks", house, questions=["Why?"], **older)
+        assert len(house.pipeline.asked) == 1
+    assert (told["status"], told["errors"]) == ("ready", [])
+    answer = told["messages"][1]
+    assert (answer["text"], answer["texts"]) == (beside.ANSWER, 1)
+    thought, search, sources, convert = answer["beside"]
+    assert (thought["text"], thought["state"]) == ("Let me see.", "done")
+    assert (search["toolName"], search["state"]) == ("search", "output-available")
+    assert (search["input"], search["output"]) == ({"query": "tea"}, "Green tea: 9 euros.")
+    assert sources["data"] == [{"url": "https://example.com/tea"}]
+    assert (convert["toolName"], convert["state"]) == ("convert", "output-error")
+    assert convert["errorText"] == beside.FAILED
+
+
+@pytest.mark.parametrize("reason", ["revised", "new_attempt"])
+async def test_what_was_told_beside_a_text_that_is_revised_stays(reason: Any) -> None:
+    plays = [*beside.TOLD, Token("wrong", "agent"), Reset(reason), *beside.SAID]
+    async with serving(*plays, Done("A2", beside.ANSWER)) as house:
+        told = await ai("asks", house, questions=["Why?"])
+    answer = told["messages"][1]
+    assert answer["text"] == beside.ANSWER
+    kinds = [part["type"] for part in answer["beside"]]
+    assert sorted(kinds) == (
+        ["data-sources", "dynamic-tool", "dynamic-tool", "reasoning"] if reason == "revised" else []
+    )
+
+
+async def test_any_log_is_a_stream_that_its_own_schema_and_reader_take(tmp_path: Path) -> None:
     streams = list[str]()
 
     @settings(max_examples=200)
@@ -208,7 +242,8 @@ async def test_any_log_is_a_stream_that_its_own_schema_takes(tmp_path: Path) -> 
             told = frames(encoder, ended(log))[1]
             data = [frame.decode().split("\n")[1][6:] for frame in told]
             chunks = ",".join(one for one in data if one != "[DONE]")
-            streams.append(f'{{"version":{version},"chunks":[{chunks}]}}')
+            said = compact(answer_of(log) or "answer")
+            streams.append(f'{{"version":{version},"said":{said},"chunks":[{chunks}]}}')
 
     collect()
     file = tmp_path / "streams"

@@ -8,6 +8,7 @@ import pytest
 from sluice.domain.errors import UpstreamTruncated
 from sluice.domain.events import Done, Reset, Token
 from tests.cuts import CUTS
+from tests.frontends import beside
 from tests.frontends.cutting import cutting
 from tests.frontends.packages import node
 from tests.frontends.test_ag_ui import ANSWER, COMPLETED, QUICKLY, SLOWLY, STARTED, TOKENS
@@ -51,6 +52,16 @@ async def test_a_refusal_is_an_error_with_its_text() -> None:
         told = await copilotkit("asks", house, questions=["Why?"])
     assert "HTTP 413" in told["texts"][0]
     assert "The message is too large." in told["texts"][0]
+
+
+async def test_tools_and_reasoning_are_messages_and_no_tool_is_run_by_the_page() -> None:
+    async with serving(*beside.PLAYS) as house:
+        told = await copilotkit("told_beside", house, question="Why?")
+        assert len(house.pipeline.asked) == 1
+    assert told["errors"] == []
+    roles = [one["role"] for one in told["messages"]]
+    assert roles == ["user", "reasoning", "assistant", "tool", "assistant", "tool", "assistant"]
+    assert told["messages"][-1]["content"] == beside.ANSWER
 
 
 async def test_who_connects_is_shown_the_thread_also_while_it_is_answered() -> None:

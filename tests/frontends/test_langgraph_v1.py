@@ -12,6 +12,7 @@ from sluice.application.scheduling import Bounds
 from sluice.domain.errors import UpstreamTruncated
 from sluice.domain.events import Done, Event, Reset, StageCompleted, StageStarted, Token
 from tests.cuts import CUTS
+from tests.frontends import beside
 from tests.frontends.cutting import Cut, CuttingProxy, cutting
 from tests.frontends.packages import node
 from tests.http.house import House, serving
@@ -66,6 +67,26 @@ async def test_a_page_shows_questions_answers_and_stages() -> None:
     assert [(one["stage"], one["status"]) for one in told["events"][:3]] == [
         ("queued", "completed"), ("answer", "started"), ("answer", "completed"),
     ]  # fmt: skip
+
+
+async def test_a_page_shows_tools_and_reasoning_as_messages_and_data_as_an_event() -> None:
+    async with serving(*beside.PLAYS) as house:
+        told = await langgraph("page_told_beside", house, question="Why?")
+    assert told["errors"] == []
+    assert {"type": "data", "name": "sources", "data": [{"url": "https://example.com/tea"}],
+            "node": "tools"} in told["events"]  # fmt: skip
+    assert "human ai ai tool" in told["seen"]
+    _, thought, search, found, convert, failed, answer = told["messages"]
+    (block,) = thought["content"]
+    assert (block["type"], block["reasoning"]) == ("reasoning", "Let me see.")
+    (call,) = search["tool_calls"]
+    assert (call["name"], call["args"]) == ("search", {"query": "tea"})
+    assert (found["type"], found["content"]) == ("tool", "Green tea: 9 euros.")
+    assert found["tool_call_id"] == call["id"]
+    assert convert["tool_calls"][0]["name"] == "convert"
+    assert (failed["status"], failed["content"]) == ("error", beside.FAILED)
+    assert answer["content"] == beside.ANSWER
+    assert [one["id"] for one in told["state"]] == [one["id"] for one in told["messages"]]
 
 
 @pytest.mark.parametrize("reason", ["revised", "new_attempt"])

@@ -10,6 +10,7 @@ from sluice.application.scheduling import Bounds
 from sluice.domain.errors import UpstreamTruncated
 from sluice.domain.events import Done, Reset, StageCompleted, StageStarted, Token
 from tests.cuts import CUTS
+from tests.frontends import beside
 from tests.frontends.cutting import Cut, CuttingProxy, cutting
 from tests.frontends.packages import node
 from tests.http.house import House, serving
@@ -46,6 +47,19 @@ async def test_an_answer_without_tokens_is_shown(client: str) -> None:
     async with serving(STARTED, COMPLETED, Done("A1", ANSWER)) as house:
         told = await langgraph(client, "asks", house, questions=["Why?"])
     assert shown(told) == ["Why?", ANSWER]
+
+
+async def test_tools_are_calls_and_reasoning_is_a_block(client: str) -> None:
+    async with serving(*beside.PLAYS) as house:
+        told = await langgraph(client, "told_beside", house, question="Why?")
+    assert told["error"] is None
+    assert shown(told)[-1] == beside.ANSWER
+    search, convert = told["calls"]
+    assert (search["name"], search["input"]) == ("search", {"query": "tea"})
+    assert (search["status"], search["output"]) == ("finished", "Green tea: 9 euros.")
+    # It had status `error`, until `values` showed that there is a message for it.
+    assert (convert["name"], convert["output"]) == ("convert", beside.FAILED)
+    assert told["reasoning"] == ["Let me see."]
 
 
 @pytest.mark.parametrize("reason", ["revised", "new_attempt"])

@@ -14,6 +14,7 @@ import pytest
 from sluice.domain.errors import UpstreamTruncated
 from sluice.domain.events import Done, Reset, StageCompleted, StageStarted, Token, Usage
 from tests.cuts import CUTS
+from tests.frontends import beside
 from tests.frontends.cutting import Cut, CuttingProxy, cutting
 from tests.frontends.packages import HERE, node
 from tests.http.house import House, serving
@@ -50,6 +51,17 @@ async def test_the_javascript_client_chats_and_is_told_what_is_refused() -> None
     assert told["streamed"]["usage"]["total_tokens"] == 3
     assert (told["refused"]["error"], told["refused"]["param"]) == ("BadRequestError", "n")
     assert (told["unknown"]["error"], told["unknown"]["param"]) == ("NotFoundError", "model")
+
+
+@NODE
+async def test_the_javascript_client_reads_reasoning_beside_the_answer() -> None:
+    async with serving(*beside.PLAYS) as house:
+        told = await js("beside", house)
+    assert (told["thought"], told["said"]) == ("Let me see.", beside.ANSWER)
+    assert told["helped"] == {"text": beside.ANSWER}
+    thought, message = told["output"]
+    assert (thought["type"], thought["content"][0]["text"]) == ("reasoning", "Let me see.")
+    assert message["content"][0]["text"] == told["output_text"] == beside.ANSWER
 
 
 @NODE

@@ -21,9 +21,11 @@ from sluice.application.export import ExportOutcomes
 from sluice.application.follow import FollowJob
 from sluice.application.jobs import CancelJob, ShowJob
 from sluice.application.metrics import JobMetrics
+from sluice.application.pauses import AnswerInput, Pauses
 from sluice.application.ports import FlagPort
-from sluice.application.process_chat import QUEUED, ProcessChat
-from sluice.application.rollout import ControlShare, RolloutFlag, SetShare, ShowRollout
+from sluice.application.process_chat import ProcessChat
+from sluice.application.rollout import ControlShare, RolloutFlag
+from sluice.application.rollout_changes import SetShare, ShowRollout, StartPlan, SteerPlan
 from sluice.application.scheduling import Bounds
 from sluice.application.sessions import Sessions
 from sluice.application.side_calls import AskModel
@@ -31,14 +33,16 @@ from sluice.application.submit import SubmitMessage
 from sluice.application.unread import CancelUnread
 from sluice.domain.chat import Job, JobId
 from sluice.domain.errors import Unavailable
-from sluice.domain.events import Cursor, Done, Recorded, StageCompleted, StageStarted, Token
+from sluice.domain.events import QUEUED, Cursor, Done, Recorded, StageCompleted, StageStarted, Token
 from sluice.domain.rollout import Share
 from sluice.infrastructure.chats.sqlite.chats import SqliteChats
 from sluice.infrastructure.chats.sqlite.idempotency import SqliteIdempotency
+from sluice.infrastructure.chats.sqlite.pauses import SqlitePauses
 from sluice.infrastructure.chats.sqlite.sessions import SqliteSessions
 from sluice.infrastructure.event_log.memory import MemoryEventLog
 from sluice.infrastructure.flags.sqlite_changes import SqliteShareChanges
 from sluice.infrastructure.jobs.inline.queue import InlineJobQueue
+from sluice.infrastructure.json_schema import check_value
 from sluice.infrastructure.outcomes.sqlite import SqliteOutcomes
 from sluice.infrastructure.sqlite.database import SqliteDatabase
 from sluice.interfaces.http.app import create_app
@@ -167,6 +171,7 @@ async def serving(
     routers: Sequence[APIRouter] = (),
     ask_model: AskModel | None = None,
     share: Share | None = None,
+    input_timeout: float = 60,
     **options: Any,
 ) -> AsyncIterator[House]:
     """A house whose pipeline plays `plays` for every job; `protocol`: another server's.
@@ -178,11 +183,14 @@ async def serving(
     database = SqliteDatabase(":memory:")
     await database.open()
     chats = SqliteChats(database)
-    queue = InlineJobQueue(ProcessChat(pipeline, log, chats, counts), bounds or Bounds())
+    kept = SqlitePauses(database)
+    pauses = Pauses(kept, log, timeout=input_timeout)
+    process = ProcessChat(pipeline, log, chats, counts, pauses)
+    queue = InlineJobQueue(process, bounds or Bounds())
     readers = CancelUnread(queue, log)
     unready: list[str] = []
     outcomes = SqliteOutcomes(database)
-    deliveries = Deliveries(outcomes, retention=60)
+    deliveries = Deliveries(outcomes, counts, retention=60)
     changes = SqliteShareChanges(database)
     control = ControlShare(changes)
     rollout = RolloutFlag(share or Share(0), [control])
@@ -201,13 +209,16 @@ async def serving(
         follow=FollowJob(log, readers, counts, deliveries, streams=streams),
         show_job=ShowJob(log),
         cancel=CancelJob(log, queue),
+        answer_input=AnswerInput(kept, log, queue, check_value),
         show_chat=show_chat,
         delete_chat=DeleteChat(chats, log, queue),
         sessions=Sessions(names, keys, show_chat, log, queue),
         chats=chats,
         names=names,
-        show_rollout=ShowRollout(rollout, control, changes),
+        show_rollout=ShowRollout(rollout, control, changes, outcomes),
         set_share=SetShare(rollout, control, changes),
+        start_plan=StartPlan(rollout, control, changes, outcomes),
+        steer_plan=SteerPlan(rollout, control, changes),
         export_outcomes=ExportOutcomes(outcomes),
         ready=ready,
         metrics=metrics,

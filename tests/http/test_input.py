@@ -115,7 +115,7 @@ async def test_a_field_of_a_message_that_is_refused_is_named(body: Any, field: s
 
 @pytest.mark.parametrize(
     ("body", "field"),
-    [({"type": "stop"}, "type"), ({}, "type"), ({"type": "cancel", "now": True}, "now")],
+    [({"type": "stop"}, "type"), ({}, "input_id"), ({"type": "cancel", "now": True}, "now")],
 )
 async def test_an_input_that_is_refused_is_named(body: Any, field: str) -> None:
     async with serving(DONE) as house:

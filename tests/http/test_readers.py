@@ -79,6 +79,9 @@ async def test_while_the_store_is_down_a_reader_is_told_to_come_back() -> None:
         answer = await house.client.get(path(job))
         assert answer.status_code == 200
         assert answer.headers["content-type"] == "text/event-stream; charset=utf-8"
+        assert answer.headers["cache-control"] == "no-store, no-transform"
+        assert answer.headers["x-accel-buffering"] == "no"
+        assert answer.headers["connection"] == "close"
         assert frames(answer.content) == []
         assert 1000 <= int(answer.text.removeprefix("retry: ")) <= 5000
         assert (await house.client.head(path(job))).status_code == 200

@@ -94,9 +94,11 @@ async def test_an_admin_reads_and_changes_the_share() -> None:
         shown = await house.client.get(ROLLOUT, headers=ANN)
         assert shown.status_code == 200
         assert shown.headers["ETag"] == '"0"'
-        assert shown.json() == {
+        told = shown.json()
+        assert told.pop("arms").keys() == {"A1", "A2"}
+        assert told == {
             "share": 5, "reason": "split", "source": "env", "rollout": None,
-            "environment": "5%", "history": [],
+            "environment": "5%", "plan": None, "guard": [], "history": [],
         }  # fmt: skip
         changed = await put(house, 25.5, shown.headers["ETag"], why="a step", headers=ANN)
         assert changed.status_code == 200
@@ -108,7 +110,7 @@ async def test_an_admin_reads_and_changes_the_share() -> None:
         assert change.pop("at").endswith("Z")
         assert change == {
             "number": 1, "by": "ann", "from": 5, "to": 25.5, "why": "a step",
-            "rollout": body["rollout"],
+            "rollout": body["rollout"], "state": None, "verdict": None,
         }  # fmt: skip
 
 
@@ -290,3 +292,75 @@ async def test_an_export_that_cannot_be_read_on_is_cut_and_not_ended(
         monkeypatch.setattr(house.outcomes, "page", once)
         with pytest.raises(httpx2.HTTPError):
             await house.client.get(f"{ROLLOUT}/outcomes")
+
+
+PLAN = {"steps": [{"share": 5}, {"share": 50, "seconds": 60, "users": 7}], "limits": {"ratio": 3}}
+
+
+async def change(house: House, match: str, **body: Any) -> Any:
+    return await house.client.put(ROLLOUT, json=body, headers={"If-Match": match})
+
+
+async def test_a_plan_is_started_held_resumed_and_stopped() -> None:
+    async with serving(DONE, share=Share(0), admins=None) as house:
+        started = (await change(house, '"0"', plan=PLAN, why="go")).json()
+        assert (started["share"], started["source"]) == (5, "control")
+        plan = started["plan"]
+        assert plan["steps"] == [
+            {"share": 5, "seconds": 3600, "users": 100},
+            {"share": 50, "seconds": 60, "users": 7},
+        ]
+        assert (plan["state"], plan["limits"]["ratio"], plan["limits"]["alpha"]) == (
+            "running", 3, 0.05,
+        )  # fmt: skip
+        for number, state in enumerate(("held", "running", "stopped"), 1):
+            body = (await change(house, f'"{number}"', state=state)).json()
+            assert (body["plan"]["state"], body["share"]) == (state, 5)
+        told = [(one["state"], one["to"], one["rollout"]) for one in body["history"]]
+        states = ("stopped", "running", "held", "running")
+        assert told == [(state, 5, started["rollout"]) for state in states]
+        refused = await change(house, "*", state="held")
+        assert (refused.status_code, refused.json()["code"]) == (409, "conflict")
+
+
+async def test_a_share_that_is_set_by_hand_ends_the_plan() -> None:
+    async with serving(DONE, share=Share(0), admins=None) as house:
+        await change(house, '"0"', plan=PLAN)
+        body = (await change(house, '"1"', share=10)).json()
+        assert (body["plan"], body["share"]) == (None, 10)
+
+
+@pytest.mark.parametrize(
+    ("field", "body"),
+    [
+        ("plan.steps", {"plan": {}}),
+        ("plan.steps[1].share", {"plan": {"steps": [{"share": 5}, {"share": 5}]}}),
+        ("plan.limits.alpha", {"plan": {"steps": [{"share": 5}], "limits": {"alpha": 2}}}),
+        ("plan", {"plan": 5}), ("state", {"state": "stepped_back"}), ("state", {"state": None}),
+        ("more", {"state": "held", "more": 1}), ("share", {"plan": PLAN, "share": 5}),
+    ],
+)  # fmt: skip
+async def test_a_plan_that_cannot_be_is_refused_by_its_fields_name(field: str, body: Any) -> None:
+    async with serving(DONE, share=Share(0), admins=None) as house:
+        refused = await change(house, '"0"', **body)
+        assert refused.status_code == 422
+        assert refused.json()["detail"].startswith(f"{field}: ")
+
+
+async def test_both_arms_are_shown_with_intervals() -> None:
+    async with serving(
+        StageStarted("answer", 10), Done("A2", "so"), share=Share(100), admins=None
+    ) as house:
+        for _ in range(3):
+            await house.asked()
+        await until(lambda: not house.follow.open)
+        await house.deliveries.flush()
+        arms = (await house.client.get(ROLLOUT)).json()["arms"]
+        assert (arms["A1"]["jobs"], arms["A2"]["jobs"]) == (0, 3)
+        failed = arms["A2"]["bad"]["failed"]
+        assert (failed["count"], failed["of"]) == (0, 3)
+        low, high = failed["interval"]
+        assert low == 0
+        assert 0.5 < high < 0.6
+        assert arms["A2"]["answer"]["value"] > 0
+        assert arms["A1"]["bad"]["failed"]["interval"] is None

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -42,6 +43,76 @@ async def test_an_operator_looks_turns_the_share_and_gives_it_back() -> None:
             "2  WHEN  anonymous  25.5 % -> given back",
             "1  WHEN  anonymous  5 % -> 25.5 %  a step",
         ]
+
+
+PLAN = """
+[[steps]]
+share = 5
+seconds = 60
+users = 10
+[[steps]]
+share = 50
+[limits]
+ratio = "any"
+late_seconds = 30
+"""
+
+
+async def test_a_plan_is_started_from_a_file_and_told_what_to_do(tmp_path: Path) -> None:
+    plan = tmp_path / "plan.toml"
+    plan.write_text(PLAN)
+    async with serving(DONE, share=Share(0), admins=None) as house:
+        share = "5 % of users take A2, set by a plan (environment: 0%)"
+        started = await said(house, "start", str(plan), "--why", "at last")
+        assert started == f"{share}\nplan 5% 50%: runs\n"
+        assert "is held" in await said(house, "hold")
+        assert "runs" in await said(house, "resume")
+        again = await typed(house, "start", str(plan))
+        assert (again.exit_code, again.output) == (
+            1,
+            "sluice: a plan runs already: stop it first\n",
+        )
+        await house.asked()
+        status = (await said(house, "status")).splitlines()
+        assert status[:2] == [share, "plan 5% 50%: runs"]
+        assert "1 jobs of 1 users: failed 0 (0.0% to 79.3%), late 0" in status[2]
+        assert "was stopped" in await said(house, "stop")
+        assert "at last" in await said(house, "history")
+
+
+@pytest.mark.parametrize(
+    ("plan", "told"),
+    [
+        ("", "steps: lists at least one step"),
+        ("steps = 5", "steps: lists at least one step"),
+        ("[[steps]]\nshare = 0", "steps[0].share: is above 0"),
+        ("[[steps]]\nshares = 1", "steps[0].shares: is not known"),
+        ("[[steps]]\nshare = 1\nusers = -1", "steps[0].users: is a number of users"),
+        ("[[steps]]\nshare = 1\n[limits]\nmargin = 1", "limits.margin: is a number from 0 to 0.24"),
+        ("[[steps]]\nshare = 1\n[limits]\nalfa = 1", "limits.alfa: is not known"),
+        (
+            "[[steps]]\nshare = 1\n[limits.weights]\nfailed = 0.9\nleft = 0.2",
+            "limits.weights: the weights are not negative, and sum up to 1 at most",
+        ),
+        ("[[steps]]\nshare = 1\n[limits.weights]\nnone = 1", "limits.weights.none: is not known"),
+        ("steps", "Expected '=' after a key"),
+    ],
+)
+async def test_a_plan_with_a_mistake_is_refused_by_its_field_before_anybody_is_asked(
+    tmp_path: Path, plan: str, told: str
+) -> None:
+    path = tmp_path / "plan.toml"
+    path.write_text(plan)
+    arguments = ["rollout", "start", str(path), "--url", "http://127.0.0.1:1"]
+    result = await asyncio.to_thread(CliRunner().invoke, app, arguments)
+    assert result.exit_code == 1
+    assert result.output.startswith(f"sluice: {path}: {told}")
+
+
+async def test_a_plan_that_is_not_there_is_told_in_one_line(tmp_path: Path) -> None:
+    arguments = ["rollout", "start", str(tmp_path / "none.toml"), "--url", "http://127.0.0.1:1"]
+    result = await asyncio.to_thread(CliRunner().invoke, app, arguments)
+    assert result.output == f"sluice: {tmp_path}/none.toml: No such file or directory\n"
 
 
 async def test_outcomes_are_printed_as_the_service_exports_them() -> None:

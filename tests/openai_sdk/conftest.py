@@ -25,10 +25,11 @@ PATIENT = Limits(connect=5, first_token=5, idle=5)
 @dataclass
 class Run:
     """A speaking node's run. `takes`: nobody but the job hears a merely invoked LangChain model;
-    `listens`: LangChain reports to the job.
+    `listens`: LangChain reports to the job, and leaves out what `left_out` is told.
     """
 
     teller: RecordingTeller = field(default_factory=RecordingTeller)
+    left_out: RecordingTeller = field(default_factory=RecordingTeller)
     calls: ModelCalls = field(default_factory=ModelCalls)
     speaks: bool = True
     listens: bool = True
@@ -58,8 +59,8 @@ class Node(NodeRun):
     def hear(self) -> CallTeller | None:
         return self._run.teller if self.speaks else None
 
-    def listens(self, handlers: Sequence[object]) -> bool:
-        return self._run.listens
+    def reported(self, run_id: UUID, handlers: Sequence[object]) -> CallTeller | None:
+        return self._run.left_out if self._run.listens else None
 
     def take(self, run_id: UUID, handlers: Sequence[object]) -> CallTeller | None:
         if not self._run.takes:

@@ -176,7 +176,18 @@ async def test_without_the_instrumentation_the_sdks_errors_have_the_same_codes()
         assert code(await failure(raw(model.base_url))) == "upstream_unavailable"
 
 
-@pytest.mark.parametrize("ask", [raw, raw_sync, ainvoke, invoke, astream])
+async def at_once(base_url: str) -> None:
+    async with AsyncOpenAI(base_url=base_url, api_key="x", max_retries=0) as client:
+        await client.chat.completions.create(**ASKED)
+
+
+async def at_once_by_langchain(base_url: str) -> None:
+    await chat_model(base_url, disable_streaming=True).ainvoke("Why?")
+
+
+@pytest.mark.parametrize(
+    "ask", [raw, raw_sync, ainvoke, invoke, astream, at_once, at_once_by_langchain]
+)
 async def test_an_answer_beyond_all_bounds_is_cut_off_whoever_calls(
     ask: Ask, model: OfflineModel, run: Run
 ) -> None:

@@ -13,6 +13,7 @@ from sluice.infrastructure.openai_sdk.calls import Limits
 from sluice.infrastructure.openai_sdk.failures import classify
 from sluice.infrastructure.openai_sdk.instrumentor import OpenAIInstrumentor
 from sluice.offline_model import Fault, Gate, OfflineModel, Reply
+from sluice.offline_model.replies import Break
 from tests.waiting import until
 
 from .conftest import Run, chat_model
@@ -38,6 +39,68 @@ async def test_our_deadlines_hold_where_the_user_set_none(
     async with OfflineModel(pace=0, fault=fault) as model:
         assert code(await failure(ask(model.base_url))) == "upstream_timeout"
         await model.until_idle()
+
+
+async def at_once(base_url: str) -> None:
+    async with AsyncOpenAI(base_url=base_url, api_key="x", max_retries=2) as client:
+        await client.chat.completions.create(**ASKED)
+
+
+async def at_once_in_a_thread(base_url: str) -> None:
+    with openai.OpenAI(base_url=base_url, api_key="x", max_retries=0) as client:
+        await asyncio.to_thread(lambda: client.chat.completions.create(**ASKED))
+
+
+async def read_later(base_url: str) -> None:
+    async with AsyncOpenAI(base_url=base_url, api_key="x", max_retries=0) as client:
+        raw = client.chat.completions.with_streaming_response
+        async with raw.create(**ASKED) as response:
+            await response.parse()
+
+
+@pytest.mark.parametrize("ask", [at_once, at_once_in_a_thread, read_later])
+@pytest.mark.parametrize(
+    "reply", [Reply(["a", Break.HANG]), Reply(before_status=Break.HANG)], ids=["body", "status"]
+)
+async def test_our_deadlines_hold_for_what_is_not_streamed(
+    reply: Reply, ask: Callable[[str], Awaitable[None]], model: OfflineModel, hasty: Run
+) -> None:
+    """With all its tries: of an answer in one piece nothing is said before its end."""
+    model.script_when(lambda _: True, reply)
+    async with asyncio.timeout(3):
+        assert code(await failure(ask(model.base_url))) == "upstream_timeout"
+    await model.until_idle()
+
+
+async def test_an_answer_in_one_piece_may_not_trickle_for_ever(hasty: Run) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n")
+        while not writer.is_closing():
+            writer.write(b" ")
+            await asyncio.sleep(0.02)
+        writer.close()
+        over.set()
+
+    over = asyncio.Event()
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with asyncio.timeout(3):
+        assert code(await failure(at_once(f"http://127.0.0.1:{port}/v1"))) == "upstream_timeout"
+        await over.wait()
+    server.close()
+
+
+async def test_a_users_own_timeout_holds_for_what_is_not_streamed(
+    model: OfflineModel, hasty: Run
+) -> None:
+    gate = Gate()
+    model.script(Reply(pieces=["a"], before_status=gate))
+    async with AsyncOpenAI(base_url=model.base_url, api_key="x", timeout=5) as client:
+        asking = asyncio.create_task(client.chat.completions.create(**ASKED))
+        await gate.reached()
+        assert await asyncio.wait([asking], timeout=0.4) == (set(), {asking})
+        gate.release()
+        assert (await asking).choices[0].message.content == "a"
 
 
 async def test_a_server_that_only_keeps_the_connection_alive_says_nothing(

@@ -12,10 +12,13 @@ from langgraph_supervisor import create_supervisor
 from langgraph_swarm import create_handoff_tool, create_swarm
 from pydantic import BaseModel
 
+from sluice.domain.errors import PipelineError
 from sluice.domain.ports import LLMClientPort
 from sluice.offline_model.replies import Reply, tool_call_deltas
 from tests.doubles import ScriptedChatModel
+from tests.paths import graphs
 from tests.paths.conftest import Path
+from tests.paths.graphs import SPEAKS, State
 
 
 class Weather(BaseModel):
@@ -189,3 +192,31 @@ async def test_an_agent_inside_an_agents_tool_is_silent(path: Path, config: Any)
         *("+tools/model", "-tools/model", "+tools/tools", "-tools/tools"),
         *("+tools/model", "-tools/model", "-tools", "+model", "-model"),
     ]
+
+
+@pytest.mark.parametrize("config", [None, {"configurable": {"thread_id": "t"}}])
+@pytest.mark.parametrize("handed", ["all", "last"])
+async def test_a_direct_result_of_an_agent_that_a_node_runs_by_itself_is_the_answer(
+    path: Path, handed: str, config: Any
+) -> None:
+    async def answer(state: State) -> dict[str, Any]:
+        agent: Any = create_agent(path.chat_model(), [add, look])
+        said = (await agent.ainvoke({"messages": [("user", "Look")]}, config))["messages"]
+        return {"messages": said if handed == "all" else said[-1:]}
+
+    path.model.script(Reply.calling("look", {"city": "Seoul"}))
+    told = await path.tell(lambda llm: graphs.chain(("answer", answer, SPEAKS)))
+    assert told.done.answer == "Sun in Seoul"
+    assert [t.content for t in told.tokens] == ["Sun in Seoul"] * path.speaks
+
+
+async def test_a_result_that_an_agent_which_a_node_runs_goes_on_from_is_no_answer(
+    path: Path,
+) -> None:
+    async def answer(state: State) -> dict[str, Any]:
+        agent: Any = create_agent(path.chat_model(), [add, look])
+        said = await agent.ainvoke({"messages": [("user", "Add")]})
+        return {"messages": said["messages"][:-1]}
+
+    path.model.script(ADDING, Reply(pieces=["It is 3."]))
+    await path.fail(lambda llm: graphs.chain(("answer", answer, {})), PipelineError)

@@ -204,6 +204,37 @@ async def test_an_error_that_the_tool_itself_makes_a_message_of_has_failed_too(p
     assert SECRET not in str(told.tools)
 
 
+@pytest.mark.parametrize("kind", ["ToolException", "ValidationError", "no error"])
+@pytest.mark.parametrize("synchronous", [False, True])
+async def test_a_tool_called_by_hand_that_makes_text_of_its_error_has_failed(
+    path: Path, kind: str, synchronous: bool
+) -> None:
+    """Without a call's id there is no message that says so."""
+
+    def run(n: int) -> str:
+        if kind == "ToolException":
+            raise ToolException(SECRET)
+        return "fine"
+
+    async def arun(n: int) -> str:
+        return run(n)
+
+    made = StructuredTool.from_function(
+        func=run if synchronous else None,
+        coroutine=None if synchronous else arun,
+        name="run", description="Runs.", handle_tool_error=True, handle_validation_error=True,
+    )  # fmt: skip
+
+    async def act(state: State) -> dict[str, str]:
+        said = await made.ainvoke({"n": "none" if kind == "ValidationError" else 1})
+        return {"answer": "done" if said else ""}
+
+    told = await path.tell(lambda llm: graphs.chain(("act", act, TOOLS)))
+    end = "completed" if kind == "no error" else "failed"
+    assert [each.status for each in told.tools] == ["started", "arguments", end]
+    assert SECRET not in str(told.tools)
+
+
 async def test_a_tool_that_waits_for_a_human_has_not_failed(path: Path) -> None:
     @tool
     def ask() -> str:

@@ -1,7 +1,7 @@
 """A user's own clients in a graph, on every path: told once, counted, judged, mended, muted."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import Any, TypedDict
 
 import pytest
@@ -16,7 +16,7 @@ from pydantic import SecretStr
 
 from sluice.application.heard_calls import silent
 from sluice.domain.errors import ChatError, UpstreamRateLimited, UpstreamTruncated
-from sluice.domain.events import StageStarted, Token
+from sluice.domain.events import Reset, StageStarted, Token
 from sluice.offline_model import Fault, Gate, Reply
 
 from .conftest import Path, Told
@@ -46,20 +46,16 @@ class Clients:
     """The ways in which nodes make an answer; each returns it."""
 
     def __init__(self, sdk: AsyncOpenAI, sync: OpenAI) -> None:
-        self._sdk, self._sync = sdk, sync
+        self.sdk, self._sync = sdk, sync
         url = str(sdk.base_url)
         self.chat = ChatOpenAI(model="m", api_key=SecretStr("x"), base_url=url, max_retries=0)
 
     async def raw(self) -> str:
-        said = ""
-        async for chunk in await self._sdk.chat.completions.create(**asked()):
-            for choice in chunk.choices:
-                said += choice.delta.content or ""
-        return said
+        return "".join([text async for text in pieces_of(self, "raw")])
 
     async def raw_written_by_hand(self) -> str:
         said, write = "", get_stream_writer()
-        async for chunk in await self._sdk.chat.completions.create(**asked()):
+        async for chunk in await self.sdk.chat.completions.create(**asked()):
             for choice in chunk.choices:
                 write({"token": choice.delta.content or ""})
                 said += choice.delta.content or ""
@@ -71,7 +67,7 @@ class Clients:
         return said
 
     async def raw_at_once(self) -> str:
-        completion = await self._sdk.chat.completions.create(**asked(stream=False))
+        completion = await self.sdk.chat.completions.create(**asked(stream=False))
         return str(completion.choices[0].message.content)
 
     async def raw_in_a_thread(self) -> str:
@@ -104,6 +100,20 @@ class Clients:
 
     async def others_callbacks(self) -> str:
         return (await self.chat.ainvoke("Why?", {"callbacks": []})).text
+
+
+async def pieces_of(clients: Clients, way: str) -> AsyncGenerator[str, None]:
+    """What the node gets, piece by piece if it does."""
+    match way:
+        case "raw":
+            async for chunk in await clients.sdk.chat.completions.create(**asked()):
+                for choice in chunk.choices:
+                    yield choice.delta.content or ""
+        case "astream":
+            async for each in clients.chat.astream("Why?"):
+                yield each.text
+        case _:
+            yield await clients.ainvoke()
 
 
 WAYS = [name for name in vars(Clients) if not name.startswith("_")]
@@ -146,6 +156,39 @@ async def test_an_answer_is_told_once_and_counted_whoever_makes_it(
         assert (way, told.done.usage.output_tokens) == (way, 3)
         if path.speaks:
             assert (way, said(told)) == (way, [TEXT] if way in AT_ONCE else PIECES)
+
+
+@pytest.mark.parametrize("written", ["not", "by chunk", "at the end"])
+@pytest.mark.parametrize("way", ["raw", "astream", "ainvoke"])
+async def test_an_answer_that_its_node_rewrites_is_told_anew_once(
+    way: str, written: str, path: Path, clients: Clients
+) -> None:
+    """And what the node writes of it meanwhile is not told beside what was heard."""
+
+    async def answer(state: State) -> State:
+        write, said = get_stream_writer(), ""
+        async for text in pieces_of(clients, way):
+            said += text
+            if written == "by chunk":
+                write({"token": text.upper()})
+        if written == "at the end":
+            write({"token": said.upper()})
+        return {"answer": said.upper()}
+
+    path.model.script(Reply(pieces=["he", "llo ", "there"]))
+    told = await path.tell(
+        lambda llm: (
+            StateGraph(State)
+            .add_node("answer", answer, metadata={"speaks": True})
+            .add_edge(START, "answer")
+        )
+    )
+    assert told.done.answer == "HELLO THERE"
+    if path.speaks:
+        spoken = [e for e in told.events if isinstance(e, Token | Reset)]
+        whole = Token("HELLO THERE", "answer")
+        heard = [Token(text, "answer") for text in ("he", "llo ", "there")]
+        assert spoken == [*heard, Reset("revised"), whole]
 
 
 async def test_a_silent_node_stays_silent_whoever_calls(path: Path, clients: Clients) -> None:

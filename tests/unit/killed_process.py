@@ -9,9 +9,8 @@ import asyncio
 import json
 import sys
 
-from sluice.application.process_chat import QUEUED
 from sluice.domain.chat import Chat, Job, new_id, now
-from sluice.domain.events import Done, Reset, Token
+from sluice.domain.events import QUEUED, Done, Reset, Token
 from sluice.infrastructure.chats.sqlite.chats import SqliteChats
 from sluice.infrastructure.event_log.sqlite.log import SqliteEventLog
 from sluice.infrastructure.sqlite.database import SqliteDatabase

@@ -49,8 +49,8 @@ INDIRECT = {
 _NAME = re.compile(
     r'"([a-z_]+)"|^\| `([a-z_]+)`|^  ([a-z_]+): \(|(?:^|, )([a-z_]+): "', re.MULTILINE
 )
-BESIDE = {"needs_input", "revised"}
-"""What the script lets pass already, and a reason that stands among the names."""
+BESIDE = {"revised"}
+"""A reason that stands among the names."""
 
 
 @pytest.mark.parametrize("place", KNOWN)

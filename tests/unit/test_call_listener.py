@@ -15,7 +15,7 @@ from langchain_core.messages import (
 )
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, Generation, LLMResult
 
-from sluice.application.heard_calls import CountedCall, SpokenCall
+from sluice.application.heard_calls import CountedCall, HeardCall
 from sluice.application.model_calls import CallTeller
 from sluice.domain.events import Token, Usage
 from sluice.infrastructure.pipeline.calls import SPOKEN, CallListener
@@ -180,7 +180,7 @@ async def test_the_tap_takes_a_call_that_nobody_else_hears() -> None:
     assert tap.take(run_id, [object()]) is None
     assert tap.take(run_id, [tap, object()]) is None
     teller: CallTeller | None = tap.take(run_id, [tap])
-    assert isinstance(teller, SpokenCall)
+    assert isinstance(teller, HeardCall)
     teller.say("x")
     said(tap, run_id, AIMessageChunk(content="x"))
     teller.ended(Usage(9, 9, 9), "length")

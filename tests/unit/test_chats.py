@@ -5,10 +5,9 @@ from typing import Any
 
 import pytest
 
-from sluice.application.process_chat import QUEUED
 from sluice.domain.chat import Chat, Job
 from sluice.domain.errors import NotFound, Superseded, Unavailable
-from sluice.domain.events import Cancelled, Done, StageStarted, Token
+from sluice.domain.events import QUEUED, Cancelled, Done, StageStarted, Token
 from tests.doubles import a_job
 from tests.use_cases import ONE_AND_ONE, UseCases, use_cases, waiting
 
@@ -207,7 +206,7 @@ async def test_a_job_that_finds_its_chat_deleted_ends() -> None:
     async with use_cases(*ANSWER) as house:
         job = await house.a_log(job=a_job())
         await house.chats.delete("ann", job.chat_id)
-        house.queue.resume([job])
+        house.queue.take_up([job])
         async with asyncio.timeout(5):
             assert (await house.read(job.id))[-1] == Cancelled("user")
         assert house.pipeline.asked == []

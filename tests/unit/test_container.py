@@ -18,15 +18,17 @@ from sluice.domain.chat import ExecutionPath, Job
 from sluice.domain.ports import LLMClientPort
 from sluice.infrastructure.chats.postgres.chats import PostgresChats
 from sluice.infrastructure.chats.postgres.idempotency import PostgresIdempotency
+from sluice.infrastructure.chats.postgres.pauses import PostgresPauses
 from sluice.infrastructure.chats.sqlite.chats import SqliteChats
 from sluice.infrastructure.chats.sqlite.idempotency import SqliteIdempotency
+from sluice.infrastructure.chats.sqlite.pauses import SqlitePauses
 from sluice.infrastructure.composition.base import (
     Base,
-    bounds_of,
     build_every_path,
     runner,
     upstream_of,
 )
+from sluice.infrastructure.composition.bounds import bounds_of
 from sluice.infrastructure.composition.embedded import Embedded
 from sluice.infrastructure.composition.embedded_postgres import EmbeddedPostgres
 from sluice.infrastructure.composition.gateway import Gateway
@@ -122,6 +124,7 @@ DEPLOYMENTS: dict[str, tuple[type[Base], dict[str, Any], dict[str, type]]] = {
             "log": SqliteEventLog,
             "chats": SqliteChats,
             "keys": SqliteIdempotency,
+            "pauses": SqlitePauses,
             "share_changes": SqliteShareChanges,
         },
     ),
@@ -132,6 +135,7 @@ DEPLOYMENTS: dict[str, tuple[type[Base], dict[str, Any], dict[str, type]]] = {
             "log": SqliteEventLog,
             "chats": PostgresChats,
             "keys": PostgresIdempotency,
+            "pauses": PostgresPauses,
             "share_changes": PostgresShareChanges,
         },
     ),
@@ -154,7 +158,16 @@ DEPLOYMENTS: dict[str, tuple[type[Base], dict[str, Any], dict[str, type]]] = {
     ),
     "worker": (Worker, CLUSTER, {"log": RedisEventLog, "worker": JobWorker}),
 }
-NOT_A_WORKERS = {"queue", "readers", "submit", "follow", "cancel", "delete_chat", "named"}
+NOT_A_WORKERS = {
+    "queue",
+    "readers",
+    "submit",
+    "follow",
+    "cancel",
+    "delete_chat",
+    "named",
+    "answer_input",
+}
 
 
 @pytest.mark.parametrize("name", DEPLOYMENTS)

@@ -14,10 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from sluice.application.process_chat import QUEUED
 from sluice.domain.chat import Chat, Job, new_id, now
 from sluice.domain.errors import Conflict, Unavailable
-from sluice.domain.events import Done, Token
+from sluice.domain.events import QUEUED, Done, Token
 from sluice.infrastructure.chats.sqlite.chats import SqliteChats
 from sluice.infrastructure.event_log.sqlite.log import SqliteEventLog
 from sluice.infrastructure.sqlite.database import SqliteDatabase

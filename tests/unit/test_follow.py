@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 
 from sluice.application.follow import FollowJob
-from sluice.application.process_chat import QUEUED
 from sluice.application.unread import CancelUnread
 from sluice.domain.chat import Job
 from sluice.domain.errors import Finished, LimitReached, NotFound
 from sluice.domain.events import (
+    QUEUED,
     Cancelled,
     Cursor,
     Done,

@@ -279,4 +279,4 @@ async def test_from_another_thread_all_is_told_on_the_loops() -> None:
 async def test_runs_count_the_roots_below_them_from_one() -> None:
     run = Run()
     assert [next(run.child_roots), next(run.child_roots)] == [1, 2]
-    assert (run.listeners, run.listener, run.waits) == (1, None, False)
+    assert (run.listener, run.thoughts, run.waits) == (None, None, False)

@@ -12,12 +12,14 @@ from langgraph.graph import START, MessagesState, StateGraph
 from sluice.application.chats import DeleteChat
 from sluice.application.graph_states import ForgetThreads, GraphStates
 from sluice.application.metrics import JobMetrics
-from sluice.application.process_chat import QUEUED, ProcessChat
+from sluice.application.pauses import Pauses
+from sluice.application.process_chat import ProcessChat
 from sluice.domain.chat import Chat, Job, Turn, now
 from sluice.domain.errors import Unavailable
-from sluice.domain.events import Done
+from sluice.domain.events import QUEUED, Done
 from sluice.infrastructure.chats.sqlite.chats import SqliteChats
 from sluice.infrastructure.chats.sqlite.heads import SqliteHeads
+from sluice.infrastructure.chats.sqlite.pauses import SqlitePauses
 from sluice.infrastructure.event_log.memory import MemoryEventLog
 from sluice.infrastructure.pipeline.graph import WatchedGraph
 from sluice.infrastructure.pipeline.savers.sqlite import SqliteSaver
@@ -48,8 +50,9 @@ class House:
         graph = WatchedGraph(self._built(), new_saver=lambda: saver, keeps=True)
         options = {"keeps": True, "leaves": True, **self._options}
         states = GraphStates(self.heads, self.checkpoints, **options)
+        pauses = Pauses(SqlitePauses(self.database), self.log, timeout=60)
         self.process = ProcessChat(
-            TokenPath(graph), self.log, self.chats, JobMetrics(), states=states
+            TokenPath(graph), self.log, self.chats, JobMetrics(), pauses, states=states
         )
         await self.chats.open(Chat("chat", "ann", None, now()))
 

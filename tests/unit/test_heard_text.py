@@ -66,10 +66,40 @@ def test_calls_side_by_side_are_written_as_they_come() -> None:
     assert told(heard, "y", "b") == ""
 
 
-def test_a_text_that_a_node_has_changed_is_its_own() -> None:
+LONG = "Rain in Paju until noon, then clouds."
+
+
+@pytest.mark.parametrize(
+    ("said", "written"),
+    [
+        ("answer", ["ANSWER"]),
+        ("**an** swer", ["an", "SWER"]),
+        ("answer", ["Answer, too"]),
+        (LONG, [f"<p>{LONG}</p>"]),
+        (LONG, [LONG.replace("noon", "twelve")]),
+        ("STRASSE", ["straße"]),
+    ],
+)
+def test_a_text_in_another_form_is_not_told_again(said: str, written: list[str]) -> None:
+    heard = HeardText()
+    heard.begin()(said)
+    assert told(heard, *written) == ""
+
+
+def test_what_was_rewritten_is_over_and_the_next_call_is_written_as_it_is() -> None:
+    heard = HeardText()
+    heard.begin()("one. ")
+    heard.begin()("two")
+    assert told(heard, "ONE", "two", "!") == "!"
+
+
+@pytest.mark.parametrize("own", ["Source: a", "\n\n", "[1]", "Machines answer it", LONG[::-1]])
+def test_other_words_are_a_nodes_own(own: str) -> None:
     heard = HeardText()
     heard.begin()("answer")
-    assert heard.to_tell("ANSWER") == "ANSWER"
+    assert heard.to_tell(own) == own
+    heard.begin()(LONG)
+    assert heard.to_tell(own) == own
 
 
 @given(st.lists(st.text("abc", min_size=1), max_size=5), st.data())

@@ -8,11 +8,10 @@ import pytest
 
 from sluice.application.keep_end import GIVEN_UP
 from sluice.application.ports import Accepted, Record
-from sluice.application.process_chat import QUEUED
 from sluice.application.submit import NewMessage
 from sluice.domain.chat import Job
 from sluice.domain.errors import Abandoned, Conflict, LimitReached, Unavailable
-from sluice.domain.events import Done, Event, Token
+from sluice.domain.events import QUEUED, Done, Event, Token
 from tests.use_cases import ONE_AND_ONE, use_cases, waiting
 from tests.waiting import until
 
@@ -231,10 +230,10 @@ async def test_a_job_whose_end_another_writes_or_nobody_is_given_up_all_the_same
     async with use_cases(waiting()) as house:
         submit, begin, given_up = house.queue.submit, house.log.begin, list[Job]()
 
-        async def overtaken(job_id: str, *, after: int | None = None) -> Any:
+        async def overtaken(job_id: str, **how: Any) -> Any:
             house.log.begin = begin  # type: ignore[method-assign]
-            first = await begin(job_id, after=after)
-            await begin(job_id, after=after)
+            first = await begin(job_id, **how)
+            await begin(job_id, **how)
             return first
 
         async def gives_up(job: Job, record: Record, _: Record) -> None:

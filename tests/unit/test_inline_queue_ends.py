@@ -226,7 +226,7 @@ async def test_what_the_store_holds_is_taken_up_past_every_bound_of_admission(
 ) -> None:
     bench = bench_of(Bounds(running=2, queued=1, user_queued=1))
     jobs = [a_job(id=f"job-{n}", chat_id=f"chat-{n}") for n in range(6)]
-    bench.resume(*jobs)
+    bench.take_up(*jobs)
     await until(lambda: bench.runs.active == ["job-0", "job-1"])
     assert bench.queue.queued == 4
     await bench.runs.finish(*jobs)
@@ -235,7 +235,7 @@ async def test_what_the_store_holds_is_taken_up_past_every_bound_of_admission(
 
 async def test_taken_up_jobs_of_one_chat_run_one_after_the_other(bench_of: Benches) -> None:
     bench = bench_of()
-    bench.resume(first := a_job(), second := a_job())
+    bench.take_up(first := a_job(), second := a_job())
     await until(lambda: bench.runs.active == [first.id])
     await bench.runs.finish(first)
     await until(lambda: bench.runs.active == [second.id])

@@ -6,9 +6,9 @@ import pytest
 
 from sluice.application.jobs import view
 from sluice.application.ports import JobLog
-from sluice.application.process_chat import QUEUED
 from sluice.domain.errors import Internal, NotFound
 from sluice.domain.events import (
+    QUEUED,
     Cancelled,
     Cursor,
     Done,

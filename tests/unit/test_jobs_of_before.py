@@ -1,12 +1,15 @@
 """Jobs that were stored before a job told why it took its path."""
 
+import json
 import sqlite3
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
 import msgspec
 import pytest
 
+from sluice.application.flag_json import dump_flag, load_flag
 from sluice.application.ports import Accepted
 from sluice.domain.chat import new_id
 from sluice.domain.events import StageCompleted
@@ -61,3 +64,11 @@ def test_what_a_newer_version_adds_to_a_flag_is_left_out() -> None:
     stored = msgspec.json.decode(dump(a_job(flag=FLAG)))
     stored["flag"] |= {"plan": "p", "rollout": None}
     assert load(msgspec.json.encode(stored)).flag == FLAG
+
+
+def test_a_flag_is_kept_as_json_and_comes_back_the_same() -> None:
+    stored = dump_flag(FLAG)
+    assert stored is not None
+    assert json.loads(stored) == asdict(FLAG)
+    assert load_flag(stored) == load_flag({"share": 5, "reason": "split", "source": "env"}) == FLAG
+    assert (dump_flag(None), load_flag(None)) == (None, None)

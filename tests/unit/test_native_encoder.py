@@ -29,7 +29,7 @@ from tests.frames import parsed
 from tests.strategies import CURSOR, EVENT, TEXT
 
 FRAME = re.compile(
-    rb"event: (stage|token|tool|reasoning|data|reset|done|error|cancelled)\n"
+    rb"event: (stage|token|tool|reasoning|data|needs_input|reset|done|error|cancelled)\n"
     rb"id: ([1-9][0-9]*)-([1-9][0-9]*)\n"
     rb"data: (\{[^\r\n]*\})\n\n"
 )
@@ -110,11 +110,11 @@ def test_fields_stand_in_the_order_of_the_contract(data: str) -> None:
 
 
 def test_done_says_everything_in_the_order_of_the_contract() -> None:
-    done = Done("A2", "a", "greeting", "stop", Usage(1, 2, 3), offline_model=True)
+    done = Done("A2", "a", "greeting", "stop", Usage(1, 2, 3), offline_model=True, hint="why")
     fields = data_of(done)
     assert list(fields) == [
         "status", "path", "answer", "intent", "finish_reason", "usage", "length", "sha256",
-        "offline_model",
+        "offline_model", "hint",
     ]  # fmt: skip
     assert fields["status"] == "completed"
     assert fields["usage"] == {"input_tokens": 1, "output_tokens": 2, "total_tokens": 3}

@@ -9,10 +9,10 @@ import pytest
 from sluice.application import deliveries
 from sluice.application.deliveries import joined
 from sluice.application.keep_end import KeepEnd
-from sluice.application.process_chat import QUEUED, ProcessChat
 from sluice.domain.chat import Turn, now
 from sluice.domain.errors import Unavailable, UpstreamTruncated
 from sluice.domain.events import (
+    QUEUED,
     Cancelled,
     CancelReason,
     Done,
@@ -43,7 +43,7 @@ async def outcome_of(
     house: UseCases, *plays: Any, stop: CancelReason | None = None, **fields: Any
 ) -> JobOutcome:
     job = await house.a_log(job=a_job(**fields))
-    process = ProcessChat(MockPipeline(*plays), house.log, house.chats, house.metrics)
+    process = house.processing(MockPipeline(*plays))
     await process(job, lambda: stop)
     (row,) = await rows_of(house)
     assert row.outcome.job_id == job.id
@@ -100,7 +100,7 @@ async def test_text_of_an_attempt_that_was_lost_is_counted_when_the_next_one_end
     async with use_cases() as house:
         job = await house.a_log()
         (await house.log.begin(job.id)).publish(STARTED, *TOKENS)
-        process = ProcessChat(MockPipeline(*TOKENS, DONE), house.log, house.chats, house.metrics)
+        process = house.processing(MockPipeline(*TOKENS, DONE))
         await process(job)
         (row,) = await rows_of(house)
         found = row.outcome
@@ -112,7 +112,7 @@ async def test_a_job_whose_workers_are_all_lost_has_one_outcome() -> None:
         job = await house.a_log()
         for _ in range(2):
             await house.log.begin(job.id)
-        await ProcessChat(MockPipeline(DONE), house.log, house.chats, house.metrics)(job)
+        await house.processing(MockPipeline(DONE))(job)
         (row,) = await rows_of(house)
         assert (row.outcome.error, row.outcome.attempts) == ("worker_lost", 3)
 
@@ -127,7 +127,7 @@ async def test_a_job_in_no_chat_has_an_outcome_and_no_text_is_kept() -> None:
     async with use_cases() as house:
         job = a_job(history=(Turn("user", "?"),))
         await house.log.create(job, QUEUED)
-        process = ProcessChat(MockPipeline(*TOKENS, DONE), house.log, house.chats, house.metrics)
+        process = house.processing(MockPipeline(*TOKENS, DONE))
         await process(job)
         assert [row.outcome.job_id for row in await rows_of(house)] == [job.id]
 
@@ -145,7 +145,7 @@ async def test_an_outcome_is_written_late_where_an_empty_end_does_not_wait(
             await keep(*given)
 
         monkeypatch.setattr(house.chats, "keep_answer", waits)
-        process = ProcessChat(MockPipeline(), house.log, house.chats, house.metrics)
+        process = house.processing(MockPipeline())
         await process(job)
         assert (await house.log.read(job.id)).ended_at is not None
         assert await rows_of(house) == []

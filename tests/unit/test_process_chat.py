@@ -7,11 +7,13 @@ from typing import Any
 
 import pytest
 
-from sluice.application import keep_end, process_chat
-from sluice.application.chat_ports import ChatPort
+from sluice.application import keep_end
+from sluice.application.chat_ports import ChatPort, PausePort
+from sluice.application.history import history
 from sluice.application.metrics import JobMetrics
 from sluice.application.outcomes import OutcomesPort
-from sluice.application.process_chat import QUEUED, ProcessChat, history
+from sluice.application.pauses import Pauses
+from sluice.application.process_chat import ProcessChat
 from sluice.domain.chat import Chat, Message, Turn, now
 from sluice.domain.errors import (
     PipelineError,
@@ -21,6 +23,7 @@ from sluice.domain.errors import (
     WorkerLost,
 )
 from sluice.domain.events import (
+    QUEUED,
     TERMINAL,
     Cancelled,
     CancelReason,
@@ -34,6 +37,7 @@ from sluice.domain.events import (
     Token,
 )
 from sluice.infrastructure.chats.sqlite.chats import SqliteChats
+from sluice.infrastructure.chats.sqlite.pauses import SqlitePauses
 from sluice.infrastructure.event_log.memory import MemoryEventLog
 from sluice.infrastructure.outcomes.sqlite import SqliteOutcomes
 from sluice.infrastructure.sqlite.database import SqliteDatabase
@@ -46,9 +50,10 @@ STARTED, COMPLETED = StageStarted("answer", 0), StageCompleted("answer", 100)
 class Bench:
     """A job in a memory log, and what its processing left behind."""
 
-    def __init__(self, chats: ChatPort, outcomes: OutcomesPort) -> None:
+    def __init__(self, chats: ChatPort, outcomes: OutcomesPort, pauses: PausePort) -> None:
         self.log = MemoryEventLog()
         self.chats, self.outcomes = chats, outcomes
+        self.pauses = Pauses(pauses, self.log, timeout=60)
         self.job = a_job()
 
     async def opened(self) -> None:
@@ -58,7 +63,7 @@ class Bench:
 
     def process(self, *plays: Any, **options: Any) -> Callable[..., Any]:
         pipeline = MockPipeline(*plays)
-        return ProcessChat(pipeline, self.log, self.chats, JobMetrics(), **options)
+        return ProcessChat(pipeline, self.log, self.chats, JobMetrics(), self.pauses, **options)
 
     async def told(self) -> list[Event]:
         """Everything behind `queued`; exactly one terminal event, and it is the last."""
@@ -77,7 +82,7 @@ class Bench:
 async def bench(no_generator_left: None) -> AsyncIterator[Bench]:
     database = SqliteDatabase(":memory:")
     await database.open()
-    bench = Bench(SqliteChats(database), SqliteOutcomes(database))
+    bench = Bench(SqliteChats(database), SqliteOutcomes(database), SqlitePauses(database))
     await bench.opened()
     yield bench
     await database.aclose()
@@ -96,7 +101,7 @@ async def test_what_the_pipeline_says_is_told_and_its_answer_kept(bench: Bench) 
 async def test_a_chat_that_cannot_be_read_for_a_while_is_waited_for(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(process_chat, "_RETRY_SECONDS", 0)
+    monkeypatch.setattr(questions, "_RETRY_SECONDS", 0)
     messages, outages = bench.chats.messages, [Unavailable("away"), Unavailable("away")]
 
     async def sometimes(user: str, chat_id: str) -> Any:
@@ -190,10 +195,10 @@ async def test_a_cancel_while_the_attempt_begins_still_ends_the_job(bench: Bench
     beginning, go_on = asyncio.Event(), asyncio.Event()
     begin = bench.log.begin
 
-    async def slow(job_id: str, *, after: int | None = None) -> Any:
+    async def slow(job_id: str, **how: Any) -> Any:
         beginning.set()
         await go_on.wait()
-        return await begin(job_id, after=after)
+        return await begin(job_id, **how)
 
     bench.log.begin = slow  # type: ignore[method-assign]
     process = bench.process(DONE)
@@ -209,7 +214,7 @@ async def test_a_cancel_while_the_attempt_begins_still_ends_the_job(bench: Bench
 async def test_a_run_handed_back_while_its_attempt_cannot_begin_asks_no_more(bench: Bench) -> None:
     beginning = asyncio.Event()
 
-    async def never(job_id: str, *, after: int | None = None) -> Any:
+    async def never(job_id: str, **how: Any) -> Any:
         beginning.set()
         await asyncio.Event().wait()
 
@@ -227,7 +232,7 @@ async def test_a_run_handed_back_while_its_attempt_cannot_begin_asks_no_more(ben
 
 async def test_a_cancelled_run_closes_its_pipeline(bench: Bench) -> None:
     pipeline = MockPipeline(STARTED, asyncio.Event())
-    process = ProcessChat(pipeline, bench.log, bench.chats, JobMetrics())
+    process = ProcessChat(pipeline, bench.log, bench.chats, JobMetrics(), bench.pauses)
     task = asyncio.create_task(process(bench.job))
     await reads(bench, 2)
     task.cancel()
@@ -238,7 +243,9 @@ async def test_a_cancelled_run_closes_its_pipeline(bench: Bench) -> None:
 async def test_an_error_while_telling_closes_the_pipeline(bench: Bench) -> None:
     """The log refuses in the middle: the generator stands at a yield, and must not stay there."""
     pipeline = MockPipeline(STARTED, Token("a", "x"), Token("b", "x"), DONE)
-    process = ProcessChat(pipeline, bench.log, bench.chats, JobMetrics(), max_answer=1)
+    process = ProcessChat(
+        pipeline, bench.log, bench.chats, JobMetrics(), bench.pauses, max_answer=1
+    )
     await process(bench.job)
     assert pipeline.closed == 1
 
@@ -460,7 +467,7 @@ def test_an_answer_that_was_stopped_before_its_first_word_is_no_turn(nothing: st
 
 async def test_how_jobs_ended_is_counted_and_the_pipeline_asked_each(bench: Bench) -> None:
     metrics, pipeline = JobMetrics(), MockPipeline(UpstreamTruncated("secret"))
-    process = ProcessChat(pipeline, bench.log, bench.chats, metrics)
+    process = ProcessChat(pipeline, bench.log, bench.chats, metrics, bench.pauses)
     other = a_job()
     await bench.chats.add_question(other)
     await bench.log.create(other, QUEUED)

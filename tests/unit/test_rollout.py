@@ -2,17 +2,20 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import suppress
 from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sluice.application.rollout import ControlShare, RolloutFlag, SetShare, ShowRollout
+from sluice.application.rollout import ControlShare, RolloutFlag
+from sluice.application.rollout_changes import SetShare, ShowRollout
 from sluice.domain.errors import Conflict, Outdated, Unavailable
 from sluice.domain.rollout import Flag, Share
 from sluice.domain.share_change import ShareChange
 from sluice.infrastructure.flags.sqlite_changes import SqliteShareChanges
+from sluice.infrastructure.outcomes.sqlite import SqliteOutcomes
 from sluice.infrastructure.sqlite.database import SqliteDatabase
 from tests.doubles import SaidShare
 from tests.strategies import TEXT
@@ -74,8 +77,11 @@ async def test_a_ramp_only_lets_users_in_and_its_way_back_only_lets_them_out() -
     assert ramp[-1] == set(USERS)
 
 
-def test_who_is_in_is_the_same_in_every_process_and_version() -> None:
-    assert [user for user in USERS[:40] if Share(10).holds(user)] == [
+async def test_who_is_in_is_the_same_in_every_process_and_version() -> None:
+    flag = RolloutFlag(Share(10))
+    taken = [user for user in USERS[:40] if (await flag.decide(user)).path == "A2"]
+    assert taken == [user for user in USERS[:40] if Share(10).holds(user)]
+    assert taken == [
         "user-2", "user-14", "user-21", "user-23", "user-29", "user-32", "user-36", "user-39",
     ]  # fmt: skip
 
@@ -138,17 +144,34 @@ async def test_a_share_that_is_set_is_in_force_at_once_and_after_a_restart(
 
 
 async def test_the_changes_tell_who_when_from_to_and_why(changes: SqliteShareChanges) -> None:
+    outcomes = SqliteOutcomes(changes._database)
     control = ControlShare(changes)
     flag = RolloutFlag(Share(5), [control])
     set_share = SetShare(flag, control, changes)
     await set_share("ann", 25, "a step", after=0)
     await set_share("bob", 50, None, after=1)
-    view = await ShowRollout(flag, control, changes)()
-    assert view.number == 2
+    view = await ShowRollout(flag, control, changes, outcomes)()
+    assert (view.number, view.flag, view.environment) == (2, flag.flag, Share(5))
     assert view.history is not None
     told = [(one.number, one.by, one.before, one.after, one.why) for one in view.history]
     assert told == [(2, "bob", 25, 50, None), (1, "ann", 5, 25, "a step")]
     assert view.history[0].at >= view.history[1].at
+
+
+async def test_the_twenty_newest_changes_are_shown_and_before_the_first_there_is_none(
+    changes: SqliteShareChanges, outcomes: SqliteOutcomes
+) -> None:
+    control = ControlShare(changes)
+    flag = RolloutFlag(Share(5), [control])
+    show = ShowRollout(flag, control, changes, outcomes)
+    before = await show()
+    assert (before.number, before.history) == (0, [])
+    for share in range(21):
+        await SetShare(flag, control, changes)("ann", share, None, after=None)
+    view = await show()
+    assert view.history is not None
+    assert [one.number for one in view.history] == list(range(21, 1, -1))
+    assert view.number == 21
 
 
 async def test_a_rollout_lasts_from_its_first_share_until_it_is_given_back(
@@ -198,12 +221,14 @@ async def test_a_change_of_what_was_changed_meanwhile_is_refused(
 
 
 class Away(SqliteShareChanges):
-    """Cannot be read while `away`."""
+    """Cannot be read while `away`; counts who tried."""
 
     away = False
+    refused = 0
 
     async def newest(self, limit: int) -> Sequence[ShareChange]:
         if self.away:
+            self.refused += 1
             raise Unavailable("away")
         return await super().newest(limit)
 
@@ -211,7 +236,7 @@ class Away(SqliteShareChanges):
 async def test_a_store_that_is_away_keeps_the_last_share_and_moves_nobody() -> None:
     database = SqliteDatabase(":memory:")
     await database.open()
-    changes = Away(database)
+    changes, outcomes = Away(database), SqliteOutcomes(database)
     control = ControlShare(changes)
     flag = RolloutFlag(Share(5), [control])
     await SetShare(flag, control, changes)("ann", 25, None, after=0)
@@ -221,7 +246,7 @@ async def test_a_store_that_is_away_keeps_the_last_share_and_moves_nobody() -> N
         await control.refresh()
     assert (flag.flag.reason, flag.flag.share) == ("stale", 25)
     assert await streaming(flag) == before
-    assert (await ShowRollout(flag, control, changes)()).history is None
+    assert (await ShowRollout(flag, control, changes, outcomes)()).history is None
     changes.away = False
     await control.refresh()
     assert (flag.flag.reason, flag.flag.share) == ("control", 25)
@@ -242,16 +267,74 @@ async def test_no_job_is_drawn_by_a_guess_before_the_store_was_ever_read() -> No
     await database.aclose()
 
 
+async def test_a_share_is_looked_for_again_while_its_store_is_away() -> None:
+    database = SqliteDatabase(":memory:")
+    await database.open()
+    changes = Away(database)
+    setter, looking = ControlShare(changes), ControlShare(changes, poll=0.001)
+    await SetShare(RolloutFlag(Share(5), [setter]), setter, changes)("ann", 25, None, after=0)
+    changes.away = True
+    keeping = asyncio.create_task(looking.keep())
+    await until(lambda: changes.refused > 1)
+    changes.away = False
+    await until(lambda: looking.flag is not None)
+    keeping.cancel()
+    await asyncio.wait([keeping])
+    await database.aclose()
+
+
+async def test_a_share_is_in_force_here_also_if_nobody_else_can_be_told(
+    changes: SqliteShareChanges,
+) -> None:
+    async def announce() -> None:
+        raise Unavailable("away")
+
+    control = ControlShare(changes)
+    flag = RolloutFlag(Share(5), [control])
+    await SetShare(flag, control, changes, announce)("ann", 25, None, after=0)
+    assert flag.flag.share == 25
+
+
+async def test_the_log_tells_each_change_and_each_outage_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO", "sluice.application.rollout")
+    database = SqliteDatabase(":memory:")
+    await database.open()
+    changes = Away(database)
+    control = ControlShare(changes)
+    set_share = SetShare(RolloutFlag(Share(5), [control]), control, changes)
+    await control.refresh()
+    for share in (12.5, None):
+        await set_share("ann", share, None, after=None)
+        await control.refresh()
+    lines = []
+    for changes.away in (True, True, False, False):
+        with suppress(Unavailable):
+            await control.refresh()
+        lines.append(len(caplog.records))
+    assert lines == [3, 3, 4, 4]
+    assert [(record.levelname, record.message) for record in caplog.records] == [
+        ("INFO", "operators' share: 12.5 % (change 1)"),
+        ("INFO", "operators' share: given back (change 2)"),
+        ("WARNING", "the store of the share cannot be read: the last one known stays"),
+        ("WARNING", "the store of the share can be read again"),
+    ]
+    await database.aclose()
+
+
 async def test_what_is_changed_elsewhere_is_found_by_looking_and_at_once_when_told(
     changes: SqliteShareChanges,
 ) -> None:
     """Two gateways over one store: one looks every moment, one only when it is told."""
     here, there = ControlShare(changes, poll=0.01), ControlShare(changes, poll=3600)
-    keeping = [asyncio.create_task(one.keep()) for one in (here, there)]
     setter = ControlShare(changes)
     set_share = SetShare(RolloutFlag(Share(5), [setter]), setter, changes)
     await set_share("ann", 25, None, after=0)
-    await until(lambda: here.flag is not None)
+    keeping = [asyncio.create_task(one.keep()) for one in (here, there)]
+    await until(lambda: None is not here.flag == there.flag)
+    await set_share("ann", 50, None, after=1)
+    await until(lambda: here.flag is not None and here.flag.share == 50)
     there.wake()
     await until(lambda: there.flag == here.flag)
     for task in keeping:

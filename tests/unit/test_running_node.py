@@ -9,8 +9,8 @@ import pytest
 from langchain_core.callbacks import BaseCallbackHandler, CallbackManager
 from langchain_core.runnables.config import var_child_runnable_config
 
-from sluice.application.heard_calls import SpokenCall, silent
-from sluice.application.model_calls import CallTeller, NodeRun, current_node
+from sluice.application.heard_calls import HeardCall, silent
+from sluice.application.model_calls import CallTeller, Emit, NodeRun, current_node
 from sluice.domain.errors import PipelineError
 from sluice.domain.events import Data, Reasoning, Token, Usage
 from sluice.infrastructure.pipeline.run import Reader
@@ -155,7 +155,7 @@ async def test_an_event_waits_behind_the_tokens_of_the_run_it_belongs_to() -> No
 
 
 async def test_what_is_said_and_thought_has_its_place_in_the_order() -> None:
-    run = Run()
+    run = heard_by_ours()
     node = node_in(run, Declared(speaks=True, reasoning=True))
     run.token(OUTSIDE, "b", "1")
     node.say("2")
@@ -193,7 +193,7 @@ async def test_a_call_that_nobody_reports_is_heard_where_it_stands() -> None:
     node = node_in(run)
     with standing_at(BELOW):
         teller = node.hear()
-    assert isinstance(teller, SpokenCall)
+    assert isinstance(teller, HeardCall)
     teller.say("x")
     teller.ended(Usage(1, 1, 2), "length")
     assert run.told == [Token("x", "a/x")]
@@ -238,42 +238,71 @@ async def test_reasoning_is_shown_where_it_was_thought() -> None:
     assert len(run.told) == 1
 
 
-class Listener:
+class Listener(BaseCallbackHandler):
     def __init__(self) -> None:
         self.asked: list[object] = []
 
     def take(self, run_id: UUID, handlers: Sequence[object]) -> CallTeller | None:
         self.asked.append((run_id, handlers))
-        return SpokenCall(None, self.asked.append)
+        return HeardCall(None, self.asked.append)
+
+    def thinker(self, run_id: UUID) -> Emit | None:
+        return self.asked.append
 
 
 async def test_the_runs_listener_is_asked_for_langchains_calls() -> None:
     run, run_id = Run(), uuid4()
     node = node_in(run)
-    assert not node.listens([object()])
+    assert node.reported(run_id, [object()]) is None
     assert node.take(run_id, [1]) is None
     run.listener = listener = Listener()
-    assert node.listens([object(), listener])
-    assert not node.listens([])
-    assert isinstance(node.take(run_id, [1]), SpokenCall)
+    assert node.reported(run_id, []) is None
+    assert isinstance(node.take(run_id, [1]), HeardCall)
     assert listener.asked == [(run_id, [1])]
 
 
-def managed(handlers: int = 1, tags: Sequence[str] = ()) -> Mapping[str, Any]:
-    manager = CallbackManager([BaseCallbackHandler() for _ in range(handlers)], tags=[*tags])
-    return {"callbacks": manager}
+async def test_what_langchain_leaves_out_goes_to_whoever_tells_thoughts() -> None:
+    run, run_id = Run(), uuid4()
+    run.listener = listener = Listener()
+    reported = node_in(run).reported(run_id, [object(), listener])
+    assert reported is not None
+    reported.say("x")
+    reported.reason("x")
+    run.thoughts = listener
+    reported = node_in(run).reported(run_id, [listener])
+    assert reported is not None
+    reported.say("x")
+    reported.reason("hm")
+    reported.ended(Usage(1, 1, 2), "length")
+    assert listener.asked == ["hm"]
+    assert run.calls.finish_reason == "stop", "LangChain tells of it"
+
+
+OURS, THEIRS = Listener(), BaseCallbackHandler()
+
+
+def managed(*handlers: BaseCallbackHandler, tags: Sequence[str] = ()) -> Mapping[str, Any]:
+    return {"callbacks": CallbackManager(list(handlers) or [OURS], tags=[*tags])}
+
+
+def heard_by_ours(reader: Reader = "tap") -> Run:
+    run = Run(reader)
+    run.listener = OURS
+    return run
 
 
 async def test_past_langchain_a_text_goes_straight_to_the_run() -> None:
-    run = Run()
+    run = heard_by_ours()
     with standing_at(A, **managed()):
         emit = node_in(run).emitter()
     assert emit is not None
     emit("x")
     assert run.told == [Token("x", "a")]
-    run.listeners = 2
-    with standing_at(A, **managed(2)):
+    run.thoughts = beside = Listener()
+    with standing_at(A, **managed(OURS, beside)):
         assert node_in(run).emitter() is not None
+    with standing_at(A, **managed()):
+        assert node_in(run).emitter() is None
 
 
 @pytest.mark.parametrize(
@@ -286,14 +315,15 @@ async def test_past_langchain_a_text_goes_straight_to_the_run() -> None:
         (SPEAKS, "tap", None, managed()),
         (SPEAKS, "tap", A, {}),
         (SPEAKS, "tap", A, {"callbacks": [BaseCallbackHandler()]}),
-        (SPEAKS, "tap", A, managed(2)),
+        (SPEAKS, "tap", A, managed(OURS, THEIRS)),
+        (SPEAKS, "tap", A, managed(THEIRS)),
         (SPEAKS, "tap", A, managed(tags=["nostream"])),
     ],
 )
 async def test_where_others_hear_a_call_it_is_made_so_that_they_can(
     declared: Declared, reader: Reader, namespace: str | None, config: Mapping[str, Any]
 ) -> None:
-    node = node_in(Run(reader), declared)
+    node = node_in(heard_by_ours(reader), declared)
     with standing_at(namespace, **config):
         assert node.emitter() is None
     assert node.emitter() is None

@@ -10,10 +10,19 @@ from pathlib import Path
 import pytest
 
 from sluice.application.coalescing import MAX_TOKEN_BYTES
-from sluice.application.process_chat import QUEUED
 from sluice.domain.chat import Job, new_id, now
 from sluice.domain.errors import NotFound, StreamLost, Unavailable
-from sluice.domain.events import Cursor, Done, Event, Failed, Recorded, Reset, StageStarted, Token
+from sluice.domain.events import (
+    QUEUED,
+    Cursor,
+    Done,
+    Event,
+    Failed,
+    Recorded,
+    Reset,
+    StageStarted,
+    Token,
+)
 from sluice.infrastructure.event_log.sqlite.log import SqliteEventLog
 from sluice.infrastructure.sqlite.database import SqliteDatabase
 

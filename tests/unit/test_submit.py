@@ -4,12 +4,11 @@ import asyncio
 
 import pytest
 
-from sluice.application.process_chat import QUEUED
 from sluice.application.submit import NewMessage, SubmitMessage
 from sluice.application.unread import CancelUnread
 from sluice.domain.chat import Turn
 from sluice.domain.errors import Conflict, LimitReached, NotFound, Unavailable
-from sluice.domain.events import Cancelled, Done, Token
+from sluice.domain.events import QUEUED, Cancelled, Done, Token
 from tests.use_cases import ONE_AND_ONE, use_cases, waiting
 
 pytestmark = pytest.mark.usefixtures("no_task_left")

@@ -2,6 +2,9 @@
 
 import json
 import re
+from collections.abc import Callable
+from sysconfig import get_path
+from typing import Any
 
 import pytest
 
@@ -41,3 +44,57 @@ def test_a_ring_of_causes_has_an_end() -> None:
     first, second = ValueError(), KeyError()
     first.__cause__, second.__cause__ = second, first
     assert format_traceback(first) == "ValueError () from KeyError ()"
+
+
+LIBRARIES = ["/venv/site-packages/lib/a.py", f"{get_path('stdlib')}/b.py", "<frozen c.py>"]
+NEAR = "a.py:2 > b.py:2 > <frozen c.py>:2"
+
+
+def raised_in(*files: str) -> ValueError:
+    """An error that came through one function in each file, from the last, and not from here."""
+    body = "raise ValueError('secret')"
+    scope: dict[str, Any] = {}
+    for file in reversed(files):
+        exec(compile(f"def step():\n    {body}\n", file, "exec"), scope)
+        body, scope = "inner()", {"inner": scope["step"]}
+    call: Callable[[], object] = scope["inner"]
+    with pytest.raises(ValueError, match="secret") as raised:
+        call()
+    assert raised.value.__traceback__ is not None
+    return raised.value.with_traceback(raised.value.__traceback__.tb_next)
+
+
+@pytest.mark.parametrize(
+    ("files", "steps"),
+    [
+        (["/a/own.py"], "own.py:2"),
+        (["/a/own.py", *LIBRARIES], f"own.py:2 > {NEAR}"),
+        (["/a/one.py", "/a/two.py", *LIBRARIES[:1], *LIBRARIES], f"two.py:2 > {NEAR}"),
+        (["/a/1.py", *LIBRARIES, "/a/2.py", *LIBRARIES[:1], *LIBRARIES], f"2.py:2 > {NEAR}"),
+        (["/a/one.py", *LIBRARIES, "/a/two.py", *LIBRARIES[:2]], "two.py:2 > a.py:2 > b.py:2"),
+        (["/a/one.py", *LIBRARIES, *LIBRARIES[:2], "/a/two.py"], "a.py:2 > b.py:2 > two.py:2"),
+        (["/a/1.py", "/a/2.py", "/a/3.py", "/a/4.py"], "2.py:2 > 3.py:2 > 4.py:2"),
+        ([*LIBRARIES, *LIBRARIES], NEAR),
+    ],
+)
+def test_it_names_the_last_three_steps_and_one_that_is_in_no_library(
+    files: list[str], steps: str
+) -> None:
+    assert format_traceback(raised_in(*files)) == f"ValueError ({steps})"
+
+
+def test_what_an_error_hides_is_not_told_and_what_it_met_is() -> None:
+    met, hid, caused = ValueError(), ValueError(), ValueError()
+    for error in (met, hid, caused):
+        error.__context__ = KeyError()
+    hid.__suppress_context__ = True
+    caused.__cause__ = OSError()
+    assert format_traceback(met) == "ValueError () from KeyError ()"
+    assert format_traceback(hid) == "ValueError ()"
+    assert format_traceback(caused) == "ValueError () from OSError ()"
+
+
+def test_an_error_of_a_chat_says_why_and_a_strangers_does_not() -> None:
+    error = PipelineError("no answer")
+    error.__cause__ = ValueError("secret")
+    assert format_traceback(error) == "PipelineError: no answer () from ValueError ()"

@@ -1,17 +1,18 @@
 """A job that nobody reads is cancelled after a while, or not, as the operator chose."""
 
 import asyncio
+import gc
+import weakref
 from typing import Any
 
 import pytest
 
 from sluice.application import unread as unread_of
 from sluice.application.ports import Record, nothing
-from sluice.application.process_chat import QUEUED
 from sluice.application.unread import CancelUnread
 from sluice.domain.chat import Job, JobId
 from sluice.domain.errors import Unavailable
-from sluice.domain.events import CancelReason, Done, StageStarted, Token
+from sluice.domain.events import QUEUED, CancelReason, Done, StageStarted, Token
 from sluice.infrastructure.event_log.memory import MemoryEventLog
 from tests.doubles import a_job
 
@@ -20,13 +21,19 @@ class RecordingQueue:
     def __init__(self) -> None:
         self.cancelled: list[tuple[JobId, CancelReason]] = []
         self.told = asyncio.Event()
+        self.outages: list[Exception] = []
 
     async def submit(self, job: Job, record: Record, _: Record = nothing) -> None:
         await record()
 
     async def cancel(self, job_id: JobId, reason: CancelReason) -> None:
+        if self.outages:
+            raise self.outages.pop()
         self.cancelled.append((job_id, reason))
         self.told.set()
+
+    async def wake(self, job_id: JobId, *, within: float = 0) -> None:
+        pass
 
 
 async def house(after: float | None) -> tuple[CancelUnread, RecordingQueue, MemoryEventLog, Job]:
@@ -40,6 +47,12 @@ async def turns(count: int = 20) -> None:
         await asyncio.sleep(0)
 
 
+def begun(before: set[asyncio.Task[Any]]) -> asyncio.Task[Any]:
+    """The wait that a test has just made begin."""
+    (wait,) = asyncio.all_tasks() - before
+    return wait
+
+
 async def test_a_job_never_read_is_cancelled_from_its_start(no_task_left: None) -> None:
     readers, queue, log, job = await house(after=0)
     readers.submitted(job.id)
@@ -49,6 +62,16 @@ async def test_a_job_never_read_is_cancelled_from_its_start(no_task_left: None) 
     async with asyncio.timeout(5):
         await queue.told.wait()
     assert queue.cancelled == [(job.id, "orphaned")]
+
+
+async def test_a_job_never_read_has_its_time_from_its_start(no_task_left: None) -> None:
+    readers, queue, log, job = await house(after=60)
+    readers.submitted(job.id)
+    await turns()
+    (await log.begin(job.id)).publish(StageStarted("answer", 0))
+    await turns()
+    assert queue.cancelled == []
+    readers.joined(job.id)  # or it would be waited for
 
 
 async def test_a_job_whose_last_reader_left_is_cancelled(no_task_left: None) -> None:
@@ -115,12 +138,35 @@ async def test_a_log_that_cannot_be_read_for_a_while_is_asked_again(
     assert outages == []
 
 
+async def test_a_queue_that_cannot_be_asked_for_a_while_is_asked_again(no_task_left: None) -> None:
+    readers, queue, _, job = await house(after=0)
+    queue.outages = [Unavailable("away"), Unavailable("away")]
+    readers.joined(job.id)
+    readers.left(job.id)
+    async with asyncio.timeout(5):
+        await queue.told.wait()
+    assert queue.cancelled == [(job.id, "orphaned")]
+
+
 async def test_a_job_that_is_gone_is_no_error(no_task_left: None) -> None:
     readers, queue, log, job = await house(after=0)
     await log.delete(job.chat_id)
+    before = asyncio.all_tasks()
     readers.submitted(job.id)
-    await turns()
+    await begun(before)
     assert queue.cancelled == []
+
+
+async def test_nothing_is_kept_of_a_job_that_is_over(no_task_left: None) -> None:
+    readers, _, log, job = await house(after=60)
+    before = asyncio.all_tasks()
+    readers.submitted(job.id)
+    wait = weakref.ref(begun(before))
+    await turns()
+    await (await log.begin(job.id)).end(Done("A2", "answer"))
+    await turns()
+    gc.collect()
+    assert wait() is None
 
 
 async def test_by_default_jobs_run_on(no_task_left: None) -> None:

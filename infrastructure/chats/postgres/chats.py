@@ -67,6 +67,7 @@ class PostgresChats:
             await db.execute("DELETE FROM claims WHERE user_id = %s AND chat_id = %s", whose)
             await db.execute("DELETE FROM sessions WHERE user_id = %s AND chat_id = %s", whose)
             await keep_deleted_thread(db, whose)
+            await db.execute("DELETE FROM pauses WHERE user_id = %s AND chat_id = %s", whose)
             gone = await db.execute("DELETE FROM chats WHERE user_id = %s AND id = %s", whose)
             return gone.rowcount
 

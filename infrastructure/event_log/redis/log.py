@@ -10,10 +10,11 @@ from sluice.application.tracebacks import format_traceback
 from sluice.domain.chat import ChatId, Job, JobId, moment
 from sluice.domain.errors import Finished, NotFound, Superseded, Unavailable
 from sluice.domain.events import Cursor, Event, Recorded
+from sluice.infrastructure.event_log.redis.attempt import RedisAttempt
 from sluice.infrastructure.event_log.redis.entries import body, dump, item, load
 from sluice.infrastructure.event_log.redis.follower import FollowedLog, Follower
 from sluice.infrastructure.event_log.redis.keys import chat_key, header_key, log_key
-from sluice.infrastructure.event_log.redis.publisher import Publisher, RedisAttempt
+from sluice.infrastructure.event_log.redis.publisher import Publisher
 from sluice.infrastructure.event_log.redis.scripts import BEGIN, CREATE, DELETE, LIST
 from sluice.infrastructure.redis.client import RedisClient
 
@@ -37,14 +38,17 @@ class RedisEventLog:
     async def create(self, job: Job, first: Event) -> None:
         await self._open(job, 0, first)
 
-    async def begin(self, job_id: JobId, *, after: int | None = None) -> RedisAttempt:
+    async def begin(
+        self, job_id: JobId, *, after: int | None = None, goes_on: bool = False
+    ) -> RedisAttempt:
         """Raises Unavailable only before anything has begun: once asked, it is asked again."""
         await self._publisher.flushed(job_id)
         if after is None:
             after = await self.attempts(job_id)
         by = secrets.token_hex(8)
         run = self._server.run
-        begun = await self._publisher.persist(lambda: run(BEGIN, _keys(job_id), by, after))
+        how = by, after, int(goes_on)
+        begun = await self._publisher.persist(lambda: run(BEGIN, _keys(job_id), *how))
         if begun is None:
             raise NotFound(job_id)
         if begun == b"ended":
@@ -52,10 +56,13 @@ class RedisEventLog:
         if begun == b"begun":
             raise Superseded
         attempt, last, job = begun
-        return self._publisher.begun(load(job), attempt, _cursor(last))
+        return self._publisher.begun(load(job), attempt, by, _cursor(last))
 
     async def attempts(self, job_id: JobId) -> int:
         return int(await self._header(job_id, "attempt"))
+
+    async def is_paused(self, job_id: JobId) -> bool:
+        return bool(await self._header(job_id, "paused"))
 
     async def job(self, job_id: JobId) -> Job:
         return load(await self._header(job_id, "job"))
@@ -139,10 +146,11 @@ class RedisEventLog:
         return [header_key(job_id.decode()) for job_id in listed]
 
     async def _header(self, job_id: JobId, field: str) -> bytes:
+        """Empty for a field that is not there."""
         job, value = await self._server.ask("HMGET", header_key(job_id), "job", field)
         if job is None:
             raise NotFound(job_id)
-        stored: bytes = value
+        stored: bytes = value or b""
         return stored
 
     async def _headers(self) -> list[bytes]:

@@ -15,37 +15,41 @@ return 1
 """
 
 BEGIN = """
--- by, attempts before: {attempt, last, job}; 'ended', or 'begun' by another; nothing for an
--- unknown job. The same `by` counts once.
+-- by, attempts before, '1' to go on with one that has paused: {attempt, last, job}; 'ended', or
+-- 'begun' by another; nothing for an unknown job. The same `by` counts once.
 local h = redis.call('HMGET', KEYS[1], 'job', 'ended', 'by', 'attempt', 'last')
 if not h[1] then return false end
 if h[2] then return 'ended' end
 if h[3] ~= ARGV[1] then
   if h[4] ~= ARGV[2] then return 'begun' end
-  h[4] = redis.call('HINCRBY', KEYS[1], 'attempt', 1)
+  local paused = redis.call('HGET', KEYS[1], 'paused')
+  if not (paused and ARGV[3] == '1') then h[4] = redis.call('HINCRBY', KEYS[1], 'attempt', 1) end
   redis.call('HSET', KEYS[1], 'by', ARGV[1])
+  if paused then redis.call('HDEL', KEYS[1], 'paused') end
 end
 return {tonumber(h[4]), h[5], h[1]}
 """
 
 APPEND = """
--- attempt, id before, id, body, and at the end: when, milliseconds to keep the log
-local h = redis.call('HMGET', KEYS[1], 'attempt', 'last', 'ended', 'job')
+-- attempt, by, id before, id, body; and 'paused', or at the end: when, milliseconds to keep the log
+local h = redis.call('HMGET', KEYS[1], 'attempt', 'last', 'ended', 'job', 'by')
 if not h[4] then return redis.call('EXISTS', KEYS[1]) - 1 end
-if h[1] ~= ARGV[1] then return 0 end
-if h[2] == ARGV[3] then return 1 end
+if h[1] ~= ARGV[1] or (h[5] and h[5] ~= ARGV[2]) then return 0 end
+if h[2] == ARGV[4] then return 1 end
 if h[3] then return 0 end
-if h[2] ~= ARGV[2] then return -1 end
+if h[2] ~= ARGV[3] then return -1 end
 if redis.call('EXISTS', KEYS[2]) == 0 then
   redis.call('DEL', KEYS[1])
   return -1
 end
-redis.call('XADD', KEYS[2], ARGV[3], 'e', ARGV[4])
-redis.call('HSET', KEYS[1], 'last', ARGV[3])
-if ARGV[5] then
-  redis.call('HSET', KEYS[1], 'ended', ARGV[5])
-  redis.call('PEXPIRE', KEYS[1], ARGV[6])
-  redis.call('PEXPIRE', KEYS[2], ARGV[6])
+redis.call('XADD', KEYS[2], ARGV[4], 'e', ARGV[5])
+redis.call('HSET', KEYS[1], 'last', ARGV[4])
+if ARGV[6] == 'paused' then
+  redis.call('HSET', KEYS[1], 'paused', 1)
+elseif ARGV[6] then
+  redis.call('HSET', KEYS[1], 'ended', ARGV[6])
+  redis.call('PEXPIRE', KEYS[1], ARGV[7])
+  redis.call('PEXPIRE', KEYS[2], ARGV[7])
 end
 return 1
 """

@@ -11,7 +11,7 @@ from weakref import WeakValueDictionary
 from sluice.application.codec import require_encodable
 from sluice.application.tracebacks import format_traceback
 from sluice.domain.chat import ChatId, Job, JobId, micros, now
-from sluice.domain.errors import NotFound, Unavailable
+from sluice.domain.errors import NotFound, Superseded, Unavailable
 from sluice.domain.events import Cursor, Event, Recorded
 from sluice.infrastructure.event_log.log import Attempt, LogReader
 from sluice.infrastructure.event_log.sqlite import rows
@@ -67,18 +67,23 @@ class SqliteEventLog(LogReader):
         recorded = Recorded(Cursor(1, 1), first)
         key = await self._database.write(lambda db: rows.insert_job(db, job, recorded))
         if key is not None and job.id not in self._logs:
-            self._keep(StoredLog(self._writer, rows.Stored(key, job, 0, None, [recorded])))
+            stored = rows.Stored(key, job, 0, ended_at=None, records=[recorded])
+            self._keep(StoredLog(self._writer, stored))
 
-    async def begin(self, job_id: JobId, *, after: int | None = None) -> Attempt:
+    async def begin(
+        self, job_id: JobId, *, after: int | None = None, goes_on: bool = False
+    ) -> Attempt:
         log = await self._find(job_id)
         log.require_open(after)
-        before = log.attempt
-        begun = await self._database.persist(lambda db: rows.next_attempt(db, log.key, before))
+        before, goes_on = log.attempt, goes_on and log.paused
+        begin = rows.go_on if goes_on else rows.next_attempt
+        begun = await self._database.persist(lambda db: begin(db, log.key, before))
         log.require_open(before)  # it may have ended meanwhile, or another one has begun
+        if goes_on and not log.paused:
+            raise Superseded
         if not begun or log.deleted:
             raise NotFound(job_id)
-        log.attempt = before + 1
-        return Attempt(log)
+        return log.begin(goes_on=goes_on)
 
     async def unfinished(self, chat_id: ChatId | None = None) -> Sequence[Job]:
         return await self._database.read(lambda db: rows.unfinished(db, chat_id))

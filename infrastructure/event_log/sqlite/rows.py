@@ -35,6 +35,7 @@ class Stored:
     job: Job
     attempt: int
     ended_at: int | None
+    paused: bool = False
     records: list[Recorded] = field(default_factory=list)
     pieces: dict[int, Sequence[str]] = field(default_factory=dict)
 
@@ -63,9 +64,23 @@ def insert_job(db: sqlite3.Connection, job: Job, first: Recorded) -> int | None:
 def next_attempt(db: sqlite3.Connection, key: int, after: int) -> bool:
     """False if the job has ended or is gone, or if it is not `after` attempts that have begun."""
     update = (
-        "UPDATE jobs SET attempt = attempt + 1 WHERE key = ? AND attempt = ? AND ended_at IS NULL"
+        "UPDATE jobs SET attempt = attempt + 1, paused = FALSE"
+        " WHERE key = ? AND attempt = ? AND ended_at IS NULL"
     )
     return bool(db.execute(update, (key, after)).rowcount)
+
+
+def go_on(db: sqlite3.Connection, key: int, after: int) -> bool:
+    """False if there is no such attempt that has paused."""
+    update = (
+        "UPDATE jobs SET paused = FALSE"
+        " WHERE key = ? AND attempt = ? AND paused AND ended_at IS NULL"
+    )
+    return bool(db.execute(update, (key, after)).rowcount)
+
+
+def pause(db: sqlite3.Connection, keys: Iterable[int]) -> None:
+    db.executemany("UPDATE jobs SET paused = TRUE WHERE key = ?", ((key,) for key in keys))
 
 
 def insert(db: sqlite3.Connection, new: Iterable[Row]) -> None:
@@ -129,12 +144,12 @@ def _row(key: int, records: Sequence[Recorded]) -> Row:
 
 
 def load(db: sqlite3.Connection, job_id: JobId) -> Stored | None:
-    query = f"SELECT {_JOB}, key, attempt, ended_at FROM jobs WHERE id = ?"  # noqa: S608
+    query = f"SELECT {_JOB}, key, attempt, ended_at, paused FROM jobs WHERE id = ?"  # noqa: S608
     row = db.execute(query, (job_id,)).fetchone()
     if row is None:
         return None
-    *told, key, attempt, ended_at = row
-    loaded = Stored(key, _job(told), attempt, ended_at)
+    *told, key, attempt, ended_at, paused = row
+    loaded = Stored(key, _job(told), attempt, ended_at, bool(paused))
     query = "SELECT attempt, first, body FROM batches WHERE job = ? ORDER BY key"
     _Loading(loaded).take(db.execute(query, (loaded.key,)).fetchall())
     return loaded

@@ -29,6 +29,7 @@ class StoredLog(Log):
             stored.records,
             stored.pieces,
             attempt=stored.attempt,
+            paused=stored.paused,
             ended_at=None if stored.ended_at is None else moment(stored.ended_at),
         )
         self.key = stored.key
@@ -44,29 +45,43 @@ class StoredLog(Log):
         self.pending.extend(records)
         self.append(records)
 
+    @property
+    def awaited(self) -> bool:
+        """Somebody waits until what is pending is durable."""
+        return self._told is not None
+
+    async def flush(self) -> None:
+        await self._committed(())
+
+    async def pause(self, records: Sequence[Recorded]) -> None:
+        await self._committed(records)
+
     async def end(self, records: Sequence[Recorded]) -> None:
+        await self._committed(records)
+
+    async def _committed(self, records: Sequence[Recorded]) -> None:
         self.pending.extend(records)
         self._last_words = records
         self._told = asyncio.get_running_loop().create_future()
         self._writer.at_once(self)
         await self._told
 
-    def committed(self, ended_at: int) -> None:
-        """The end is in the database."""
+    def committed(self, ended_at: int | None) -> None:
+        """What was awaited is in the database, also its end where it has one."""
         if not self.deleted:
-            self.ended_at = moment(ended_at)
+            self.ended_at = None if ended_at is None else moment(ended_at)
             self.append(self._last_words)
             self._tell(None)
 
     def delete(self) -> None:
         """Nothing more of it is written; its readers end with NotFound."""
         self.deleted = True
-        self.attempt += 1
+        self.writer = None
         self.breaks(NotFound(self.job.id))
         self.give_up(Superseded())
 
     def give_up(self, error: Exception) -> None:
-        """The end did not get into the database: whoever waits for that is told."""
+        """What is awaited did not get into the database: whoever waits for that is told."""
         self._tell(error)
 
     def _tell(self, error: Exception | None) -> None:
@@ -127,22 +142,26 @@ class Writer:
         batch = [(log, log.pending) for log in dirty]
         for log in dirty:
             log.pending = []
+        awaited = [log for log in dirty if log.awaited]
         ending = {log: micros(now()) for log in dirty if log.ending}
+        paused = [log.key for log in awaited if log.paused]
 
         def work(db: sqlite3.Connection) -> None:
             kept = [(log, said) for log, said in batch if said and not log.deleted]
             rows.insert(db, (row for log, said in kept for row in rows.rows(log.key, said)))
+            rows.pause(db, paused)
             rows.end(db, ((when, log.key) for log, when in ending.items()))
 
         try:
-            await self._write(work, [*dirty], durable=bool(ending))
+            await self._write(work, [*dirty], durable=bool(awaited))
         except Unavailable as error:
-            for log in ending:
+            for log in awaited:
                 log.give_up(error)
             return
-        for log, when in ending.items():
-            self._ended(log)
-            log.committed(when)
+        for log in awaited:
+            if log in ending:
+                self._ended(log)
+            log.committed(ending.get(log))
 
     async def _write(
         self, work: Work[None], affected: Sequence[StoredLog], *, durable: bool

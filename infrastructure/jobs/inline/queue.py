@@ -4,11 +4,12 @@ import asyncio
 import logging
 from collections.abc import Iterable
 from contextlib import suppress
+from datetime import datetime
 
 from sluice.application.ports import Record, nothing
 from sluice.application.scheduling import Bounds, Scheduled, State, WhenBusy, admit, next_to_run
 from sluice.application.tracebacks import format_traceback
-from sluice.domain.chat import ChatId, Job, JobId
+from sluice.domain.chat import ChatId, Job, JobId, now
 from sluice.domain.errors import Superseded, Unavailable
 from sluice.domain.events import CancelReason
 from sluice.infrastructure.jobs.shared import Run, stop
@@ -22,7 +23,10 @@ _ENDS_WITHIN_S = 3.0
 
 
 class _Entry(Scheduled):
-    """`why` it is cancelled; its `task`, once it has one; `over` when it is."""
+    """`why` it is cancelled; its `task`, while it has one; `over` when it is.
+
+    A paused one is looked at again when its `timer` rings, or as soon as it is `woken`.
+    """
 
     def __init__(
         self, job: Job, state: State, recording: asyncio.Future[None], *, recorded: bool = False
@@ -32,6 +36,8 @@ class _Entry(Scheduled):
         self.why: CancelReason | None = None
         self.task: asyncio.Task[None] | None = None
         self.over = asyncio.Event()
+        self.timer: asyncio.TimerHandle | None = None
+        self.woken = False
 
 
 class InlineJobQueue:
@@ -56,7 +62,8 @@ class InlineJobQueue:
 
     @property
     def queued(self) -> int:
-        return len(self._entries) - self.running
+        paused = sum(entry.state == "paused" for entry in self._entries.values())
+        return len(self._entries) - self.running - paused
 
     async def submit(self, job: Job, record: Record, undo: Record = nothing) -> None:
         if entry := self._entries.get(job.id):
@@ -80,7 +87,7 @@ class InlineJobQueue:
             raise
         self._written(entry)
 
-    def resume(self, jobs: Iterable[Job]) -> None:
+    def take_up(self, jobs: Iterable[Job]) -> None:
         """Takes jobs the store already holds, past every bound: they were accepted once."""
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         done.set_result(None)
@@ -95,9 +102,23 @@ class InlineJobQueue:
                 async with asyncio.timeout(_CANCEL_WAITS_S):
                     await entry.over.wait()
 
+    async def wake(self, job_id: JobId, *, within: float = 0) -> None:
+        """At once or, being in one process with what is to happen `within`, not at all."""
+        entry = self._entries.get(job_id)
+        if entry is None or within:
+            return
+        entry.woken = True
+        if entry.state == "paused":
+            self._look(entry)
+
     async def drain(self, grace: float) -> None:
-        """Takes nothing new, gives what runs `grace` seconds, then ends it."""
+        """Takes nothing new, gives what runs `grace` seconds, then ends it.
+
+        A paused job is waited for by nobody: it is the next start's, or over where there is none.
+        """
         self._draining = True
+        for entry in [e for e in self._entries.values() if e.state == "paused"]:
+            self._rest(entry)
         await self._wait(grace)
         for entry in list(self._entries.values()):
             if not self._durable:
@@ -151,6 +172,7 @@ class InlineJobQueue:
 
     def _end(self, entry: _Entry) -> None:
         """Only its end is to be written: no bound counts for that."""
+        _stop_timer(entry)
         entry.state = "ending"
         self._start(entry)
         self._fill_slots()
@@ -159,8 +181,9 @@ class InlineJobQueue:
         entry.task = asyncio.create_task(self._execute(entry), name=f"job {entry.job.id}")
 
     async def _execute(self, entry: _Entry) -> None:
+        until: datetime | None = None
         try:
-            await self._run(entry.job, lambda: entry.why)
+            until = await self._run(entry.job, lambda: entry.why)
         except asyncio.CancelledError:
             logger.info("job %s is handed back", entry.job.id)
         except Superseded:
@@ -168,12 +191,48 @@ class InlineJobQueue:
         except Unavailable as error:
             logger.error("job %s could not be written: %s", entry.job.id, format_traceback(error))
         finally:
+            if until is None:
+                self._leave(entry)
+            else:
+                self._pause(entry, until)
+
+    def _pause(self, entry: _Entry, until: datetime) -> None:
+        entry.task, entry.state = None, "paused"
+        if entry.why is not None:
+            self._end(entry)
+        elif self._draining:
+            self._rest(entry)
+        elif entry.woken:
+            self._look(entry)
+        else:
+            left = max(0, (until - now()).total_seconds())
+            entry.timer = asyncio.get_running_loop().call_later(left, self._look, entry)
+            self._fill_slots()
+
+    def _look(self, entry: _Entry) -> None:
+        """Whether it goes on is seen when its turn comes."""
+        _stop_timer(entry)
+        entry.woken, entry.state = False, "waiting"
+        self._fill_slots()
+
+    def _rest(self, entry: _Entry) -> None:
+        """A paused job in a process that leaves."""
+        if self._durable:
             self._leave(entry)
+        else:
+            self._cancel(entry, "shutdown")
 
     def _leave(self, entry: _Entry) -> None:
+        _stop_timer(entry)
         self._entries.pop(entry.job.id, None)
         entry.over.set()
         self._fill_slots()
+
+
+def _stop_timer(entry: _Entry) -> None:
+    timer, entry.timer = entry.timer, None
+    if timer is not None:
+        timer.cancel()
 
 
 async def _done(record: Record, undo: Record) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from datetime import datetime
 from typing import Any
 
 from sluice.domain.events import CancelReason
@@ -22,7 +23,7 @@ class Lease:
         claimed: Claimed,
         claim: str,
         asked: float,
-        run: "Callable[[Lease], Coroutine[Any, Any, None]]",
+        run: "Callable[[Lease], Coroutine[Any, Any, datetime | None]]",
     ) -> None:
         self.held = Held(claimed.job_id, claim)
         self.reason, self.returns = claimed.reason, claimed.returns

@@ -42,6 +42,9 @@ class RedisJobQueue:
     async def cancel(self, job_id: JobId, reason: CancelReason) -> None:
         await self._scheduler.cancel(job_id, reason)
 
+    async def wake(self, job_id: JobId, *, within: float = 0) -> None:
+        await self._scheduler.wake(job_id, within)
+
     async def check(self) -> None:
         """Raises Unavailable when nobody would run a job."""
         counts = await self._scheduler.count()

@@ -6,10 +6,12 @@
 --
 --   jobs               every job from admission to its end, by arrival
 --   job:<id>           user, chat; reason: why it is cancelled; fence: which claim holds it;
---                      returns: how many attempts do not count, for their worker left
+--                      returns: how many attempts do not count, for their worker left;
+--                      woken: it is looked at again as soon as it has paused
 --   chat:<id>          the chat's jobs, by arrival: only the first may run
 --   recording          jobs whose log is being opened, by when that must be over
 --   waiting, running   jobs without and with a slot, by arrival; `ending` ones are in neither
+--   paused             jobs that wait for a human, by when they are looked at; no bound counts them
 --   eligible:<user>    the user's jobs that could have a slot now, by arrival
 --   users              users who have such jobs: the fewest running first, then the oldest job
 --   due, ends          what a worker may claim: into a slot, or without one, only to be ended
@@ -120,6 +122,7 @@ local function make_claimable(job)
   call('HDEL', key('job:' .. job), 'fence')
   if get(job, 'reason') then
     leave_state(job, get(job, 'user'))
+    call('ZREM', key('paused'), job)
     call('ZREM', key('due'), job)
     call('ZADD', key('ends'), arrival(job), job)
   elseif call('ZSCORE', key('running'), job) then
@@ -133,7 +136,7 @@ end
 local function remove(job)
   local user, chat = get(job, 'user'), get(job, 'chat')
   leave_state(job, user)
-  for _, name in ipairs({'jobs', 'recording', 'due', 'ends', 'leases', 'read'}) do
+  for _, name in ipairs({'jobs', 'recording', 'paused', 'due', 'ends', 'leases', 'read'}) do
     call('ZREM', key(name), job)
   end
   call('ZREM', key('chat:' .. chat), job)
@@ -239,6 +242,46 @@ function DO.release(job, fence, returns)
   make_claimable(job)
 end
 
+-- It waits for its turn again: whether it goes on is seen by whoever claims it.
+local function look(job)
+  local user = get(job, 'user')
+  call('ZREM', key('paused'), job)
+  call('ZADD', key('waiting'), arrival(job), job)
+  add('user_waiting', user, 1)
+  offer(get(job, 'chat'))
+  wake()
+end
+
+-- The job waits for a human, until then; it holds neither its lease nor its slot any more. Nobody
+-- has to read it meanwhile.
+function DO.pause(job, fence, until_ms)
+  if get(job, 'fence') ~= fence then return end
+  leave_state(job, get(job, 'user'))
+  call('ZREM', key('leases'), job)
+  call('ZREM', key('read'), job)
+  call('HDEL', key('job:' .. job), 'fence')
+  call('ZADD', key('paused'), until_ms, job)
+  if get(job, 'reason') then
+    make_claimable(job)
+  elseif call('HDEL', key('job:' .. job), 'woken') == 1 then
+    look(job)
+  else
+    wake() -- its slot is free
+  end
+end
+
+function DO.wake(job, within)
+  if not arrival(job) then return end
+  local at = call('ZSCORE', key('paused'), job)
+  if at and within == '0' then
+    look(job)
+  elseif at then
+    call('ZADD', key('paused'), math.min(at, now + within), job)
+  else
+    call('HSET', key('job:' .. job), 'woken', 1)
+  end
+end
+
 function DO.gone(worker)
   call('ZREM', key('workers'), worker)
   call('HDEL', key('slots'), worker)
@@ -248,7 +291,9 @@ end
 -- Readers of these jobs, running or waiting, are there now.
 function DO.are_read(...)
   for _, job in ipairs({...}) do
-    if arrival(job) then call('ZADD', key('read'), clock, job) end
+    if arrival(job) and not call('ZSCORE', key('paused'), job) then
+      call('ZADD', key('read'), clock, job)
+    end
   end
 end
 
@@ -265,6 +310,7 @@ local function sweep()
   for _, job in ipairs(call('ZRANGEBYSCORE', key('recording'), '-inf', clock)) do
     DO.abandon(job)
   end
+  for _, job in ipairs(call('ZRANGEBYSCORE', key('paused'), '-inf', now)) do look(job) end
   call('ZREMRANGEBYSCORE', key('abandoned'), '-inf', now)
 end
 
@@ -294,11 +340,12 @@ function DO.beat(worker, slots, lease, patience, ...)
   return {told, (claimable() or call('EXISTS', key('ends')) == 1) and 1 or 0}
 end
 
--- Alive workers; jobs that run, wait, and are only to be ended.
+-- Alive workers; jobs that run, wait, are only to be ended, and are paused.
 function DO.count()
   local alive = call('ZCOUNT', key('workers'), now, '+inf')
   local running, waiting = call('ZCARD', key('running')), call('ZCARD', key('waiting'))
-  return {alive, running, waiting, call('ZCARD', key('jobs')) - running - waiting}
+  local paused = call('ZCARD', key('paused'))
+  return {alive, running, waiting, call('ZCARD', key('jobs')) - running - waiting - paused, paused}
 end
 
 return DO[ARGV[1]](unpack(ARGV, 2))

@@ -2,11 +2,12 @@
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from datetime import datetime
 from importlib.resources import files
 from typing import Any, Literal, NamedTuple, cast
 
 from sluice.application.scheduling import Bounds, Refusal, WhenBusy
-from sluice.domain.chat import Job, JobId
+from sluice.domain.chat import Job, JobId, micros
 from sluice.domain.errors import Abandoned
 from sluice.domain.events import CancelReason
 from sluice.infrastructure.redis.client import RedisClient, Word
@@ -60,6 +61,7 @@ class Counts(NamedTuple):
     running: int
     waiting: int
     ending: int
+    paused: int
 
 
 class RedisScheduler:
@@ -140,6 +142,17 @@ class RedisScheduler:
         `returned`: an attempt had begun, and is not to count.
         """
         await self._do("release", *held, int(returned))
+
+    async def pause(self, held: Held, until: datetime) -> None:
+        """The job waits for a human, without lease and slot; then it is looked at again.
+
+        At once, if it was woken meanwhile. One that is held by another claim is left alone.
+        """
+        await self._do("pause", *held, micros(until) // 1000)
+
+    async def wake(self, job_id: JobId, within_s: float = 0) -> None:
+        """A paused job waits for its turn again, at once or in so many seconds."""
+        await self._do("wake", job_id, int(within_s * 1000))
 
     async def are_read(self, job_ids: Sequence[JobId]) -> None:
         """By somebody, now."""

@@ -5,6 +5,7 @@ import logging
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing, suppress
+from datetime import datetime
 from typing import TypeVar
 
 from sluice.application.ports import EventLogPort
@@ -165,10 +166,12 @@ class JobWorker:
             losing = asyncio.create_task(self._stop_when_lost(lease))
             await asyncio.wait([lease.run])
             losing.cancel()
-            if _over(lease):
-                await _persist(lambda: self._scheduler.finish(lease.held))
-            else:
+            if not _over(lease):
                 await self._release(lease)
+            elif (until := lease.run.result()) is not None:
+                await _persist(lambda: self._scheduler.pause(lease.held, until))
+            else:
+                await _persist(lambda: self._scheduler.finish(lease.held))
         finally:
             if not all(self._room()):
                 self._wake.set()  # what there was to claim may have been left for lack of room
@@ -201,7 +204,7 @@ class JobWorker:
             await _persist(lambda: self._log.job(lease.job_id))
             lease.stop()
 
-    async def _execute(self, lease: Lease) -> None:
+    async def _execute(self, lease: Lease) -> datetime | None:
         """Raises Superseded, also for a lost lease: an attempt is begun only while it is held.
 
         Whoever gets the lease after that may have begun one when this one's turn comes, if the
@@ -211,17 +214,17 @@ class JobWorker:
             job = await _persist(lambda: self._log.job(lease.job_id))
             lease.before = await _persist(lambda: self._log.attempts(lease.job_id))
         except NotFound:
-            return
+            return None
         # Whoever was frozen knows old things only: then Redis is asked, until it answers.
         while lease.older_than(LEASE_S / 2) and not lease.lost.is_set():
             await _persist(self._beat)
         if lease.lost.is_set():
             raise Superseded
-        await self._run(job, lambda: lease.reason, lease.before, lease.returns)
+        return await self._run(job, lambda: lease.reason, lease.before, lease.returns)
 
 
 def _over(lease: Lease) -> bool:
-    """A run that crashed is handed back too: the attempts are counted."""
+    """Over, or paused. A run that crashed is handed back too: the attempts are counted."""
     if lease.run.cancelled():
         return False
     match lease.run.exception():

@@ -3,7 +3,7 @@
 from fastapi import APIRouter
 
 from sluice.interfaces.http.json_request import ApiRoute
-from sluice.interfaces.http.models import Input, JobBody
+from sluice.interfaces.http.models import Cancel, Given, Input, JobBody
 from sluice.interfaces.http.problems import problems
 from sluice.interfaces.http.routes.parameters import JobIdPath
 from sluice.interfaces.http.services import ServicesDep, UserDep
@@ -26,10 +26,12 @@ async def cancel_job(job_id: JobIdPath, services: ServicesDep, user: UserDep) ->
 @routes.post(
     "/api/v1/chat/{job_id}/input",
     status_code=202,
-    responses=problems(400, 401, 403, 404, 413, 415, 422, 503),
+    responses=problems(400, 401, 403, 404, 409, 410, 413, 415, 422, 503),
 )
 async def give_input(job_id: JobIdPath, body: Input, services: ServicesDep, user: UserDep) -> None:
-    """Say something to a job that runs."""
-    match body.type:
-        case "cancel":
+    """Answer what a job has asked, or stop it. The same answer again changes nothing."""
+    match body:
+        case Cancel():
             await services.cancel(user.id, job_id)
+        case Given():
+            await services.answer_input(user.id, job_id, **body.model_dump())

@@ -3,22 +3,26 @@
 import re
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
-from datetime import datetime
 from ipaddress import ip_address
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Response
-from pydantic import BaseModel, Field
 from starlette.requests import Request
 from starlette.responses import StreamingResponse
 
 from sluice.application.export import ExportFormat
-from sluice.application.rollout import RolloutView
+from sluice.application.rollout_changes import RolloutView
 from sluice.domain.errors import NotFound, Outdated, Unavailable
 from sluice.interfaces.http.auth.identity import User
 from sluice.interfaces.http.json_request import ApiRoute
-from sluice.interfaces.http.models import Asked, FlagBody, Text
 from sluice.interfaces.http.problems import Problem, problems
+from sluice.interfaces.http.rollout_models import (
+    Change,
+    NewPlan,
+    NewShare,
+    NewState,
+    RolloutBody,
+)
 from sluice.interfaces.http.server.frame_writer import RESET
 from sluice.interfaces.http.services import Options, ServicesDep, UserDep
 
@@ -46,48 +50,6 @@ def _is_local(request: Request) -> bool:
 routes = APIRouter(tags=["rollout"], route_class=AdminRoute)
 
 
-class NewShare(Asked):
-    """`share` is in percent; null gives it back to the flag provider or the environment."""
-
-    share: Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)] | None
-    why: Annotated[Text, Field(max_length=500)] | None = None
-
-
-class ChangeBody(BaseModel):
-    """`from` is the share that was in force before, whoever had set it."""
-
-    number: int
-    at: datetime
-    by: str
-    before: float = Field(serialization_alias="from")
-    after: float | None = Field(serialization_alias="to")
-    why: str | None
-    rollout: str
-
-
-class RolloutBody(FlagBody):
-    """`environment` is what ENABLE_TOKEN_STREAMING says.
-
-    `history` has the newest change first; it is null while its store is away.
-    """
-
-    environment: str
-    history: list[ChangeBody] | None
-
-    @classmethod
-    def of(cls, view: RolloutView) -> "RolloutBody":
-        environment, flag = view.environment, view.flag
-        switch = "true" if environment.percent else "false"
-        changes = view.history
-        return cls(
-            **FlagBody.model_validate(flag, from_attributes=True).model_dump(),
-            environment=switch if environment.fixed else f"{environment.percent:g}%",
-            history=None
-            if changes is None
-            else [ChangeBody.model_validate(one, from_attributes=True) for one in changes],
-        )
-
-
 _PATH = "/api/v1/rollout"
 
 
@@ -97,20 +59,26 @@ async def show_rollout(
     services: ServicesDep,
     response: Response,
     limit: Annotated[int, Query(ge=1, le=1000)] = 20,
+    looks: Annotated[int, Query(ge=0, le=10_000)] = 1,
 ) -> RolloutBody:
-    """The share in force, who set it, and the newest changes; `ETag` names the last of them."""
-    return _shown(await services.show_rollout(limit), response)
+    """The share in force, who set it, the plan, both arms' figures, what the guard saw, and the
+    newest changes; `ETag` names the last of them. `looks` is how many of the guard's are shown.
+    """
+    return _shown(await services.show_rollout(limit, looks), response)
 
 
 @routes.put(_PATH, responses=problems(400, 401, 403, 404, 409, 412, 413, 415, 422, 428, 503))
 async def set_share(
-    body: NewShare,
+    body: Change,
     services: ServicesDep,
     user: UserDep,
     response: Response,
     if_match: Annotated[str | None, Header(alias="If-Match")] = None,
 ) -> RolloutBody:
-    """Change the share. `If-Match` carries the `ETag` of what is replaced, or `*` for anything."""
+    """Change the share, start a plan, or hold, resume (`running`) or stop the one that was started.
+
+    `If-Match` carries the `ETag` of what is replaced, or `*` for anything.
+    """
     if if_match is None:
         raise Problem(428, "if_match_required", "Send If-Match with the ETag that you have read.")
     after = None
@@ -119,7 +87,13 @@ async def set_share(
         if match is None:  # an ETag that we never gave
             raise Outdated
         after = int(match[1])
-    await services.set_share(user.id, body.share, body.why, after=after)
+    match body:
+        case NewShare():
+            await services.set_share(user.id, body.share, body.why, after=after)
+        case NewState():
+            await services.steer_plan(user.id, body.state, body.why, after=after)
+        case NewPlan():
+            await services.start_plan(user.id, body.parsed(), body.why, after=after)
     return _shown(await services.show_rollout(), response)
 
 

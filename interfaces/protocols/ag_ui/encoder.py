@@ -1,4 +1,6 @@
-"""A job's events as those of one AG-UI run: steps, and one text message for each draft."""
+"""A job's events as those of one AG-UI run: steps, one text message for each draft, and messages
+of their own for each tool call and each thought.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -8,12 +10,13 @@ from typing import NamedTuple
 from sluice.application.compact_json import compact
 from sluice.domain.chat import JobId
 from sluice.domain.events import (
-    TERMINAL,
     Cancelled,
     Cursor,
+    Data,
     Done,
     Event,
     Failed,
+    Reasoning,
     Recorded,
     Reset,
     StageCompleted,
@@ -21,8 +24,27 @@ from sluice.domain.events import (
     StageStarted,
     Terminal,
     Token,
+    Tool,
+)
+from sluice.interfaces.protocols.ag_ui.events import (
+    event_of,
+    finished,
+    message_id,
+    messages_of,
+    opening,
+    result_of,
+    snapshot,
+)
+from sluice.interfaces.protocols.beside import (
+    NOTHING_BESIDE,
+    Beside,
+    Call,
+    call_id,
+    thought_id,
 )
 from sluice.interfaces.protocols.frames import escaped, frames_of
+
+_THOUGHT_ENDS = ("REASONING_MESSAGE_END", "REASONING_END")
 
 
 class Step(NamedTuple):
@@ -38,6 +60,7 @@ class State:
     drafts: int = 0
     open: bool = False
     steps: tuple[Step, ...] = ()
+    beside: Beside = NOTHING_BESIDE
 
 
 @dataclass(frozen=True)
@@ -59,7 +82,8 @@ class AgUiEncoder:
         self, state: State, before: Cursor, recorded: Recorded, /
     ) -> tuple[State, Sequence[bytes]]:
         event = recorded.event
-        if type(event) is Token and state.open:  # first, and all at once: nearly every event is one
+        if type(event) is Token and state.open and not state.beside.thinking:
+            # first, and all at once: nearly every event is one
             return state, frames_of(before, recorded.id, (self._content(state, event.content),))
         told = list[str]()
         if not state.started:
@@ -67,7 +91,7 @@ class AgUiEncoder:
             if self.opens_with_messages:
                 told.append(snapshot(self.messages))
             state = replace(state, started=True)
-        if isinstance(event, TERMINAL):
+        if isinstance(event, Terminal):
             state = self._end(state, event, told)
         else:
             state = self._go_on(state, event, told)
@@ -75,8 +99,18 @@ class AgUiEncoder:
 
     def _go_on(self, state: State, event: Event, told: list[str]) -> State:
         match event:
-            case Token(content):
+            case Token(content, node):
+                state = self._conclude(state, node, told)
+                if state.open:
+                    told.append(self._content(state, content))
+                    return state
                 return self._say(state, content, told)
+            case Tool():
+                return self._call(self._conclude(state, event.node, told), event, told)
+            case Reasoning():
+                return self._think(state, event, told)
+            case Data(name, data):
+                told.append(event_of("CUSTOM", name=name, value=data))
             case StageStarted(stage):
                 return _open_step(state, stage, told)
             case StageCompleted(stage) | StageFailed(stage):
@@ -95,12 +129,12 @@ class AgUiEncoder:
             case Cancelled():
                 told.append(finished(self.thread_id, self.run_id, "cancelled"))
             case Failed(code, message):
-                told.append(_event("RUN_ERROR", message=message, code=code))
+                told.append(event_of("RUN_ERROR", message=message, code=code))
         return state
 
     def _say(self, state: State, content: str, told: list[str]) -> State:
         own = self._message_id(state)
-        told += [_event("TEXT_MESSAGE_START", messageId=own, role="assistant")]
+        told += [event_of("TEXT_MESSAGE_START", messageId=own, role="assistant")]
         told += [self._content(state, content)]
         return replace(state, open=True)
 
@@ -112,23 +146,71 @@ class AgUiEncoder:
 
     def _end_message(self, state: State, told: list[str]) -> State:
         if state.open:
-            told.append(_event("TEXT_MESSAGE_END", messageId=self._message_id(state)))
+            told.append(event_of("TEXT_MESSAGE_END", messageId=self._message_id(state)))
         return replace(state, open=False)
 
+    def _call(self, state: State, tool: Tool, told: list[str]) -> State:
+        beside, before, call = state.beside.step(tool)
+        own = call_id(self.job_id, call)
+        if before is None:
+            told.append(event_of("TOOL_CALL_START", toolCallId=own, toolCallName=call.name))
+        if call.status != "started" and (before is None or before.status == "started"):
+            if call.arguments:
+                told.append(event_of("TOOL_CALL_ARGS", toolCallId=own, delta=call.arguments))
+            told.append(event_of("TOOL_CALL_END", toolCallId=own))
+        if call.over:
+            told.append(event_of("TOOL_CALL_RESULT", **result_of(own, call)))
+        return replace(state, beside=beside)
+
+    def _think(self, state: State, piece: Reasoning, told: list[str]) -> State:
+        beside, begins, thought = state.beside.think(piece)
+        own = thought_id(self.job_id, thought)
+        if begins:
+            told += [
+                event_of("REASONING_START", messageId=own),
+                event_of("REASONING_MESSAGE_START", messageId=own, role="reasoning"),
+            ]
+        told.append(event_of("REASONING_MESSAGE_CONTENT", messageId=own, delta=piece.content))
+        return replace(state, beside=beside)
+
+    def _conclude(self, state: State, node: str | None, told: list[str]) -> State:
+        """End the node's thoughts, or all."""
+        beside, ended = state.beside.conclude(node)
+        for thought in ended:
+            own = thought_id(self.job_id, thought)
+            told += [event_of(kind, messageId=own) for kind in _THOUGHT_ENDS]
+        return replace(state, beside=beside) if ended else state
+
     def _close(self, state: State, told: list[str]) -> State:
-        """Before the run's end: one with an open message or step is refused."""
-        told += [_event("STEP_FINISHED", stepName=one.name) for one in reversed(state.steps)]
+        """Before the run's end: one with anything open is refused."""
+        state = self._conclude(state, None, told)
+        calls = [one for one in state.beside.items if isinstance(one, Call)]
+        unended = [call_id(self.job_id, one) for one in calls if one.status == "started"]
+        told += [event_of("TOOL_CALL_END", toolCallId=own) for own in unended]
+        told += [event_of("STEP_FINISHED", stepName=one.name) for one in reversed(state.steps)]
         return replace(self._end_message(state, told), steps=())
 
     def _take_back(self, state: State, reason: str, told: list[str]) -> State:
         """The next draft is another message: a client would go on with one that it knows."""
-        said = state.open
-        again = reason == "new_attempt"
-        state = self._close(state, told) if again else self._end_message(state, told)
+        said, beside = state.open, bool(state.beside.items)
+        if reason == "new_attempt":
+            state = self._close(state, told)
+            state, said = replace(state, beside=state.beside.drop()), said or beside
+        else:
+            state = self._end_message(state, told)
         if not said and reason != "cursor_unknown":
             return state
-        told.append(snapshot(self.messages))
+        calls = [one for one in state.beside.items if isinstance(one, Call)]
+        told.append(snapshot(self._with(calls)))
         return replace(state, drafts=state.drafts + 1)
+
+    def _with(self, calls: Sequence[Call]) -> str:
+        """The thread, and the calls that were told: they are not taken back with a text."""
+        shown = [message for call in calls for message in messages_of(self.job_id, call)]
+        if not shown:
+            return self.messages
+        between = "" if self.messages == "[]" else ","
+        return f"{self.messages[:-1]}{between}{compact(shown)[1:]}"
 
     def _message_id(self, state: State) -> str:
         own = message_id(self.job_id)
@@ -141,7 +223,7 @@ def _open_step(state: State, stage: str, told: list[str]) -> State:
     while name in names:
         number += 1
         name = f"{stage}#{number}"
-    told.append(_event("STEP_STARTED", stepName=name))
+    told.append(event_of("STEP_STARTED", stepName=name))
     return replace(state, steps=(*state.steps, Step(stage, name)))
 
 
@@ -150,26 +232,5 @@ def _close_step(state: State, stage: str, told: list[str]) -> State:
     if all(step.stage != stage for step in state.steps):
         state = _open_step(state, stage, told)
     last = [step for step in state.steps if step.stage == stage][-1]
-    told.append(_event("STEP_FINISHED", stepName=last.name))
+    told.append(event_of("STEP_FINISHED", stepName=last.name))
     return replace(state, steps=tuple(step for step in state.steps if step != last))
-
-
-def opening(thread_id: str, run_id: str) -> list[str]:
-    return [_event("RUN_STARTED", threadId=thread_id, runId=run_id)]
-
-
-def snapshot(messages: str) -> str:
-    """`messages`: as JSON."""
-    return escaped(f'{{"type":"MESSAGES_SNAPSHOT","messages":{messages}}}')
-
-
-def finished(thread_id: str, run_id: str, outcome: str) -> str:
-    return _event("RUN_FINISHED", threadId=thread_id, runId=run_id, outcome={"type": outcome})
-
-
-def message_id(job_id: JobId) -> str:
-    return f"msg_{job_id}"
-
-
-def _event(kind: str, **fields: object) -> str:
-    return escaped(compact({"type": kind, **fields}))

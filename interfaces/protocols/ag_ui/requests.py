@@ -11,7 +11,7 @@ from sluice.application.compact_json import compact
 from sluice.domain.chat import Job, JobId, Message
 from sluice.domain.errors import Conflict
 from sluice.interfaces.http.problems import wrong
-from sluice.interfaces.protocols.ag_ui.encoder import message_id
+from sluice.interfaces.protocols.ag_ui.events import message_id
 
 _LONGEST_ID = 128
 _ANEW = "an earlier message of the thread cannot be written anew"

@@ -1,7 +1,8 @@
 """A job's events as chunks of the UI message stream, version 1: one message with one step.
 
 Every draft of the answer is a text part, every stage a `data-stage` part that is replaced in
-place. A replay from the beginning rebuilds the same message, so it needs no cursor.
+place; a tool call, a thought and a piece of data have parts of their own. A replay from the
+beginning rebuilds the same message, so it needs no cursor.
 """
 
 from collections.abc import Sequence
@@ -10,21 +11,33 @@ from json.encoder import encode_basestring as quoted
 from typing import Any
 
 from sluice.application.codec import fields_of
-from sluice.application.compact_json import compact
 from sluice.domain.chat import Job, JobId
 from sluice.domain.events import (
+    TERMINAL,
     Cancelled,
     Cursor,
+    Data,
     Done,
+    Event,
     Failed,
+    Reasoning,
     Recorded,
     Reset,
     Stage,
-    StageCompleted,
-    StageFailed,
-    StageStarted,
+    Terminal,
     Token,
+    Tool,
 )
+from sluice.interfaces.protocols.ai_sdk.chunks import (
+    chunk,
+    told_again,
+    told_call,
+    told_data,
+    told_stage,
+    told_thought,
+    told_thoughts_end,
+)
+from sluice.interfaces.protocols.beside import NOTHING_BESIDE, Beside
 from sluice.interfaces.protocols.frames import escaped, frames_of
 
 _OVER = "[DONE]"
@@ -48,6 +61,8 @@ class State:
     texts: int = 0
     open: bool = False
     stages: tuple[Stage, ...] = ()
+    beside: Beside = NOTHING_BESIDE
+    data: tuple[Data, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -63,63 +78,99 @@ class AiSdkEncoder:
         self, state: State, before: Cursor, recorded: Recorded, /
     ) -> tuple[State, Sequence[bytes]]:
         event = recorded.event
-        if type(event) is Token and state.open:  # first, and all at once: nearly every event is one
+        if type(event) is Token and state.open and not state.beside.thinking:
+            # first, and all at once: nearly every event is one
             return state, frames_of(before, recorded.id, (_delta(state, event.content),))
         chunks = list[str]()
         if not state.started:
-            chunks += [self._chunk("start", messageId=message_id(self.job_id))]
-            chunks += [self._chunk("start-step")]
+            chunks += [chunk("start", messageId=message_id(self.job_id))]
+            chunks += [chunk("start-step")]
             state = replace(state, started=True)
+        if isinstance(event, TERMINAL):
+            state = self._end(state, event, chunks)
+        else:
+            state = self._go_on(state, event, chunks)
+        return state, frames_of(before, recorded.id, chunks)
+
+    def _go_on(self, state: State, event: Event, chunks: list[str]) -> State:
+        if isinstance(event, Stage):
+            chunks.append(told_stage(event))
+            return replace(state, stages=_with(state.stages, event))
         match event:
-            case Token(content):
-                state = self._say(state, content, chunks)
+            case Token(content, node):
+                state = self._conclude(state, node, chunks)
+                if state.open:
+                    chunks.append(_delta(state, content))
+                    return state
+                return self._say(state, content, chunks)
+            case Tool():
+                state = self._conclude(state, event.node, chunks)
+                beside, before, call = state.beside.step(event)
+                chunks += told_call(self.job_id, before, call)
+                return replace(state, beside=beside)
+            case Reasoning(content):
+                beside, begins, thought = state.beside.think(event)
+                chunks += told_thought(self.job_id, thought, content, begins=begins)
+                return replace(state, beside=beside)
+            case Data():
+                chunks.append(told_data(event))
+                return replace(state, data=(*state.data, event)) if self.resets_step else state
             case Reset(reason):
-                state = self._take_back(state, reason, chunks)
+                return self._take_back(state, reason, chunks)
+        return state
+
+    def _end(self, state: State, end: Terminal, chunks: list[str]) -> State:
+        if isinstance(end, Done) and end.answer and not state.open:  # nothing was said: path A1
+            state = self._say(state, end.answer, chunks)
+        state = self._close(self._conclude(state, None, chunks), chunks)
+        match end:
             case Done():
-                if event.answer and not state.open:  # nothing was said: path A1
-                    state = self._say(state, event.answer, chunks)
-                state = self._close(state, chunks)
-                finished = _FINISH_REASONS.get(event.finish_reason or "", "other")
-                usage = {"usage": fields_of(event)["usage"]} if event.usage else {}
+                finished = _FINISH_REASONS.get(end.finish_reason or "", "other")
+                usage = {"usage": fields_of(end)["usage"]} if end.usage else {}
                 chunks += self._finish(finished, status="completed", **usage)
             case Cancelled():
-                state = self._close(state, chunks)
-                chunks += self._finish("other", status="cancelled", reason=event.reason)
+                chunks += self._finish("other", status="cancelled", reason=end.reason)
             case Failed():
-                state = self._close(state, chunks)
-                chunks += self._error(event)
-            case StageStarted() | StageCompleted() | StageFailed() as stage:
-                state = replace(state, stages=_with(state.stages, stage))
-                chunks.append(self._stage(stage))
-        return state, frames_of(before, recorded.id, chunks)
+                chunks += self._error(end)
+        return state
 
     def _say(self, state: State, content: str, chunks: list[str]) -> State:
         state = replace(state, open=True, texts=state.texts + 1)
-        chunks += [self._chunk("text-start", id=_text_id(state)), _delta(state, content)]
+        chunks += [chunk("text-start", id=_text_id(state)), _delta(state, content)]
         return state
 
     def _close(self, state: State, chunks: list[str]) -> State:
         if not state.open:
             return state
-        chunks.append(self._chunk("text-end", id=_text_id(state)))
+        chunks.append(chunk("text-end", id=_text_id(state)))
         return replace(state, open=False)
 
+    def _conclude(self, state: State, node: str | None, chunks: list[str]) -> State:
+        """End the node's thoughts, or all."""
+        beside, ended = state.beside.conclude(node)
+        chunks += [told_thoughts_end(self.job_id, thought) for thought in ended]
+        return replace(state, beside=beside) if ended else state
+
     def _take_back(self, state: State, reason: str, chunks: list[str]) -> State:
-        """With the step's text its stages go, too: those that stay are told again."""
-        stages = () if reason == "new_attempt" else state.stages
+        """With the step's text all else of it goes, too: what stays is told again."""
+        if reason == "new_attempt":
+            state = self._conclude(state, None, chunks)
+            state = replace(state, stages=(), beside=state.beside.drop(), data=())
         if self.resets_step:
-            chunks.append(self._chunk("reset-step"))
-            chunks += map(self._stage, stages)
+            chunks.append(chunk("reset-step"))
+            chunks += map(told_stage, state.stages)
+            chunks += told_again(self.job_id, state.beside.items)
+            chunks += map(told_data, state.data)
         else:
             state = self._close(state, chunks)
             part = f"reset-{state.texts}"
-            chunks.append(self._chunk("data-reset", id=part, data={"reason": reason}))
-        return replace(state, open=False, stages=stages)
+            chunks.append(chunk("data-reset", id=part, data={"reason": reason}))
+        return replace(state, open=False)
 
     def _finish(self, finished: str, **metadata: Any) -> list[str]:
         told = self._metadata(**metadata)
-        finish = self._chunk("finish", finishReason=finished, messageMetadata=told)
-        return [self._chunk("finish-step"), finish, _OVER]
+        finish = chunk("finish", finishReason=finished, messageMetadata=told)
+        return [chunk("finish-step"), finish, _OVER]
 
     def _error(self, failed: Failed) -> list[str]:
         """The error is the last chunk: no reader goes on behind it."""
@@ -130,18 +181,12 @@ class AiSdkEncoder:
         }
         told = self._metadata(status="failed", error=error)
         return [
-            self._chunk("message-metadata", messageMetadata=told),
-            self._chunk("error", errorText=failed.message),
+            chunk("message-metadata", messageMetadata=told),
+            chunk("error", errorText=failed.message),
         ]
 
     def _metadata(self, **metadata: Any) -> dict[str, Any]:
         return {"job_id": self.job_id, **metadata}
-
-    def _stage(self, stage: Stage) -> str:
-        return self._chunk("data-stage", id=f"stage-{stage.stage}", data=fields_of(stage))
-
-    def _chunk(self, kind: str, **fields: Any) -> str:
-        return escaped(compact({"type": kind, **fields}))
 
 
 def message_id(job_id: JobId) -> str:

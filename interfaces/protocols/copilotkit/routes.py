@@ -12,7 +12,8 @@ from sluice.interfaces.http.json_request import HistoryRoute
 from sluice.interfaces.http.problems import Problem
 from sluice.interfaces.http.services import ServicesDep, UserDep
 from sluice.interfaces.http.sse import HEADERS
-from sluice.interfaces.protocols.ag_ui.encoder import AgUiEncoder, finished, opening, snapshot
+from sluice.interfaces.protocols.ag_ui.encoder import AgUiEncoder
+from sluice.interfaces.protocols.ag_ui.events import finished, opening, snapshot
 from sluice.interfaces.protocols.ag_ui.requests import RunInput, shown, thread_before
 from sluice.interfaces.protocols.ag_ui.runs import RunsDep
 from sluice.interfaces.protocols.frames import frames_of

@@ -1,11 +1,9 @@
 """A job's log as the event stream of a LangGraph run (version 1)."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from json.encoder import encode_basestring as quoted
-from typing import Any
 
-from sluice.application.codec import FORMS, fields_of
 from sluice.application.compact_json import compact
 from sluice.domain.chat import JobId
 from sluice.domain.events import (
@@ -14,13 +12,26 @@ from sluice.domain.events import (
     Done,
     Event,
     Failed,
+    NeedsInput,
+    Reasoning,
     Recorded,
     Reset,
-    Stage,
     Token,
+    Tool,
 )
 from sluice.interfaces.protocols.frames import escaped, frame_ids
-from sluice.interfaces.protocols.langgraph.messages import answer_id, answer_of
+from sluice.interfaces.protocols.langgraph.messages import (
+    NOTHING_TOLD,
+    Custom,
+    Draft,
+    Form,
+    answer_id,
+    answer_of,
+    call_chunks,
+    custom_of,
+    thought_of,
+    values_of,
+)
 
 Frame = tuple[str, str]
 """An event's name, and its data as JSON."""
@@ -34,6 +45,7 @@ class State:
 
     started: bool = False
     resets: int = 0
+    draft: Draft = NOTHING_TOLD
 
 
 @dataclass(frozen=True)
@@ -53,7 +65,8 @@ class RunEncoder:
         self, state: State, before: Cursor, recorded: Recorded, /
     ) -> tuple[State, Sequence[bytes]]:
         event = recorded.event
-        if type(event) is Token and state.started:  # first: nearly every event is one
+        if type(event) is Token and state.draft.said and not state.draft.beside.thinking:
+            # first: nearly every event is one
             if "messages" not in self.modes:
                 return state, ()
             data = escaped(self._chunk(event, state.resets))
@@ -67,36 +80,53 @@ class RunEncoder:
         ]
 
     def _frames(self, state: State, event: Event) -> tuple[State, Sequence[Frame]]:
-        opening: Sequence[Frame] = () if state.started else self._opening()
-        if isinstance(event, Reset):
-            return State(started=True, resets=state.resets + 1), [*opening, *self._values()]
-        return replace(state, started=True), [*opening, *self._told(event, state.resets)]
+        frames = [] if state.started else [*self._opening()]
+        draft = state.draft.behind(event)
+        resets = state.resets + isinstance(event, Reset)
+        frames += self._told(event, state.draft, draft, resets)
+        return State(started=True, resets=resets, draft=draft), frames
 
     def _opening(self) -> Sequence[Frame]:
         """What leaves at once, before the job runs."""
         metadata = f'{{"run_id":{quoted(self.job_id)},"attempt":1}}'
-        return [("metadata", metadata), *self._values()]
+        return [("metadata", metadata), *self._values(())]
 
-    def _told(self, event: Event, resets: int) -> Sequence[Frame]:
-        if isinstance(event, Stage):
-            return [("custom", compact(stage_of(event)))] if "custom" in self.modes else []
+    def _told(self, event: Event, before: Draft, draft: Draft, resets: int) -> Sequence[Frame]:
+        """`before` and `draft`: what was told before the event, and with it."""
+        if isinstance(event, Custom):
+            return [("custom", compact(custom_of(event)))] if "custom" in self.modes else []
         match event:
-            case Token() if "messages" in self.modes:
-                return [("messages", self._chunk(event, resets))]
+            case Token():
+                return self._message(self._chunk(event, resets))
+            case Tool():
+                return [
+                    frame
+                    for form in call_chunks(self.job_id, before.beside, event)
+                    for frame in self._message(_with_node(form, event.node))
+                ]
+            case Reasoning(content, node):
+                _, _, thought = before.beside.think(event)
+                chunk = thought_of(self.job_id, thought, content) | {"type": "AIMessageChunk"}
+                return self._message(_with_node(chunk, node))
+            case Reset():
+                return self._values(draft.forms(self.job_id))
             case Done(answer=answer):
                 said = answer_of(self.job_id, answer, resets) if answer else None
-                return [*self._values(said), END]
+                return [*self._values(draft.forms(self.job_id, said)), END]
             case Failed(code, message):
                 return [("error", compact({"error": code, "message": message}))]
             case Cancelled():
                 return [END]
-        return []
+            case NeedsInput():
+                return []
 
-    def _values(self, answer: Mapping[str, Any] | None = None) -> Sequence[Frame]:
+    def _message(self, data: str) -> Sequence[Frame]:
+        return [("messages", data)] if "messages" in self.modes else []
+
+    def _values(self, told: Sequence[Form]) -> Sequence[Frame]:
         if "values" not in self.modes:
             return ()
-        said = f",{compact(answer)}" if answer else ""
-        return (("values", f'{{"messages":[{self.asked}{said}]}}'),)
+        return (("values", values_of(self.asked, told)),)
 
     def _chunk(self, token: Token, resets: int) -> str:
         """Clients append it to what they have of the message of that id."""
@@ -106,6 +136,5 @@ class RunEncoder:
         )
 
 
-def stage_of(event: Stage) -> dict[str, Any]:
-    """What a `custom` event tells: the native event's fields, by its name."""
-    return {"type": FORMS[type(event)].name, **fields_of(event)}
+def _with_node(form: Form, node: str) -> str:
+    return compact([form, {"langgraph_node": node}])

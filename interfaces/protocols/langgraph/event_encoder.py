@@ -1,9 +1,9 @@
 """A job's log as events of a thread: LangGraph's Agent Streaming Protocol (version 2)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from json.encoder import encode_basestring as quoted
-from typing import Any
+from typing import Any, NamedTuple
 
 from sluice.application.compact_json import compact
 from sluice.domain.chat import JobId
@@ -13,54 +13,53 @@ from sluice.domain.events import (
     Done,
     Event,
     Failed,
+    NeedsInput,
+    Reasoning,
     Recorded,
     Reset,
-    Stage,
     Terminal,
     Token,
+    Tool,
 )
+from sluice.interfaces.protocols.beside import FAILED, Beside, call_id, thought_id
 from sluice.interfaces.protocols.frames import escaped, frame_ids, tokens_in
-from sluice.interfaces.protocols.langgraph.encoder import stage_of
-from sluice.interfaces.protocols.langgraph.messages import answer_id, answer_of
+from sluice.interfaces.protocols.langgraph.messages import (
+    NOTHING_TOLD,
+    Custom,
+    Draft,
+    Form,
+    answer_id,
+    answer_of,
+    named_of,
+    values_of,
+)
+from sluice.interfaces.protocols.said import NOTHING, Said
 
-Told = tuple[str, str]
-"""A channel, which is the method of its events, and the data of one as JSON."""
+
+class Told(NamedTuple):
+    """A channel, which is the method of its events, and the data of one as JSON.
+
+    `node`: clients take messages that are open side by side apart by it.
+    """
+
+    method: str
+    data: str
+    node: str | None = None
+
 
 _PER_MILLISECOND = 2048
 """Numbers that a job's events may have for each millisecond between it and the chat's next."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Draft:
-    """What was said of a message so far: its last piece, and all before it."""
-
-    before: "Draft | None"
-    piece: str
-
-    @property
-    def text(self) -> str:
-        pieces = list[str]()
-        draft: Draft | None = self
-        while draft is not None:
-            pieces.append(draft.piece)
-            draft = draft.before
-        return "".join(reversed(pieces))
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Draft) and self.text == other.text
-
-    def __hash__(self) -> int:
-        return hash(self.text)
-
-
 @dataclass(frozen=True, slots=True)
 class State:
-    """`told`: how many events of all channels there were. `draft`: the open message's text."""
+    """`told`: how many events of all channels there were. `said`: the open message's text."""
 
     started: bool = False
     resets: int = 0
     told: int = 0
-    draft: Draft | None = None
+    said: Said = NOTHING
+    draft: Draft = NOTHING_TOLD
 
 
 @dataclass(frozen=True)
@@ -83,95 +82,164 @@ class EventEncoder:
         self, state: State, before: Cursor, recorded: Recorded, /
     ) -> tuple[State, Sequence[bytes]]:
         event = recorded.event
+        if type(event) is Token and state.said and not state.draft.beside.thinking:
+            # first, and all at once: nearly every event is one
+            return self._more(state, event.content, recorded.id, tokens_in(before, recorded.id))
+        draft = state.draft.behind(event)
         opening = () if state.started else self._opening()
-        events = [*opening, *self._told(state, event)]
+        events = [*opening, *self._told(state, event, draft)]
         counted = len(events)
-        if isinstance(event, Token):
+        if isinstance(event, Token | Reasoning):
             counted += tokens_in(before, recorded.id) - 1
         ids = frame_ids(before, recorded.id, len(events))
         numbered = [
-            (f"{self.job_id}:{each}", state.told + number, *told)
+            (f"{self.job_id}:{each}", state.told + number, told)
             for number, (each, told) in enumerate(zip(ids, events, strict=True), 1)
         ]
-        sent = [each for each in numbered if each[2] in self.channels]
+        sent = [each for each in numbered if each[2].method in self.channels]
         frames = [
             self._frame(frame_id, *each)
             for frame_id, each in zip(frame_ids(before, recorded.id, len(sent)), sent, strict=True)
         ]
-        return _after(state, event, counted), frames
+        return _after(state, event, counted, draft), frames
 
-    def _frame(self, frame_id: str, event_id: str, number: int, method: str, data: str) -> bytes:
+    def _more(
+        self, state: State, text: str, own: Cursor, tokens: int
+    ) -> tuple[State, Sequence[bytes]]:
+        said, told = state.said.add(text), state.told + tokens
+        after = State(started=True, resets=state.resets, told=told, said=said, draft=state.draft)
+        if "messages" not in self.channels:
+            return after, ()
+        frame_id = f"{own[0]}-{own[1]}"
+        event_id = f"{self.job_id}:{frame_id}"
+        return after, [self._frame(frame_id, event_id, state.told + 1, _delta("text", text))]
+
+    def _frame(self, frame_id: str, event_id: str, number: int, told: Told) -> bytes:
+        method, data, node = told
         if method == "lifecycle":
             event_id = f"synth:{event_id}"
+        at = "" if node is None else f'"node":{escaped(quoted(node))},'
         seq = self.created * _PER_MILLISECOND + number
         return (
             f"event: {method}\nid: {frame_id}\n"
             f'data: {{"type":"event","event_id":{quoted(event_id)},"seq":{seq},'
-            f'"method":{quoted(method)},"params":{{"namespace":[],"timestamp":{self.created},'
+            f'"method":{quoted(method)},"params":{{"namespace":[],"timestamp":{self.created},{at}'
             f'"data":{escaped(data)}}}}}\n\n'
         ).encode()
 
     def _opening(self) -> Sequence[Told]:
         return [_lifecycle("running", graph_name="sluice"), self._values()]
 
-    def _told(self, state: State, event: Event) -> Sequence[Told]:
-        if isinstance(event, Token):
-            start = self._start(state.resets) if state.draft is None else ()
-            return [*start, _delta(event.content)]
-        if isinstance(event, Stage):
-            return [("custom", compact({"name": "stage", "payload": stage_of(event)}))]
-        finish, partial = self._finish(state)
+    def _told(self, state: State, event: Event, draft: Draft) -> Sequence[Told]:
+        """`draft`: what was told beside the text, with this event."""
+        beside = state.draft.beside
+        if isinstance(event, Custom):
+            return [Told("custom", compact(named_of(event)))]
         match event:
+            case Token(content, node):
+                start = () if state.said else self._start(state.resets)
+                return [*self._concluded(beside, node), *start, _delta("text", content)]
+            case Reasoning(content, node):
+                _, begins, thought = beside.think(event)
+                start = _start_of(thought_id(self.job_id, thought), "reasoning") if begins else ()
+                return [one._replace(node=node) for one in (*start, _delta("reasoning", content))]
+            case Tool(node=node):
+                return [*self._concluded(beside, node), *self._call(beside, event)]
             case Reset():
-                # Only what was in `values` is taken back by `values`.
-                taken_back = [self._values(partial)] if partial else []
-                return [*finish, *taken_back, self._values()]
+                return self._taken_back(state, draft)
+            case Done() | Failed() | Cancelled():
+                return self._end(state, event, draft)
+            case NeedsInput():
+                return ()
+
+    def _end(self, state: State, end: Terminal, draft: Draft) -> Sequence[Told]:
+        finish, partial = self._finish(state)
+        match end:
             case Done(answer=answer):
-                said = answer_of(self.job_id, answer, state.resets) if answer else None
-                return [*finish, self._values(said), _lifecycle("completed")]
+                partial = answer_of(self.job_id, answer, state.resets) if answer else None
+                over = _lifecycle("completed")
             case Failed(message=message):
-                return [*finish, self._values(partial), _lifecycle("failed", error=message)]
+                over = _lifecycle("failed", error=message)
             case Cancelled():
-                return [*finish, self._values(partial), _lifecycle("interrupted")]
-        return []
+                over = _lifecycle("interrupted")
+        return [*finish, self._values(draft.forms(self.job_id, partial)), over]
+
+    def _taken_back(self, state: State, draft: Draft) -> Sequence[Told]:
+        """Only what was in `values` is taken back by `values`."""
+        finish, partial = self._finish(state)
+        before = state.draft.forms(self.job_id, partial)
+        return [
+            *finish,
+            *([self._values(before)] if before else ()),
+            self._values(draft.forms(self.job_id)),
+        ]
+
+    def _call(self, beside: Beside, tool: Tool) -> Sequence[Told]:
+        """A call is told when its arguments are known, or at its end: it is told with them."""
+        _, before, call = beside.step(tool)
+        told = {"tool_call_id": call_id(self.job_id, call)}
+        events = list[dict[str, Any]]()
+        if call.status != "started" and (before is None or before.status == "started"):
+            events.append(
+                {"event": "tool-started", **told, "tool_name": call.name, "input": call.input}
+            )
+        if call.status == "completed":
+            events.append({"event": "tool-finished", **told, "output": call.result})
+        if call.status == "failed":
+            events.append({"event": "tool-error", **told, "message": FAILED})
+        return [Told("tools", compact(one), tool.node) for one in events]
+
+    def _concluded(self, beside: Beside, node: str | None) -> Sequence[Told]:
+        """What closes the node's thoughts, or all."""
+        _, ended = beside.conclude(node)
+        return [
+            one._replace(node=thought.node)
+            for thought in ended
+            for one in _finish_of({"type": "reasoning", "reasoning": thought.said.text})
+        ]
 
     def _start(self, resets: int) -> Sequence[Told]:
-        start = {"event": "message-start", "role": "ai", "id": answer_id(self.job_id, resets)}
-        block = {"event": "content-block-start", "index": 0, "content": _text("")}
-        return [("messages", compact(start)), ("messages", compact(block))]
+        return _start_of(answer_id(self.job_id, resets), "text")
 
-    def _finish(self, state: State) -> tuple[Sequence[Told], Mapping[str, Any] | None]:
-        """What closes the open message, and the message itself."""
-        if state.draft is None:
-            return (), None
-        text = state.draft.text
-        block = {"event": "content-block-finish", "index": 0, "content": _text(text)}
-        finish = [("messages", compact(block)), ("messages", '{"event":"message-finish"}')]
-        return finish, answer_of(self.job_id, text, state.resets)
+    def _finish(self, state: State) -> tuple[Sequence[Told], Form | None]:
+        """What closes all that is open, and the answer's message."""
+        concluded = self._concluded(state.draft.beside, None)
+        if not state.said:
+            return concluded, None
+        text = state.said.text
+        finish = _finish_of({"type": "text", "text": text})
+        return [*concluded, *finish], answer_of(self.job_id, text, state.resets)
 
-    def _values(self, answer: Mapping[str, Any] | None = None) -> Told:
-        said = f",{compact(answer)}" if answer else ""
-        return "values", f'{{"messages":[{self.asked}{said}]}}'
+    def _values(self, told: Sequence[Form] = ()) -> Told:
+        return Told("values", values_of(self.asked, told))
 
 
-def _after(state: State, event: Event, counted: int) -> State:
-    state = replace(state, started=True, told=state.told + counted)
+def _after(state: State, event: Event, counted: int, draft: Draft) -> State:
+    state = replace(state, started=True, told=state.told + counted, draft=draft)
     match event:
         case Token(content):
-            return replace(state, draft=Draft(state.draft, content))
+            return replace(state, said=state.said.add(content))
         case Reset():
-            return replace(state, draft=None, resets=state.resets + 1)
-    return replace(state, draft=None) if isinstance(event, Terminal) else state
+            return replace(state, said=NOTHING, resets=state.resets + 1)
+    return replace(state, said=NOTHING) if isinstance(event, Terminal) else state
 
 
-def _delta(text: str) -> Told:
-    data = '{"event":"content-block-delta","index":0,"delta":{"type":"text-delta","text":'
-    return "messages", f"{data}{quoted(text)}}}}}"
+def _start_of(message_id: str, kind: str) -> Sequence[Told]:
+    """A message with one block: text, or reasoning."""
+    start = {"event": "message-start", "role": "ai", "id": message_id}
+    block = {"event": "content-block-start", "index": 0, "content": {"type": kind, kind: ""}}
+    return [Told("messages", compact(start)), Told("messages", compact(block))]
+
+
+def _finish_of(content: Form) -> Sequence[Told]:
+    block = {"event": "content-block-finish", "index": 0, "content": content}
+    return [Told("messages", compact(block)), Told("messages", '{"event":"message-finish"}')]
+
+
+def _delta(kind: str, text: str) -> Told:
+    data = f'{{"event":"content-block-delta","index":0,"delta":{{"type":"{kind}-delta","{kind}":'
+    return Told("messages", f"{data}{quoted(text)}}}}}")
 
 
 def _lifecycle(event: str, **fields: str) -> Told:
-    return "lifecycle", compact({"event": event, **fields})
-
-
-def _text(text: str) -> dict[str, str]:
-    return {"type": "text", "text": text}
+    return Told("lifecycle", compact({"event": event, **fields}))

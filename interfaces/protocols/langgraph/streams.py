@@ -9,10 +9,9 @@ from starlette.responses import Response
 
 from sluice.application.compact_json import compact
 from sluice.application.encoding import Batch, Encoder, Push
-from sluice.application.process_chat import QUEUED
 from sluice.domain.chat import Chat, Job, JobId, Message
 from sluice.domain.errors import Finished, LimitReached, NotFound, Unavailable
-from sluice.domain.events import BEGINNING, TERMINAL, Cursor, Failed, Recorded
+from sluice.domain.events import BEGINNING, QUEUED, TERMINAL, Cursor, Failed, Recorded
 from sluice.interfaces.http.auth.identity import User
 from sluice.interfaces.http.server.frame_writer import PUSH
 from sluice.interfaces.http.services import Options, Services

@@ -29,7 +29,7 @@ from sluice.interfaces.protocols.langgraph.thread_stream import ThreadReading, T
 _ERRORS = {404: "no_such_run", 401: "permission_denied", 403: "permission_denied"} | dict.fromkeys(
     (400, 409, 413, 415, 422), "invalid_argument"
 )
-_CHANNELS = frozenset({"custom", "lifecycle", "messages", "values"})
+_CHANNELS = frozenset({"custom", "lifecycle", "messages", "tools", "values"})
 
 
 class CommandRoute(HistoryRoute):

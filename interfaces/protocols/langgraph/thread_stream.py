@@ -4,10 +4,9 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 
 from sluice.application.encoding import Batch, Push
-from sluice.application.process_chat import QUEUED
 from sluice.domain.chat import Job, JobId
 from sluice.domain.errors import LimitReached, NotFound, Unavailable
-from sluice.domain.events import Cursor, Recorded
+from sluice.domain.events import QUEUED, Cursor, Recorded
 from sluice.interfaces.http.asked import asked_or_time_to_look
 from sluice.interfaces.http.auth.identity import User
 from sluice.interfaces.http.services import Services

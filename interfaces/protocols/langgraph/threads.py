@@ -9,7 +9,7 @@ from sluice.application.jobs import JobView
 from sluice.domain.chat import Chat, JobId, JobStatus, Message, UserId
 from sluice.domain.errors import NotFound
 from sluice.interfaces.http.services import Services
-from sluice.interfaces.protocols.langgraph.messages import Form, answer_of, form_of
+from sluice.interfaces.protocols.langgraph.messages import Form, answer_of, draft_of, form_of
 
 NODE = "answer"
 """What a thread whose run is not over says to come next."""
@@ -65,19 +65,15 @@ class Thread:
         """`draft`: with what the running job has said so far."""
         forms = list[Form]()
         for message in self.messages:
-            last = self.last
+            last, job = self.last, self.running
             if last is not None and _is_answer(message, last.job.id):
-                forms.append(answer_of(message.job_id, message.content, last.resets))
+                said = answer_of(message.job_id, message.content, last.resets)
+                forms += draft_of(last.events).forms(message.job_id, said)
             else:
                 forms.append(form_of(message))
-            job = self.running
-            if (
-                draft
-                and job
-                and job.text
-                and (message.job_id, message.role) == (job.job.id, "user")
-            ):
-                forms.append(answer_of(job.job.id, job.text, job.resets))
+            if draft and job and (message.job_id, message.role) == (job.job.id, "user"):
+                answer = answer_of(job.job.id, job.text, job.resets) if job.text else None
+                forms += draft_of(job.events).forms(job.job.id, answer)
         return {"messages": forms}
 
     def state(self, *, draft: bool) -> dict[str, Any]:

@@ -1,4 +1,8 @@
-"""Chat completions: a job's log as chunks. There is no way back, and no text can be taken back."""
+"""Chat completions: a job's log as chunks. There is no way back, and no text can be taken back.
+
+Reasoning goes as `reasoning_content`, as other servers send it and chat UIs show it; the official
+clients leave it alone. The API has no word for a tool that the server runs, nor for data.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,6 +18,7 @@ from sluice.domain.events import (
     Cursor,
     Done,
     Failed,
+    Reasoning,
     Recorded,
     Reset,
     Stage,
@@ -28,7 +33,7 @@ from sluice.interfaces.protocols.openai.frames import (
     model_name,
     stage_frame,
 )
-from sluice.interfaces.protocols.openai.said import NOTHING, Said
+from sluice.interfaces.protocols.said import NOTHING, Said
 
 _DONE = b"data: [DONE]\n\n"
 _REVISED = error_body("The answer was rewritten while it was being sent.", 500, "revised")
@@ -78,6 +83,8 @@ class CompletionEncoder:
         match event:
             case Token(content):
                 return self._say(state, content)
+            case Reasoning(content):
+                return state, [self._chunk({"reasoning_content": content})]
             case Reset():
                 said = Said(state.said.text) if state.said.text else NOTHING
                 return replace(state, said=said, matched=0 if said.text else None), ()

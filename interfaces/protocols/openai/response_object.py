@@ -1,6 +1,6 @@
 """A response as an object: what its log has come to."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +30,27 @@ class Item:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class ReasoningItem:
+    """What was thought aloud, as an item before the message."""
+
+    job_id: str
+    number: int
+
+    @property
+    def id(self) -> str:
+        return f"rs_{self.job_id}-{self.number}"
+
+    def object(self, status: str, *parts: Mapping[str, Any]) -> dict[str, Any]:
+        return {
+            "id": self.id,
+            "type": "reasoning",
+            "summary": [],
+            "content": list(parts),
+            "status": status,
+        }
+
+
 def item_id(job_id: str, index: int) -> str:
     return f"msg_{job_id}-r{index}" if index else f"msg_{job_id}"
 
@@ -38,10 +59,14 @@ def text_part(text: str) -> dict[str, Any]:
     return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
 
 
+def reasoning_part(text: str) -> dict[str, Any]:
+    return {"type": "reasoning_text", "text": text}
+
+
 def response_object(
-    job: Job, status: str, output: Mapping[str, Any] | None = None, end: Terminal | None = None
+    job: Job, status: str, output: Sequence[Mapping[str, Any]] = (), end: Terminal | None = None
 ) -> dict[str, Any]:
-    """`output` is the last item only: clients join the texts of all that they are given."""
+    """`output` has the last message only: clients join the texts of all that they are given."""
     error = {"code": end.code, "message": end.message} if isinstance(end, Failed) else None
     usage = end.usage if isinstance(end, Done) else None
     return {
@@ -54,7 +79,7 @@ def response_object(
         "instructions": None,
         "metadata": job.metadata,
         "model": model_name(job.model),
-        "output": [] if output is None else [output],
+        "output": list(output),
         "parallel_tool_calls": False,
         "temperature": None,
         "tool_choice": "none",

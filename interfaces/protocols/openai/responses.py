@@ -13,14 +13,10 @@ from sluice.domain.events import TERMINAL, Cursor
 from sluice.interfaces.http.problems import wrong
 from sluice.interfaces.http.routes.parameters import JobIdPath
 from sluice.interfaces.http.sse import HEADERS
+from sluice.interfaces.protocols.openai.places import fold, place_behind
 from sluice.interfaces.protocols.openai.requests import ResponseRequest, model_of, question_of
 from sluice.interfaces.protocols.openai.response_object import response_object, status_of_end
-from sluice.interfaces.protocols.openai.responses_encoder import (
-    ResponseEncoder,
-    encoder_for,
-    fold,
-    place_behind,
-)
+from sluice.interfaces.protocols.openai.responses_encoder import ResponseEncoder, encoder_for
 from sluice.interfaces.protocols.openai.serving import JOB, Caller, CallerDep, OpenAIRoute
 from sluice.interfaces.protocols.openai.streams import JobStream
 
@@ -108,8 +104,8 @@ def _object(view: JobView) -> dict[str, Any]:
     encoder = ResponseEncoder(view.job)
     state, end = fold(encoder, view.events), view.events[-1].event
     if not isinstance(end, TERMINAL):
-        item = encoder.item(state, "in_progress")
-        return response_object(view.job, _STATUSES[view.status], item)
+        output = encoder.output(state, "in_progress")
+        return response_object(view.job, _STATUSES[view.status], output)
     status = status_of_end(end)
-    item = encoder.item(state, "completed" if status == "completed" else "incomplete")
-    return response_object(view.job, status, item, end)
+    output = encoder.output(state, "completed" if status == "completed" else "incomplete")
+    return response_object(view.job, status, output, end)

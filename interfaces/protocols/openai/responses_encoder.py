@@ -1,39 +1,42 @@
 """Responses: a job's log as numbered events, which a reader can resume behind any of."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from json.encoder import encode_basestring as quoted
 from typing import Any
 
-from sluice.application.coalescing import coalesce
 from sluice.application.compact_json import compact
 from sluice.domain.chat import Job
 from sluice.domain.events import (
-    BEGINNING,
     Cancelled,
     Cursor,
     Done,
+    Event,
     Failed,
+    Reasoning,
     Recorded,
     Reset,
-    StageCompleted,
-    StageFailed,
+    Stage,
     StageStarted,
     Terminal,
     Token,
+    Tool,
 )
+from sluice.interfaces.protocols.beside import NOTHING_BESIDE, Beside, Thought
 from sluice.interfaces.protocols.frames import escaped, tokens_in
 from sluice.interfaces.protocols.openai.frames import stage_frame
 from sluice.interfaces.protocols.openai.response_object import (
     Item,
+    ReasoningItem,
     item_id,
+    reasoning_part,
     response_object,
     status_of_end,
     text_part,
 )
-from sluice.interfaces.protocols.openai.said import NOTHING, Said
+from sluice.interfaces.protocols.said import NOTHING, Said
 
-_ATTEMPT = 1 << 32
+ATTEMPT = 1 << 32
 """What a later attempt's numbers begin at: a number that a lost end of an earlier one had, as
 after a crash, never names anything else."""
 
@@ -42,15 +45,26 @@ _ENDS = {"completed": "completed", "failed": "failed", "cancelled": "incomplete"
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """`number` is the next event's; `items` is how many messages were opened, and `said` the text
-    of the last one, which may still be `open`.
+    """`number` is the next event's. Of `items` of all kinds so many were opened, of messages
+    `drafts`: `index` is the last one's place, and `said` its text; it may still be `open`.
+
+    `places` are those of the thoughts, by their numbers.
     """
 
     number: int = 0
     running: bool = False
     items: int = 0
+    drafts: int = 0
+    index: int = 0
     open: bool = False
     said: Said = NOTHING
+    beside: Beside = NOTHING_BESIDE
+    places: tuple[int, ...] = ()
+
+    def said_more(self, number: int, text: str) -> "State":
+        """Without `replace`, which takes longer than all else: this runs once per token."""
+        said, last = self.said.add(text), (self.beside, self.places)
+        return State(number, self.running, self.items, self.drafts, self.index, True, said, *last)
 
 
 @dataclass(frozen=True)
@@ -70,47 +84,47 @@ class ResponseEncoder:
         self, state: State, before: Cursor, recorded: Recorded, /
     ) -> tuple[State, Sequence[bytes]]:
         begins = not state.number
-        number = max(state.number, (recorded.id.attempt - 1) * _ATTEMPT)
-        if number != state.number:
-            state = replace(state, number=number)
+        first = (recorded.id.attempt - 1) * ATTEMPT
+        if first > state.number:
+            state = replace(state, number=first)
         event = recorded.event
-        if state.open and type(event) is Token:  # nearly every event is one
+        if state.open and type(event) is Token and not state.beside.thinking:
+            # nearly every event is one
             state, frame = self.delta(state, event.content, tokens_in(before, recorded.id))
             return state, [frame]
         told = _Telling(self, state, [])
         if begins:
             told.event("created", response=response_object(self.job, "queued"))
-        if isinstance(event, StageStarted | Token) and not state.running:
+        if isinstance(event, StageStarted | Token | Reasoning) and not state.running:
             told.event("in_progress", response=response_object(self.job, "in_progress"))
             told.state = replace(told.state, running=True)
-        match event:
-            case Token(content):
-                told.say(content, tokens_in(before, recorded.id))
-            case Reset():
-                told.take_back()
-            case StageStarted() | StageCompleted() | StageFailed() as stage:
-                told.frames.append(stage_frame(stage))
-            case Done() | Failed() | Cancelled() as end:
-                told.end(end)
+        told.tell(event, tokens_in(before, recorded.id))
         return told.state, told.frames
 
     def delta(self, state: State, text: str, tokens: int) -> tuple[State, bytes]:
         """More of the open message. Several tokens have the last one's number."""
-        number, index = state.number + tokens - 1, state.items - 1
+        number, index = state.number + tokens - 1, state.index
         data = (
             f'{{"type":"response.output_text.delta","sequence_number":{number}'
-            f',"item_id":"{item_id(self.job.id, index)}","output_index":{index}'
+            f',"item_id":"{item_id(self.job.id, state.drafts - 1)}","output_index":{index}'
             f',"content_index":0,"delta":{quoted(text)},"logprobs":[]}}'
         )
         frame = f"event: response.output_text.delta\ndata: {escaped(data)}\n\n".encode()
-        said = state.said.add(text)
-        return State(number + 1, running=True, items=state.items, open=True, said=said), frame
+        return state.said_more(number + 1, text), frame
 
-    def item(self, state: State, status: str) -> dict[str, Any] | None:
-        """The last message, as far as it was said."""
-        if not state.said.text:
-            return None
-        return Item(self.job.id, state.items - 1).object(status, text_part(state.said.text))
+    def output(self, state: State, status: str) -> list[dict[str, Any]]:
+        """What was thought, and the last message as far as it was said."""
+        items = [
+            ReasoningItem(self.job.id, one.number).object(
+                status if one.open else "completed", reasoning_part(one.said.text)
+            )
+            for one in state.beside.items
+            if isinstance(one, Thought)
+        ]
+        if state.said:
+            said = text_part(state.said.text)
+            items.append(Item(self.job.id, state.drafts - 1).object(status, said))
+        return items
 
 
 class _Telling:
@@ -126,6 +140,26 @@ class _Telling:
         self.frames.append(f"event: {kind}\ndata: {escaped(data)}\n\n".encode())
         self.state = replace(self.state, number=number + 1)
 
+    def tell(self, event: Event, tokens: int) -> None:
+        """`tokens`: how many of the log it stands for."""
+        if isinstance(event, Stage):
+            self.frames.append(stage_frame(event))
+        match event:
+            case Token(content, node):
+                self.conclude(node)
+                self.say(content, tokens)
+            case Reasoning():
+                self.think(event, tokens)
+            case Tool(node=node):
+                self.conclude(node)
+            case Reset(reason):
+                self.take_back()
+                if reason != "revised":
+                    self.conclude()
+                    self.state = replace(self.state, beside=self.state.beside.drop())
+            case Done() | Failed() | Cancelled() as end:
+                self.end(end)
+
     def say(self, text: str, tokens: int) -> None:
         if not self.state.open:
             self._open()
@@ -133,10 +167,10 @@ class _Telling:
         self.frames.append(frame)
 
     def _open(self) -> None:
-        self.state = replace(self.state, items=self.state.items + 1, open=True, said=NOTHING)
-        item = self._item.object("in_progress")
-        self.event("output_item.added", output_index=self._item.index, item=item)
-        self.event("content_part.added", **self._place, part=text_part(""))
+        index, drafts = self.state.items, self.state.drafts + 1
+        state = replace(self.state, items=index + 1, drafts=drafts, index=index)
+        self.state = replace(state, open=True, said=NOTHING)
+        self._begin(self._item, self.state.index, text_part(""))
 
     def take_back(self) -> None:
         """The message is told as incomplete, and is in no response."""
@@ -146,11 +180,44 @@ class _Telling:
 
     def close(self, status: str) -> None:
         text = self.state.said.text
-        item = self._item.object(status, text_part(text))
-        self.event("output_text.done", **self._place, text=text, logprobs=[])
-        self.event("content_part.done", **self._place, part=text_part(text))
-        self.event("output_item.done", output_index=self._item.index, item=item)
+        self.event(
+            "output_text.done", **_place(self._item.id, self.state.index), text=text, logprobs=[]
+        )
+        self._finish(self._item, self.state.index, text_part(text), status)
         self.state = replace(self.state, open=False)
+
+    def think(self, piece: Reasoning, tokens: int) -> None:
+        beside, begins, thought = self.state.beside.think(piece)
+        self.state = replace(self.state, beside=beside)
+        item, index = ReasoningItem(self._encoder.job.id, thought.number), self.state.items
+        if begins:
+            self.state = replace(self.state, items=index + 1, places=(*self.state.places, index))
+            self._begin(item, index, reasoning_part(""))
+        # Several pieces have the last one's number, as several tokens have.
+        self.state = replace(self.state, number=self.state.number + tokens - 1)
+        place = _place(item.id, self.state.places[thought.number - 1])
+        self.event("reasoning_text.delta", **place, delta=piece.content)
+
+    def conclude(self, node: str | None = None) -> None:
+        """End the node's thoughts, or all."""
+        beside, ended = self.state.beside.conclude(node)
+        for thought in ended:
+            item, text = ReasoningItem(self._encoder.job.id, thought.number), thought.said.text
+            index = self.state.places[thought.number - 1]
+            self.event("reasoning_text.done", **_place(item.id, index), text=text)
+            self._finish(item, index, reasoning_part(text), "completed")
+        if ended:
+            self.state = replace(self.state, beside=beside)
+
+    def _begin(self, item: Item | ReasoningItem, index: int, part: Mapping[str, Any]) -> None:
+        self.event("output_item.added", output_index=index, item=item.object("in_progress"))
+        self.event("content_part.added", **_place(item.id, index), part=part)
+
+    def _finish(
+        self, item: Item | ReasoningItem, index: int, part: Mapping[str, Any], status: str
+    ) -> None:
+        self.event("content_part.done", **_place(item.id, index), part=part)
+        self.event("output_item.done", output_index=index, item=item.object(status, part))
 
     def end(self, end: Terminal) -> None:
         if isinstance(end, Done):
@@ -160,9 +227,10 @@ class _Telling:
                 said = ""
             if rest := end.answer[len(said) :]:
                 self.say(rest, 1)
+        self.conclude()
         status = status_of_end(end)
         of_item = "completed" if isinstance(end, Done) else "incomplete"
-        output = self._encoder.item(self.state, of_item)
+        output = self._encoder.output(self.state, of_item)
         if self.state.open:
             self.close(of_item)
         response = response_object(self._encoder.job, status, output, end)
@@ -170,43 +238,11 @@ class _Telling:
 
     @property
     def _item(self) -> Item:
-        return Item(self._encoder.job.id, self.state.items - 1)
-
-    @property
-    def _place(self) -> dict[str, Any]:
-        item = self._item
-        return {"item_id": item.id, "output_index": item.index, "content_index": 0}
+        return Item(self._encoder.job.id, self.state.drafts - 1)
 
 
-def fold(encoder: ResponseEncoder, log: Sequence[Recorded]) -> State:
-    state, before = encoder.initial, BEGINNING
-    for recorded in coalesce(log):
-        state, _ = encoder.encode(state, before, recorded)
-        before = recorded.id
-    return state
-
-
-def place_behind(
-    encoder: ResponseEncoder, log: Sequence[Recorded], number: int
-) -> tuple[Cursor, int] | None:
-    """Where the log goes on behind that event, and how many frames to leave out there.
-
-    None if it has not told so many.
-    """
-    state, before = encoder.initial, BEGINNING
-    for recorded in coalesce(log):
-        first = max(state.number, (recorded.id.attempt - 1) * _ATTEMPT)
-        state, _ = encoder.encode(state, before, recorded)
-        missing = state.number - 1 - number
-        if missing == 0:
-            return recorded.id, 0
-        if missing > 0:
-            (attempt, seq), event = recorded
-            if isinstance(event, Token) and missing < tokens_in(before, recorded.id):
-                return Cursor(attempt, seq - missing), 0
-            return before, max(number - first + 1, 0)
-        before = recorded.id
-    return None
+def _place(item_id: str, index: int) -> dict[str, Any]:
+    return {"item_id": item_id, "output_index": index, "content_index": 0}
 
 
 def encoder_for(job: Job) -> ResponseEncoder:

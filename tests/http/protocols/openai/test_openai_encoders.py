@@ -19,6 +19,7 @@ from sluice.domain.events import (
     Cursor,
     Done,
     Failed,
+    Reasoning,
     Recorded,
     Reset,
     Terminal,
@@ -27,7 +28,8 @@ from sluice.domain.events import (
 )
 from sluice.infrastructure.event_log.buffer import Buffer
 from sluice.interfaces.protocols.openai.completions_encoder import CompletionEncoder
-from sluice.interfaces.protocols.openai.responses_encoder import ResponseEncoder, place_behind
+from sluice.interfaces.protocols.openai.places import place_behind
+from sluice.interfaces.protocols.openai.responses_encoder import ResponseEncoder
 from tests.contract.test_encoders import frames
 from tests.doubles import a_job
 from tests.strategies import LOG
@@ -79,12 +81,29 @@ def completion(log: Sequence[Recorded]) -> tuple[str, list[Any]]:
     for chunk in data:
         if chunk != "[DONE]" and "error" not in chunk:
             ChatCompletionChunk.model_validate(chunk, strict=True)
+        if is_reasoning(chunk):
+            assert rest == []
+            continue
         if chunk != "[DONE]" and chunk.get("choices") and chunk["choices"][0]["delta"]:
             assert rest == []
             text += chunk["choices"][0]["delta"]["content"]
         else:
             rest.append(chunk)
     return text, rest
+
+
+def is_reasoning(chunk: Any) -> bool:
+    choices = chunk.get("choices") if isinstance(chunk, dict) else None
+    return choices is not None and [set(one["delta"]) for one in choices] == [{"reasoning_content"}]
+
+
+@given(LOG)
+def test_reasoning_is_told_beside_the_text(log: list[Recorded]) -> None:
+    said = [chunk for chunk in data_of(frames(COMPLETION, ended(log))[1]) if is_reasoning(chunk)]
+    thought = [event.content for _, event in log if isinstance(event, Reasoning)]
+    told = [chunk["choices"][0]["delta"]["reasoning_content"] for chunk in said]
+    assert told == thought[: len(told)]
+    assert len(told) == len(thought) or completion(ended(log))[1][-1] != "[DONE]"
 
 
 @given(LOG)
@@ -153,21 +172,41 @@ def test_a_responses_events_are_numbered_by_unjoined_tokens(
 
 
 @given(LOG)
-def test_a_response_lists_the_last_message_only_and_that_is_the_answer(
+def test_a_response_lists_what_was_thought_and_the_last_message_which_is_the_answer(
     log: list[Recorded],
 ) -> None:
     log = ended(log)
     *events, last = told(log)
-    items = [event["item"] for event in events if event["type"] == "response.output_item.done"]
     assert last["type"] == "response.completed"
-    assert last["response"]["output"] == (items[-1:] if answer_of(log) else [])
-    assert "".join(part["text"] for item in last["response"]["output"]
-                   for part in item["content"]) == answer_of(log)  # fmt: skip
+    done = [event for event in events if event["type"] == "response.output_item.done"]
+    items = [event["item"] for event in done if event["item"]["type"] == "message"]
+    output = last["response"]["output"]
+    said = [item for item in output if item["type"] == "message"]
+    assert said == (items[-1:] if answer_of(log) else [])
+    assert text_of(said) == answer_of(log)
     given_up = items[: -1 if answer_of(log) else None]
     assert {item["status"] for item in given_up} <= {"incomplete"}
-    assert len({item["id"] for item in items}) == len(items)
+    thought = [item for item in output if item["type"] == "reasoning"]
+    assert sorted(text_of(thought)) == sorted(thought_in(log))  # nodes may mix
+    assert {item["status"] for item in thought} <= {"completed"}
+    assert len({event["item"]["id"] for event in done}) == len(done)
     opened = [event for event in events if event["type"] == "response.output_item.added"]
-    assert [event["output_index"] for event in opened] == list(range(len(items)))
+    assert [event["output_index"] for event in opened] == list(range(len(opened)))
+    assert sorted(event["output_index"] for event in done) == list(range(len(opened)))
+
+
+def text_of(items: Sequence[Any]) -> str:
+    return "".join(part["text"] for item in items for part in item["content"])
+
+
+def thought_in(log: Sequence[Recorded]) -> str:
+    pieces: list[str] = []
+    for _, event in log:
+        if isinstance(event, Reset) and event.reason != "revised":
+            pieces.clear()
+        elif isinstance(event, Reasoning):
+            pieces.append(event.content)
+    return "".join(pieces)
 
 
 @given(LOG, st.booleans())
@@ -202,7 +241,7 @@ def texts(events: Sequence[Any]) -> list[Any]:
     """All that is told, with the deltas of a message joined."""
     found: list[Any] = []
     for event in events:
-        if event["type"] != "response.output_text.delta":
+        if not event["type"].endswith("_text.delta"):
             found.append(event)
         elif found and isinstance(found[-1], tuple) and found[-1][0] == event["item_id"]:
             found[-1] = (event["item_id"], found[-1][1] + event["delta"])

@@ -24,6 +24,9 @@ class Said:
     def text(self) -> str:
         return "".join(self._pieces[: self._count])
 
+    def __bool__(self) -> bool:
+        return self._count > 0
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Said) and self.text == other.text
 

@@ -1,0 +1,90 @@
+"""From how a job went to what the guard counts of it."""
+
+from collections import Counter, deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from sluice.domain.chat import ExecutionPath
+from sluice.domain.guard.plan import Plan
+from sluice.domain.guard.rules import Recent
+from sluice.domain.guard.tally import Metric, Outcome, Tally
+from sluice.domain.outcome import StoredOutcome
+
+_RECENT = timedelta(minutes=5)
+_ARMS: tuple[ExecutionPath, ...] = ("A1", "A2")
+
+
+def observed(row: StoredOutcome, plan: Plan) -> Outcome | None:
+    """None for a job that is in no figure."""
+    if row.outcome.left_out is not None:
+        return None
+    slow = None
+    delivered = row.delivered
+    if plan.slow is not None and delivered is not None and delivered.first_at is not None:
+        slow = (delivered.first_at - row.outcome.admitted_at).total_seconds() > plan.slow
+    outcome = row.outcome
+    return Outcome(row.user, outcome.arm, outcome.share, bad_events(row, plan.late), slow)
+
+
+def bad_events(row: StoredOutcome, late: float | None) -> frozenset[Metric]:
+    """`late` is the seconds within which a whole answer has to come; None watches none."""
+    outcome, delivered, bad = row.outcome, row.delivered, set[Metric]()
+    if outcome.status == "failed":
+        bad.add("failed")
+    answered = outcome.answered_at
+    if late is not None and answered and (answered - outcome.admitted_at).total_seconds() > late:
+        bad.add("late")
+    if delivered is not None and not delivered.seen:
+        bad.add("left")
+    if outcome.spoiled or outcome.fell_back:
+        bad.add("spoiled")
+    return frozenset(bad)
+
+
+@dataclass(slots=True, eq=False)
+class Observation:
+    """A rollout as far as it has been read; every job counts once, whoever wrote it twice."""
+
+    plan: Plan
+    jobs: Counter[ExecutionPath] = field(default_factory=Counter)
+    tally: Tally = field(init=False)
+    _counted: set[str] = field(default_factory=set)
+    _ended: deque[tuple[datetime, ExecutionPath, bool]] = field(default_factory=deque)
+    _users: dict[tuple[float, str], tuple[ExecutionPath, datetime]] = field(default_factory=dict)
+    """Of each share and user the arm, and when the last job was admitted."""
+
+    def __post_init__(self) -> None:
+        self.tally = Tally(self.plan.slow_part)
+
+    def add(self, row: StoredOutcome) -> bool:
+        """In the order of writing. False for what is counted already, or is in no figure."""
+        outcome = row.outcome
+        seen = observed(row, self.plan)
+        if seen is None or outcome.job_id in self._counted:
+            return False
+        self._counted.add(outcome.job_id)
+        self.tally.add(seen)
+        self.jobs[seen.arm] += 1
+        self._ended.append((outcome.ended_at, seen.arm, "failed" in seen.bad))
+        self._users[seen.share, seen.user] = seen.arm, outcome.admitted_at
+        return True
+
+    def users(self, share: float, since: datetime) -> Mapping[ExecutionPath, int]:
+        """How many have had a job since then under that share."""
+        there = [
+            arm for (at, _), (arm, seen) in self._users.items() if at == share and seen >= since
+        ]
+        return Counter(there)
+
+    def recent(self, now: datetime) -> Mapping[ExecutionPath, Recent]:
+        ended = self._ended
+        while ended and ended[0][0] < now - _RECENT:
+            ended.popleft()
+        return {
+            arm: Recent(
+                sum(one == arm for _, one, _ in ended),
+                sum(one == arm and failed for _, one, failed in ended),
+            )
+            for arm in _ARMS
+        }

@@ -1,0 +1,55 @@
+"""Why a LangChain model's answer ended, in the words of its provider, and which ended too early.
+
+An answer without a reason may have been cut, or its provider gives none. OpenAI's are judged by
+their client, which sees the body's end. Of other models the rule is: a model is judged only when
+each of its first three streamed texts in this process had a reason. Who leaves one out among
+those is never judged; nor are calls for tools, and answers in one piece.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from langchain_core.messages import AIMessage
+
+from sluice.infrastructure.openai_sdk.events import responses_finish_reason
+
+_WORDS = ("finish_reason", "stop_reason", "done_reason", "finishReason", "stopReason")
+_ENOUGH = 3
+
+Model = tuple[str, str]
+"""Provider and name, as LangChain knows them."""
+
+
+def model_of(metadata: Mapping[str, Any]) -> Model:
+    return str(metadata.get("ls_provider", "")), str(metadata.get("ls_model_name", ""))
+
+
+def finish_reason_of(message: AIMessage) -> str | None:
+    told = message.response_metadata
+    for word in _WORDS:
+        if isinstance(reason := told.get(word), str) and reason:
+            return reason
+    called = bool(message.tool_calls)
+    return responses_finish_reason(
+        told.get("status"), told.get("incomplete_details"), called=called
+    )
+
+
+class FinishReasons:
+    """What the models of a graph have told so far; from any thread."""
+
+    def __init__(self) -> None:
+        self._told: Counter[Model] = Counter()
+        self._silent: set[Model] = set()
+
+    def is_cut(self, model: Model, message: AIMessage) -> bool:
+        """Learns of a streamed answer, and says whether it lacks the reason it must have had."""
+        if message.tool_calls or not str(message.text):
+            return False
+        if finish_reason_of(message) is not None:
+            self._told[model] += 1
+            return False
+        if self._told[model] < _ENOUGH:
+            self._silent.add(model)
+        return model not in self._silent

@@ -1,0 +1,19 @@
+"""What a graph tells beside its answer, for the tests with other people's clients."""
+
+from sluice.domain.events import Data, Done, Event, Reasoning, Token, Tool
+
+ARGUMENTS = '{"query":"tea"}'
+ANSWER = "무색 9 euros"
+TOLD: list[Event] = [
+    Reasoning("Let me ", "agent"),
+    Reasoning("see.", "agent"),
+    Tool("call_7", "search", "agent", "started"),
+    Tool("call_7", "search", "agent", "arguments", arguments=ARGUMENTS),
+    Data("sources", [{"url": "https://example.com/tea"}], "tools"),
+    Tool("call_7", "search", "tools", "completed", result="Green tea: 9 euros."),
+    Tool("call_8", "convert", "tools", "started"),
+    Tool("call_8", "convert", "tools", "failed"),
+]
+SAID: list[Event] = [Token("무색 ", "agent"), Token("9 ", "agent"), Token("euros", "agent")]
+PLAYS: list[Event] = [*TOLD, *SAID, Done("A2", ANSWER, finish_reason="stop")]
+FAILED = "The tool failed."

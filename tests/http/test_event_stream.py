@@ -1,0 +1,245 @@
+"""A log's batches as an event stream: what is sent of them, and how a body ends."""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator
+from typing import Any
+
+import pytest
+from sse_starlette.sse import AppStatus
+
+from sluice.application.encoding import Batch
+from sluice.domain.errors import NotFound, Unavailable
+from sluice.domain.events import BEGINNING, Cursor, Done, Event, Recorded, Reset, Token
+from sluice.interfaces.http.server.frame_writer import RESET
+from sluice.interfaces.http.services import StreamStats
+from sluice.interfaces.http.sse import EventStream, leave_ending_to_the_log
+
+DONE = Done("A2", "")
+FIRST = Cursor(1, 1)
+
+
+class Cut(EventStream):
+    """A protocol whose unfinished bodies are cut."""
+
+
+class Ended(EventStream):
+    """A protocol whose unfinished bodies are ended with a word."""
+
+    opening = b"open\n\n"
+    keepalive = b": alive\n\n"
+    ends_unfinished = True
+
+    def interrupted(self) -> bytes:
+        return b"later\n\n"
+
+
+def batch(event: Event, body: bytes, cursor: Cursor = FIRST) -> Batch:
+    return Batch([Recorded(cursor, event)], body, 1)
+
+
+def said(body: bytes) -> Batch:
+    return batch(Token("a", "answer"), body)
+
+
+class Exchange:
+    """A request's two sides: what was sent, how often its connection was cut."""
+
+    def __init__(self, kind: type[EventStream], *plays: Any, **options: Any) -> None:
+        self.sent: list[dict[str, Any]] = []
+        self.cuts = 0
+        self.stats = StreamStats()
+        self.open: list[int] = []
+        given = {"ping": 60, "expires": None} | options
+        self.stream = kind(self._batches(*plays), self.stats, **given)
+
+    async def _batches(self, *plays: Any) -> AsyncGenerator[Batch, None]:
+        for play in plays:
+            self.open.append(self.stats.open)
+            match play:
+                case BaseException():
+                    raise play
+                case asyncio.Event():
+                    await play.wait()
+                case _:
+                    yield play
+
+    def _cut(self) -> None:
+        self.cuts += 1
+
+    async def send(self, message: Any) -> None:
+        self.sent.append(message)
+
+    async def run(self) -> None:
+        scope = {"type": "http", "method": "GET", "extensions": {RESET: self._cut}}
+        async with asyncio.timeout(5):
+            await self.stream(scope, asyncio.Event().wait, self.send)  # type: ignore[arg-type]
+
+    @property
+    def parts(self) -> list[bytes]:
+        return [message["body"] for message in self.sent[1:]]
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {name.decode(): value.decode() for name, value in self.sent[0]["headers"]}
+
+
+async def exchanged(kind: type[EventStream], *plays: Any, **options: Any) -> Exchange:
+    exchange = Exchange(kind, *plays, **options)
+    await exchange.run()
+    return exchange
+
+
+@pytest.mark.parametrize(
+    ("kind", "opening", "connection"), [(Cut, [], "keep-alive"), (Ended, [b"open\n\n"], "close")]
+)
+async def test_frames_leave_as_they_are_behind_the_opening_and_the_body_ends(
+    kind: type[EventStream], opening: list[bytes], connection: str
+) -> None:
+    exchange = await exchanged(kind, said(b"a"), said(b""), said(b"\r\nb"), batch(DONE, b"end"))
+    assert exchange.parts == [*opening, b"a", b"\r\nb", b"end", b""]
+    assert [message.get("more_body") for message in exchange.sent[1:]] == [
+        *[True] * (len(exchange.parts) - 1),
+        False,
+    ]
+    assert exchange.headers == {
+        "content-type": "text/event-stream; charset=utf-8",
+        "cache-control": "no-store, no-transform",
+        "x-accel-buffering": "no",
+        "connection": connection,
+    }
+    assert (exchange.sent[0]["status"], exchange.cuts) == (200, 0)
+
+
+@pytest.mark.parametrize("expires", [None, 60])
+@pytest.mark.parametrize("error", [None, Unavailable("away"), NotFound("job")])
+async def test_an_unfinished_body_is_cut_or_ended_with_a_word_as_its_protocol_has_it(
+    error: Exception | None, expires: float | None
+) -> None:
+    plays = [said(b"a"), *([error] if error else [])]
+    expires = expires and time.time() + expires
+    cut = await exchanged(Cut, *plays, expires=expires)
+    assert (cut.parts, cut.cuts) == ([b"a", b""], 1)
+    ended = await exchanged(Ended, *plays, expires=expires)
+    assert (ended.parts, ended.cuts) == (
+        [b"open\n\n", b"a", *([b"later\n\n"] if error else []), b""],
+        0,
+    )
+    assert (cut.stats.expired, cut.stats.open) == (0, 0)
+
+
+async def test_a_stream_ends_when_its_readers_identity_does() -> None:
+    waits = asyncio.Event()
+    cut = await exchanged(Cut, said(b"a"), waits, expires=time.time() + 0.05)
+    assert (cut.parts, cut.cuts, cut.stats.expired) == ([b"a", b""], 1, 1)
+    ended = await exchanged(Ended, waits, expires=time.time() - 1)
+    assert (ended.parts, ended.cuts, ended.stats.expired) == ([b"open\n\n", b""], 0, 1)
+    asyncio.get_running_loop().call_later(0.01, waits.set)
+    whole = await exchanged(Cut, waits, batch(DONE, b"end"), expires=time.time() + 60)
+    assert (whole.parts, whole.cuts, whole.stats.expired) == ([b"end", b""], 0, 0)
+
+
+async def test_streams_are_counted_while_they_are_open_and_resets_made_for_a_reader() -> None:
+    exchange = await exchanged(
+        Cut,
+        batch(Reset("cursor_unknown"), b"reset", BEGINNING),
+        batch(Reset("revised"), b"revised"),
+        batch(DONE, b"end"),
+    )
+    assert (exchange.open, exchange.stats.open, exchange.stats.resets) == ([1, 1, 1], 0, 1)
+    reset = batch(Reset("cursor_unknown"), b"reset", BEGINNING)
+    other = Exchange(Cut, reset, asyncio.Event(), expires=time.time() - 1)
+    other.stats.open, other.stats.resets, other.stats.expired = 2, 3, 4
+    await other.run()
+    assert (other.open, other.stats.open) == ([3, 3], 2)
+    assert (other.stats.resets, other.stats.expired) == (4, 5)
+
+
+@pytest.mark.parametrize("event", [Token("a", "answer"), DONE])
+@pytest.mark.parametrize(
+    ("size", "parts"), [(16_384, [16_384]), (16_385, [16_384, 1]), (40_000, [16_384, 16_384, 7232])]
+)
+async def test_a_long_body_leaves_in_parts(event: Event, size: int, parts: list[int]) -> None:
+    body = bytes(number % 251 for number in range(size))
+    exchange = await exchanged(Cut, batch(event, body))
+    assert [len(part) for part in exchange.parts] == [*parts, 0]
+    assert b"".join(exchange.parts) == body
+    assert all(message["more_body"] for message in exchange.sent[1:-1])
+
+
+class Slow(Exchange):
+    """Takes a part that `holds` only when it `may_go_on`."""
+
+    holds = b""
+
+    def __init__(self, kind: type[EventStream], *plays: Any, **options: Any) -> None:
+        super().__init__(kind, *plays, **options)
+        self.may_go_on = asyncio.Event()
+
+    async def send(self, message: Any) -> None:
+        self.sent.append(message)
+        if message.get("body", b"")[:1] == self.holds:
+            await self.may_go_on.wait()
+
+
+async def until_sent(exchange: Exchange, body: bytes, times: int = 1) -> None:
+    async with asyncio.timeout(5):
+        while exchange.parts.count(body) < times:  # noqa: ASYNC110 - nobody tells of it
+            await asyncio.sleep(0.001)
+
+
+@pytest.mark.parametrize("kind", [Cut, Ended])
+async def test_silence_is_filled_with_the_protocols_keepalives(kind: type[EventStream]) -> None:
+    gate = asyncio.Event()
+    exchange = Exchange(kind, gate, batch(DONE, b"end"), ping=0.001)
+    running = asyncio.create_task(exchange.run())
+    await until_sent(exchange, kind.keepalive, 3)
+    gate.set()
+    await running
+    assert set(exchange.parts[:-2]) <= {b"open\n\n", kind.keepalive}
+    assert exchange.parts[-2:] == [b"end", b""]
+
+
+@pytest.mark.parametrize(
+    ("last", "parts"),
+    [
+        (batch(DONE, b"end"), [b"end"]),
+        (batch(DONE, b"e" * 20_000), [b"e" * 16_384, b"e" * 3616]),
+    ],
+)
+async def test_no_keepalive_comes_between_or_behind_the_parts_of_the_end(
+    last: Batch, parts: list[bytes]
+) -> None:
+    """However long a slow reader takes for them."""
+    exchange = Slow(Ended, last, ping=0.001)
+    exchange.holds = b"e"
+    running = asyncio.create_task(exchange.run())
+    await until_sent(exchange, parts[0])
+    await asyncio.sleep(0.02)
+    exchange.may_go_on.set()
+    await running
+    assert exchange.parts[exchange.parts.index(parts[0]) :] == [*parts, b""]
+
+
+async def test_no_keepalive_comes_between_the_parts_of_a_long_body() -> None:
+    gate = asyncio.Event()
+    exchange = Slow(Ended, said(b"e" * 20_000), gate, batch(DONE, b"end"), ping=0.001)
+    exchange.holds = b"e"
+    running = asyncio.create_task(exchange.run())
+    await until_sent(exchange, b"e" * 16_384)
+    await asyncio.sleep(0.02)
+    exchange.may_go_on.set()
+    await until_sent(exchange, Ended.keepalive)
+    gate.set()
+    await running
+    at = exchange.parts.index(b"e" * 16_384)
+    assert exchange.parts[at + 1] == b"e" * 3616
+
+
+def test_the_librarys_own_ending_at_sigterm_is_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(AppStatus, "enable_automatic_graceful_drain", True)
+    monkeypatch.setattr(AppStatus, "should_exit", False)
+    monkeypatch.setattr(AppStatus, "original_handler", None)
+    leave_ending_to_the_log()
+    AppStatus.handle_exit()  # type: ignore[no-untyped-call]
+    assert not AppStatus.should_exit
