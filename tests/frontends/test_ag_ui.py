@@ -14,7 +14,7 @@ from sluice.domain.errors import UpstreamTruncated
 from sluice.domain.events import Done, Recorded, Reset, StageCompleted, StageStarted, Token
 from sluice.interfaces.protocols.ag_ui.encoder import AgUiEncoder
 from tests.contract.test_encoders import ended, frames
-from tests.cuts import CUTS
+from tests.cuts import CUT_IN_TIME, CUTS
 from tests.frontends import beside
 from tests.frontends.cutting import Cut, cutting
 from tests.frontends.packages import node
@@ -171,7 +171,7 @@ async def test_tanstack_shows_tools_and_reasoning_and_asks_nothing_by_itself() -
     assert calls == ["search", "convert"]
 
 
-@pytest.mark.timeout(150)
+@CUT_IN_TIME
 @pytest.mark.parametrize("by", ["reset", "end"])
 async def test_an_agent_that_is_cut_is_told_of_no_whole_answer(by: Cut) -> None:
     """There is no way back in the protocol's own client, and a proper end is no error to it."""
@@ -201,7 +201,7 @@ async def test_tanstack_chats() -> None:
     assert [one["text"] for one in told["messages"]] == ["Why?", ANSWER, "And then?", ANSWER]
 
 
-@pytest.mark.timeout(150)
+@CUT_IN_TIME
 @pytest.mark.parametrize("by", ["reset", "end"])
 async def test_tanstack_ends_however_often_it_is_cut_with_the_whole_answer(by: Cut) -> None:
     async with (

@@ -20,7 +20,7 @@ from sluice.domain.events import (
 )
 from sluice.interfaces.protocols.ai_sdk.encoder import AiSdkEncoder
 from tests.contract.test_encoders import ended, frames
-from tests.cuts import CUTS
+from tests.cuts import CUT_IN_TIME, CUTS
 from tests.frontends import beside
 from tests.frontends.cutting import Cut, cutting
 from tests.frontends.packages import node
@@ -186,7 +186,7 @@ async def test_a_page_that_is_loaded_again_shows_the_whole_answer() -> None:
     assert told == {"text": ANSWER * 5, "bubbles": 1}
 
 
-@pytest.mark.timeout(150)
+@CUT_IN_TIME
 @pytest.mark.parametrize("by", ["reset", "end"])
 async def test_however_often_it_is_cut_it_ends_with_the_whole_answer(by: Cut) -> None:
     """By a proper end it cannot know; a page asks for the stream until it has been told the end."""

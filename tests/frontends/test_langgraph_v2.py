@@ -9,7 +9,7 @@ import pytest
 from sluice.application.scheduling import Bounds
 from sluice.domain.errors import UpstreamTruncated
 from sluice.domain.events import Done, Reset, StageCompleted, StageStarted, Token
-from tests.cuts import CUTS
+from tests.cuts import CUT_IN_TIME, CUTS
 from tests.frontends import beside
 from tests.frontends.cutting import Cut, CuttingProxy, cutting
 from tests.frontends.packages import node
@@ -121,7 +121,7 @@ async def test_a_page_loaded_after_the_end_shows_the_whole_answer_once(client: s
     assert shown(one) == shown(other) == ["Why?", ANSWER]
 
 
-@pytest.mark.timeout(150)
+@CUT_IN_TIME
 @pytest.mark.parametrize("by", ["reset", "end"])
 async def test_however_often_it_is_cut_it_shows_the_whole_answer(client: str, by: Cut) -> None:
     plays = [STARTED, *[Token(piece, "answer") for piece in LONG], Done("A2", LONG)]
