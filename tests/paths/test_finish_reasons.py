@@ -8,6 +8,7 @@ from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
 
 from sluice.domain.errors import UpstreamTruncated
+from sluice.domain.events import Done
 
 from . import graphs
 from .conftest import Path, Told, question
@@ -52,10 +53,12 @@ async def ask(
     for _ in range(times):
         told = Told()
         try:
-            told.events.append(await pipeline.run(question(), told.events.append))
+            end = await pipeline.run(question(), told.events.append)
         except UpstreamTruncated:
             answers.append(None)
         else:
+            assert isinstance(end, Done)
+            told.events.append(end)
             answers.append(told)
     return answers
 
