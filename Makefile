@@ -89,7 +89,7 @@ instructions: $(VENV)/developed   ## count a token's CPU instructions; over 10 %
 	$(BIN)/python -m benchmarks.instructions
 
 lock:                             ## pin every dependency with its hashes (needs uv)
-	$(LOCK) --extra cluster --extra flags --group build -o requirements.lock
+	$(LOCK) --extra cluster --extra flags --extra state --group build -o requirements.lock
 	$(LOCK) --all-extras --group build --group dev -c requirements.lock -o requirements-dev.lock
 
 clean:

@@ -8,7 +8,7 @@ from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
 
 from sluice.domain.errors import UpstreamTruncated
-from sluice.domain.events import Done
+from tests.doubles import done_of
 
 from . import graphs
 from .conftest import Path, Told, question
@@ -53,12 +53,10 @@ async def ask(
     for _ in range(times):
         told = Told()
         try:
-            end = await pipeline.run(question(), told.events.append)
+            told.events.append(done_of(await pipeline.run(question(), told.events.append)))
         except UpstreamTruncated:
             answers.append(None)
         else:
-            assert isinstance(end, Done)
-            told.events.append(end)
             answers.append(told)
     return answers
 

@@ -68,7 +68,7 @@ def test_a_call_may_end_while_it_is_stopped() -> None:
     assert len(calls) == 1
 
 
-def test_a_node_of_its_own_is_heard_and_reported_by_nobody() -> None:
+def test_a_node_of_its_own_is_heard_by_nobody_and_left_to_langchain() -> None:
     calls = ModelCalls()
     node = NodeRun(calls, "outer/inner", speaks=True)
     assert (node.calls, node.path, node.speaks, len(node.open)) == (calls, "outer/inner", True, 0)
@@ -90,22 +90,23 @@ def test_a_counted_call_tells_nothing_and_is_counted() -> None:
 
 
 def test_a_spoken_call_says_its_text_and_gives_its_finish_reason() -> None:
-    calls, said = ModelCalls(), list[str]()
-    call = HeardCall(calls, said.append)
+    calls, said, thought = ModelCalls(), list[str](), list[str]()
+    call = HeardCall(calls, said.append, thought.append)
     call.say("a")
     call.reason("thought")
     call.say("b")
     call.ended(USAGE, "length")
-    assert (said, calls.usage, calls.finish_reason) == (["a", "b"], USAGE, "length")
+    assert (said, thought) == (["a", "b"], ["thought"])
+    assert (calls.usage, calls.finish_reason) == (USAGE, "length")
 
 
-def test_a_call_that_only_thinks_aloud_gives_no_finish_reason() -> None:
+def test_a_call_that_only_thinks_aloud_is_counted_and_gives_no_finish_reason() -> None:
     calls, thought = ModelCalls(), list[str]()
     call = HeardCall(calls, None, thought.append)
     call.say("a")
-    call.reason("hm")
-    call.ended(USAGE, "length")
-    assert (thought, calls.usage, calls.finish_reason) == (["hm"], USAGE, None)
+    call.reason("thought")
+    call.ended(USAGE, "stop")
+    assert (thought, calls.usage, calls.finish_reason) == (["thought"], USAGE, None)
 
 
 def test_calls_are_silent_inside_and_as_they_were_behind() -> None:
