@@ -11,6 +11,7 @@ from langchain_core.tracers import event_stream
 from langgraph.config import get_stream_writer
 
 from sluice.application.heard_calls import CountedCall
+from sluice.application.model_calls import current_node
 from sluice.domain.chat import Job, Question
 from sluice.domain.events import (
     Done,
@@ -23,6 +24,7 @@ from sluice.domain.events import (
 )
 from sluice.infrastructure.pipeline.calls import SPOKEN
 from sluice.infrastructure.pipeline.graph import WatchedGraph
+from sluice.infrastructure.pipeline.running_node import RunningNode
 from sluice.infrastructure.pipeline.stage_path import StagePath, _Counter, _StageEvents
 from sluice.infrastructure.pipeline.token_path import TokenPath, _speak, _Tasks
 from tests.paths import graphs
@@ -146,8 +148,20 @@ async def test_each_path_runs_a_graph_to_its_answer_and_says_whose_model_it_was(
     assert done.offline_model is True
 
 
-def test_the_tap_is_the_reader_where_none_is_named() -> None:
-    assert TokenPath(a_graph())._read.__name__ == "_tapped"
+async def test_the_tap_is_the_reader_where_none_is_named() -> None:
+    readers = list[str]()
+
+    def answer(state: graphs.State) -> dict[str, Any]:
+        node = current_node.get()
+        assert isinstance(node, RunningNode)
+        readers.append(node.run.reader)
+        return {"answer": "x"}
+
+    graph = WatchedGraph(graphs.chain(("answer", answer, {})))
+    job = Job("job", "chat", "ann", "A2", "why", "request")
+    for path in (StagePath, TokenPath):
+        await path(graph).run(Question(job), lambda event: None)
+    assert readers == ["events", "tap"]
 
 
 PUSHED = "__pregel_push"
