@@ -145,7 +145,8 @@ async def test_each_path_runs_a_graph_to_its_answer_and_says_whose_model_it_was(
     assert [event for event in told if isinstance(event, Token)] == tokens
     assert [e.stage for e in told if isinstance(e, StageCompleted)] == ["say", "answer"]
     done = await PATHS[name](a_graph(), offline=True).run(Question(job), told.append)
-    assert done.offline_model is True
+    assert isinstance(done, Done)
+    assert done.offline_model
 
 
 async def test_the_tap_is_the_reader_where_none_is_named() -> None:
