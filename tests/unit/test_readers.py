@@ -14,6 +14,7 @@ from sluice.application.heard_calls import CountedCall
 from sluice.application.model_calls import current_node
 from sluice.domain.chat import Job, Question
 from sluice.domain.events import (
+    Data,
     Done,
     Event,
     StageCompleted,
@@ -118,13 +119,15 @@ def a_graph() -> WatchedGraph:
     """A node that speaks, and one that ends with an answer."""
 
     def say(state: graphs.State) -> dict[str, Any]:
-        get_stream_writer()({"token": "said"})
-        return {"notes": ["x"]}
+        get_stream_writer()({"token": "said", "name": "n", "data": 1})
+        return {"messages": AIMessage("no answer beside one")}
 
     def answer(state: graphs.State) -> dict[str, Any]:
         return {"answer": f"said {state['message']}"}
 
-    return WatchedGraph(graphs.chain(("say", say, graphs.SPEAKS), ("answer", answer, {})))
+    return WatchedGraph(
+        graphs.chain(("say", say, {"speaks": True, "data": True}), ("answer", answer, {}))
+    )
 
 
 Making = Callable[..., StagePath | TokenPath]
@@ -141,8 +144,9 @@ async def test_each_path_runs_a_graph_to_its_answer_and_says_whose_model_it_was(
     job = Job("job", "chat", "ann", "A2", "why", "request")
     done = await PATHS[name](a_graph()).run(Question(job), told.append)
     assert done == Done("A1" if name == "A1" else "A2", "said why")
-    tokens = [] if name == "A1" else [Token("said", "say"), Token(" why", "say")]
-    assert [event for event in told if isinstance(event, Token)] == tokens
+    said, data = [Token("said", "say"), Token(" why", "say")], Data("n", 1, "say")
+    expected = [data] if name == "A1" else [said[0], data, said[1]]
+    assert [event for event in told if isinstance(event, Token | Data)] == expected
     assert [e.stage for e in told if isinstance(e, StageCompleted)] == ["say", "answer"]
     done = await PATHS[name](a_graph(), offline=True).run(Question(job), told.append)
     assert isinstance(done, Done)
