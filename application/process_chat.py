@@ -11,7 +11,7 @@ from sluice.application.fallback import may_fall_back
 from sluice.application.graph_states import GraphStates
 from sluice.application.history import ReadQuestion
 from sluice.application.keep_end import KeepEnd, status_of
-from sluice.application.metrics import JobMetrics
+from sluice.application.metrics import JobMetrics, count_end
 from sluice.application.pause_port import KeptPause
 from sluice.application.pauses import Pauses
 from sluice.application.ports import EventLogPort, PipelinePort, Stop
@@ -180,23 +180,11 @@ class ProcessChat:
         if begun.kept is not None:
             await self._pauses.close(job)
         await relay.notifier.end(*failed, end)
-        self._count(job, relay, end)
+        count_end(self._metrics, job, relay, end)
         if not isinstance(end, Failed):  # a failure was told with its cause
             why = f": {end.reason}" if isinstance(end, Cancelled) else ""
             told = (job.id, status_of(end), why, job.path, job.request_id)
             logger.info("job %s is %s%s, %s, request %s", *told)
-
-    def _count(self, job: Job, relay: Relay, end: Terminal) -> None:
-        metrics = self._metrics
-        metrics.ended[job.path, status_of(end)] += 1
-        metrics.fallbacks += relay.fallen_back
-        if isinstance(end, Failed):
-            metrics.errors[end.code] += 1
-        if isinstance(end, Done):
-            metrics.answer[job.path].add((now() - job.created_at).total_seconds())
-        if relay.first_token_at is not None:
-            took = relay.first_token_at - job.created_at
-            metrics.first_token[job.path].add(took.total_seconds())
 
 
 def _failed(job: Job, error: ChatError, cause: BaseException) -> Failed:
