@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import NamedTuple
 
-from sluice.application.chat_ports import KeptPause
+from sluice.application.pause_port import KeptPause
 from sluice.application.pauses import Pauses
 from sluice.application.ports import EventLogPort, Stop
 from sluice.application.relay import Relay

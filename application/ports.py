@@ -30,7 +30,8 @@ class PipelinePort(Protocol):
 
     Tells events in order as they happen, and returns the last one; raises ChatError. It reports
     no failed stages: whoever is told knows which are open. A question with a head is answered
-    from the state there, and `Advanced` says where it stands then; `Pause` is no end.
+    from the state there, and `Advanced` says where it stands then; `Pause` is no end, and a
+    question with a resumption goes on from it.
     """
 
     async def run(self, question: Question, tell: Tell, /) -> Outcome: ...

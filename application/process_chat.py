@@ -2,20 +2,23 @@
 
 import asyncio
 import logging
+from dataclasses import replace
 from datetime import datetime
 
 from sluice.application.attempts import Attempts, Begun
-from sluice.application.chat_ports import ChatPort, KeptPause
+from sluice.application.chat_ports import ChatPort
+from sluice.application.fallback import may_fall_back
 from sluice.application.graph_states import GraphStates
-from sluice.application.history import history
+from sluice.application.history import ReadQuestion
 from sluice.application.keep_end import KeepEnd, status_of
-from sluice.application.metrics import JobMetrics
+from sluice.application.metrics import JobMetrics, count_end
+from sluice.application.pause_port import KeptPause
 from sluice.application.pauses import Pauses
 from sluice.application.ports import EventLogPort, PipelinePort, Stop
 from sluice.application.relay import Relay
 from sluice.application.shielding import to_its_end
 from sluice.application.tracebacks import format_traceback
-from sluice.domain.chat import Job, Question, Turn, now
+from sluice.domain.chat import Job, Question, now
 from sluice.domain.errors import (
     ChatError,
     DeadlineExceeded,
@@ -24,7 +27,6 @@ from sluice.domain.errors import (
     NotFound,
     PipelineError,
     Superseded,
-    Unavailable,
     WorkerLost,
 )
 from sluice.domain.events import (
@@ -34,23 +36,19 @@ from sluice.domain.events import (
     StageFailed,
     Terminal,
 )
-from sluice.domain.graph_state import Advanced, Outcome, Pause, Resumption
+from sluice.domain.graph_state import Advanced, Outcome
 
 logger = logging.getLogger(__name__)
 
 MAX_ATTEMPTS = 2
 """Of a job, without those that were handed back by a worker which left."""
-_OF_THE_STORE = (Finished, NotFound, Superseded, Unavailable)
-_RETRY_SECONDS = 0.5
-"""Seconds between two tries while the chat cannot be read."""
 
 
 class ProcessChat:
     """Runs one job to its end: the only writer, exactly one terminal event, the only catch-all.
 
     `deadline` is in seconds, `max_answer` in bytes of UTF-8. `fallback` runs what the pipeline
-    could not begin to answer, as the job's next attempt. With `states`, graphs may leave
-    checkpoints, and keep the state of a chat.
+    could not begin to answer, as the job's next attempt.
     """
 
     def __init__(
@@ -66,9 +64,9 @@ class ProcessChat:
         fallback: PipelinePort | None = None,
         states: GraphStates | None = None,
     ) -> None:
-        self._pipeline, self._log, self._chats = pipeline, log, chats
+        self._pipeline = pipeline
         self._pauses, self._metrics, self._fallback = pauses, metrics, fallback
-        self._states = states
+        self._states, self._question = states, ReadQuestion(chats, states)
         self._keep_end = KeepEnd(chats, log)
         self._attempts = Attempts(log, pauses, max_answer)
         self._deadline = deadline
@@ -139,9 +137,11 @@ class ProcessChat:
             raise WorkerLost
         if kept is None or not kept.missing:
             began = asyncio.get_running_loop().time() - begun.spent
-            question = await self._question(job, None if kept is None else kept.resumption)
+            question = await self._question(job)
+            if kept is not None:
+                question = replace(question, resumption=kept.resumption)
             end = await self._ran(relay, question, last)
-            if not isinstance(end, Pause):
+            if isinstance(end, Done | Advanced):
                 return end
             spent = asyncio.get_running_loop().time() - began
             kept = await self._pauses.keep(job, relay, end, spent)
@@ -156,7 +156,7 @@ class ProcessChat:
         try:
             return await relay.run(self._pipeline, question)
         except Exception as error:
-            if self._fallback is None or attempt >= last or not _may_fall_back(relay, error):
+            if self._fallback is None or attempt >= last or not may_fall_back(relay, error):
                 raise
             told = (job.id, job.request_id, format_traceback(error))
             logger.warning("job %s falls back, request %s: %s", *told)
@@ -180,46 +180,11 @@ class ProcessChat:
         if begun.kept is not None:
             await self._pauses.close(job)
         await relay.notifier.end(*failed, end)
-        self._count(job, relay, end)
+        count_end(self._metrics, job, relay, end)
         if not isinstance(end, Failed):  # a failure was told with its cause
             why = f": {end.reason}" if isinstance(end, Cancelled) else ""
             told = (job.id, status_of(end), why, job.path, job.request_id)
             logger.info("job %s is %s%s, %s, request %s", *told)
-
-    def _count(self, job: Job, relay: Relay, end: Terminal) -> None:
-        metrics = self._metrics
-        metrics.ended[job.path, status_of(end)] += 1
-        metrics.fallbacks += relay.fallen_back
-        if isinstance(end, Failed):
-            metrics.errors[end.code] += 1
-        if isinstance(end, Done):
-            metrics.answer[job.path].add((now() - job.created_at).total_seconds())
-        if relay.first_token_at is not None:
-            took = relay.first_token_at - job.created_at
-            metrics.first_token[job.path].add(took.total_seconds())
-
-    async def _question(self, job: Job, resumption: Resumption | None) -> Question:
-        """Waits for a store that is away, as long as the job may last."""
-        while True:
-            try:
-                if self._states is not None and (head := await self._states.begin(job)):
-                    return Question(job, head=head, resumption=resumption)
-                return Question(job, await self._history(job), resumption=resumption)
-            except Unavailable as error:
-                logger.warning("job %s waits for its chat: %s", job.id, format_traceback(error))
-                await asyncio.sleep(_RETRY_SECONDS)
-
-    async def _history(self, job: Job) -> list[Turn]:
-        if job.history is not None:
-            return list(job.history)
-        return history(await self._chats.messages(job.user, job.chat_id), job)
-
-
-def _may_fall_back(relay: Relay, error: Exception) -> bool:
-    """It failed before it said anything, and by no fault of the upstream's or of a store's."""
-    if relay.first_token_at is not None:
-        return False
-    return isinstance(error, PipelineError) or not isinstance(error, (ChatError, *_OF_THE_STORE))
 
 
 def _failed(job: Job, error: ChatError, cause: BaseException) -> Failed:

@@ -20,13 +20,8 @@ from dependency_injector.providers import (
 )
 from dependency_injector.providers import Callable as Call
 
-from sluice.application.chat_ports import (
-    ChatPort,
-    HeadPort,
-    IdempotencyPort,
-    PausePort,
-    SessionPort,
-)
+from sluice.application.answer_input import AnswerInput
+from sluice.application.chat_ports import ChatPort, HeadPort, IdempotencyPort, SessionPort
 from sluice.application.chats import DeleteChat, ShowChat
 from sluice.application.deliveries import Deliveries
 from sluice.application.export import ExportOutcomes
@@ -36,7 +31,8 @@ from sluice.application.guard import DeciderPort, Guard
 from sluice.application.jobs import CancelJob, ShowJob
 from sluice.application.metrics import JobMetrics
 from sluice.application.outcomes import OutcomesPort
-from sluice.application.pauses import AnswerInput, Pauses
+from sluice.application.pause_port import PausePort
+from sluice.application.pauses import Pauses
 from sluice.application.ports import (
     CheckpointPort,
     EventLogPort,
@@ -55,13 +51,8 @@ from sluice.application.submit import SubmitMessage
 from sluice.domain.chat import ExecutionPath, Job
 from sluice.domain.ports import LLMClientPort
 from sluice.infrastructure.composition.flag_provider import provider_of, sources_of
-from sluice.infrastructure.composition.from_settings import (
-    bounds_of,
-    limits_of,
-    streams_of,
-    upstream_of,
-)
 from sluice.infrastructure.composition.user_graph import factory_of, graph_of
+from sluice.infrastructure.composition.values import bounds_of, limits_of, streams_of, upstream_of
 from sluice.infrastructure.jobs.shared import Run
 from sluice.infrastructure.json_schema import check_value
 from sluice.infrastructure.llm.langchain_adapter import LangChainLLMAdapter

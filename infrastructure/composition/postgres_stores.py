@@ -10,11 +10,11 @@ from sluice.application.chat_ports import (
     ChatPort,
     HeadPort,
     IdempotencyPort,
-    PausePort,
     SessionPort,
 )
 from sluice.application.guard import DeciderPort
 from sluice.application.outcomes import OutcomesPort
+from sluice.application.pause_port import PausePort
 from sluice.application.ports import CheckpointPort
 from sluice.application.rollout import ShareChangesPort
 from sluice.infrastructure.chats.postgres.chats import PostgresChats

@@ -62,6 +62,8 @@ class WatchedGraph:
         if isinstance(named, frozenset):
             named = {"speaks": named}
         self.stops = stops(graph)
+        if self.stops and new_saver is None:
+            raise TypeError(f"{_WAITS}: nothing here can")
         self.saver = _saver(new_saver, "surely" if keeps else asks(graph))
         self.visibility = Visibility(named)
         self.graph: CompiledStateGraph[Any, Any, Any, Any] = self._watched(graph, "", self.saver)

@@ -77,16 +77,14 @@ class GraphRun:
         self.answer.recall(note)
         self._stages.recall(note)
         self.calls.recall(note)
-        self._recall_said()
-
-    def _recall_said(self) -> None:
         if self._retold is not None:
-            self._order.recall((piece.text, piece.path) for piece in self._retold.pieces)
+            self._recall_said(self._retold)
+
+    def _recall_said(self, retold: Retold) -> None:
+        self._order.recall((piece.text, piece.path) for piece in retold.pieces)
 
     def pause(self) -> dict[str, Json]:
-        """The run stops for a human. Tells what waits for its turn; gives what it must know when
-        it goes on. Raises what ends the run all the same.
-        """
+        """Tells what waits for its turn, and gives what the run must know when it goes on."""
         self.stages_left()
         self._tell_waiting()
         return {
@@ -167,7 +165,7 @@ class GraphRun:
             return new
         again = retold.retract(namespace)
         self._tell(Reset("revised"))
-        self._recall_said()
+        self._recall_said(retold)
         self._tell_all(Token(piece.text, piece.path) for piece in retold.pieces)
         return again + text
 
@@ -220,6 +218,8 @@ class GraphRun:
         """
         self.stages_left()
         self._tell_waiting()
+        if self.waits:
+            raise PipelineError("a node waits for a human, whose answer could not be kept")
         values = {k: v for k, v in values_of(state).items() if k not in earlier}
         answer, intent = self.answer.of(values), values.get("intent")
         if any(text in answer for text in self._cut):

@@ -67,7 +67,6 @@ class Call(Generic[L]):
         if start.place is None:
             if self.run.waits:
                 logger.error(_NO_SAVER)
-                raise PipelineError("a node waits for a human, whose answer could not be kept")
             return self.run.end(path, final, offline=offline)
         if (self.run.waits or self.graph.stops) and (pause := await self._pause(start.place)):
             return pause
@@ -78,7 +77,8 @@ class Call(Generic[L]):
 
     async def _pause(self, place: Place) -> Pause | None:
         snapshot = await self.graph.graph.aget_state(at(place.head))
-        if not snapshot.next:  # whoever asked was caught
+        if not snapshot.next:
+            self.run.waits = False  # whoever asked was caught
             return None
         resumption = self.question.resumption
         before = None if resumption is None else resumption.pause

@@ -7,11 +7,13 @@ from typing import Any
 
 import pytest
 
-from sluice.application import keep_end, process_chat
-from sluice.application.chat_ports import ChatPort, PausePort
+from sluice.application import history as history_module
+from sluice.application import keep_end
+from sluice.application.chat_ports import ChatPort
 from sluice.application.history import history
 from sluice.application.metrics import JobMetrics
 from sluice.application.outcomes import OutcomesPort
+from sluice.application.pause_port import PausePort
 from sluice.application.pauses import Pauses
 from sluice.application.ports import Tell
 from sluice.application.process_chat import ProcessChat
@@ -103,7 +105,7 @@ async def test_what_the_pipeline_says_is_told_and_its_answer_kept(bench: Bench) 
 async def test_a_chat_that_cannot_be_read_for_a_while_is_waited_for(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(process_chat, "_RETRY_SECONDS", 0)
+    monkeypatch.setattr(history_module, "_RETRY_SECONDS", 0)
     messages, outages = bench.chats.messages, [Unavailable("away"), Unavailable("away")]
 
     async def sometimes(user: str, chat_id: str) -> Any:

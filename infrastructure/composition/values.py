@@ -1,4 +1,4 @@
-"""What the settings mean to each part."""
+"""What settings say, in the adapters' own terms."""
 
 from sluice.application.scheduling import Bounds
 from sluice.infrastructure.llm.upstream import Upstream
