@@ -62,8 +62,7 @@ class ProcessChat:
     """Runs one job to its end: the only writer, exactly one terminal event, the only catch-all.
 
     `deadline` is in seconds, `max_answer` in bytes of UTF-8. `fallback` runs what the pipeline
-    could not begin to answer, as the job's next attempt. With `states`, graphs may leave
-    checkpoints, and keep the state of a chat.
+    could not begin to answer, as the job's next attempt. With `states`, graphs keep a state.
     """
 
     def __init__(

@@ -35,13 +35,13 @@ from sluice.infrastructure.postgres.database import PostgresDatabase
 @deployment
 class EmbeddedPostgres(Embedded):
     postgres = Singleton(PostgresDatabase, Embedded.settings.provided.database)
+    saver: Provider[Saver | None] = Singleton(postgres_saver, postgres)
+    checkpoints: Provider[CheckpointPort] = Singleton(PostgresCheckpoints, postgres)
+    heads: Provider[HeadPort] = Singleton(PostgresHeads, postgres)
     chats: Provider[ChatPort] = Singleton(PostgresChats, postgres)
     sessions: Provider[SessionPort] = Singleton(PostgresSessions, postgres)
     keys: Provider[IdempotencyPort] = Singleton(PostgresIdempotency, postgres)
     pauses: Provider[PausePort] = Singleton(PostgresPauses, postgres)
     share_changes: Provider[ShareChangesPort] = Singleton(PostgresShareChanges, postgres)
-    heads: Provider[HeadPort] = Singleton(PostgresHeads, postgres)
-    checkpoints: Provider[CheckpointPort] = Singleton(PostgresCheckpoints, postgres)
-    saver: Provider[Saver | None] = Singleton(postgres_saver, postgres)
     outcomes: Provider[OutcomesPort] = Singleton(PostgresOutcomes, postgres)
     decider: Provider[DeciderPort] = Singleton(PostgresDecider, postgres)

@@ -8,6 +8,7 @@ from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
 
 from sluice.domain.errors import UpstreamTruncated
+from tests.doubles import done_of
 
 from . import graphs
 from .conftest import Path, Told, question

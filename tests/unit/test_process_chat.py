@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from sluice.application import keep_end
+from sluice.application import keep_end, questions
 from sluice.application.chat_ports import ChatPort, PausePort
 from sluice.application.history import history
 from sluice.application.metrics import JobMetrics
