@@ -28,9 +28,10 @@ Tell = Callable[[Event], None]
 class PipelinePort(Protocol):
     """Runs a graph on one question. Cancelling it stops the model.
 
-    Tells events in order as they happen, and returns the last one, or that it stopped to ask;
-    raises ChatError. It reports no failed stages: whoever is told knows which are open. A question
-    with a head is answered from the state there, and `Advanced` says where it stands then.
+    Tells events in order as they happen, and returns the last one; raises ChatError. It reports
+    no failed stages: whoever is told knows which are open. A question with a head is answered
+    from the state there, and `Advanced` says where it stands then; `Pause` is no end, and a
+    question with a resumption goes on from it.
     """
 
     async def run(self, question: Question, tell: Tell, /) -> Outcome: ...

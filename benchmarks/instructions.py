@@ -4,19 +4,21 @@ Valgrind counts them, so that a busy machine changes nothing and CI can hold the
 if they are over 10 % more than `instructions.json` says, and then tells each step, so that the
 regression has a place. `--write` writes that file anew.
 
-Each count is the difference of two runs with two numbers of tokens: start-up and imports cancel
-out. It is told in yardsticks, a piece of plain Python counted in the same way, since another
-build of Python needs more instructions for everything.
+Each count is the difference of two processes with two numbers of tokens: start-up and imports
+cancel out, and are done once, as both are forked from one that valgrind runs. It is told in
+yardsticks, a piece of plain Python counted in the same way, since another build of Python needs
+more instructions for everything.
 """
 
 import argparse
 import asyncio
+import gc
 import json
 import os
 import re
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 
 from benchmarks.steps import STEPS, Work, in_loop
@@ -25,11 +27,9 @@ KEPT = Path(__file__).with_name("instructions.json")
 ALLOWED = 1.1
 FEW, MANY = 200, 1200
 OURS = [name for name in STEPS if name.startswith("Sluice")]
+UNIT, TOGETHER = "yardstick", "together"
 VALGRIND = ("valgrind", "--tool=cachegrind", "--cache-sim=no", "--cachegrind-out-file=/dev/null")
-RUN = (
-    "import sys; from benchmarks.instructions import work_of\n"
-    "for name in sys.argv[2:]: work_of(name)(int(sys.argv[1]))"
-)
+RUN = "import sys; from benchmarks.instructions import fork_each; fork_each(sys.argv[1:])"
 
 
 def yardstick() -> Work:
@@ -49,41 +49,57 @@ def yardstick() -> Work:
 
 
 def work_of(name: str) -> Work:
+    if name == TOGETHER:
+        works = [STEPS[step][1]() for step in OURS]
+        return lambda tokens: [work(tokens) for work in works]
     return STEPS[name][1]() if name in STEPS else yardstick()
 
 
-def counted(tokens: int, names: Sequence[str]) -> int:
-    argv = [*VALGRIND, sys.executable, "-c", RUN, str(tokens), *names]
+def fork_each(names: Sequence[str]) -> None:
+    """In valgrind: a process for each name and number of tokens, told as `name tokens pid`."""
+    for name in names:
+        work_of(name)(1)  # imports
+    gc.collect()
+    gc.freeze()
+    for name in names:
+        for tokens in (FEW, MANY):
+            if (child := os.fork()) == 0:
+                work_of(name)(tokens)
+                return
+            os.waitpid(child, 0)
+            print(f"{name}\t{tokens}\t{child}", flush=True)
+
+
+def per_token(*names: str) -> Mapping[str, float]:
+    """Of each, in yardsticks."""
+    argv = [*VALGRIND, sys.executable, "-c", RUN, UNIT, *names]
     fixed = {**os.environ, "PYTHONHASHSEED": "0"}
-    said = subprocess.run(argv, env=fixed, capture_output=True, text=True, check=True).stderr
-    found = re.search(r"I\s+refs:\s+([\d,]+)", said)
-    assert found, said
-    return int(found[1].replace(",", ""))
-
-
-def per_token(*names: str) -> float:
-    return (counted(MANY, names) - counted(FEW, names)) / (MANY - FEW)
+    ran = subprocess.run(argv, env=fixed, capture_output=True, text=True, check=True)
+    found = dict(re.findall(r"==(\d+)== I\s+refs:\s+([\d,]+)", ran.stderr))
+    counts: dict[str, list[int]] = {}
+    for line in ran.stdout.splitlines():
+        name, _, process = line.split("\t")
+        counts.setdefault(name, []).append(int(found[process].replace(",", "")))
+    unit = counts[UNIT][1] - counts[UNIT][0]
+    return {name: (many - few) / unit for name, (few, many) in counts.items()}
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.instructions", description=__doc__)
     parser.add_argument("--write", action="store_true", help="keep what is counted now")
     options = parser.parse_args()
-    unit = per_token("yardstick")
-    together = per_token(*OURS) / unit
+    counted = per_token(TOGETHER, *OURS)
+    together, steps = counted[TOGETHER], {name: counted[name] for name in OURS}
     if options.write:
-        steps = {name: round(per_token(name) / unit, 3) for name in OURS}
-        kept = {"together": round(together, 3), "steps": steps}
-        KEPT.write_text(json.dumps(kept, indent=1) + "\n")
+        rounded = {name: round(count, 3) for name, count in steps.items()}
+        text = json.dumps({TOGETHER: round(together, 3), "steps": rounded}, indent=1)
+        KEPT.write_text(f"{text}\n")
     kept = json.loads(KEPT.read_text())
-    before = kept["together"]
-    print(f"A token costs {together:.3f} yardsticks, {together / before - 1:+.1%}")
-    if together <= before * ALLOWED:
-        return 0
-    for name in OURS:
-        now, was = per_token(name) / unit, kept["steps"].get(name)
+    print(f"A token costs {together:.3f} yardsticks, {together / kept[TOGETHER] - 1:+.1%}")
+    for name, now in steps.items():
+        was = kept["steps"].get(name)
         print(f"{name}: {now:.3f}, {'new' if was is None else f'{now / was - 1:+.1%}'}")
-    return 1
+    return int(together > kept[TOGETHER] * ALLOWED)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,11 @@ import os
 import secrets
 from random import Random
 
+import pytest
+
 CUTS = int(os.environ.get("CUTS") or 20)
+CUT_WITHIN_S = 60 + 2 * CUTS
+CUT_IN_TIME = pytest.mark.timeout(CUT_WITHIN_S + 20)
 
 
 def seed() -> int:

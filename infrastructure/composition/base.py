@@ -20,13 +20,8 @@ from dependency_injector.providers import (
 )
 from dependency_injector.providers import Callable as Call
 
-from sluice.application.chat_ports import (
-    ChatPort,
-    HeadPort,
-    IdempotencyPort,
-    PausePort,
-    SessionPort,
-)
+from sluice.application.answer_input import AnswerInput
+from sluice.application.chat_ports import ChatPort, HeadPort, IdempotencyPort, SessionPort
 from sluice.application.chats import DeleteChat, ShowChat
 from sluice.application.deliveries import Deliveries
 from sluice.application.export import ExportOutcomes
@@ -36,7 +31,8 @@ from sluice.application.guard import DeciderPort, Guard
 from sluice.application.jobs import CancelJob, ShowJob
 from sluice.application.metrics import JobMetrics
 from sluice.application.outcomes import OutcomesPort
-from sluice.application.pauses import AnswerInput, Pauses
+from sluice.application.pause_port import PausePort
+from sluice.application.pauses import Pauses
 from sluice.application.ports import (
     CheckpointPort,
     EventLogPort,
@@ -54,16 +50,15 @@ from sluice.application.side_calls import AskModel
 from sluice.application.submit import SubmitMessage
 from sluice.domain.chat import ExecutionPath, Job
 from sluice.domain.ports import LLMClientPort
-from sluice.infrastructure.composition.bounds import bounds_of, streams_of
 from sluice.infrastructure.composition.flag_provider import provider_of, sources_of
 from sluice.infrastructure.composition.user_graph import factory_of, graph_of
+from sluice.infrastructure.composition.values import bounds_of, limits_of, streams_of, upstream_of
 from sluice.infrastructure.jobs.shared import Run
 from sluice.infrastructure.json_schema import check_value
 from sluice.infrastructure.llm.langchain_adapter import LangChainLLMAdapter
 from sluice.infrastructure.llm.langchain_runnable_wrapper import LangChainOpenAIRunnable
 from sluice.infrastructure.llm.openai_client import OpenAILLMClient
-from sluice.infrastructure.llm.upstream import ChatCompletions, Upstream
-from sluice.infrastructure.openai_sdk.calls import Limits
+from sluice.infrastructure.llm.upstream import ChatCompletions
 from sluice.infrastructure.openai_sdk.instrumentor import OpenAIInstrumentor
 from sluice.infrastructure.pipeline.savers.saver import Saver
 from sluice.infrastructure.pipeline.stage_path import StagePath
@@ -71,8 +66,6 @@ from sluice.infrastructure.pipeline.token_path import TokenPath
 from sluice.infrastructure.settings import Settings
 
 logger = logging.getLogger(__name__)
-
-OFFLINE_MODEL = "sluice-offline"
 
 
 def runner(
@@ -90,28 +83,6 @@ def runner(
         return await process_chat(pipeline(job.path), **other)(job, stop, after, returns)
 
     return run
-
-
-def upstream_of(settings: Settings, offline_url: str | None) -> Upstream:
-    return Upstream(
-        base_url=offline_url or settings.openai_base_url,
-        api_key=settings.openai_api_key or "none",
-        model=settings.openai_model or OFFLINE_MODEL,
-        connect_timeout=settings.connect_timeout,
-        first_token_timeout=settings.first_token_timeout,
-        idle_timeout=settings.idle_timeout,
-        retries=settings.upstream_retries,
-        max_answer=settings.max_answer_bytes,
-    )
-
-
-def limits_of(settings: Settings) -> Limits:
-    return Limits(
-        connect=settings.connect_timeout,
-        first_token=settings.first_token_timeout,
-        idle=settings.idle_timeout,
-        max_answer=settings.max_answer_bytes,
-    )
 
 
 class Base(DeclarativeContainer):

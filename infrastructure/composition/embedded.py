@@ -3,15 +3,10 @@
 from dependency_injector.providers import Callable as Call
 from dependency_injector.providers import Provider, Selector, Singleton
 
-from sluice.application.chat_ports import (
-    ChatPort,
-    HeadPort,
-    IdempotencyPort,
-    PausePort,
-    SessionPort,
-)
+from sluice.application.chat_ports import ChatPort, HeadPort, IdempotencyPort, SessionPort
 from sluice.application.guard import DeciderPort, SoleDecider
 from sluice.application.outcomes import OutcomesPort
+from sluice.application.pause_port import PausePort
 from sluice.application.ports import CheckpointPort, EventLogPort, ReadersPort
 from sluice.application.rollout import ShareChangesPort
 from sluice.application.unread import CancelUnread

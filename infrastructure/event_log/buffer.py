@@ -86,7 +86,9 @@ class Buffer:
     def append(self, records: Sequence[Recorded]) -> None:
         self.records.extend(records)
         if self._waiting:
-            if len(records) == 1 and type(records[0].event) in (Token, Reasoning):
+            if len(records) == 1 and (
+                (kind := type(records[0].event)) is Token or kind is Reasoning
+            ):
                 self._push()
             else:
                 self.wake()

@@ -98,7 +98,8 @@ class Attempt:
         log = self._log
         if log.writer is not self or log.ending:
             raise Superseded
-        seq, records = self._seq, list[Recorded]()
+        seq = self._seq
+        records: list[Recorded] = []  # `list[Recorded]()` would cost more than all of the loop
         for event in events:
             seq += 1
             require_encodable(event)

@@ -22,10 +22,10 @@ from sluice.infrastructure.openai_sdk.failures import classify
 from sluice.infrastructure.pipeline.agent_listener import AgentListener
 from sluice.infrastructure.pipeline.child_graphs import heard_by_context
 from sluice.infrastructure.pipeline.graph import WatchedGraph
-from sluice.infrastructure.pipeline.pausable_run import PausableRun
+from sluice.infrastructure.pipeline.listeners import Reader
 from sluice.infrastructure.pipeline.pauses import asked_again, at, pause_of
 from sluice.infrastructure.pipeline.place import Place, current_place
-from sluice.infrastructure.pipeline.run import GraphRun, Reader
+from sluice.infrastructure.pipeline.run import GraphRun
 from sluice.infrastructure.pipeline.running_node import RunningNode
 from sluice.infrastructure.pipeline.starts import Start, started
 
@@ -76,14 +76,13 @@ class Call(Generic[L]):
         return done if self.question.head is None else Advanced(done, start.place.head)
 
     async def _pause(self, place: Place) -> Pause | None:
-        run = self.run
         snapshot = await self.graph.graph.aget_state(at(place.head))
-        if not snapshot.next or not isinstance(run, PausableRun):
-            run.waits = False  # whoever asked was caught
+        if not snapshot.next:
+            self.run.waits = False  # whoever asked was caught
             return None
         resumption = self.question.resumption
         before = None if resumption is None else resumption.pause
-        return pause_of(snapshot, place.head, run.pause(), before)
+        return pause_of(snapshot, place.head, self.run.pause(), before)
 
 
 @asynccontextmanager
@@ -99,19 +98,22 @@ async def called(
     Raises StateLost when the question's head is not there, and Declined.
     """
     start = await started(graph, question)
-    given = graph.visibility, ModelCalls(question.job.model), start.given, tell, reader
-    options: dict[str, Any] = {
-        "hint": graph.hint,
-        "has_loop": graph.has_loop,
-        "reasons": graph.reasons,
-    }
-    leaves = start.place is not None
-    run = PausableRun(start.note, *given, **options) if leaves else GraphRun(*given, **options)
+    run = GraphRun(
+        graph.visibility,
+        ModelCalls(question.job.model),
+        start.given,
+        tell,
+        reader,
+        hint=graph.hint,
+        has_loop=graph.has_loop,
+        reasons=graph.reasons,
+        note=start.note,
+    )
     current_node.set(RunningNode(run))  # conditional edges are in no node
     current_place.set(start.place)
     listener = listen(run)
-    options = {"context": graph.context(question)}
-    if leaves:
+    options: dict[str, Any] = {"context": graph.context(question)}
+    if start.place is not None:
         options["durability"] = "exit"  # one checkpoint a run: nobody could begin at the others
     config = _config(graph, run, listener)
     async with _thread(graph, start.place) as configurable:

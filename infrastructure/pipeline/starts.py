@@ -23,7 +23,7 @@ class Start:
     given: frozenset[str]
     place: Place | None = None
     before: Mapping[str, Any] = field(default_factory=dict)
-    note: Mapping[str, Any] = field(default_factory=dict)
+    note: Mapping[str, Any] | None = None
 
 
 async def started(graph: WatchedGraph, question: Question) -> Start:

@@ -19,7 +19,7 @@ from tests.chaos.story import read
 from tests.chaos.verdict import Verdict
 from tests.services import PostgresServer, durable_redis, found, missing
 
-SECONDS = 60 if os.environ.get("CI") == "true" else 15
+SECONDS = 30 if os.environ.get("CI") == "true" else 15
 IN_TIME = pytest.mark.timeout(SECONDS + 300)
 
 

@@ -24,7 +24,7 @@ from sluice.client import (
 )
 from tests.client.cutting_proxy import Cut, cutting
 from tests.client.programs import KINDS, Kind, program
-from tests.cuts import CUTS
+from tests.cuts import CUT_IN_TIME, CUTS
 from tests.http.house import ANSWER, TOLD, WORDS, serving
 from tests.http.test_frame_writer import Gate
 from tests.http.who import bearer, by_secret, token
@@ -169,7 +169,7 @@ async def test_who_has_too_much_open_waits_for_room(kind: Kind) -> None:
         assert said(await second) == ANSWER
 
 
-@pytest.mark.timeout(180)
+@CUT_IN_TIME
 @pytest.mark.parametrize("how", ["reset", "fin", "clean"])
 async def test_however_often_it_is_cut_every_answer_comes_whole_and_once(how: Cut) -> None:
     plays = [play for piece in PIECES for play in (Gate(), piece)]

@@ -12,7 +12,7 @@ import pytest
 from sluice.domain.events import Done
 from tests.client.cutting_proxy import Cut, cutting
 from tests.client.test_client import PIECES, TEXT
-from tests.cuts import CUTS
+from tests.cuts import CUT_IN_TIME, CUTS
 from tests.http.house import serving
 from tests.http.test_frame_writer import Gate
 from tests.services import missing
@@ -34,7 +34,7 @@ async def answers_through(url: str) -> list[dict[str, Any]]:
     return answers
 
 
-@pytest.mark.timeout(180)
+@CUT_IN_TIME
 @pytest.mark.parametrize("how", ["reset", "fin", "clean"])
 async def test_however_often_it_is_cut_every_answer_comes_whole_and_once(how: Cut) -> None:
     plays = [play for piece in PIECES for play in (Gate(), piece)]

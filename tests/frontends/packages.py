@@ -14,11 +14,18 @@ from typing import Any
 
 import pytest
 
+from tests.cuts import CUT_WITHIN_S
 from tests.services import found, missing
 
 HERE = Path(__file__).parent
-_INSTALL = ["install", "--no-save", "--no-package-lock", "--no-audit", "--no-fund"]
-_WITHIN = 140
+_INSTALL = [
+    "install",
+    "--no-save",
+    "--no-package-lock",
+    "--no-audit",
+    "--no-fund",
+    "--prefer-offline",
+]
 
 
 @pytest.fixture(scope="session")
@@ -48,7 +55,7 @@ async def node(script: str, scenario: str, **given: Any) -> Any:
         stderr=asyncio.subprocess.PIPE,
     )
     try:
-        async with asyncio.timeout(_WITHIN):
+        async with asyncio.timeout(CUT_WITHIN_S):
             out, errors = await process.communicate()
     finally:
         if process.returncode is None:

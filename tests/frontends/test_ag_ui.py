@@ -14,7 +14,7 @@ from sluice.domain.errors import UpstreamTruncated
 from sluice.domain.events import Done, Recorded, Reset, StageCompleted, StageStarted, Token
 from sluice.interfaces.protocols.ag_ui.encoder import AgUiEncoder
 from tests.contract.test_encoders import ended, frames
-from tests.cuts import CUTS
+from tests.cuts import CUT_IN_TIME, CUTS
 from tests.frontends import beside
 from tests.frontends.cutting import Cut, cutting
 from tests.frontends.packages import node
@@ -32,6 +32,12 @@ STARTED, COMPLETED = StageStarted("answer", 10), StageCompleted("answer", 100)
 SLOWLY = [STARTED, *one_by_one(TOKENS), COMPLETED, Done("A2", ANSWER)]
 QUICKLY = [STARTED, *one_by_one(TOKENS[:4]), *TOKENS[4:], COMPLETED, Done("A2", ANSWER)]
 EVENTS: TypeAdapter[Any] = TypeAdapter(Event)
+
+
+def answers_of(house: House) -> Any:
+    """Those that the job has gone on with."""
+    resumption = house.pipeline.asked[-1].resumption
+    return resumption and resumption.answers
 
 
 async def ag_ui(scenario: str, house: House | str, **given: Any) -> Any:
@@ -134,6 +140,26 @@ async def test_tools_of_a_text_that_is_revised_stay() -> None:
     assert told["messages"][-1]["content"] == beside.ANSWER
 
 
+async def test_an_agent_is_asked_and_goes_on_with_the_answer() -> None:
+    async with serving(*beside.PAUSES) as house:
+        told = await ag_ui("is_asked", house, question="Why?", payload=True)
+        assert answers_of(house) == {"i1": True}
+    assert [one["content"] for one in told["before"]] == ["Why?", "Well. "]
+    (asked,) = told["asked"]
+    assert (asked["message"], asked["reason"]) == ("May I send it?", "approval")
+    assert told["resolved"] is True
+    assert [one["type"] for one in told["outcomes"]] == ["interrupt", "success"]
+    assert [one["content"] for one in told["messages"]] == ["Why?", "Well. ", "Sent."]
+
+
+async def test_tanstack_is_asked_and_goes_on_with_the_answer() -> None:
+    async with serving(*beside.PAUSES) as house:
+        told = await ag_ui("tanstack_is_asked", house, question="Why?", payload=True)
+        assert answers_of(house) == {"i1": True}
+    assert (told["errors"], told["asked"]) == ([], "May I send it?")
+    assert [one["text"] for one in told["messages"]] == ["Why?", "Well. ", "Sent."]
+
+
 async def test_tanstack_shows_tools_and_reasoning_and_asks_nothing_by_itself() -> None:
     async with serving(*beside.PLAYS) as house:
         told = await ag_ui("tanstack_told_beside", house, question="Why?")
@@ -145,7 +171,7 @@ async def test_tanstack_shows_tools_and_reasoning_and_asks_nothing_by_itself() -
     assert calls == ["search", "convert"]
 
 
-@pytest.mark.timeout(150)
+@CUT_IN_TIME
 @pytest.mark.parametrize("by", ["reset", "end"])
 async def test_an_agent_that_is_cut_is_told_of_no_whole_answer(by: Cut) -> None:
     """There is no way back in the protocol's own client, and a proper end is no error to it."""
@@ -175,7 +201,7 @@ async def test_tanstack_chats() -> None:
     assert [one["text"] for one in told["messages"]] == ["Why?", ANSWER, "And then?", ANSWER]
 
 
-@pytest.mark.timeout(150)
+@CUT_IN_TIME
 @pytest.mark.parametrize("by", ["reset", "end"])
 async def test_tanstack_ends_however_often_it_is_cut_with_the_whole_answer(by: Cut) -> None:
     async with (

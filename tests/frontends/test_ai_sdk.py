@@ -20,7 +20,7 @@ from sluice.domain.events import (
 )
 from sluice.interfaces.protocols.ai_sdk.encoder import AiSdkEncoder
 from tests.contract.test_encoders import ended, frames
-from tests.cuts import CUTS
+from tests.cuts import CUT_IN_TIME, CUTS
 from tests.frontends import beside
 from tests.frontends.cutting import Cut, cutting
 from tests.frontends.packages import node
@@ -186,7 +186,7 @@ async def test_a_page_that_is_loaded_again_shows_the_whole_answer() -> None:
     assert told == {"text": ANSWER * 5, "bubbles": 1}
 
 
-@pytest.mark.timeout(150)
+@CUT_IN_TIME
 @pytest.mark.parametrize("by", ["reset", "end"])
 async def test_however_often_it_is_cut_it_ends_with_the_whole_answer(by: Cut) -> None:
     """By a proper end it cannot know; a page asks for the stream until it has been told the end."""
@@ -216,6 +216,19 @@ async def test_tools_reasoning_and_data_are_parts_of_the_message(version: int) -
     assert sources["data"] == [{"url": "https://example.com/tea"}]
     assert (convert["toolName"], convert["state"]) == ("convert", "output-error")
     assert convert["errorText"] == beside.FAILED
+
+
+@pytest.mark.parametrize("approved", [True, False])
+async def test_an_approval_is_asked_for_and_the_answer_goes_on(approved: bool) -> None:
+    async with serving(*beside.PAUSES) as house:
+        told = await ai("is_asked", house, question="Why?", approved=approved)
+        first, second = house.pipeline.asked
+        assert second.resumption is not None
+        assert (first.job.id, second.resumption.answers) == (second.job.id, {"i1": approved})
+    assert (told["asked"], told["errors"], told["status"]) == ("May I send it?", [], "ready")
+    assert told["before"][-1]["text"] == "Well. "
+    assert told["before"][-1]["metadata"]["status"] == "waiting"
+    assert [one["text"] for one in told["messages"]] == ["Why?", "Well. Sent."]
 
 
 @pytest.mark.parametrize("reason", ["revised", "new_attempt"])

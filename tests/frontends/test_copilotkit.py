@@ -7,7 +7,7 @@ import pytest
 
 from sluice.domain.errors import UpstreamTruncated
 from sluice.domain.events import Done, Reset, Token
-from tests.cuts import CUTS
+from tests.cuts import CUT_IN_TIME, CUTS
 from tests.frontends import beside
 from tests.frontends.cutting import cutting
 from tests.frontends.packages import node
@@ -73,6 +73,7 @@ async def test_who_connects_is_shown_the_thread_also_while_it_is_answered() -> N
     assert fresh == {"messages": [], "errors": []}
 
 
+@CUT_IN_TIME
 async def test_a_run_that_is_cut_is_an_error_and_whole_when_the_page_connects_again() -> None:
     whole = [["user", "Why?"], ["assistant", ANSWER]]
     async with serving(*QUICKLY) as house, cutting(house.port, "reset", longest=600) as proxy:

@@ -11,7 +11,7 @@ import pytest
 from sluice.application.scheduling import Bounds
 from sluice.domain.errors import UpstreamTruncated
 from sluice.domain.events import Done, Event, Reset, StageCompleted, StageStarted, Token
-from tests.cuts import CUTS
+from tests.cuts import CUT_IN_TIME, CUT_WITHIN_S, CUTS
 from tests.frontends import beside
 from tests.frontends.cutting import Cut, CuttingProxy, cutting
 from tests.frontends.packages import node
@@ -151,7 +151,7 @@ async def cut_often(by: Cut) -> AsyncIterator[tuple[House, CuttingProxy]]:
     ):
 
         async def release() -> None:
-            await until(lambda: proxy.streams == CUTS + CHATS, within=50, every=0.05)
+            await until(lambda: proxy.streams == CUTS + CHATS, within=CUT_WITHIN_S, every=0.05)
             held.set()
 
         releasing = asyncio.create_task(release())
@@ -161,6 +161,7 @@ async def cut_often(by: Cut) -> AsyncIterator[tuple[House, CuttingProxy]]:
         assert len(house.pipeline.asked) == CHATS
 
 
+@CUT_IN_TIME
 @pytest.mark.parametrize("by", ["reset", "end"])
 async def test_however_often_it_is_cut_the_javascript_sdk_has_the_whole_answer(by: Cut) -> None:
     async with cut_often(by) as (_, proxy):
@@ -172,6 +173,7 @@ async def test_however_often_it_is_cut_the_javascript_sdk_has_the_whole_answer(b
 
 
 @pytest.mark.filterwarnings("ignore:Reconnecting without a Last-Event-ID")
+@CUT_IN_TIME
 @pytest.mark.parametrize("by", ["reset", "end"])
 async def test_however_often_it_is_cut_the_python_sdk_has_the_whole_answer(by: Cut) -> None:
     async with cut_often(by) as (_, proxy), clients(proxy.url) as client:

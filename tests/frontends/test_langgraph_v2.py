@@ -9,7 +9,7 @@ import pytest
 from sluice.application.scheduling import Bounds
 from sluice.domain.errors import UpstreamTruncated
 from sluice.domain.events import Done, Reset, StageCompleted, StageStarted, Token
-from tests.cuts import CUTS
+from tests.cuts import CUT_IN_TIME, CUTS
 from tests.frontends import beside
 from tests.frontends.cutting import Cut, CuttingProxy, cutting
 from tests.frontends.packages import node
@@ -62,6 +62,18 @@ async def test_tools_are_calls_and_reasoning_is_a_block(client: str) -> None:
     assert told["reasoning"] == ["Let me see."]
 
 
+async def test_an_interrupt_is_answered_and_the_message_goes_on(client: str) -> None:
+    async with serving(*beside.PAUSES) as house:
+        told = await langgraph(client, "is_asked", house, question="Why?", value=True)
+        resumption = house.pipeline.asked[-1].resumption
+        assert resumption is not None
+        assert resumption.answers == {"i1": True}
+    assert (told["asked"]["id"], told["asked"]["value"]) == ("i1", "May I send it?")
+    assert [one["content"] for one in told["before"]] == ["Why?", "Well. "]
+    assert told["error"] is None
+    assert shown(told) == shown(told["late"]) == ["Why?", "Well. Sent."]
+
+
 @pytest.mark.parametrize("reason", ["revised", "new_attempt"])
 async def test_what_is_taken_back_is_gone(client: str, reason: Any) -> None:
     plays = [STARTED, Token("wrong", "a"), Reset(reason), Token("right", "a"), COMPLETED]
@@ -109,7 +121,7 @@ async def test_a_page_loaded_after_the_end_shows_the_whole_answer_once(client: s
     assert shown(one) == shown(other) == ["Why?", ANSWER]
 
 
-@pytest.mark.timeout(150)
+@CUT_IN_TIME
 @pytest.mark.parametrize("by", ["reset", "end"])
 async def test_however_often_it_is_cut_it_shows_the_whole_answer(client: str, by: Cut) -> None:
     plays = [STARTED, *[Token(piece, "answer") for piece in LONG], Done("A2", LONG)]

@@ -13,7 +13,7 @@ import pytest
 
 from sluice.domain.errors import UpstreamTruncated
 from sluice.domain.events import Done, Reset, StageCompleted, StageStarted, Token, Usage
-from tests.cuts import CUTS
+from tests.cuts import CUT_IN_TIME, CUTS
 from tests.frontends import beside
 from tests.frontends.cutting import Cut, CuttingProxy, cutting
 from tests.frontends.packages import HERE, node
@@ -92,6 +92,7 @@ def assert_no_short_answer(told: dict[str, Any]) -> None:
 
 
 @NODE
+@CUT_IN_TIME
 @BY
 async def test_a_cut_completion_is_never_a_short_answer_in_javascript(by: Cut) -> None:
     async with serving(*PLAYS) as house, cutting(house.port, by, 1500) as proxy:
@@ -103,6 +104,7 @@ async def test_a_cut_completion_is_never_a_short_answer_in_javascript(by: Cut) -
         assert all("error" in told or told["text"] == ANSWER for told in helped)
 
 
+@CUT_IN_TIME
 @BY
 async def test_a_cut_completion_is_never_a_short_answer_in_python(by: Cut) -> None:
     async with (
@@ -128,6 +130,7 @@ async def chat(client: openai.AsyncOpenAI) -> dict[str, Any]:
 
 
 @NODE
+@CUT_IN_TIME
 @BY
 async def test_cut_responses_are_whole_in_javascript(by: Cut) -> None:
     async with serving(*PLAYS) as house, cutting(house.port, by, 3500) as proxy:
@@ -139,6 +142,7 @@ async def test_cut_responses_are_whole_in_javascript(by: Cut) -> None:
     assert sum(one["resumed"] for one in told) > CUTS / 4
 
 
+@CUT_IN_TIME
 @BY
 async def test_cut_responses_are_whole_in_python(by: Cut) -> None:
     async with (

@@ -22,17 +22,12 @@ from sluice.infrastructure.chats.postgres.pauses import PostgresPauses
 from sluice.infrastructure.chats.sqlite.chats import SqliteChats
 from sluice.infrastructure.chats.sqlite.idempotency import SqliteIdempotency
 from sluice.infrastructure.chats.sqlite.pauses import SqlitePauses
-from sluice.infrastructure.composition.base import (
-    Base,
-    build_every_path,
-    runner,
-    upstream_of,
-)
-from sluice.infrastructure.composition.bounds import bounds_of
+from sluice.infrastructure.composition.base import Base, build_every_path, runner
 from sluice.infrastructure.composition.embedded import Embedded
 from sluice.infrastructure.composition.embedded_postgres import EmbeddedPostgres
 from sluice.infrastructure.composition.gateway import Gateway
 from sluice.infrastructure.composition.user_graph import bundled_documents
+from sluice.infrastructure.composition.values import bounds_of, upstream_of
 from sluice.infrastructure.composition.worker import Worker
 from sluice.infrastructure.event_log.memory import MemoryEventLog
 from sluice.infrastructure.event_log.redis.log import RedisEventLog

@@ -66,8 +66,8 @@ class PostgresChats:
             # What it is bound to is gone, and its fingerprint is a hash of the text.
             await db.execute("DELETE FROM claims WHERE user_id = %s AND chat_id = %s", whose)
             await db.execute("DELETE FROM sessions WHERE user_id = %s AND chat_id = %s", whose)
-            await keep_deleted_thread(db, whose)
             await db.execute("DELETE FROM pauses WHERE user_id = %s AND chat_id = %s", whose)
+            await keep_deleted_thread(db, whose)
             gone = await db.execute("DELETE FROM chats WHERE user_id = %s AND id = %s", whose)
             return gone.rowcount
 

@@ -76,8 +76,8 @@ class SqliteChats:
             # What it is bound to is gone, and its fingerprint is a hash of the text.
             db.execute("DELETE FROM claims WHERE user = ? AND chat_id = ?", (user, chat_id))
             db.execute("DELETE FROM sessions WHERE user = ? AND chat_id = ?", (user, chat_id))
-            keep_deleted_thread(db, user, chat_id)
             db.execute("DELETE FROM pauses WHERE user = ? AND chat_id = ?", (user, chat_id))
+            keep_deleted_thread(db, user, chat_id)
             delete = "DELETE FROM chats WHERE user = ? AND id = ?"
             return db.execute(delete, (user, chat_id)).rowcount
 
