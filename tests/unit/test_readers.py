@@ -143,12 +143,12 @@ async def test_each_path_runs_a_graph_to_its_answer_and_says_whose_model_it_was(
     tokens = [] if name == "A1" else [Token("said", "say"), Token(" why", "say")]
     assert [event for event in told if isinstance(event, Token)] == tokens
     assert [e.stage for e in told if isinstance(e, StageCompleted)] == ["say", "answer"]
-    done = done_of(await PATHS[name](a_graph(), offline=True).run(Question(job), told.append))
-    assert done.offline_model is True
+    done = await PATHS[name](a_graph(), offline=True).run(Question(job), told.append)
+    assert done_of(done).offline_model is True
 
 
 def test_the_tap_is_the_reader_where_none_is_named() -> None:
-    assert TokenPath(a_graph())._read.__name__ == "_tapped"
+    assert TokenPath(a_graph())._run.__name__ == "_tapped"
 
 
 PUSHED = "__pregel_push"
