@@ -42,11 +42,11 @@ class TokenPath:
         reader: Literal["tap", "messages"] = "tap" if TAPPABLE else "messages",
     ) -> None:
         self._graph, self._offline = graph, offline
-        self._read = self._tapped if reader == "tap" else self._streamed
+        self._run = self._tapped if reader == "tap" else self._streamed
 
     async def run(self, question: Question, tell: Tell, /) -> Outcome:
         with translated():
-            return await self._read(question, tell)
+            return await self._run(question, tell)
 
     async def _tapped(self, question: Question, tell: Tell) -> Outcome:
         async with called(self._graph, question, tell, "tap", Tap) as call:
