@@ -39,7 +39,7 @@ from sluice.domain.events import (
     StageStarted,
     Token,
 )
-from sluice.domain.graph_state import Pause
+from sluice.domain.graph_state import Outcome
 from sluice.infrastructure.chats.sqlite.chats import SqliteChats
 from sluice.infrastructure.chats.sqlite.pauses import SqlitePauses
 from sluice.infrastructure.event_log.memory import MemoryEventLog
@@ -611,7 +611,7 @@ async def test_a_job_that_is_cancelled_does_not_fall_back(bench: Bench) -> None:
 
 async def test_a_job_that_another_attempt_has_taken_over_does_not_fall_back(bench: Bench) -> None:
     class Overtaken(MockPipeline):
-        async def run(self, question: Question, tell: Tell, /) -> Done | Pause:
+        async def run(self, question: Question, tell: Tell, /) -> Outcome:
             await bench.log.begin(bench.job.id)
             return await super().run(question, tell)
 

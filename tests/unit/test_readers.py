@@ -25,6 +25,7 @@ from sluice.infrastructure.pipeline.calls import SPOKEN
 from sluice.infrastructure.pipeline.graph import WatchedGraph
 from sluice.infrastructure.pipeline.stage_path import StagePath, _Counter, _StageEvents
 from sluice.infrastructure.pipeline.token_path import TokenPath, _speak, _Tasks
+from tests.doubles import done_of
 from tests.paths import graphs
 from tests.unit.graph_runs import A, B, Run
 
@@ -143,11 +144,11 @@ async def test_each_path_runs_a_graph_to_its_answer_and_says_whose_model_it_was(
     assert [event for event in told if isinstance(event, Token)] == tokens
     assert [e.stage for e in told if isinstance(e, StageCompleted)] == ["say", "answer"]
     done = await PATHS[name](a_graph(), offline=True).run(Question(job), told.append)
-    assert done.offline_model is True
+    assert done_of(done).offline_model is True
 
 
 def test_the_tap_is_the_reader_where_none_is_named() -> None:
-    assert TokenPath(a_graph())._read.__name__ == "_tapped"
+    assert TokenPath(a_graph())._run.__name__ == "_tapped"
 
 
 PUSHED = "__pregel_push"
