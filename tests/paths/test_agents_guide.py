@@ -19,6 +19,7 @@ SNIPPETS = {
     re.match("# (.*)", code)[1]: code  # type: ignore[index]
     for code in re.findall(r"```python\n(.*?)```", GUIDE, re.DOTALL)
 }
+APPROVED: Json = {"decisions": [{"type": "approve"}]}
 LETTER = {"to": "Ann", "text": "Hello"}
 RUNS: dict[str, tuple[list[Reply], str, str, Json, str]] = {
     "assistant.py": (
@@ -27,7 +28,7 @@ RUNS: dict[str, tuple[list[Reply], str, str, Json, str]] = {
     ),
     "approvals.py": (
         [Reply.calling("delete", {"name": "a.txt"}), Reply(pieces=["Done."])],
-        *("approval", "delete", {"decisions": [{"type": "approve"}]}, "Done."),
+        *("approval", "delete", APPROVED, "Done."),
     ),
     "effects.py": ([], "text", "Order it for 9 euros?", True, "Ordered."),
 }
