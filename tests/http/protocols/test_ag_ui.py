@@ -216,3 +216,12 @@ async def test_a_runs_id_is_one_questions_and_no_earlier_message_is_written_anew
         assert {event["threadId"] for event in told_of} == {"t"}
         asked = [(one["id"], one["parts"]) for one in shown if one["role"] == "user"]
         assert [own for own, _ in asked] == ["q1", "q2"]
+
+
+async def test_what_copilotkit_asks_for_suggestions_enters_no_chat() -> None:
+    suggests = asking("Why?", tools=[{"name": "copilotkitSuggest"}])
+    async with serving(*YES) as house:
+        answer = await house.client.post("/copilotkit/agent/default/run", json=suggests)
+        assert answer.status_code == 422
+        assert (await house.client.get("/api/v1/chat")).json()["items"] == []
+        assert house.pipeline.asked == []

@@ -180,6 +180,16 @@ async def test_a_side_call_goes_to_the_model_and_leaves_no_trace(stream: bool) -
         assert (await house.client.get("/api/v1/chat")).json()["items"] == []
 
 
+async def test_a_title_that_open_webui_asks_for_leaves_no_trace() -> None:
+    _, ask = a_model("A title")
+    async with asking(ask_model=ask, forwarded=FORWARDED) as (house, client):
+        ann = client.with_options(default_headers=headers("ann", "c1"))
+        answer = await ann.chat.completions.create(**asked(TITLE, "One?", "1"))
+        assert answer.choices[0].message.content == "A title"
+        assert (house.pipeline.asked, await house.log.unfinished()) == ([], [])
+        assert (await house.client.get("/api/v1/chat")).json()["items"] == []
+
+
 async def test_side_calls_are_refused_or_answered_by_the_pipeline_if_that_is_wanted() -> None:
     async with asking(side_calls="refuse") as (house, client):
         with pytest.raises(openai.BadRequestError) as refused:
