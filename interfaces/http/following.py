@@ -25,7 +25,7 @@ class Following:
         self, request: Request, services: ServicesDep, options: OptionsDep, user: UserDep
     ) -> None:
         self._services, self._options, self._user = services, options, user
-        self._push: Push | None = request.scope.get("extensions", {}).get(PUSH)
+        self._push: Push = request.scope["extensions"][PUSH]
 
     async def __call__(
         self,

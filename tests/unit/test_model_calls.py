@@ -2,6 +2,8 @@
 
 from uuid import uuid4
 
+import pytest
+
 from sluice.application.heard_calls import CountedCall, HeardCall, muted, silent
 from sluice.application.model_calls import ModelCalls, NodeRun, OpenCalls, ToolCallPiece
 from sluice.domain.events import Usage
@@ -44,6 +46,19 @@ def test_the_finish_reason_is_the_last_spoken_calls() -> None:
     assert calls.finish_reason is None
 
 
+@pytest.mark.parametrize("usage", [None, Usage(1, 2, 3)])
+def test_what_was_used_before_a_pause_is_known_behind_it(usage: Usage | None) -> None:
+    before, behind = ModelCalls("m"), ModelCalls("m", Usage(9, 9, 9), "x")
+    before.ended(usage, "length", spoken=True)
+    note = before.noted()
+    # It is stored: the next version reads it.
+    assert note == {"usage": [1, 2, 3] if usage else None, "finish_reason": "length"}
+    behind.recall(note)
+    assert (behind.usage, behind.finish_reason) == (usage, "length")
+    behind.recall({})
+    assert (behind.usage, behind.finish_reason) == (None, None)
+
+
 def test_stopping_closes_what_is_open_and_what_is_opened_later() -> None:
     calls, open_call, over, late = OpenCalls(), Closing(), Closing(), Closing()
     for call in (open_call, over):
@@ -68,13 +83,13 @@ def test_a_call_may_end_while_it_is_stopped() -> None:
     assert len(calls) == 1
 
 
-def test_a_node_of_its_own_is_heard_by_nobody_and_left_to_langchain() -> None:
+def test_a_node_run_of_no_path_is_heard_by_nobody() -> None:
     calls = ModelCalls()
     node = NodeRun(calls, "outer/inner", speaks=True)
     assert (node.calls, node.path, node.speaks, len(node.open)) == (calls, "outer/inner", True, 0)
     assert not NodeRun(calls, "", speaks=False).speaks
-    assert (node.emitter(), node.hear(), node.take(uuid4(), [])) == (None, None, None)
-    assert node.reported(uuid4(), []) is None
+    assert (node.emitter(), node.hear()) == (None, None)
+    assert (node.take(uuid4(), []), node.reported(uuid4(), [])) == (None, None)
 
 
 def test_a_counted_call_tells_nothing_and_is_counted() -> None:
@@ -89,23 +104,23 @@ def test_a_counted_call_tells_nothing_and_is_counted() -> None:
     assert calls.finish_reason == "stop"
 
 
-def test_a_spoken_call_says_its_text_and_gives_its_finish_reason() -> None:
+def test_a_heard_call_says_its_text_and_thoughts_and_gives_its_finish_reason() -> None:
     calls, said, thought = ModelCalls(), list[str](), list[str]()
-    call = HeardCall(calls, said.append, thought.append)
-    call.say("a")
-    call.reason("thought")
-    call.say("b")
-    call.ended(USAGE, "length")
-    assert (said, thought) == (["a", "b"], ["thought"])
-    assert (calls.usage, calls.finish_reason) == (USAGE, "length")
+    for call in (HeardCall(calls, said.append, thought.append), HeardCall(calls, said.append)):
+        call.say("a")
+        call.reason("thought")
+        call.say("b")
+        call.ended(USAGE, "length")
+    assert (said, thought) == (["a", "b", "a", "b"], ["thought"])
+    assert (calls.usage, calls.finish_reason) == (Usage(2, 4, 6), "length")
 
 
-def test_a_call_that_only_thinks_aloud_is_counted_and_gives_no_finish_reason() -> None:
+def test_a_call_whose_thoughts_alone_are_heard_gives_no_finish_reason() -> None:
     calls, thought = ModelCalls(), list[str]()
     call = HeardCall(calls, None, thought.append)
     call.say("a")
     call.reason("thought")
-    call.ended(USAGE, "stop")
+    call.ended(USAGE, "length")
     assert (thought, calls.usage, calls.finish_reason) == (["thought"], USAGE, None)
 
 

@@ -15,8 +15,9 @@ from sluice.application.metrics import JobMetrics
 from sluice.application.outcomes import OutcomesPort
 from sluice.application.pause_port import PausePort
 from sluice.application.pauses import Pauses
+from sluice.application.ports import Tell
 from sluice.application.process_chat import ProcessChat
-from sluice.domain.chat import Chat, Message, Turn, now
+from sluice.domain.chat import Chat, Message, Question, Turn, now
 from sluice.domain.errors import (
     PipelineError,
     Superseded,
@@ -38,6 +39,7 @@ from sluice.domain.events import (
     StageStarted,
     Token,
 )
+from sluice.domain.graph_state import Outcome
 from sluice.infrastructure.chats.sqlite.chats import SqliteChats
 from sluice.infrastructure.chats.sqlite.pauses import SqlitePauses
 from sluice.infrastructure.event_log.memory import MemoryEventLog
@@ -486,13 +488,14 @@ async def test_how_jobs_ended_is_counted_and_the_pipeline_asked_each(bench: Benc
         (RuntimeError("secret"), "ERROR", "RuntimeError"),
         (UpstreamTruncated("cut off"), "WARNING", "UpstreamTruncated"),
         (asyncio.CancelledError("secret"), "WARNING", "CancelledError"),
-        (asyncio.Event(), "WARNING", "TimeoutError"),
+        (asyncio.Event, "WARNING", "TimeoutError"),
     ],
 )
 async def test_a_failure_is_logged_with_its_cause_and_as_an_error_if_it_is_ours(
     bench: Bench, caplog: pytest.LogCaptureFixture, play: Any, level: str, cause: str
 ) -> None:
-    await bench.process(play, deadline=0.01 if isinstance(play, asyncio.Event) else 60)(bench.job)
+    waits = play is asyncio.Event
+    await bench.process(play() if waits else play, deadline=0.01 if waits else 60)(bench.job)
     (record,) = [one for one in caplog.records if "failed" in one.getMessage()]
     assert record.levelname == level
     assert cause in record.getMessage()
@@ -553,13 +556,14 @@ async def test_what_a2_cannot_begin_to_answer_runs_on_a1_as_the_next_attempt(ben
     [
         ([Token("a", "x"), PipelineError("late")], "pipeline_error"),
         ([UpstreamTruncated()], "upstream_truncated"),
-        ([asyncio.Event()], "deadline_exceeded"),
+        ([asyncio.Event], "deadline_exceeded"),
     ],
 )
 async def test_nothing_falls_back_that_has_spoken_or_failed_by_another_fault(
     bench: Bench, plays: list[Any], code: str
 ) -> None:
     other = MockPipeline(*FALLBACK)
+    plays = [play() if play is asyncio.Event else play for play in plays]
     await bench.process(*plays, fallback=other, deadline=0.05)(bench.job)
     end = (await bench.told())[-1]
     assert isinstance(end, Failed)
@@ -604,4 +608,17 @@ async def test_a_job_that_is_cancelled_does_not_fall_back(bench: Bench) -> None:
     task.cancel()
     await task
     assert (await bench.told())[-1] == Cancelled("user")
+    assert other.asked == []
+
+
+async def test_a_job_that_another_attempt_has_taken_over_does_not_fall_back(bench: Bench) -> None:
+    class Overtaken(MockPipeline):
+        async def run(self, question: Question, tell: Tell, /) -> Outcome:
+            await bench.log.begin(bench.job.id)
+            return await super().run(question, tell)
+
+    other, slow = MockPipeline(*FALLBACK), Overtaken(PipelineError("late"))
+    process = ProcessChat(slow, bench.log, bench.chats, JobMetrics(), bench.pauses, fallback=other)
+    with pytest.raises(Superseded):
+        await process(bench.job)
     assert other.asked == []
