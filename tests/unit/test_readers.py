@@ -11,8 +11,10 @@ from langchain_core.tracers import event_stream
 from langgraph.config import get_stream_writer
 
 from sluice.application.heard_calls import CountedCall
+from sluice.application.model_calls import current_node
 from sluice.domain.chat import Job, Question
 from sluice.domain.events import (
+    Data,
     Done,
     Event,
     StageCompleted,
@@ -23,9 +25,9 @@ from sluice.domain.events import (
 )
 from sluice.infrastructure.pipeline.calls import SPOKEN
 from sluice.infrastructure.pipeline.graph import WatchedGraph
+from sluice.infrastructure.pipeline.running_node import RunningNode
 from sluice.infrastructure.pipeline.stage_path import StagePath, _Counter, _StageEvents
 from sluice.infrastructure.pipeline.token_path import TokenPath, _speak, _Tasks
-from tests.doubles import done_of
 from tests.paths import graphs
 from tests.unit.graph_runs import A, B, Run
 
@@ -117,13 +119,15 @@ def a_graph() -> WatchedGraph:
     """A node that speaks, and one that ends with an answer."""
 
     def say(state: graphs.State) -> dict[str, Any]:
-        get_stream_writer()({"token": "said"})
-        return {"notes": ["x"]}
+        get_stream_writer()({"token": "said", "name": "n", "data": 1})
+        return {"messages": AIMessage("no answer beside one")}
 
     def answer(state: graphs.State) -> dict[str, Any]:
         return {"answer": f"said {state['message']}"}
 
-    return WatchedGraph(graphs.chain(("say", say, graphs.SPEAKS), ("answer", answer, {})))
+    return WatchedGraph(
+        graphs.chain(("say", say, {"speaks": True, "data": True}), ("answer", answer, {}))
+    )
 
 
 Making = Callable[..., StagePath | TokenPath]
@@ -140,15 +144,29 @@ async def test_each_path_runs_a_graph_to_its_answer_and_says_whose_model_it_was(
     job = Job("job", "chat", "ann", "A2", "why", "request")
     done = await PATHS[name](a_graph()).run(Question(job), told.append)
     assert done == Done("A1" if name == "A1" else "A2", "said why")
-    tokens = [] if name == "A1" else [Token("said", "say"), Token(" why", "say")]
-    assert [event for event in told if isinstance(event, Token)] == tokens
+    said, data = [Token("said", "say"), Token(" why", "say")], Data("n", 1, "say")
+    expected = [data] if name == "A1" else [said[0], data, said[1]]
+    assert [event for event in told if isinstance(event, Token | Data)] == expected
     assert [e.stage for e in told if isinstance(e, StageCompleted)] == ["say", "answer"]
     done = await PATHS[name](a_graph(), offline=True).run(Question(job), told.append)
-    assert done_of(done).offline_model is True
+    assert isinstance(done, Done)
+    assert done.offline_model
 
 
-def test_the_tap_is_the_reader_where_none_is_named() -> None:
-    assert TokenPath(a_graph())._run.__name__ == "_tapped"
+async def test_the_tap_is_the_reader_where_none_is_named() -> None:
+    readers = list[str]()
+
+    def answer(state: graphs.State) -> dict[str, Any]:
+        node = current_node.get()
+        assert isinstance(node, RunningNode)
+        readers.append(node.run.reader)
+        return {"answer": "x"}
+
+    graph = WatchedGraph(graphs.chain(("answer", answer, {})))
+    job = Job("job", "chat", "ann", "A2", "why", "request")
+    for path in (StagePath, TokenPath):
+        await path(graph).run(Question(job), lambda event: None)
+    assert readers == ["events", "tap"]
 
 
 PUSHED = "__pregel_push"
