@@ -2,13 +2,16 @@
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
+from itertools import pairwise
+from typing import Any, TypedDict
 from uuid import uuid4
 
 import pytest
 from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.tracers import event_stream
 from langgraph.config import get_stream_writer
+from langgraph.graph import START, StateGraph
+from langgraph.runtime import Runtime
 
 from sluice.application.heard_calls import CountedCall
 from sluice.application.model_calls import current_node
@@ -151,6 +154,28 @@ async def test_each_path_runs_a_graph_to_its_answer_and_says_whose_model_it_was(
     done = await PATHS[name](a_graph(), offline=True).run(Question(job), told.append)
     assert isinstance(done, Done)
     assert done.offline_model
+
+
+@pytest.mark.parametrize("name", PATHS)
+async def test_each_path_has_the_steps_the_state_and_the_context_that_langgraph_gives(
+    name: str,
+) -> None:
+    """An answer that is not the last node's is the answer, after more steps than 25 too."""
+
+    class Who(TypedDict):
+        who: str
+
+    def answer(state: graphs.State, runtime: Runtime[Who]) -> dict[str, Any]:
+        return {"answer": f"for {runtime.context['who']}"}
+
+    graph: Any = StateGraph(graphs.State, context_schema=Who)
+    graph.add_node("answer", answer).add_edge(START, "answer")
+    for before, node in pairwise(["answer", *map(str, range(30))]):
+        graph.add_node(node, lambda state: {"notes": ["x"]}).add_edge(before, node)
+    job = Job("job", "chat", "ann", "A2", "why", "request", metadata={"who": "Bo"})
+    done = await PATHS[name](WatchedGraph(graph)).run(Question(job), lambda event: None)
+    assert isinstance(done, Done)
+    assert done.answer == "for Bo"
 
 
 async def test_the_tap_is_the_reader_where_none_is_named() -> None:
