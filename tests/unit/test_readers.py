@@ -7,6 +7,7 @@ from typing import Any, TypedDict
 from uuid import uuid4
 
 import pytest
+from langchain_core.language_models import GenericFakeChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.tracers import event_stream
 from langgraph.config import get_stream_writer
@@ -189,9 +190,23 @@ async def test_the_tap_is_the_reader_where_none_is_named() -> None:
 
     graph = WatchedGraph(graphs.chain(("answer", answer, {})))
     job = Job("job", "chat", "ann", "A2", "why", "request")
-    for path in (StagePath, TokenPath):
+    for path in (StagePath, TokenPath, PATHS["messages"]):
         await path(graph).run(Question(job), lambda event: None)
-    assert readers == ["events", "tap"]
+    assert readers == ["events", "tap", "messages"]
+
+
+@pytest.mark.parametrize("name", PATHS)
+async def test_each_path_that_has_tokens_hears_a_chat_model(name: str) -> None:
+    model, told = GenericFakeChatModel(messages=iter([AIMessage("a b")])), list[Event]()
+
+    async def say(state: graphs.State) -> dict[str, Any]:
+        return {"messages": await model.ainvoke("x")}
+
+    graph = WatchedGraph(graphs.chain(("say", say, graphs.SPEAKS)))
+    job = Job("job", "chat", "ann", "A2", "why", "request")
+    await PATHS[name](graph).run(Question(job), told.append)
+    tokens = [event.content for event in told if isinstance(event, Token)]
+    assert tokens == ([] if name == "A1" else ["a", " ", "b"])
 
 
 PUSHED = "__pregel_push"
