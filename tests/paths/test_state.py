@@ -1,6 +1,8 @@
 """A graph that keeps its own state: what a turn begins with, and what it leaves."""
 
 import asyncio
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from operator import add
 from pathlib import Path as FilePath
@@ -263,3 +265,13 @@ async def kept(checkpoints: SqliteCheckpoints) -> list[str]:
     query = "SELECT checkpoint_id FROM checkpoints ORDER BY checkpoint_id"
     async with checkpoints.connection.execute(query) as rows:
         return [row[0] async for row in rows]
+
+
+def test_a_kept_state_is_read_as_what_its_schema_names_and_as_nothing_else() -> None:
+    """In a process of its own: LangGraph asks when it is first imported."""
+    program = """
+import sluice.interfaces.processes.embedded
+from langgraph.checkpoint.serde import _msgpack
+assert _msgpack.STRICT_MSGPACK_ENABLED
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)
