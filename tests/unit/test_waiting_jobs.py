@@ -211,6 +211,14 @@ async def test_nobody_answers_in_time_and_it_fails_its_stages_too() -> None:
             await house.answer("ann", job_id, "send", True)
 
 
+async def test_what_a_human_takes_is_no_time_of_an_answer_in_the_figures(house: UseCases) -> None:
+    job = await paused(house)
+    await house.answer("ann", job, "send", True)
+    await house.read(job)
+    (row,) = await house.outcomes.page(after=0, limit=9)
+    assert (row.outcome.status, row.outcome.answered_at) == ("completed", None)
+
+
 async def test_what_a_human_takes_does_not_count_against_the_deadline(house: UseCases) -> None:
     job_id = await paused(house)
     kept = await house.pauses.last(job_id)
