@@ -22,7 +22,7 @@ OURS   := sluice domain application infrastructure interfaces offline_model test
 # By file: what a file starts, it starts once. In their order, which begins with the longest.
 PARALLEL := -p xdist -n 3 --dist loadfile --no-loadscope-reorder
 
-.PHONY: run help cluster test style types suite unit short cuts e2e chaos chaos-cluster mutation bench bench-users bench-steps instructions wheel lock clean
+.PHONY: run help cluster test style types suite unit short cuts e2e chaos chaos-cluster mutation newcomer bench bench-users bench-steps instructions wheel lock clean
 
 run: $(VENV)/installed            ## serve at http://127.0.0.1:8000; without a key the offline model answers
 	$(BIN)/sluice serve
@@ -73,6 +73,9 @@ mutation: $(VENV)/developed       ## break the code on purpose, see what no test
 wheel: $(VENV)/developed          ## build the wheel, install it alone elsewhere, serve from there
 	BIN=$(BIN) scripts/check-wheel.sh
 
+newcomer: $(VENV)/developed       ## the guide's agent in a fresh environment and project, its tokens in Chromium; minutes
+	$(BIN)/python -m tests.live.newcomer
+
 bench: $(VENV)/developed          ## measure beside what a user would write; under 15 minutes on an idle machine
 	$(BIN)/python -m benchmarks
 
@@ -86,7 +89,7 @@ instructions: $(VENV)/developed   ## count a token's CPU instructions; over 10 %
 	$(BIN)/python -m benchmarks.instructions
 
 lock:                             ## pin every dependency with its hashes (needs uv)
-	$(LOCK) --extra cluster --extra flags --group build -o requirements.lock
+	$(LOCK) --extra cluster --extra flags --extra state --group build -o requirements.lock
 	$(LOCK) --all-extras --group build --group dev -c requirements.lock -o requirements-dev.lock
 
 clean:

@@ -1,14 +1,12 @@
-"""What the use cases ask of the store of chats. Its four parts share a database."""
+"""What the use cases ask of the store of chats. Its parts share a database."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Protocol
 
 from sluice.application.ports import Accepted
-from sluice.domain.chat import Chat, ChatId, Job, JobId, JobStatus, Message, UserId, now
-from sluice.domain.events import Json
-from sluice.domain.graph_state import InputRequest, Pause, Resumption
+from sluice.domain.chat import Chat, ChatId, Job, JobId, JobStatus, Message, UserId
+from sluice.domain.graph_state import Head
 from sluice.domain.outcome import JobOutcome
 
 
@@ -55,17 +53,44 @@ class ChatPort(Protocol):
         status: JobStatus,
         attempt: int,
         outcome: JobOutcome | None = None,
+        head: Head | None = None,
     ) -> None:
         """Keeps the job's answer, whole or partial, in place of what was kept before.
 
         An empty one keeps none. The outcome is kept with it or not at all, also of a job in no
         chat. Once an attempt has called, an earlier one's call does nothing.
+        In the same commit the chat's graph moves to `head`, unless what it knows is of a later
+        turn; without one it goes back to where the job began, if it had moved with that job.
         """
         ...
 
     async def has_ended(self, job_id: JobId) -> bool:
         """Whether its answer was kept, if only an empty one: known longer than its log."""
         ...
+
+
+class HeadPort(Protocol):
+    """Where each chat's graph stands, if it keeps a state of its own: a thread for each chat."""
+
+    async def begin(self, job: Job) -> Head:
+        """Where every run of the job begins: the same for all its attempts, and for its retries.
+
+        That is where the chat stood when the first of them began. Raises NotFound.
+        """
+        ...
+
+    async def in_use(self, job: Job, since: datetime) -> Collection[str]:
+        """The checkpoints of the job's chat at which a run may begin; none if it was deleted.
+
+        They are where the chat stands, and where jobs began that have not ended before `since`.
+        """
+        ...
+
+    async def deleted(self) -> Collection[str]:
+        """The threads of deleted chats that nobody has `forgotten` yet."""
+        ...
+
+    async def forgotten(self, thread_id: str) -> None: ...
 
 
 class SessionPort(Protocol):
@@ -103,66 +128,4 @@ class IdempotencyPort(Protocol):
 
     async def release(self, user: UserId, key: str, job_id: JobId) -> None:
         """Frees the key of that job; one that is another's by now stays bound."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class KeptPause:
-    """A pause of a job, with the answers that have come so far, by `input_id`.
-
-    `attempt` made it, when the job had run for `spent` seconds in all. `closed`: the job is over.
-    """
-
-    pause: Pause
-    attempt: int
-    expires_at: datetime
-    spent: float = 0
-    answers: Mapping[str, Json] = field(default_factory=dict)
-    closed: bool = False
-
-    @property
-    def missing(self) -> list[InputRequest]:
-        return [one for one in self.pause.requests if one.input_id not in self.answers]
-
-    @property
-    def waits(self) -> bool:
-        return bool(self.missing) and not self.expired
-
-    @property
-    def expired(self) -> bool:
-        return self.expires_at <= now()
-
-    def with_answer(self, input_id: str, value: Json) -> "KeptPause":
-        return replace(self, answers={**self.answers, input_id: value})
-
-    @property
-    def resumption(self) -> Resumption:
-        return Resumption(self.pause, self.answers)
-
-
-class PausePort(Protocol):
-    """What jobs have asked people, and what these have answered; gone with the chat."""
-
-    async def keep(self, job: Job, kept: KeptPause) -> None:
-        """Makes it the job's last pause, outlasting an outage.
-
-        Raises NotFound if its chat is gone, Superseded if a later attempt has kept one.
-        """
-        ...
-
-    async def last(self, job_id: JobId) -> KeptPause | None: ...
-
-    async def asking(self, job_id: JobId, input_id: str) -> KeptPause | None:
-        """The job's pause that has asked that."""
-        ...
-
-    async def answer(self, job_id: JobId, input_id: str, value: Json) -> KeptPause:
-        """Adds the answer, and returns the pause with it; the same one again changes nothing.
-
-        Raises NotFound if it was never asked, Conflict if it was answered otherwise.
-        """
-        ...
-
-    async def close(self, job_id: JobId) -> None:
-        """The job is over: what it has asked is known for a day more, or as long as it waits."""
         ...

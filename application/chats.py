@@ -6,6 +6,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 
 from sluice.application.chat_ports import ChatPort
+from sluice.application.graph_states import ForgetThreads
 from sluice.application.ports import EventLogPort, JobQueuePort
 from sluice.domain.chat import Chat, ChatId, Job, JobId, Message, UserId
 from sluice.domain.errors import NotFound
@@ -38,8 +39,15 @@ class ShowChat:
 class DeleteChat:
     """Cancels the chat's jobs, lets them tell their readers, then forgets every text."""
 
-    def __init__(self, chats: ChatPort, log: EventLogPort, queue: JobQueuePort) -> None:
+    def __init__(
+        self,
+        chats: ChatPort,
+        log: EventLogPort,
+        queue: JobQueuePort,
+        forget_threads: ForgetThreads | None = None,
+    ) -> None:
         self._chats, self._log, self._queue = chats, log, queue
+        self._forget_threads = forget_threads
 
     async def __call__(self, user: UserId, chat_id: ChatId) -> None:
         await self._chats.chat(user, chat_id)
@@ -49,6 +57,8 @@ class DeleteChat:
         await self._log.delete(chat_id)
         await self._chats.delete(user, chat_id)
         await self._log.delete(chat_id)  # of a question that was being taken in between
+        if self._forget_threads is not None:
+            await self._forget_threads()
 
     async def _over(self, job: Job) -> None:
         try:

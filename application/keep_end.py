@@ -14,6 +14,7 @@ from sluice.application.tracebacks import format_traceback
 from sluice.domain.chat import Job, JobStatus
 from sluice.domain.errors import Unavailable
 from sluice.domain.events import Cancelled, Done, Failed, Terminal
+from sluice.domain.graph_state import Head
 
 logger = logging.getLogger(__name__)
 
@@ -30,8 +31,10 @@ class KeepEnd:
     def __init__(self, chats: ChatPort, log: EventLogPort) -> None:
         self._chats, self._log = chats, log
 
-    async def __call__(self, job: Job, relay: Relay, end: Terminal, begun_at: datetime) -> None:
-        """The answer and the outcome, in one transaction, before the end is told.
+    async def __call__(
+        self, job: Job, relay: Relay, end: Terminal, begun_at: datetime, head: Head | None = None
+    ) -> None:
+        """The answer, the outcome and the graph's head, in one transaction, before the end is told.
 
         An end that has nothing to keep, nor to take back, does not wait for a store for long: its
         outcome is written when the store is there again. Raises Unavailable.
@@ -44,8 +47,8 @@ class KeepEnd:
             return  # nobody was told of the job: its key may ask for another one
         status = status_of(end)
         outcome = await outcome_of(job, relay, end, status=status, begun_at=begun_at, log=self._log)
-        keeping = self._chats.keep_answer(job, answer, status, attempt, outcome)
-        if job.history is None and (answer or attempt > 1):
+        keeping = self._chats.keep_answer(job, answer, status, attempt, outcome, head)
+        if job.history is None and (answer or attempt > 1 or head is not None):
             await keeping
         else:
             await self._for_a_moment(keeping)

@@ -5,6 +5,11 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from sluice.application.keep_end import status_of
+from sluice.application.relay import Relay
+from sluice.domain.chat import Job, now
+from sluice.domain.events import Done, Failed, Terminal
+
 FIRST_CHARACTER = (0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10, 30)
 ANSWER = (0.5, 1, 2, 3, 5, 10, 20, 30, 60, 120, 300, 600)
 LONGEST_GAP = (0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
@@ -50,6 +55,8 @@ class JobMetrics:
     longest_gap: defaultdict[str, Histogram] = field(default_factory=lambda: _by_path(LONGEST_GAP))
     left_early: Counter[str] = field(default_factory=Counter)
     fallbacks: int = 0
+    tokens: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """By path and kind: `input` and `output` as the upstream says, and `thrown_away` pieces."""
 
     def behind(self, events: int) -> None:
         self.lag = max(self.lag, events)
@@ -57,3 +64,24 @@ class JobMetrics:
     def take_lag(self) -> int:
         lag, self.lag = self.lag, 0
         return lag
+
+
+def count_end(metrics: JobMetrics, job: Job, relay: Relay, end: Terminal) -> None:
+    """Of a job that this process has run."""
+    path = job.path
+    metrics.ended[path, status_of(end)] += 1
+    metrics.fallbacks += relay.fallen_back
+    thrown_away = relay.thrown_away
+    if isinstance(end, Failed):
+        metrics.errors[end.code] += 1
+    if isinstance(end, Done):
+        metrics.answer[path].add((now() - job.created_at).total_seconds())
+        if end.usage is not None:
+            metrics.tokens[path, "input"] += end.usage.input_tokens
+            metrics.tokens[path, "output"] += end.usage.output_tokens
+    else:
+        thrown_away += relay.tokens
+    if thrown_away:
+        metrics.tokens[path, "thrown_away"] += thrown_away
+    if relay.first_token_at is not None:
+        metrics.first_token[path].add((relay.first_token_at - job.created_at).total_seconds())

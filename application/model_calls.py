@@ -5,13 +5,13 @@ model, and tells `calls` how each call ended. A task started with an empty conte
 nothing: its calls work, with the default model, and are not counted.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from dataclasses import astuple, dataclass
+from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
-from sluice.domain.events import Usage
+from sluice.domain.events import Json, Usage
 
 Emit = Callable[[str], None]
 
@@ -45,6 +45,18 @@ class ModelCalls:
     model: str | None = None
     usage: Usage | None = None
     finish_reason: str | None = None
+
+    def noted(self) -> dict[str, Json]:
+        """What `recall` takes, when the job goes on after a pause."""
+        return {
+            "usage": list(astuple(self.usage)) if self.usage else None,
+            "finish_reason": self.finish_reason,
+        }
+
+    def recall(self, note: Mapping[str, Any]) -> None:
+        usage = note.get("usage")
+        self.usage = Usage(*usage) if usage else None
+        self.finish_reason = note.get("finish_reason")
 
     def ended(self, usage: Usage | None, finish_reason: str | None, *, spoken: bool) -> None:
         """`spoken`: the call's text was for the user, so its finish reason is the answer's."""

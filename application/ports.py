@@ -3,7 +3,7 @@
 `NotifierPort` and `LLMClientPort` are the domain's, the store of chats is in `chat_ports`.
 """
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -16,8 +16,8 @@ from sluice.domain.chat import (
     JobId,
     Question,
 )
-from sluice.domain.events import CancelReason, Cursor, Done, Event, Json, Recorded
-from sluice.domain.graph_state import Pause
+from sluice.domain.events import CancelReason, Cursor, Event, Json, Recorded
+from sluice.domain.graph_state import Outcome
 from sluice.domain.ports import NotifierPort
 from sluice.domain.rollout import Flag
 
@@ -28,11 +28,13 @@ Tell = Callable[[Event], None]
 class PipelinePort(Protocol):
     """Runs a graph on one question. Cancelling it stops the model.
 
-    Tells events in order as they happen, and returns the last one, or that it stopped to ask;
-    raises ChatError. It reports no failed stages: whoever is told knows which are open.
+    Tells events in order as they happen, and returns the last one; raises ChatError. It reports
+    no failed stages: whoever is told knows which are open. A question with a head is answered
+    from the state there, and `Advanced` says where it stands then; `Pause` is no end, and a
+    question with a resumption goes on from it.
     """
 
-    async def run(self, question: Question, tell: Tell, /) -> Done | Pause: ...
+    async def run(self, question: Question, tell: Tell, /) -> Outcome: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +148,18 @@ Record = Callable[[], Awaitable[None]]
 
 async def nothing() -> None:
     """There is nothing to write, or to undo."""
+
+
+class CheckpointPort(Protocol):
+    """The checkpoints that graphs leave, by thread. Raises Unavailable while they are away."""
+
+    async def forget(self, thread_id: str) -> None:
+        """Deletes the thread with every text in it, if there is one."""
+        ...
+
+    async def prune(self, thread_id: str, keep: Collection[str]) -> None:
+        """Deletes all of a thread's checkpoints but those. No run may be on it."""
+        ...
 
 
 class JobQueuePort(Protocol):

@@ -2,19 +2,23 @@
 
 import asyncio
 import logging
+from dataclasses import replace
 from datetime import datetime
-from typing import NamedTuple
 
-from sluice.application.chat_ports import ChatPort, KeptPause
-from sluice.application.history import history
+from sluice.application.attempts import Attempts, Begun
+from sluice.application.chat_ports import ChatPort
+from sluice.application.fallback import may_fall_back
+from sluice.application.graph_states import GraphStates
+from sluice.application.history import ReadQuestion
 from sluice.application.keep_end import KeepEnd, status_of
-from sluice.application.metrics import JobMetrics
+from sluice.application.metrics import JobMetrics, count_end
+from sluice.application.pause_port import KeptPause
 from sluice.application.pauses import Pauses
 from sluice.application.ports import EventLogPort, PipelinePort, Stop
 from sluice.application.relay import Relay
 from sluice.application.shielding import to_its_end
 from sluice.application.tracebacks import format_traceback
-from sluice.domain.chat import Job, Question, Turn, now
+from sluice.domain.chat import Job, Question, now
 from sluice.domain.errors import (
     ChatError,
     DeadlineExceeded,
@@ -23,40 +27,21 @@ from sluice.domain.errors import (
     NotFound,
     PipelineError,
     Superseded,
-    Unavailable,
     WorkerLost,
 )
 from sluice.domain.events import (
-    QUEUED,
     Cancelled,
     Done,
     Failed,
-    Reset,
     StageFailed,
     Terminal,
 )
-from sluice.domain.graph_state import Pause
-from sluice.domain.ports import NotifierPort
+from sluice.domain.graph_state import Advanced, Outcome
 
 logger = logging.getLogger(__name__)
 
 MAX_ATTEMPTS = 2
 """Of a job, without those that were handed back by a worker which left."""
-_OF_THE_STORE = (Finished, NotFound, Superseded, Unavailable)
-_RETRY_SECONDS = 0.5
-"""Seconds between two tries while the chat cannot be read."""
-
-
-class _Begun(NamedTuple):
-    """An attempt, and the pause that the job goes on from, if it has paused."""
-
-    relay: Relay
-    kept: KeptPause | None
-
-    @property
-    def spent(self) -> float:
-        """Seconds that the job had run before."""
-        return 0 if self.kept is None else self.kept.spent
 
 
 class ProcessChat:
@@ -77,11 +62,14 @@ class ProcessChat:
         deadline: float = 600,
         max_answer: int = 4 * 1024 * 1024,
         fallback: PipelinePort | None = None,
+        states: GraphStates | None = None,
     ) -> None:
-        self._pipeline, self._log, self._chats = pipeline, log, chats
+        self._pipeline = pipeline
         self._pauses, self._metrics, self._fallback = pauses, metrics, fallback
+        self._states, self._question = states, ReadQuestion(chats, states)
         self._keep_end = KeepEnd(chats, log)
-        self._deadline, self._max_answer = deadline, max_answer
+        self._attempts = Attempts(log, pauses, max_answer)
+        self._deadline = deadline
 
     async def __call__(
         self, job: Job, stop: Stop = lambda: None, after: int | None = None, returns: int = 0
@@ -94,7 +82,7 @@ class ProcessChat:
         have. `returns`: attempts that do not count, as their worker left.
         """
         try:
-            beginning = self._begin(job, after, stop)
+            beginning = self._attempts.begin(job, after, stop)
             begun, cancelled = await to_its_end(beginning, lambda: stop() is None)
         except (Finished, NotFound):
             logger.info("job %s is over already", job.id)
@@ -112,33 +100,13 @@ class ProcessChat:
             await to_its_end(self._end(job, begun, end, begun_at))
         except NotFound:
             logger.info("job %s is no more", job.id)
+        if self._states is not None:
+            await to_its_end(self._states.tidy(job, begun.relay.question))
         return None
 
-    async def _begin(self, job: Job, after: int | None, stop: Stop) -> _Begun | datetime:
-        """Whatever an attempt goes on to say, also if it is only its end, begins with its reset.
-
-        The store has fenced the attempt before it off: what a lost worker still writes is refused.
-        One that has paused goes on instead; until there is a reason to, it is left alone.
-        """
-        before = await self._log.attempts(job.id) if after is None else after
-        kept = await self._pauses.last(job) if before else None
-        if kept and kept.waits and stop() is None and await self._log.is_paused(job.id):
-            return kept.expires_at
-        notifier = await self._log.begin(job.id, after=before, goes_on=kept is not None)
-        again = notifier.attempt > max(before, 1)
-        if again:
-            notifier.publish(Reset("new_attempt"), QUEUED)
-        relay = Relay(notifier, self._max_answer)
-        if kept is not None:
-            await self._pauses.recall(job, relay, kept, again=again)
-        return _Begun(relay, kept)
-
-    async def _begin_again(self, job: Job, after: int) -> NotifierPort:
-        notifier = await self._log.begin(job.id, after=after)
-        notifier.publish(Reset("new_attempt"), QUEUED)
-        return notifier
-
-    async def _run(self, job: Job, begun: _Begun, stop: Stop, last: int) -> Terminal | KeptPause:
+    async def _run(
+        self, job: Job, begun: Begun, stop: Stop, last: int
+    ) -> Terminal | Advanced | KeptPause:
         if reason := stop():
             return Cancelled(reason)
         try:
@@ -162,17 +130,18 @@ class ProcessChat:
         except Exception as error:  # noqa: BLE001 - the one catch-all
             return _failed(job, Internal(), error)
 
-    async def _answer(self, job: Job, begun: _Begun, last: int) -> Done | KeptPause:
+    async def _answer(self, job: Job, begun: Begun, last: int) -> Done | Advanced | KeptPause:
         """`last` is the number of the last attempt that may be made."""
         relay, kept = begun.relay, begun.kept
         if relay.notifier.attempt > last:
             raise WorkerLost
         if kept is None or not kept.missing:
-            resumption = None if kept is None else kept.resumption
             began = asyncio.get_running_loop().time() - begun.spent
-            question = Question(job, await self._history(job), resumption=resumption)
+            question = await self._question(job)
+            if kept is not None:
+                question = replace(question, resumption=kept.resumption)
             end = await self._ran(relay, question, last)
-            if isinstance(end, Done):
+            if isinstance(end, Done | Advanced):
                 return end
             spent = asyncio.get_running_loop().time() - began
             kept = await self._pauses.keep(job, relay, end, spent)
@@ -181,67 +150,41 @@ class ProcessChat:
         await to_its_end(self._pauses.ask(relay.notifier, kept))
         return kept
 
-    async def _ran(self, relay: Relay, question: Question, last: int) -> Done | Pause:
+    async def _ran(self, relay: Relay, question: Question, last: int) -> Outcome:
         """On the job's path, or on the other one where that failed before it said anything."""
         job, attempt = question.job, relay.notifier.attempt
         try:
             return await relay.run(self._pipeline, question)
         except Exception as error:
-            if self._fallback is None or attempt >= last or not _may_fall_back(relay, error):
+            if self._fallback is None or attempt >= last or not may_fall_back(relay, error):
                 raise
             told = (job.id, job.request_id, format_traceback(error))
             logger.warning("job %s falls back, request %s: %s", *told)
-        notifier, cancelled = await to_its_end(self._begin_again(job, attempt))
+        notifier, cancelled = await to_its_end(self._attempts.begin_again(job, attempt))
         relay.fall_back(notifier)
         if cancelled:
             raise cancelled
         return await relay.run(self._fallback, question)
 
-    async def _end(self, job: Job, begun: _Begun, end: Terminal, begun_at: datetime) -> None:
+    async def _end(
+        self, job: Job, begun: Begun, end: Terminal | Advanced, begun_at: datetime
+    ) -> None:
         """The answer is kept before the end is told: who reads `done` finds it in the chat."""
-        relay = begun.relay
+        relay, head = begun.relay, None
+        if isinstance(end, Advanced):
+            head, end = end.head, end.done
         failed = [StageFailed(stage, relay.progress) for stage in relay.open_stages]
         if isinstance(end, Cancelled):
             failed.clear()
-        await self._keep_end(job, relay, end, begun_at)
+        await self._keep_end(job, relay, end, begun_at, head)
         if begun.kept is not None:
             await self._pauses.close(job)
         await relay.notifier.end(*failed, end)
-        self._count(job, relay, end)
+        count_end(self._metrics, job, relay, end)
         if not isinstance(end, Failed):  # a failure was told with its cause
             why = f": {end.reason}" if isinstance(end, Cancelled) else ""
             told = (job.id, status_of(end), why, job.path, job.request_id)
             logger.info("job %s is %s%s, %s, request %s", *told)
-
-    def _count(self, job: Job, relay: Relay, end: Terminal) -> None:
-        metrics = self._metrics
-        metrics.ended[job.path, status_of(end)] += 1
-        metrics.fallbacks += relay.fallen_back
-        if isinstance(end, Failed):
-            metrics.errors[end.code] += 1
-        if isinstance(end, Done):
-            metrics.answer[job.path].add((now() - job.created_at).total_seconds())
-        if relay.first_token_at is not None:
-            took = relay.first_token_at - job.created_at
-            metrics.first_token[job.path].add(took.total_seconds())
-
-    async def _history(self, job: Job) -> list[Turn]:
-        """Waits for a store that is away, as long as the job may last."""
-        if job.history is not None:
-            return list(job.history)
-        while True:
-            try:
-                return history(await self._chats.messages(job.user, job.chat_id), job)
-            except Unavailable as error:
-                logger.warning("job %s waits for its chat: %s", job.id, format_traceback(error))
-                await asyncio.sleep(_RETRY_SECONDS)
-
-
-def _may_fall_back(relay: Relay, error: Exception) -> bool:
-    """It failed before it said anything, and by no fault of the upstream's or of a store's."""
-    if relay.first_token_at is not None:
-        return False
-    return isinstance(error, PipelineError) or not isinstance(error, (ChatError, *_OF_THE_STORE))
 
 
 def _failed(job: Job, error: ChatError, cause: BaseException) -> Failed:

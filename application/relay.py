@@ -22,7 +22,7 @@ from sluice.domain.events import (
     StageStarted,
     Token,
 )
-from sluice.domain.graph_state import Pause
+from sluice.domain.graph_state import Advanced, Outcome, Pause
 from sluice.domain.ports import NotifierPort
 
 _CANCEL_ATTEMPTS = 3
@@ -44,6 +44,8 @@ class Relay:
         self.notifier = notifier
         self.open_stages: dict[str, None] = {}
         self.progress = 0
+        self.question: Question | None = None
+        """None until it is run."""
         self.first_token_at: datetime | None = None
         self.thrown_away = 0
         """Pieces that had been told when the pipeline took them back."""
@@ -83,8 +85,9 @@ class Relay:
         """Raises PipelineError and AnswerTooLarge for what could not be published."""
         self._check(self._beside + sum(_bytes(encode(event)[1]) for event in events))
 
-    async def run(self, pipeline: PipelinePort, question: Question) -> Done | Pause:
+    async def run(self, pipeline: PipelinePort, question: Question) -> Outcome:
         """Returns or raises when the pipeline has come to its end, also when cancelled."""
+        self.question = question
         running = asyncio.create_task(pipeline.run(question, self._tell))
         failed = self._failed = asyncio.get_running_loop().create_future()
         try:
@@ -94,14 +97,15 @@ class Relay:
             await _stop(running)
         if failed.done():
             raise failed.result()
-        done = _result(running)
-        if isinstance(done, Pause):
-            return done
+        outcome = _result(running)
+        if not isinstance(outcome, Pause):
+            self._check_end(outcome.done if isinstance(outcome, Advanced) else outcome)
+        return outcome
+
+    def _check_end(self, done: Done) -> None:
+        """An end that cannot be told would be none."""
         self._check(_bytes(done.answer))
-        _bytes(
-            f"{done.intent}{done.finish_reason}{done.hint}"
-        )  # an end that cannot be told would be none
-        return done
+        _bytes(f"{done.intent}{done.finish_reason}{done.hint}")
 
     def _tell(self, event: Event) -> None:
         if (failed := self._failed) is None:
@@ -177,7 +181,7 @@ class Relay:
         return event
 
 
-async def _stop(running: asyncio.Task[Done | Pause]) -> None:
+async def _stop(running: asyncio.Task[Outcome]) -> None:
     """One that goes on though it is cancelled is left alone: its job must have an end."""
     running.add_done_callback(_seen)
     for _ in range(_CANCEL_ATTEMPTS):
@@ -188,13 +192,13 @@ async def _stop(running: asyncio.Task[Done | Pause]) -> None:
     logger.error("a node goes on though it was cancelled")
 
 
-def _seen(running: asyncio.Task[Done | Pause]) -> None:
+def _seen(running: asyncio.Task[Outcome]) -> None:
     """An error that nobody asks for would be printed with its text."""
     if not running.cancelled():
         running.exception()
 
 
-def _result(running: asyncio.Task[Done | Pause]) -> Done | Pause:
+def _result(running: asyncio.Task[Outcome]) -> Outcome:
     """Raises what the pipeline raised; what nobody would catch is a PipelineError."""
     try:
         return running.result()

@@ -105,6 +105,18 @@ class PipelineError(ChatError):
     public = "The answer could not be made."
 
 
+class StateLost(PipelineError):
+    """What the chat's graph knew is not where it was kept."""
+
+    public = "What was known in this chat is lost. Please start a new one."
+
+
+class Declined(PipelineError):
+    """A human was asked whether the graph may go on, and said no."""
+
+    public = "The answer was stopped, because going on was declined."
+
+
 class WorkerLost(ChatError):
     """The process that ran the job is gone, and its attempts are used up."""
 

@@ -6,12 +6,15 @@ from typing import NamedTuple
 
 from sluice.domain.events import Done, InputKind, Json
 
+ROOT = "00000000-0000-6000-8000-000000000000"
+"""The checkpoint that every thread begins with: an empty state."""
+
 
 class Head(NamedTuple):
     """Where a graph's state stands: a checkpoint of a thread, and never just the latest."""
 
     thread_id: str
-    checkpoint_id: str
+    checkpoint_id: str = ROOT
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,3 +57,7 @@ class Advanced:
 
     done: Done
     head: Head
+
+
+Outcome = Done | Advanced | Pause
+"""How a run ends that does not fail."""

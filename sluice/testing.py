@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from sluice.application.model_calls import current_node
 from sluice.domain.chat import Job, Question, Turn, new_id
-from sluice.domain.errors import ChatError, UnusableOutput
-from sluice.domain.events import Event, Json, Reset, Token
+from sluice.domain.errors import ChatError, PipelineError, UnusableOutput
+from sluice.domain.events import Done, Event, Json, Reset, Token
 from sluice.domain.ports import LLMClientPort, Prompt, S, Tool, ToolCall
 from sluice.infrastructure.pipeline.graph import WatchedGraph
 from sluice.infrastructure.pipeline.token_path import TokenPath
@@ -110,4 +110,6 @@ async def run_graph(
     turns = [Turn("user" if role == "user" else "assistant", text) for role, text in history]
     events: list[Event] = []
     done = await TokenPath(graph).run(Question(job, turns), events.append)
+    if not isinstance(done, Done):
+        raise PipelineError("the graph waits for a human")
     return RunResult(done.answer, [*events, done])

@@ -18,24 +18,24 @@ from sluice.application.ports import Decision, PipelinePort, Tell
 from sluice.domain.chat import ExecutionPath, Job, Question, new_id
 from sluice.domain.errors import PipelineError, Unavailable
 from sluice.domain.events import TERMINAL, Done, Event, Usage
-from sluice.domain.graph_state import Pause
+from sluice.domain.graph_state import Advanced, Outcome, Pause
 from sluice.domain.outcome import JobOutcome
 from sluice.domain.ports import NotifierPort
 from sluice.domain.rollout import Flag
 
 
 class MockPipeline:
-    """Plays events, the last a Done; raises what is an exception; waits at an asyncio.Event.
+    """Plays events, the last an outcome; raises what is an exception; waits at an asyncio.Event.
 
     At a Pause it stops, and goes on behind it when it is resumed from there.
     """
 
-    def __init__(self, *plays: Event | Pause | BaseException | asyncio.Event) -> None:
+    def __init__(self, *plays: Event | Advanced | Pause | BaseException | asyncio.Event) -> None:
         self._plays = plays
         self.asked: list[Question] = []
         self.closed = 0
 
-    async def run(self, question: Question, tell: Tell, /) -> Done | Pause:
+    async def run(self, question: Question, tell: Tell, /) -> Outcome:
         self.asked.append(question)
         resumed, plays = question.resumption, list(self._plays)
         try:
@@ -45,7 +45,7 @@ class MockPipeline:
                         raise play
                     case asyncio.Event():
                         await play.wait()
-                    case Done() | Pause():
+                    case Done() | Advanced() | Pause():
                         return play
                     case _:
                         tell(play)
@@ -172,6 +172,12 @@ async def publish(notifier: NotifierPort, *events: Event) -> None:
         notifier.publish(*events)
 
 
+def done_of(outcome: Outcome) -> Done:
+    """Of a run that has come to its end."""
+    assert not isinstance(outcome, Pause)
+    return outcome.done if isinstance(outcome, Advanced) else outcome
+
+
 async def happening(pipeline: PipelinePort, asked: Question) -> AsyncGenerator[Event, None]:
     """What the pipeline tells, as it does; leaving stops it."""
     told: asyncio.Queue[Event | None] = asyncio.Queue()
@@ -189,9 +195,7 @@ async def happening(pipeline: PipelinePort, asked: Question) -> AsyncGenerator[E
         while event := await told.get():
             yield event
         assert elsewhere == [], "told from another thread"
-        end = running.result()
-        assert not isinstance(end, Pause)
-        yield end
+        yield done_of(running.result())
     finally:
         running.cancel()
         await asyncio.wait([running])

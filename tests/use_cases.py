@@ -6,13 +6,14 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from sluice.application.answer_input import AnswerInput
 from sluice.application.chats import DeleteChat, ShowChat
 from sluice.application.deliveries import Deliveries
 from sluice.application.encoding import Batch
 from sluice.application.follow import FollowJob
 from sluice.application.jobs import CancelJob, ShowJob
 from sluice.application.metrics import JobMetrics
-from sluice.application.pauses import AnswerInput, Pauses
+from sluice.application.pauses import Pauses
 from sluice.application.ports import Accepted, PipelinePort
 from sluice.application.process_chat import ProcessChat
 from sluice.application.scheduling import Bounds, WhenBusy
@@ -50,7 +51,9 @@ class UseCases:
     streams: int | None
     input_timeout: float = 60
     when_busy: WhenBusy = "enqueue"
+    durable: bool = False
     log: MemoryEventLog = field(default_factory=MemoryEventLog)
+    """Or any other."""
     flag: FixedFlag = field(default_factory=FixedFlag)
     metrics: JobMetrics = field(default_factory=JobMetrics)
 
@@ -60,7 +63,9 @@ class UseCases:
         self.keys = SqliteIdempotency(self.database)
         self.pauses = SqlitePauses(self.database)
         process = self.processing(self.pipeline)
-        self.queue = InlineJobQueue(process, self.bounds, when_busy=self.when_busy)
+        self.queue = InlineJobQueue(
+            process, self.bounds, when_busy=self.when_busy, durable=self.durable
+        )
         self.answer = AnswerInput(self.pauses, self.log, self.queue, check_value)
         readers = CancelUnread(self.queue, self.log)
         self.submit = SubmitMessage(
@@ -78,6 +83,9 @@ class UseCases:
     def processing(self, pipeline: PipelinePort) -> ProcessChat:
         pauses = Pauses(self.pauses, self.log, timeout=self.input_timeout)
         return ProcessChat(pipeline, self.log, self.chats, self.metrics, pauses)
+
+    def process(self, *plays: Any) -> ProcessChat:
+        return self.processing(MockPipeline(*plays))
 
     async def ask(self, message: str | None = "Why?", **fields: Any) -> Accepted:
         given = {"user": "ann", "request_id": "request", "message": message}
@@ -119,14 +127,22 @@ class UseCases:
         return [(message.role, message.content, message.status) for message in messages]
 
 
+def use_cases_over(
+    database: SqliteDatabase,
+    *plays: Any,
+    bounds: Bounds | None = None,
+    streams: int | None = None,
+    **options: Any,
+) -> UseCases:
+    return UseCases(database, bounds or Bounds(), MockPipeline(*plays), streams, **options)
+
+
 @asynccontextmanager
-async def use_cases(
-    *plays: Any, bounds: Bounds | None = None, streams: int | None = None, **options: Any
-) -> AsyncIterator[UseCases]:
+async def use_cases(*plays: Any, **options: Any) -> AsyncIterator[UseCases]:
     """Whatever still runs at the end is cancelled."""
     database = SqliteDatabase(":memory:")
     await database.open()
-    house = UseCases(database, bounds or Bounds(), MockPipeline(*plays), streams, **options)
+    house = use_cases_over(database, *plays, **options)
     try:
         yield house
     finally:

@@ -20,21 +20,31 @@ from dependency_injector.providers import (
 )
 from dependency_injector.providers import Callable as Call
 
-from sluice.application.chat_ports import ChatPort, IdempotencyPort, PausePort, SessionPort
+from sluice.application.answer_input import AnswerInput
+from sluice.application.chat_ports import ChatPort, HeadPort, IdempotencyPort, SessionPort
 from sluice.application.chats import DeleteChat, ShowChat
 from sluice.application.deliveries import Deliveries
 from sluice.application.export import ExportOutcomes
 from sluice.application.follow import FollowJob
+from sluice.application.graph_states import ForgetThreads, GraphStates
 from sluice.application.guard import DeciderPort, Guard
 from sluice.application.jobs import CancelJob, ShowJob
 from sluice.application.metrics import JobMetrics
 from sluice.application.outcomes import OutcomesPort
-from sluice.application.pauses import AnswerInput, Pauses
-from sluice.application.ports import EventLogPort, PipelinePort, ReadersPort, Record, Stop, nothing
+from sluice.application.pause_port import PausePort
+from sluice.application.pauses import Pauses
+from sluice.application.ports import (
+    CheckpointPort,
+    EventLogPort,
+    PipelinePort,
+    ReadersPort,
+    Record,
+    Stop,
+    nothing,
+)
 from sluice.application.process_chat import ProcessChat
 from sluice.application.rollout import ControlShare, RolloutFlag, ShareChangesPort
 from sluice.application.rollout_changes import SetShare, ShowRollout, StartPlan, SteerPlan
-from sluice.application.scheduling import Bounds
 from sluice.application.sessions import Sessions
 from sluice.application.side_calls import AskModel
 from sluice.application.submit import SubmitMessage
@@ -42,21 +52,20 @@ from sluice.domain.chat import ExecutionPath, Job
 from sluice.domain.ports import LLMClientPort
 from sluice.infrastructure.composition.flag_provider import provider_of, sources_of
 from sluice.infrastructure.composition.user_graph import factory_of, graph_of
+from sluice.infrastructure.composition.values import bounds_of, limits_of, streams_of, upstream_of
 from sluice.infrastructure.jobs.shared import Run
 from sluice.infrastructure.json_schema import check_value
 from sluice.infrastructure.llm.langchain_adapter import LangChainLLMAdapter
 from sluice.infrastructure.llm.langchain_runnable_wrapper import LangChainOpenAIRunnable
 from sluice.infrastructure.llm.openai_client import OpenAILLMClient
-from sluice.infrastructure.llm.upstream import ChatCompletions, Upstream
-from sluice.infrastructure.openai_sdk.calls import Limits
+from sluice.infrastructure.llm.upstream import ChatCompletions
 from sluice.infrastructure.openai_sdk.instrumentor import OpenAIInstrumentor
+from sluice.infrastructure.pipeline.savers.saver import Saver
 from sluice.infrastructure.pipeline.stage_path import StagePath
 from sluice.infrastructure.pipeline.token_path import TokenPath
 from sluice.infrastructure.settings import Settings
 
 logger = logging.getLogger(__name__)
-
-OFFLINE_MODEL = "sluice-offline"
 
 
 def runner(
@@ -76,43 +85,6 @@ def runner(
     return run
 
 
-def upstream_of(settings: Settings, offline_url: str | None) -> Upstream:
-    return Upstream(
-        base_url=offline_url or settings.openai_base_url,
-        api_key=settings.openai_api_key or "none",
-        model=settings.openai_model or OFFLINE_MODEL,
-        connect_timeout=settings.connect_timeout,
-        first_token_timeout=settings.first_token_timeout,
-        idle_timeout=settings.idle_timeout,
-        retries=settings.upstream_retries,
-        max_answer=settings.max_answer_bytes,
-    )
-
-
-def limits_of(settings: Settings) -> Limits:
-    return Limits(
-        connect=settings.connect_timeout,
-        first_token=settings.first_token_timeout,
-        idle=settings.idle_timeout,
-        max_answer=settings.max_answer_bytes,
-    )
-
-
-def bounds_of(settings: Settings) -> Bounds:
-    """Where everybody is the one anonymous user, users have no bounds of their own."""
-    everyone = settings.auth == "none"
-    return Bounds(
-        running=settings.max_running,
-        queued=settings.max_queued,
-        user_running=None if everyone else settings.user_running,
-        user_queued=None if everyone else settings.user_queued,
-    )
-
-
-def streams_of(settings: Settings) -> int | None:
-    return None if settings.auth == "none" else settings.user_streams
-
-
 class Base(DeclarativeContainer):
     settings: Provider[Settings] = Dependency(instance_of=Settings)
     offline_url: Provider[str | None] = Object(None)
@@ -125,6 +97,10 @@ class Base(DeclarativeContainer):
     keys: Provider[IdempotencyPort] = Dependency()
     pauses: Provider[PausePort] = Dependency()
     share_changes: Provider[ShareChangesPort] = Dependency()
+    heads: Provider[HeadPort] = Dependency()
+    checkpoints: Provider[CheckpointPort] = Dependency()
+    saver: Provider[Saver | None] = Dependency()
+    """Asked for by a graph that leaves checkpoints; None where nothing could keep them."""
     outcomes: Provider[OutcomesPort] = Dependency()
     decider: Provider[DeciderPort] = Dependency()
     queue: Provider[Any] = Dependency()
@@ -153,8 +129,8 @@ class Base(DeclarativeContainer):
     """Of users' own clients: on before their graph is built."""
 
     factory = Singleton(factory_of, settings)
-    raw_graph = Singleton(graph_of, settings, factory, raw_client)
-    wrapped_graph = Singleton(graph_of, settings, factory, wrapped_client)
+    raw_graph = Singleton(graph_of, settings, factory, raw_client, saver.provider)
+    wrapped_graph = Singleton(graph_of, settings, factory, wrapped_client, saver.provider)
 
     pipeline: Provider[PipelinePort] = Aggregate(
         A1=Singleton(StagePath, raw_graph, offline=offline),
@@ -162,6 +138,15 @@ class Base(DeclarativeContainer):
     )
     """Asked for a job's path: client and reader are chosen together, here and nowhere else."""
 
+    states = Singleton(
+        GraphStates,
+        heads,
+        checkpoints,
+        keeps=Call(lambda s: s.state == "graph", settings),
+        leaves=Call(lambda graph: graph.saver is not None, wrapped_graph),
+        prunable=Call(lambda graph: not graph.builds_on, wrapped_graph),
+        retention=settings.provided.retention,
+    )
     process_chat: Provider[ProcessChat] = Factory(
         ProcessChat,
         log=log,
@@ -170,6 +155,7 @@ class Base(DeclarativeContainer):
         pauses=Singleton(Pauses, pauses, log, timeout=settings.provided.input_timeout),
         deadline=settings.provided.total_timeout,
         max_answer=settings.provided.max_answer_bytes,
+        states=states,
     )
     run: Provider[Run] = Call(
         runner, pipeline.provider, process_chat.provider, fallback=settings.provided.fallback
@@ -201,7 +187,8 @@ class Base(DeclarativeContainer):
     cancel = Singleton(CancelJob, log, queue)
     answer_input = Singleton(AnswerInput, pauses, log, queue, Object(check_value))
     show_chat = Singleton(ShowChat, chats, log)
-    delete_chat = Singleton(DeleteChat, chats, log, queue)
+    forget_threads = Singleton(ForgetThreads, heads, checkpoints)
+    delete_chat = Singleton(DeleteChat, chats, log, queue, forget_threads)
     ask_model = Singleton(
         AskModel,
         raw_client,

@@ -3,13 +3,15 @@
 from dependency_injector.providers import Callable as Call
 from dependency_injector.providers import Provider, Selector, Singleton
 
-from sluice.application.chat_ports import ChatPort, IdempotencyPort, PausePort, SessionPort
+from sluice.application.chat_ports import ChatPort, HeadPort, IdempotencyPort, SessionPort
 from sluice.application.guard import DeciderPort, SoleDecider
 from sluice.application.outcomes import OutcomesPort
-from sluice.application.ports import EventLogPort, ReadersPort
+from sluice.application.pause_port import PausePort
+from sluice.application.ports import CheckpointPort, EventLogPort, ReadersPort
 from sluice.application.rollout import ShareChangesPort
 from sluice.application.unread import CancelUnread
 from sluice.infrastructure.chats.sqlite.chats import SqliteChats
+from sluice.infrastructure.chats.sqlite.heads import SqliteHeads
 from sluice.infrastructure.chats.sqlite.idempotency import SqliteIdempotency
 from sluice.infrastructure.chats.sqlite.pauses import SqlitePauses
 from sluice.infrastructure.chats.sqlite.sessions import SqliteSessions
@@ -20,7 +22,10 @@ from sluice.infrastructure.event_log.sqlite.log import SqliteEventLog
 from sluice.infrastructure.flags.sqlite_changes import SqliteShareChanges
 from sluice.infrastructure.jobs.inline.queue import InlineJobQueue
 from sluice.infrastructure.outcomes.sqlite import SqliteOutcomes
+from sluice.infrastructure.pipeline.savers import sqlite_saver
+from sluice.infrastructure.pipeline.savers.saver import Saver
 from sluice.infrastructure.settings import Settings, SqliteStore
+from sluice.infrastructure.sqlite.checkpoints import SqliteCheckpoints
 from sluice.infrastructure.sqlite.database import SqliteDatabase
 
 
@@ -28,6 +33,11 @@ def database_of(settings: Settings) -> SqliteDatabase:
     """`memory://` keeps chats in the same engine, without a file."""
     store = settings.store
     return SqliteDatabase(store.path if isinstance(store, SqliteStore) else ":memory:")
+
+
+def checkpoints_of(settings: Settings) -> SqliteCheckpoints:
+    store = settings.store
+    return SqliteCheckpoints(store.path if isinstance(store, SqliteStore) else None)
 
 
 def durable(settings: Settings) -> bool:
@@ -51,6 +61,10 @@ class Embedded(Base):
     keys: Provider[IdempotencyPort] = Singleton(SqliteIdempotency, database)
     pauses: Provider[PausePort] = Singleton(SqlitePauses, database)
     share_changes: Provider[ShareChangesPort] = Singleton(SqliteShareChanges, database)
+    heads: Provider[HeadPort] = Singleton(SqliteHeads, database)
+    state_file: Provider[SqliteCheckpoints] = Singleton(checkpoints_of, Base.settings)
+    checkpoints: Provider[CheckpointPort] = Call(lambda file: file, state_file)
+    saver: Provider[Saver | None] = Singleton(sqlite_saver, state_file)
     outcomes: Provider[OutcomesPort] = Singleton(SqliteOutcomes, database)
     decider: Provider[DeciderPort] = Singleton(SoleDecider)
     queue: Provider[InlineJobQueue] = Singleton(

@@ -3,31 +3,15 @@
 Imported only where it is used: its libraries are an extra.
 """
 
-from dependency_injector.providers import Provider, Singleton
+from dependency_injector.providers import Provider
 
-from sluice.application.chat_ports import ChatPort, IdempotencyPort, PausePort, SessionPort
-from sluice.application.guard import DeciderPort
-from sluice.application.outcomes import OutcomesPort
-from sluice.application.rollout import ShareChangesPort
-from sluice.infrastructure.chats.postgres.chats import PostgresChats
-from sluice.infrastructure.chats.postgres.idempotency import PostgresIdempotency
-from sluice.infrastructure.chats.postgres.pauses import PostgresPauses
-from sluice.infrastructure.chats.postgres.sessions import PostgresSessions
 from sluice.infrastructure.composition.declaring import deployment
 from sluice.infrastructure.composition.embedded import Embedded
-from sluice.infrastructure.flags.postgres_changes import PostgresShareChanges
-from sluice.infrastructure.flags.postgres_decider import PostgresDecider
-from sluice.infrastructure.outcomes.postgres import PostgresOutcomes
+from sluice.infrastructure.composition.postgres_stores import PostgresStores
 from sluice.infrastructure.postgres.database import PostgresDatabase
 
 
 @deployment
 class EmbeddedPostgres(Embedded):
-    postgres = Singleton(PostgresDatabase, Embedded.settings.provided.database)
-    chats: Provider[ChatPort] = Singleton(PostgresChats, postgres)
-    sessions: Provider[SessionPort] = Singleton(PostgresSessions, postgres)
-    keys: Provider[IdempotencyPort] = Singleton(PostgresIdempotency, postgres)
-    pauses: Provider[PausePort] = Singleton(PostgresPauses, postgres)
-    share_changes: Provider[ShareChangesPort] = Singleton(PostgresShareChanges, postgres)
-    outcomes: Provider[OutcomesPort] = Singleton(PostgresOutcomes, postgres)
-    decider: Provider[DeciderPort] = Singleton(PostgresDecider, postgres)
+    parts = (PostgresStores,)
+    postgres: Provider[PostgresDatabase]

@@ -7,6 +7,7 @@ from pathlib import Path
 from sluice.domain.ports import LLMClientPort
 from sluice.infrastructure.pipeline import bundled
 from sluice.infrastructure.pipeline.graph import WatchedGraph
+from sluice.infrastructure.pipeline.savers.saver import Saver
 from sluice.infrastructure.pipeline.visibility import Named, UnknownNodeError, Word
 from sluice.infrastructure.retrieval.documents import Documents
 from sluice.infrastructure.settings import Settings, WrongSetting
@@ -36,14 +37,20 @@ def factory_of(settings: Settings) -> GraphFactory:
     return factory
 
 
-def graph_of(settings: Settings, factory: GraphFactory, llm: LLMClientPort) -> WatchedGraph:
+def graph_of(
+    settings: Settings,
+    factory: GraphFactory,
+    llm: LLMClientPort,
+    new_saver: Callable[[], Saver | None],
+) -> WatchedGraph:
     """Calls the factory, once per path. Raises WrongSetting."""
     try:
         graph = factory(llm)
     except Exception as error:  # like the import: the user's code
         raise WrongSetting(f"SLUICE_PIPELINE: {_told(error)}") from error
     try:
-        return WatchedGraph(graph, named_by(settings))
+        keeps = settings.state == "graph"
+        return WatchedGraph(graph, named_by(settings), new_saver, keeps=keeps)
     except TypeError as error:
         raise WrongSetting(f"SLUICE_PIPELINE: {error}") from error
     except UnknownNodeError as error:

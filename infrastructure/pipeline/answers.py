@@ -28,6 +28,18 @@ class Answer:
         self._direct_tools: set[str] = set()
         """Names of tools made for that, in agents that a node runs by itself."""
 
+    def noted(self) -> dict[str, Any]:
+        """What was gathered, as JSON, for `recall`: the state has the messages themselves."""
+        added = [[key, str(message.text)] for key, message in self._added.items()]
+        return {"added": added, "passing": sorted(self._passing), "direct": sorted(self._direct)}
+
+    def recall(self, note: Mapping[str, Any]) -> None:
+        """What was gathered before the run paused."""
+        for key, text in note.get("added", ()):
+            self._added[key] = AIMessage(text, id=None if key.startswith(_NAMELESS) else key)
+        self._passing.update(note.get("passing", ()))
+        self._direct.update(note.get("direct", ()))
+
     def add(self, output: object, before: object, *, inside: bool) -> None:
         """Keeps the AI messages of a speaking node's output which `before`, its input, had not.
 
@@ -138,6 +150,11 @@ def _is_hand_over(message: AIMessage) -> bool:
 def values_of(state: object) -> Mapping[str, Any]:
     """Of a state in any of the forms that a schema may have."""
     return state if isinstance(state, Mapping) else getattr(state, "__dict__", {})
+
+
+def ids_of(values: Mapping[str, Any]) -> frozenset[str]:
+    """Of the messages in a state."""
+    return frozenset(str(message.id) for message in _messages(values.get("messages")))
 
 
 def written(output: object) -> Iterator[BaseMessage]:

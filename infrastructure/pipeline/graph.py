@@ -1,19 +1,23 @@
 """A user's LangGraph graph, made ready to be read: every node wrapped, every declaration known."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, get_type_hints
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
+from langgraph.checkpoint.base import CheckpointTuple
 from langgraph.graph import START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.pregel import Pregel
 
 from sluice.domain.chat import Question
+from sluice.infrastructure.pipeline.answers import values_of
+from sluice.infrastructure.pipeline.askers import Asks, asks, stops
 from sluice.infrastructure.pipeline.child_graphs import follow
 from sluice.infrastructure.pipeline.finish_reasons import FinishReasons
 from sluice.infrastructure.pipeline.loops import has_loop
 from sluice.infrastructure.pipeline.model_callers import agent_node, model_callers
 from sluice.infrastructure.pipeline.nodes import WatchedNode
+from sluice.infrastructure.pipeline.savers.saver import Saver
 from sluice.infrastructure.pipeline.visibility import Named, Visibility
 
 _MESSAGES: Mapping[str, type[BaseMessage]] = {
@@ -32,9 +36,20 @@ class WatchedGraph:
     `notice` is what whoever runs the graph should know of who speaks; None if the graph says it.
     `hint` is that notice where nobody speaks. `has_loop`: a node may run again. `reasons`: what
     its models have told of their answers' ends.
+
+    A graph that `keeps` its state, or may ask a human, has a `saver`, which takes the place of its
+    own checkpointer: there its runs leave their checkpoints. Others have none, and pay nothing.
+    `stops`: it is compiled to stop before or after nodes.
     """
 
-    def __init__(self, graph: object, named: Named | frozenset[str] = frozenset()) -> None:
+    def __init__(
+        self,
+        graph: object,
+        named: Named | frozenset[str] = frozenset(),
+        new_saver: Callable[[], Saver | None] | None = None,
+        *,
+        keeps: bool = False,
+    ) -> None:
         """Raises TypeError for anything but a sound StateGraph, and UnknownNodeError."""
         if isinstance(graph, StateGraph):
             try:
@@ -46,13 +61,17 @@ class WatchedGraph:
         follow()
         if isinstance(named, frozenset):
             named = {"speaks": named}
+        self.stops = stops(graph)
+        if self.stops and new_saver is None:
+            raise TypeError(f"{_WAITS}: nothing here can")
+        self.saver = _saver(new_saver, "surely" if keeps else asks(graph))
         self.visibility = Visibility(named)
-        self.graph: CompiledStateGraph[Any, Any, Any, Any] = self._watched(graph, "")
+        self.graph: CompiledStateGraph[Any, Any, Any, Any] = self._watched(graph, "", self.saver)
         self.notice = self.hint = None
         if not self.visibility.uses("speaks"):
             if agent := agent_node(graph):
                 self.visibility = Visibility({**named, "speaks": frozenset({agent})})
-                self.graph = self._watched(graph, "")
+                self.graph = self._watched(graph, "", self.saver)
                 self.notice = f"the graph is an agent and declares no speaking node: {agent} speaks"
             else:
                 self.notice = self.hint = _nobody_speaks(list(model_callers(graph)))
@@ -68,12 +87,13 @@ class WatchedGraph:
     def input(self, question: Question) -> dict[str, Any]:
         """The state a run starts with: only the keys that the graph's schema has.
 
-        Messages get ids, so that what a run adds can be told from what it was given.
+        Messages get ids, so that what a run adds can be told from what it was given. A graph
+        that keeps its own state knows the earlier ones.
         """
         job = question.job
         messages = [
             _MESSAGES[turn.role](turn.content, id=f"{job.id}:{n}")
-            for n, turn in enumerate(question.history)
+            for n, turn in enumerate(() if question.head else question.history)
         ]
         messages.append(HumanMessage(job.message, id=f"{job.id}:{len(messages)}"))
         state = {
@@ -86,16 +106,26 @@ class WatchedGraph:
         }
         return {key: value for key, value in state.items() if key in self._keys}
 
+    @property
+    def builds_on(self) -> bool:
+        """Whether a checkpoint may need those before it, to be read."""
+        return any(type(each).__name__ == "DeltaChannel" for each in self.graph.channels.values())
+
+    async def values_at(self, kept: CheckpointTuple) -> Mapping[str, Any]:
+        """The state's channels at a checkpoint."""
+        if self.builds_on:
+            return values_of((await self.graph.aget_state(kept.config)).values)
+        return kept.checkpoint["channel_values"]
+
     def context(self, question: Question) -> dict[str, Any] | None:
         """Of the request's metadata what the graph's `context_schema` has; None without any."""
         metadata = question.job.metadata
         return {key: metadata[key] for key in self._context_keys if key in metadata} or None
 
-    def _watched(self, graph: Any, above: str) -> Any:
+    def _watched(self, graph: Any, above: str, saver: Saver | None = None) -> Any:
         """A copy of the graph, its nodes and static subgraphs watched; the user's is kept."""
-        if graph.interrupt_before_nodes or graph.interrupt_after_nodes:
-            raise TypeError("the graph stops for a human, which is not supported yet")
-        _check_checkpointer(graph.checkpointer)
+        if saver is None:
+            _check_checkpointer(graph.checkpointer)
         nodes = {}
         for name, node in graph.nodes.items():
             path = above + name
@@ -110,7 +140,7 @@ class WatchedGraph:
                 inner = self._watched(inner, f"{path}/")
             watched = {"bound": WatchedNode(inner), "metadata": metadata}
             nodes[name] = node.copy({**watched, "subgraphs": node.subgraphs})
-        return graph.copy({"nodes": nodes})
+        return graph.copy({"nodes": nodes, **({} if saver is None else {"checkpointer": saver})})
 
 
 def _nobody_speaks(callers: list[str]) -> str:
@@ -119,6 +149,28 @@ def _nobody_speaks(callers: list[str]) -> str:
         f"no node of the graph speaks, so nothing is streamed; as far as can be seen, {seen}."
         ' Declare whose text is the answer, by metadata={"speaks": True} or SLUICE_SPEAKING_NODES'
     )
+
+
+def _saver(new_saver: Callable[[], Saver | None] | None, needed: Asks) -> Saver | None:
+    """Raises TypeError where it is needed and cannot be had."""
+    if new_saver is None or needed == "never":
+        return None
+    try:
+        saver = new_saver()
+    except ImportError as error:
+        if needed == "surely":
+            raise TypeError(
+                f"{_WAITS}: the extra `state` is not installed ({error.name})"
+            ) from error
+        return None
+    if saver is None and needed == "surely":
+        raise TypeError(
+            f"{_WAITS}: no store here can; set SLUICE_STORE=sqlite:///… or SLUICE_DATABASE"
+        )
+    return saver
+
+
+_WAITS = "the graph stops for a human, and what it knows must be kept until the answer"
 
 
 def _check_checkpointer(saver: object) -> None:

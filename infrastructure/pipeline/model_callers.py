@@ -5,7 +5,7 @@ graphs that it runs by itself. A model that code fetches by a name at run time s
 """
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from sysconfig import get_paths
 from types import CodeType, FunctionType, MethodType, ModuleType
@@ -40,7 +40,7 @@ def model_callers(graph: Pregel[Any, Any, Any, Any], above: str = "") -> Iterato
         inner = node.bound
         if isinstance(inner, Pregel):
             yield from model_callers(inner, f"{above}{name}/")
-        elif not name.startswith("__") and _reaches_a_model(inner):
+        elif not name.startswith("__") and reaches(inner, _is_model):
             yield above + name
 
 
@@ -53,13 +53,8 @@ def agent_node(graph: Pregel[Any, Any, Any, Any]) -> str | None:
     return None
 
 
-def names_in(function: object, name: str) -> bool:
-    """Whether the code of a node's function names `name`."""
-    code = getattr(function, "__code__", None)
-    return isinstance(code, CodeType) and name in set(_names(code))
-
-
-def _reaches_a_model(node: object) -> bool:
+def reaches(node: object, wanted: Callable[[object], bool]) -> bool:
+    """Whether what a node's code names leads to something `wanted`."""
     seen: set[int] = set()
     level: list[Any] = [node]
     kept = [node]  # what is made while looking keeps its id for as long
@@ -69,8 +64,8 @@ def _reaches_a_model(node: object) -> bool:
             if id(each) in seen:
                 continue
             seen.add(id(each))
-            is_model, parts = _look(each)
-            if is_model:
+            is_wanted, parts = _look(each, wanted)
+            if is_wanted:
                 return True
             following += parts
         kept += following
@@ -80,10 +75,16 @@ def _reaches_a_model(node: object) -> bool:
     return False
 
 
-def _look(found: object) -> tuple[bool, list[Any]]:
-    """Whether it is a model, and what it holds."""
+def names_in(function: object, name: str) -> bool:
+    """Whether the code of a node's function names `name`."""
+    code = getattr(function, "__code__", None)
+    return isinstance(code, CodeType) and name in set(_names(code))
+
+
+def _look(found: object, wanted: Callable[[object], bool]) -> tuple[bool, list[Any]]:
+    """Whether it is wanted, and what it holds."""
     try:
-        return _is_model(found), list(_parts(found))
+        return wanted(found), list(_parts(found))
     except Exception:  # noqa: BLE001 - the user's object, which may raise when looked at
         return False, []
 

@@ -74,7 +74,7 @@ class WatchedNode(Runnable[Any, Any]):
 
     def _started(self, run: GraphRun, config: RunnableConfig) -> tuple[RunningNode, RunnableConfig]:
         """The node run, and its config with a writer that knows it."""
-        metadata, configurable = config.get("metadata") or {}, config.get("configurable", {})
+        metadata, configurable = config.get("metadata") or {}, config["configurable"]
         namespace = namespace_of(metadata)
         node = RunningNode(
             run,

@@ -1,5 +1,7 @@
 """Who is heard now: node runs side by side are heard one after the other."""
 
+from collections.abc import Iterable
+
 from sluice.domain.events import Beside, Token
 from sluice.infrastructure.pipeline.namespaces import is_inside
 
@@ -16,6 +18,14 @@ class TokenOrder:
         self._over: set[str] = set()
         self.said: list[str] = []
         self.node = ""
+
+    def recall(self, said: Iterable[tuple[str, str]]) -> None:
+        """What the user has been told, as texts and who said them, takes the place of `said`."""
+        self.said.clear()
+        self.node = ""
+        for text, node in said:
+            self.said.append(text)
+            self.node = node
 
     def say(self, namespace: str, token: Token) -> bool:
         """True when the token may be told now; otherwise it is held until its turn."""

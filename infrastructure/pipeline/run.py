@@ -1,13 +1,13 @@
 """One run of a graph: what its reader and its nodes feed, and what comes of it."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import count
 from threading import get_ident
-from typing import Any, Literal, Protocol
+from typing import Any
 from uuid import UUID
 
-from sluice.application.model_calls import CallTeller, Emit, ModelCalls
+from sluice.application.model_calls import Emit, ModelCalls
 from sluice.application.ports import Tell
 from sluice.domain.chat import ExecutionPath
 from sluice.domain.errors import PipelineError, UpstreamTruncated
@@ -15,6 +15,7 @@ from sluice.domain.events import (
     Beside,
     Done,
     Event,
+    Json,
     Reset,
     StageCompleted,
     StageFailed,
@@ -22,36 +23,12 @@ from sluice.domain.events import (
 )
 from sluice.infrastructure.pipeline.answers import Answer, values_of
 from sluice.infrastructure.pipeline.finish_reasons import FinishReasons
+from sluice.infrastructure.pipeline.listeners import Listener, NodeAt, Reader, ThoughtListener
 from sluice.infrastructure.pipeline.namespaces import path_of
 from sluice.infrastructure.pipeline.order import TokenOrder
+from sluice.infrastructure.pipeline.retold import Retold
 from sluice.infrastructure.pipeline.stages import Stages
 from sluice.infrastructure.pipeline.visibility import Visibility
-
-Reader = Literal["events", "tap", "messages"]
-"""Who reads: A1 by `astream_events`, which hears no token, or A2 in one of two ways."""
-
-
-class NodeAt(Protocol):
-    """A node that is running, by its namespace."""
-
-    @property
-    def namespace(self) -> str: ...
-
-    def heard_at(self, namespace: str) -> bool: ...
-
-
-class Listener(Protocol):
-    """The callback handler that LangChain reports to; `take` is asked as `NodeRun.take` is."""
-
-    def take(self, run_id: UUID, handlers: Sequence[object]) -> CallTeller | None: ...
-
-
-class ThoughtListener(Protocol):
-    """The callback handler that tells what models think; `thinker` takes what LangChain leaves
-    out of that run's thoughts, None if they are not heard.
-    """
-
-    def thinker(self, run_id: UUID) -> Emit | None: ...
 
 
 class GraphRun:
@@ -59,6 +36,7 @@ class GraphRun:
 
     A node that waits for a human sets `waits`. The callback handlers that are ours: `listener`,
     and `thoughts` where a node declares tools, reasoning or data.
+    `note` is what `pause` gave, if the run goes on after one; None where there can be none.
     """
 
     def __init__(
@@ -72,6 +50,7 @@ class GraphRun:
         hint: str | None = None,
         has_loop: bool = False,
         reasons: FinishReasons | None = None,
+        note: Mapping[str, Any] | None = None,
     ) -> None:
         self.reasons = reasons or FinishReasons()
         self.visibility, self.calls, self.reader, self._tell = visibility, calls, reader, tell
@@ -90,6 +69,36 @@ class GraphRun:
         self._cut: list[str] = []
         self._stages = Stages(visibility.stages, self._order, has_loop=has_loop)
         self._loop, self._thread = asyncio.get_running_loop(), get_ident()
+        self._retold = None if note is None else Retold(note)
+        if note:
+            self._recall(note)
+
+    def _recall(self, note: Mapping[str, Any]) -> None:
+        self.answer.recall(note)
+        self._stages.recall(note)
+        self.calls.recall(note)
+        if self._retold is not None:
+            self._recall_said(self._retold)
+
+    def _recall_said(self, retold: Retold) -> None:
+        self._order.recall((piece.text, piece.path) for piece in retold.pieces)
+
+    def pause(self) -> dict[str, Json]:
+        """Tells what waits for its turn, and gives what the run must know when it goes on."""
+        self.stages_left()
+        self._tell_waiting()
+        return {
+            **self.answer.noted(),
+            **self._stages.noted(),
+            **(self._retold.noted() if self._retold is not None else {}),
+            **self.calls.noted(),
+        }
+
+    def _tell_waiting(self) -> None:
+        self._tell_all(event for early in self._early.values() for event in early)
+        self._tell_all(self._order.finish())
+        if self._error is not None:
+            raise self._error
 
     def hears_alone(self, handlers: Sequence[object]) -> bool:
         """Whether all that this run listens with is among the handlers, and nothing else."""
@@ -141,9 +150,24 @@ class GraphRun:
         if get_ident() != self._thread:
             self._loop.call_soon_threadsafe(self.token, namespace, path, text)
             return
+        if self._retold is not None:
+            if not (text := self._again(self._retold, namespace, text)):
+                return
+            self._retold.told(namespace, path, text)
         token = Token(text, path)
         if self._order.say(namespace, token):
             self._tell(token)
+
+    def _again(self, retold: Retold, namespace: str, text: str) -> str:
+        """What of it is new. A node that says something else than before its pause revises it."""
+        new = retold.to_tell(namespace, text)
+        if new is not None:
+            return new
+        again = retold.retract(namespace)
+        self._tell(Reset("revised"))
+        self._recall_said(retold)
+        self._tell_all(Token(piece.text, piece.path) for piece in retold.pieces)
+        return again + text
 
     def show(self, namespace: str, event: Beside, queue: str) -> None:
         """Told at once, unless tokens of the run `queue` wait for their turn: then behind them.
@@ -152,7 +176,13 @@ class GraphRun:
         """
         if get_ident() != self._thread:
             self._loop.call_soon_threadsafe(self.show, namespace, event, queue)
-        elif self.reader == "events" and namespace not in self._begun:
+            return
+        if self._retold is not None:
+            new = self._retold.new_of(namespace, event)
+            if new is None:
+                return
+            event = new
+        if self.reader == "events" and namespace not in self._begun:
             self._early.setdefault(namespace, []).append(event)
         elif not self._order.holds(queue, event):
             self._tell(event)
@@ -163,9 +193,7 @@ class GraphRun:
         return error
 
     def cut(self, text: str) -> None:
-        """A spoken call's answer broke off there, and nobody was told: if it is in the run's
-        answer, that is one.
-        """
+        """A spoken call's answer broke off there unnoticed: it may be the run's answer."""
         self._cut.append(text)
 
     def on_loop(self, learn: Callable[..., None], *given: Any) -> None:
@@ -175,18 +203,24 @@ class GraphRun:
         else:
             self._loop.call_soon_threadsafe(learn, *given)
 
-    def end(self, path: ExecutionPath, state: object, *, offline: bool) -> Done:
+    def end(
+        self,
+        path: ExecutionPath,
+        state: object,
+        *,
+        offline: bool,
+        earlier: Collection[str] = (),
+    ) -> Done:
         """Raises PipelineError when the graph ended without an answer, or has not ended, and
         UpstreamTruncated when its answer was cut.
+
+        What the state has under the keys of `earlier` is an earlier turn's.
         """
         self.stages_left()
-        self._tell_all(event for early in self._early.values() for event in early)
-        self._tell_all(self._order.finish())
-        if self._error is not None:
-            raise self._error
+        self._tell_waiting()
         if self.waits:
-            raise PipelineError("a node waits for a human, whom nobody asks yet")
-        values = values_of(state)
+            raise PipelineError("a node waits for a human, whose answer could not be kept")
+        values = {k: v for k, v in values_of(state).items() if k not in earlier}
         answer, intent = self.answer.of(values), values.get("intent")
         if any(text in answer for text in self._cut):
             raise UpstreamTruncated("no finish reason")

@@ -1,78 +1,173 @@
-"""How a run of the graph starts, and how its errors leave: the same on both paths."""
+"""How a run of the graph starts, what it comes to, and how its errors leave: on both paths."""
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.runnables import RunnableConfig
+from langgraph import errors
 from langgraph.checkpoint.base import BaseCheckpointSaver
 
 from sluice.application.model_calls import ModelCalls, current_node
 from sluice.application.ports import Tell
 from sluice.application.tracebacks import format_traceback
-from sluice.domain.chat import Question, new_id
+from sluice.domain.chat import ExecutionPath, Question, new_id
 from sluice.domain.errors import ChatError, PipelineError
+from sluice.domain.graph_state import Advanced, Outcome, Pause
 from sluice.infrastructure.openai_sdk.failures import classify
 from sluice.infrastructure.pipeline.agent_listener import AgentListener
 from sluice.infrastructure.pipeline.child_graphs import heard_by_context
 from sluice.infrastructure.pipeline.graph import WatchedGraph
-from sluice.infrastructure.pipeline.run import GraphRun, Reader
+from sluice.infrastructure.pipeline.listeners import Reader
+from sluice.infrastructure.pipeline.pauses import asked_again, at, pause_of
+from sluice.infrastructure.pipeline.place import Place, current_place
+from sluice.infrastructure.pipeline.run import GraphRun
 from sluice.infrastructure.pipeline.running_node import RunningNode
+from sluice.infrastructure.pipeline.starts import Start, started
 
 logger = logging.getLogger(__name__)
+L = TypeVar("L", bound="BaseCallbackHandler")
 
 _PATIENCE = 2
 """Seconds for a checkpointer to forget a run: its answer is there, and waits."""
 _STEPS = 10_007
 """LangGraph's own bound of a run's steps. `astream_events` would make it 25, and nothing else."""
+_NO_SAVER = (
+    "the graph waits for a human, and what it knows cannot be kept until the answer:"
+    " it needs the extra `state`, and SLUICE_STORE=sqlite:///… or SLUICE_DATABASE"
+)
+_is_invalid_answer: Callable[[BaseException], bool] = getattr(
+    errors, "is_invalid_resume", lambda _: False
+)
+"""Whether an answer was not what a `response_schema` wants; older LangGraphs have none."""
+_OUTLIVING = ("answer", "intent", "structured_response")
+"""What is told of a state, and would be of an earlier turn's if this one writes none."""
 
 
-def start(
-    graph: WatchedGraph, question: Question, tell: Tell, reader: Reader
-) -> tuple[dict[str, Any], GraphRun]:
-    """The input state, and the run as its nodes will find it through their context."""
-    state = graph.input(question)
-    given = frozenset(str(message.id) for message in state.get("messages", ()))
+@dataclass(slots=True)
+class Call(Generic[L]):
+    """What the graph is called with, and what comes of it."""
+
+    graph: WatchedGraph
+    question: Question
+    run: GraphRun
+    listener: L
+    input: Any
+    config: RunnableConfig
+    options: Mapping[str, Any]
+    start: Start
+
+    async def outcome(self, path: ExecutionPath, final: object, *, offline: bool) -> Outcome:
+        """Raises PipelineError when the graph ended without an answer."""
+        start = self.start
+        if start.place is None:
+            if self.run.waits:
+                logger.error(_NO_SAVER)
+            return self.run.end(path, final, offline=offline)
+        if (self.run.waits or self.graph.stops) and (pause := await self._pause(start.place)):
+            return pause
+        now, then = start.place.versions, start.before
+        earlier = {key for key in _OUTLIVING if now.get(key) and now[key] == then.get(key)}
+        done = self.run.end(path, final, offline=offline, earlier=earlier)
+        return done if self.question.head is None else Advanced(done, start.place.head)
+
+    async def _pause(self, place: Place) -> Pause | None:
+        snapshot = await self.graph.graph.aget_state(at(place.head))
+        if not snapshot.next:
+            self.run.waits = False  # whoever asked was caught
+            return None
+        resumption = self.question.resumption
+        before = None if resumption is None else resumption.pause
+        return pause_of(snapshot, place.head, self.run.pause(), before)
+
+
+@asynccontextmanager
+async def called(
+    graph: WatchedGraph,
+    question: Question,
+    tell: Tell,
+    reader: Reader,
+    listen: Callable[[GraphRun], L],
+) -> AsyncGenerator[Call[L], None]:
+    """Ready to be called; its nodes find the run through their context.
+
+    Raises StateLost when the question's head is not there, and Declined.
+    """
+    start = await started(graph, question)
     run = GraphRun(
         graph.visibility,
         ModelCalls(question.job.model),
-        given,
+        start.given,
         tell,
         reader,
         hint=graph.hint,
         has_loop=graph.has_loop,
         reasons=graph.reasons,
+        note=start.note,
     )
     current_node.set(RunningNode(run))  # conditional edges are in no node
-    return state, run
+    current_place.set(start.place)
+    listener = listen(run)
+    options: dict[str, Any] = {"context": graph.context(question)}
+    if start.place is not None:
+        options["durability"] = "exit"  # one checkpoint a run: nobody could begin at the others
+    config = _config(graph, run, listener)
+    async with _thread(graph, start.place) as configurable:
+        config["configurable"] |= configurable
+        yield Call(graph, question, run, listener, start.input, config, options, start)
 
 
-@asynccontextmanager
-async def configured(
-    graph: WatchedGraph, run: GraphRun, listener: BaseCallbackHandler
-) -> AsyncGenerator[RunnableConfig, None]:
-    """A checkpointer wants a thread. Each run has its own: the chat so far is in its input.
+async def outcome_of(
+    call: Call[L],
+    read: Callable[[Call[L]], Awaitable[object]],
+    path: ExecutionPath,
+    *,
+    offline: bool,
+) -> Outcome:
+    """Reads the run to its end, which may be a pause."""
+    try:
+        final = await read(call)
+    except Exception as error:
+        resumption = call.question.resumption
+        if resumption is None or not _is_invalid_answer(error):
+            raise
+        return asked_again(resumption)
+    return await call.outcome(path, final, offline=offline)
 
-    Nobody knows of it later, and its chat may be deleted: it goes with the run.
-    """
+
+def _config(graph: WatchedGraph, run: GraphRun, listener: BaseCallbackHandler) -> RunnableConfig:
     limit = (graph.graph.config or {}).get("recursion_limit", _STEPS)
     listeners = [listener]
     if graph.visibility.uses("tools", "reasoning", "data"):
         run.thoughts = agents = AgentListener(run)
         listeners.append(agents)
-    config = RunnableConfig(
+    return RunnableConfig(
         callbacks=listeners, recursion_limit=limit, configurable=heard_by_context()
     )
+
+
+@asynccontextmanager
+async def _thread(
+    graph: WatchedGraph, place: Place | None
+) -> AsyncGenerator[Mapping[str, Any], None]:
+    """The `configurable` that a checkpointer wants.
+
+    With one of the graph's own each run has its own thread: the chat so far is in its input.
+    Nobody knows of it later, and its chat may be deleted: it goes with the run.
+    """
+    if place is not None:
+        yield place.config
+        return
     checkpointer, thread = graph.graph.checkpointer, new_id()
     if not isinstance(checkpointer, BaseCheckpointSaver):
-        yield config
+        yield {}
         return
-    config["configurable"]["thread_id"] = thread
     try:
-        yield config
+        yield {"thread_id": thread}
     finally:
         try:
             async with asyncio.timeout(_PATIENCE):

@@ -16,40 +16,38 @@ from sluice.application.heard_calls import CountedCall
 from sluice.application.model_calls import CallTeller
 from sluice.application.ports import Tell
 from sluice.domain.chat import Question
-from sluice.domain.events import Done
+from sluice.domain.graph_state import Outcome
 from sluice.infrastructure.pipeline.calls import CallListener
 from sluice.infrastructure.pipeline.graph import WatchedGraph
 from sluice.infrastructure.pipeline.namespaces import namespace_of
 from sluice.infrastructure.pipeline.run import GraphRun
-from sluice.infrastructure.pipeline.runs import configured, start, translated
+from sluice.infrastructure.pipeline.runs import Call, called, outcome_of, translated
 
 
 class StagePath:
     def __init__(self, graph: WatchedGraph, *, offline: bool = False) -> None:
         self._graph, self._offline = graph, offline
 
-    async def run(self, question: Question, tell: Tell, /) -> Done:
+    async def run(self, question: Question, tell: Tell, /) -> Outcome:
         with translated():
             return await self._read(question, tell)
 
-    async def _read(self, question: Question, tell: Tell) -> Done:
-        state, run = start(self._graph, question, tell, "events")
-        stages = _StageEvents(run)
+    async def _read(self, question: Question, tell: Tell) -> Outcome:
+        async with called(self._graph, question, tell, "events", _Counter) as call:
+            return await outcome_of(call, self._learn, "A1", offline=self._offline)
+
+    async def _learn(self, call: Call["_Counter"]) -> object:
         final: object = None
-        async with configured(self._graph, run, _Counter(run)) as config:
-            events = self._graph.graph.astream_events(
-                state,
-                config,
-                context=self._graph.context(question),
-                version="v2",
-                include_types=["chain"],
-            )
-            async with aclosing(events):  # type: ignore[type-var]
-                async for event in events:
-                    if event["event"] == "on_chain_end" and not event["parent_ids"]:
-                        final = event["data"].get("output")
-                    stages.learn(event)
-        return run.end("A1", final, offline=self._offline)
+        stages = _StageEvents(call.run)
+        events = self._graph.graph.astream_events(
+            call.input, call.config, version="v2", include_types=["chain"], **call.options
+        )
+        async with aclosing(events):  # type: ignore[type-var]
+            async for event in events:
+                if event["event"] == "on_chain_end" and not event["parent_ids"]:
+                    final = event["data"].get("output")
+                stages.learn(event)
+        return final
 
 
 _EVENTS = getattr(event_stream, "_AstreamEventsCallbackHandler", ())

@@ -1,6 +1,8 @@
 """Which stages are open: parallel instances of a node show as one."""
 
 from collections import Counter
+from collections.abc import Mapping
+from typing import Any
 
 from sluice.domain.events import Event, StageCompleted, StageFailed, StageStarted
 from sluice.infrastructure.pipeline.namespaces import is_hidden, is_inside, path_of, ran_before
@@ -25,11 +27,29 @@ class Stages:
         self._shown: dict[str, bool] = {}
         self._open: Counter[str] = Counter()
         self._done: set[str] = set()
+        self._paused: set[str] = set()
+        """Those that were open when the run paused, and begin anew."""
         self.failed: set[str] = set()
         self.left: dict[str, How] = {}
 
+    def noted(self) -> dict[str, Any]:
+        """What is open and done, as JSON, for `recall`."""
+        return {"open": dict(self._shown), "done": sorted(self._done)}
+
+    def recall(self, note: Mapping[str, Any]) -> None:
+        """The run goes on after a pause: the user knows of these."""
+        for namespace, shown in note.get("open", {}).items():
+            self._shown[namespace] = shown
+            self._paused.add(namespace)
+            if shown:
+                self._open[path_of(namespace)] += 1
+        self._done.update(note.get("done", ()))
+
     def started(self, namespace: str, *, shown: bool) -> list[Event]:
         """Whoever runs a graph anew has given up what failed in its last run."""
+        if namespace in self._paused:
+            self._paused.discard(namespace)
+            return []
         failed = [run for run in self._shown if run in self.failed]
         given_up = [run for run in failed if ran_before(run, namespace)]
         events = [event for run in given_up for event in self._over(run, StageFailed)]

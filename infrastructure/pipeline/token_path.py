@@ -13,13 +13,13 @@ from langchain_core.messages import AIMessageChunk
 
 from sluice.application.ports import Tell
 from sluice.domain.chat import Question
-from sluice.domain.events import Done
+from sluice.domain.graph_state import Outcome
 from sluice.infrastructure.pipeline.calls import SPOKEN, CallListener
 from sluice.infrastructure.pipeline.graph import WatchedGraph
 from sluice.infrastructure.pipeline.namespaces import below, namespace_of, path_of
 from sluice.infrastructure.pipeline.run import GraphRun
 from sluice.infrastructure.pipeline.running_node import WrittenEvent, WrittenToken
-from sluice.infrastructure.pipeline.runs import configured, start, translated
+from sluice.infrastructure.pipeline.runs import Call, called, outcome_of, translated
 from sluice.infrastructure.pipeline.tap import TAPPABLE, Tap
 
 _MODES: list[Literal["messages", "updates", "tasks", "values"]] = [
@@ -42,48 +42,50 @@ class TokenPath:
         reader: Literal["tap", "messages"] = "tap" if TAPPABLE else "messages",
     ) -> None:
         self._graph, self._offline = graph, offline
-        self._read = self._tapped if reader == "tap" else self._streamed
+        self._run = self._tapped if reader == "tap" else self._streamed
 
-    async def run(self, question: Question, tell: Tell, /) -> Done:
+    async def run(self, question: Question, tell: Tell, /) -> Outcome:
         with translated():
-            return await self._read(question, tell)
+            return await self._run(question, tell)
 
-    async def _tapped(self, question: Question, tell: Tell) -> Done:
-        state, run = start(self._graph, question, tell, "tap")
-        async with configured(self._graph, run, Tap(run)) as config:
-            final = await self._graph.graph.ainvoke(
-                state, config, context=self._graph.context(question)
-            )
-        return run.end("A2", final, offline=self._offline)
+    async def _tapped(self, question: Question, tell: Tell) -> Outcome:
+        async with called(self._graph, question, tell, "tap", Tap) as call:
+            return await outcome_of(call, self._invoke, "A2", offline=self._offline)
 
-    async def _streamed(self, question: Question, tell: Tell) -> Done:
-        state, run = start(self._graph, question, tell, "messages")
-        tasks = _Tasks(run)
+    async def _streamed(self, question: Question, tell: Tell) -> Outcome:
+        async with called(self._graph, question, tell, "messages", _Tasks) as call:
+            return await outcome_of(call, self._stream, "A2", offline=self._offline)
+
+    async def _invoke(self, call: Call[Tap]) -> object:
+        final: object = await self._graph.graph.ainvoke(call.input, call.config, **call.options)
+        return final
+
+    async def _stream(self, call: Call["_Tasks"]) -> object:
         final: object = None
-        async with configured(self._graph, run, tasks) as config:
-            parts = self._graph.graph.astream(
-                state,
-                config,
-                context=self._graph.context(question),
-                stream_mode=_MODES,
-                subgraphs=True,
-                version="v2",
-            )
-            async with aclosing(parts):  # type: ignore[type-var]
-                async for part in parts:
-                    data: Any = part["data"]
-                    match part["type"]:
-                        case "messages" if isinstance(data, WrittenToken):
-                            run.token(data.namespace, path_of(data.namespace), data.text)
-                        case "messages" if isinstance(data, WrittenEvent):
-                            run.show(data.namespace, data.event, data.queue)
-                        case "messages":
-                            _speak(run, *data)
-                        case "tasks":
-                            tasks.learn(part["ns"], data)
-                        case "values" if not part["ns"]:
-                            final = data
-        return run.end("A2", final, offline=self._offline)
+        run, tasks = call.run, call.listener
+        parts = self._graph.graph.astream(
+            call.input,
+            call.config,
+            stream_mode=_MODES,
+            subgraphs=True,
+            version="v2",
+            **call.options,
+        )
+        async with aclosing(parts):  # type: ignore[type-var]
+            async for part in parts:
+                data: Any = part["data"]
+                match part["type"]:
+                    case "messages" if isinstance(data, WrittenToken):
+                        run.token(data.namespace, path_of(data.namespace), data.text)
+                    case "messages" if isinstance(data, WrittenEvent):
+                        run.show(data.namespace, data.event, data.queue)
+                    case "messages":
+                        _speak(run, *data)
+                    case "tasks":
+                        tasks.learn(part["ns"], data)
+                    case "values" if not part["ns"]:
+                        final = data
+        return final
 
 
 class _Tasks(CallListener):

@@ -70,6 +70,11 @@ class PostgresDatabase:
         self._migrating = asyncio.Lock()
         self._closed = False
 
+    @property
+    def pool(self) -> AsyncConnectionPool[Connection]:
+        """For a library that brings its own statements, in the schema, which `run` has made."""
+        return self._pool
+
     async def open(self) -> None:
         """The database may be down: it is waited for where it is needed."""
         await self._pool.open()

@@ -154,4 +154,15 @@ STEPS: tuple[str, ...] = (
     CREATE INDEX pauses_of_chat ON pauses (user_id, chat_id);
     CREATE INDEX closed_pauses ON pauses (expires_at) WHERE closed;
     """,
+    """
+    -- Where the chat's graph stands, if it keeps a state of its own: a checkpoint of the
+    -- thread, left by a job of that turn. And where the runs of a job begin.
+    ALTER TABLE chats ADD COLUMN thread text;
+    ALTER TABLE chats ADD COLUMN head text;
+    ALTER TABLE chats ADD COLUMN head_turn integer NOT NULL DEFAULT 0;
+    ALTER TABLE chats ADD COLUMN head_job text;
+    ALTER TABLE turns ADD COLUMN began_at text;
+    ALTER TABLE turns ADD COLUMN ended_on timestamptz;
+    CREATE TABLE deleted_threads (thread text PRIMARY KEY);
+    """,
 )

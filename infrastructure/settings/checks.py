@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from sluice.infrastructure.settings.addresses import MemoryStore
 from sluice.infrastructure.settings.model import Settings, WrongSetting
 
 
@@ -31,6 +32,9 @@ def check_environment(settings: Settings, *, worker: bool = False) -> None:
         _require("SLUICE_STORE", "cluster", "redis")
     if settings.database:
         _require("SLUICE_DATABASE", "cluster", "psycopg", "psycopg_pool")
+    if settings.state == "graph" and (worker or not settings.distributed):
+        kind = "postgres" if settings.database else "sqlite"
+        _require("SLUICE_STATE", "state", f"langgraph.checkpoint.{kind}")
     if settings.flag_provider is not None and not worker:
         kind = "ofrep" if settings.flag_provider.url else "flagd"
         _require("SLUICE_FLAG_PROVIDER", "flags", f"openfeature.contrib.provider.{kind}")
@@ -67,6 +71,12 @@ def _check_together(settings: Settings, *, worker: bool) -> None:
         raise WrongSetting("OPENAI_MODEL: is required once a key or a base URL is set")
     if settings.distributed and settings.database is None:
         raise WrongSetting("SLUICE_DATABASE: is required with a Redis store: postgresql://…")
+    in_memory = isinstance(settings.store, MemoryStore) and settings.database is None
+    if settings.state == "graph" and in_memory:
+        raise WrongSetting(
+            "SLUICE_STATE: graph needs a store that keeps it: SLUICE_STORE=sqlite:///…,"
+            " or SLUICE_DATABASE"
+        )
     if worker:
         return
     if settings.auth == "jwt" and not (settings.jwt_secret or settings.jwt_jwks):

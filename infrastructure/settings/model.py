@@ -110,6 +110,7 @@ class Settings(BaseSettings):
     data_nodes: Listed = ()
     documents: Path | None = None
     instrument: Literal["openai", "none"] = "openai"
+    state: Literal["chat", "graph"] = "chat"
 
     auth: Literal["none", "jwt", "trusted-header"] = "none"
     allow_anonymous: bool = False

@@ -35,7 +35,7 @@ _RETRY_SECONDS = 0.5
 """Seconds between two tries while the file cannot be written."""
 
 
-class _Thread(aiosqlite.Connection):
+class ConnectionThread(aiosqlite.Connection):
     """A connection with the thread that owns it."""
 
     def __init__(self, connector: Callable[[], sqlite3.Connection]) -> None:
@@ -91,8 +91,8 @@ class SqliteDatabase:
     def __init__(self, path: str | Path) -> None:
         self._memory = str(path) == ":memory:"
         self._path = Path(path)
-        self._writer: _Thread | _Here | None = None
-        self._reader: _Thread | None = None
+        self._writer: ConnectionThread | _Here | None = None
+        self._reader: ConnectionThread | None = None
         self._lock: int | None = None
         self._pending: deque[_Write[Any]] = deque()
         self._outage: BaseException | None = None
@@ -105,8 +105,8 @@ class SqliteDatabase:
             if self._memory:
                 self._writer = await _Here(self._connect).start()
             else:
-                self._writer = await _Thread(self._connect).start()
-                self._reader = await _Thread(self._connect_reader).start()
+                self._writer = await ConnectionThread(self._connect).start()
+                self._reader = await ConnectionThread(self._connect_reader).start()
         except OSError as error:
             await self.aclose()
             raise ValueError(f"{self._path}: {error.strerror}") from error
@@ -178,7 +178,7 @@ class SqliteDatabase:
             truncated = await self._open(self._writer).run(truncate_wal)
             self.unscrubbed = not truncated
 
-    def _open(self, connection: _Thread | _Here | None) -> _Thread | _Here:
+    def _open(self, connection: ConnectionThread | _Here | None) -> ConnectionThread | _Here:
         if connection is None:
             raise Unavailable("the database is closed")
         return connection

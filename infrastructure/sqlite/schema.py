@@ -175,4 +175,15 @@ STEPS: tuple[tuple[str, ...], ...] = (
         "CREATE INDEX pauses_of_chat ON pauses (user, chat_id)",
         "CREATE INDEX closed_pauses ON pauses (expires_at) WHERE closed",
     ),
+    (
+        # Where the chat's graph stands, if it keeps a state of its own: a checkpoint of the
+        # thread, left by a job of that turn. And where the runs of a job begin.
+        "ALTER TABLE chats ADD COLUMN thread TEXT",
+        "ALTER TABLE chats ADD COLUMN head TEXT",
+        "ALTER TABLE chats ADD COLUMN head_turn INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE chats ADD COLUMN head_job TEXT",
+        "ALTER TABLE turns ADD COLUMN began_at TEXT",
+        "ALTER TABLE turns ADD COLUMN ended_on INTEGER",
+        "CREATE TABLE deleted_threads (thread TEXT PRIMARY KEY) WITHOUT ROWID",
+    ),
 )

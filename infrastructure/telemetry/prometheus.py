@@ -87,6 +87,7 @@ class Metrics:
         yield CounterMetricFamily(
             "sluice_fallbacks", "Jobs that A2 could not begin and A1 ran", metrics.fallbacks
         )
+        yield _counted("tokens", "Tokens by path and kind", ("path", "kind"), metrics.tokens)
         for name, (documentation, by_path) in {
             "first_token": ("Seconds until a token was published", metrics.first_token),
             "first_character": ("Seconds until a reader had a character", metrics.first_character),

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from sluice.interfaces.cli.ask import ask, watch
+from sluice.interfaces.cli.ask import answer, ask, watch
 from sluice.interfaces.cli.compare import compare
 from sluice.interfaces.cli.model import model
 from sluice.interfaces.cli.rollout import rollout
@@ -18,7 +18,7 @@ app = typer.Typer(
     rich_markup_mode=None,  # rich alone would cost more than the command line may
     pretty_exceptions_enable=False,
 )
-for command in (serve, worker, ask, watch, compare, model):
+for command in (serve, worker, ask, watch, answer, compare, model):
     app.command()(command)
 app.add_typer(rollout, name="rollout")
 

@@ -1,8 +1,9 @@
 """`sluice ask` and `sluice watch`: a question at a terminal, and a job that is there."""
 
+import json
 import sys
 from contextlib import closing
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -59,12 +60,41 @@ def watch(
         _fail(str(error))
 
 
+def answer(
+    job: Annotated[str, typer.Argument(help="The job's id.")],
+    input_id: Annotated[str, typer.Argument(help="The question's id.")],
+    value: Annotated[str, typer.Argument(help="JSON; any other text stands for itself.")],
+    url: Url = _HERE,
+    token: Token = None,
+) -> None:
+    """Answer what a waiting job asks."""
+    from sluice.interfaces.client.blocking import Client
+    from sluice.interfaces.client.errors import ClientError
+
+    try:
+        with Client(url, token=token) as client:
+            client.give_input(job, input_id, _value_of(value))
+    except ClientError as error:
+        _fail(str(error))
+
+
+def _value_of(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
 def _watch(client: "Client", job: "Job | str", *, as_json: bool) -> None:
     """Raises ClientError, and Exit for an end that is no answer."""
+    from sluice.interfaces.cli.asking import Questions, at_terminal
+
     try:
         with _display(as_json=as_json) as display, closing(client.follow(job)) as events:
+            questions = Questions(client, display, None if as_json else at_terminal())
             for received in events:
                 display.show(received)
+                questions.take(received)
     except KeyboardInterrupt:
         client.cancel(job)
         _fail("the answer was cancelled", _INTERRUPTED)

@@ -2,7 +2,8 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from typing import Self
 
 from rich.console import Console, Group, RenderableType
@@ -26,6 +27,7 @@ from sluice.interfaces.client.reading import Received
 _UNSAFE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 """What a model says must not command a terminal."""
 
+
 _DRAWN_PER_SECOND = 10
 
 _CANCELLED: Mapping[str, str] = {
@@ -33,6 +35,10 @@ _CANCELLED: Mapping[str, str] = {
     "orphaned": "the answer was cancelled: nobody was reading it",
     "shutdown": "the answer was cancelled: the service was shut down",
 }
+
+
+def safe(text: str) -> str:
+    return _UNSAFE.sub("", text)
 
 
 class Display:
@@ -46,6 +52,11 @@ class Display:
 
     def __exit__(self, *_: object) -> None:
         pass
+
+    @contextmanager
+    def silent(self) -> Generator[None, None, None]:
+        """Draws nothing: the terminal is another's."""
+        yield
 
     def show(self, received: Received) -> None:
         match received.event:
@@ -102,6 +113,15 @@ class Terminal(Display):
         self._finish_line()
         self._live.stop()
 
+    @contextmanager
+    def silent(self) -> Generator[None, None, None]:
+        self._finish_line()
+        self._live.stop()
+        try:
+            yield
+        finally:
+            self._live.start(refresh=True)
+
     def show(self, received: Received) -> None:
         super().show(received)
         self._take(received.event)
@@ -139,13 +159,13 @@ class Terminal(Display):
             self._print(line)
 
     def _print(self, line: str) -> None:
-        self._console.print(Text(_UNSAFE.sub("", line)), soft_wrap=True)
+        self._console.print(Text(safe(line)), soft_wrap=True)
 
     def _below(self) -> RenderableType:
         parts: list[RenderableType] = []
         if self._line:
-            parts.append(Text(_UNSAFE.sub("", self._line)))
+            parts.append(Text(safe(self._line)))
         if self._stages:
-            running = ", ".join(_UNSAFE.sub("", stage) for stage in self._stages)
+            running = ", ".join(safe(stage) for stage in self._stages)
             parts.append(Spinner("dots", Text(running, style="dim")))
         return Group(*parts)

@@ -7,10 +7,17 @@ from typing import Any, Self
 
 import httpx2
 
-from sluice.domain.events import Done, Event
+from sluice.domain.events import Done, Event, Json
 from sluice.interfaces.client.outcome import answer_of
 from sluice.interfaces.client.reading import Reading, Received
-from sluice.interfaces.client.requests import Call, Job, cancelling, question
+from sluice.interfaces.client.requests import (
+    Call,
+    Job,
+    cancelling,
+    giving,
+    looking,
+    question,
+)
 from sluice.interfaces.client.retries import Backoff, Retries
 from sluice.interfaces.client.transport import TIMEOUT, identified
 
@@ -64,6 +71,15 @@ class AsyncClient:
             async for received in events:
                 end = received.event
         return answer_of(end)
+
+    async def job(self, job: Job | str) -> Mapping[str, Any]:
+        """The job as it is now, as `GET /api/v1/jobs/{job_id}` tells it."""
+        found: Mapping[str, Any] = (await self._call(looking(job))).json()
+        return found
+
+    async def give_input(self, job: Job | str, input_id: str, value: Json) -> None:
+        """Answers a `NeedsInput`. Raises Refused: 409, 410 and 422 as docs/events.md has them."""
+        await self._call(giving(job, input_id, value))
 
     async def cancel(self, job: Job | str) -> None:
         """One that is over stays as it ended."""

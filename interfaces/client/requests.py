@@ -72,6 +72,16 @@ def cancelling(job: Job | str) -> Call:
     return Call("DELETE", f"/api/v1/jobs/{_part(id_of(job))}")
 
 
+def giving(job: Job | str, input_id: str, value: Json) -> Call:
+    """May be sent again: the same answer changes nothing."""
+    path = f"/api/v1/chat/{_part(id_of(job))}/input"
+    return Call("POST", path, json={"input_id": input_id, "value": value})
+
+
+def looking(job: Job | str) -> Call:
+    return Call("GET", f"/api/v1/jobs/{_part(id_of(job))}")
+
+
 def stream_path(job: Job | str) -> str:
     return job.stream_url if isinstance(job, Job) else f"/api/v1/chat/{_part(job)}/events"
 

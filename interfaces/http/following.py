@@ -1,16 +1,21 @@
 """A job's stream as the answer to whatever another protocol's route was asked."""
 
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Annotated
 
 from fastapi import Depends
 from starlette.requests import Request
 
 from sluice.application.encoding import EncoderFor, Push
-from sluice.domain.chat import JobId
-from sluice.domain.events import Cursor
+from sluice.domain.chat import Job, JobId
+from sluice.domain.events import Cursor, Recorded
 from sluice.interfaces.http.server.frame_writer import PUSH
 from sluice.interfaces.http.services import OptionsDep, ServicesDep, UserDep
 from sluice.interfaces.http.sse import EventStream
+
+Closing = Callable[[Job, Sequence[Recorded]], bytes]
+"""Of a job and its whole log."""
 
 
 class Following:
@@ -20,12 +25,21 @@ class Following:
         self, request: Request, services: ServicesDep, options: OptionsDep, user: UserDep
     ) -> None:
         self._services, self._options, self._user = services, options, user
-        self._push: Push | None = request.scope.get("extensions", {}).get(PUSH)
+        self._push: Push = request.scope["extensions"][PUSH]
 
     async def __call__(
-        self, job_id: JobId, encoder_for: EncoderFor, after: Cursor | None = None, skip: int = 0
+        self,
+        job_id: JobId,
+        encoder_for: EncoderFor,
+        after: Cursor | None = None,
+        skip: int = 0,
+        *,
+        closing: Closing | None = None,
     ) -> EventStream:
-        """Raises NotFound, Finished for the terminal event's cursor, LimitReached, Unavailable."""
+        """`closing`: what ends the stream where the job waits for a human; None to wait with it.
+
+        Raises NotFound, Finished for the terminal event's cursor, LimitReached, Unavailable.
+        """
         options = self._options
         batches = await self._services.follow(
             self._user.id, job_id, after=after, encoder_for=encoder_for, skip=skip, push=self._push
@@ -35,7 +49,13 @@ class Following:
             batches, options.streams, ping=options.ping, expires=self._user.expires
         )
         stream.headers["X-Sluice-Job"] = job_id
+        if closing is not None:
+            stream.at_pause = partial(self._closing, job_id, closing)
         return stream
+
+    async def _closing(self, job_id: JobId, closing: Closing, last: Cursor) -> bytes | None:
+        view = await self._services.show_job(self._user.id, job_id)
+        return closing(view.job, view.events) if view.events[-1].id == last else None
 
 
 FollowingDep = Annotated[Following, Depends(Following)]

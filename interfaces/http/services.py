@@ -7,12 +7,12 @@ from typing import Annotated, Literal
 
 from fastapi import Depends, Request
 
+from sluice.application.answer_input import AnswerInput
 from sluice.application.chat_ports import ChatPort, SessionPort
 from sluice.application.chats import DeleteChat, ShowChat
 from sluice.application.export import ExportOutcomes
 from sluice.application.follow import FollowJob
 from sluice.application.jobs import CancelJob, ShowJob
-from sluice.application.pauses import AnswerInput
 from sluice.application.rollout_changes import SetShare, ShowRollout, StartPlan, SteerPlan
 from sluice.application.sessions import Sessions
 from sluice.application.side_calls import AskModel

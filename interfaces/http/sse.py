@@ -1,6 +1,7 @@
 """A job's log as an event stream, in any protocol's frames.
 
-Frames leave as the bytes that the log's encoder made. Three ways to end: after the terminal event;
+Frames leave as the bytes that the log's encoder made. Ways to end: after the terminal event; where
+the job waits for a human, in protocols that end there;
 by the reader, who may come back with a cursor; and unfinished, when the log cannot be read for now
 or the reader's identity expires. Clients of most protocols take a proper end for a whole answer,
 so an unfinished body is cut by a reset; one whose protocol knows better may say so and end it.
@@ -8,7 +9,7 @@ so an unfinished body is cut by a reset; one whose protocol knows better may say
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from functools import partial
 from typing import ClassVar
@@ -19,11 +20,12 @@ from starlette.types import Message, Receive, Scope, Send
 
 from sluice.application.encoding import Batch
 from sluice.domain.errors import NotFound, Unavailable
-from sluice.domain.events import BEGINNING, TERMINAL
+from sluice.domain.events import BEGINNING, TERMINAL, Cursor, NeedsInput, Recorded
 from sluice.interfaces.http.server.frame_writer import RESET
 from sluice.interfaces.http.services import StreamStats
 
 Batches = AsyncGenerator[Batch, None]
+AtPause = Callable[[Cursor], Awaitable[bytes | None]]
 
 HEADERS: Mapping[str, str] = {
     "Cache-Control": "no-store, no-transform",
@@ -50,6 +52,9 @@ class EventStream(EventSourceResponse):
 
     ends_unfinished: ClassVar[bool] = False
     """An unfinished body is ended properly, and not cut."""
+
+    at_pause: AtPause | None = None
+    """Asked behind a question of the job's: what ends the body there; None to go on reading."""
 
     def interrupted(self) -> bytes:
         """What is said at last when the log cannot be read for now, before a proper end."""
@@ -103,12 +108,14 @@ class EventStream(EventSourceResponse):
                 yield self.opening
             deadline = expires and asyncio.get_running_loop().time() + expires - time.time()
             while batch := await (_by(deadline, batches) if deadline else anext(batches, None)):
-                if batch.events[0].id == BEGINNING:
-                    stats.resets += 1
-                if isinstance(batch.events[-1].event, TERMINAL):
-                    self._ended = True
+                stats.resets += batch.events[0].id == BEGINNING
+                self._ended = self._ended or isinstance(batch.events[-1].event, TERMINAL)
                 if batch.body:
                     yield batch.body
+                if (closing := await self._closing(batch.events[-1])) is not None:
+                    self._ended = True
+                    yield closing
+                    return
         except TimeoutError:
             stats.expired += 1
         except (Unavailable, NotFound):
@@ -118,6 +125,11 @@ class EventStream(EventSourceResponse):
             stats.open -= 1
         if self._reset is not None and not self._ended:
             self._reset()
+
+    async def _closing(self, last: Recorded) -> bytes | None:
+        if self.at_pause is None or not isinstance(last.event, NeedsInput):
+            return None
+        return await self.at_pause(last.id)
 
 
 async def _by(deadline: float, batches: Batches) -> Batch | None:

@@ -9,6 +9,7 @@ from sluice.domain.errors import Unavailable
 from sluice.infrastructure.composition.base import build_every_path, instrumented
 from sluice.infrastructure.composition.embedded import Embedded
 from sluice.infrastructure.settings import Settings, WrongSetting
+from sluice.infrastructure.sqlite.checkpoints import SqliteCheckpoints
 from sluice.infrastructure.sqlite.database import SqliteDatabase
 from sluice.infrastructure.telemetry.loop_watch import watched_loop
 from sluice.interfaces.processes.http_service import Check, HttpService
@@ -50,6 +51,10 @@ async def _opened(
         await stack.enter_async_context(instrumented(container))
         build_every_path(container)
         await _open(container.database(), stack)
+        state = container.state_file()
+        if state.exists or container.wrapped_graph().saver is not None:
+            await _open(state, stack)
+        await container.forget_threads()()
         return container, []
     from sluice.infrastructure.composition.embedded_postgres import EmbeddedPostgres
 
@@ -63,7 +68,7 @@ async def _opened(
     return shared, [postgres.check]
 
 
-async def _open(database: SqliteDatabase, stack: AsyncExitStack) -> None:
+async def _open(database: SqliteDatabase | SqliteCheckpoints, stack: AsyncExitStack) -> None:
     try:
         await database.open()
     except ValueError as error:

@@ -11,7 +11,8 @@ from fastapi import APIRouter
 
 from sluice.application.ports import nothing
 from sluice.domain.errors import Unavailable
-from sluice.infrastructure.composition.base import OFFLINE_MODEL, Base
+from sluice.infrastructure.composition.base import Base
+from sluice.infrastructure.composition.values import OFFLINE_MODEL
 from sluice.infrastructure.settings import Settings
 from sluice.infrastructure.telemetry.loop_watch import LoopWatch
 from sluice.infrastructure.telemetry.prometheus import (

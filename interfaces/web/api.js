@@ -2,7 +2,7 @@
 
 import { connect } from "./client.js";
 
-export const { call, follow, submit, cancel } = connect();
+export const { call, follow, submit, giveInput, cancel } = connect();
 
 const chat = (id) => `/api/v1/chat/${encodeURIComponent(id)}`;
 

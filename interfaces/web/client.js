@@ -122,7 +122,11 @@ export function connect({ base = "", headers = {}, env = host } = {}) {
 
   const cancel = (job) => call("DELETE", `/api/v1/jobs/${encodeURIComponent(job)}`);
 
-  return { call, submit, ask, follow, cancel };
+  /** Answers what a job's `needs_input` asks; the same answer again changes nothing. */
+  const giveInput = (job, inputId, value) =>
+    call("POST", `/api/v1/chat/${encodeURIComponent(job)}/input`, { body: { input_id: inputId, value } });
+
+  return { call, submit, ask, follow, giveInput, cancel };
 }
 
 /** Each frame's fields, as text; one that the body's end tears is none. */

@@ -94,7 +94,7 @@ function show(more) {
 
 function elementOf(row) {
   if (row.role === "user") return questionRow(row.text);
-  row.view = new AnswerView(row);
+  row.view = new AnswerView(row, (asked, value) => api.giveInput(row.job, asked, value));
   row.view.retry.addEventListener("click", () => guarded(() => retry(row)));
   return row.view.row;
 }
@@ -117,6 +117,7 @@ function attach(row, { running, url = api.eventsOf(row.job) }) {
       state = fold(state, event);
       // A text that stands here whole need not come again word by word.
       if (row.status === null || state.end) row.view.render(state);
+      if (event.name === "needs_input" && running) announce("The answer waits for you.");
       if (event.name === "stage" && running) announce(`${event.data.stage}: ${event.data.status}`);
       if (state.end) finish(row, state, running);
     },

@@ -3,6 +3,7 @@
 import { Beside } from "./cards.js";
 import { answerOf, pace } from "./fold.js";
 import { Prose } from "./prose.js";
+import { Questions } from "./questions.js";
 
 const WORDS = { running: "running", completed: "done", failed: "failed", stopped: "stopped" };
 const ENDS = { done: "completed", error: "failed", cancelled: "cancelled" };
@@ -56,13 +57,16 @@ export class AnswerView {
   #check = null;
   #prose;
   #beside;
+  #questions;
 
-  constructor({ text = "", status = null } = {}) {
+  /** `answer(inputId, value)` answers what is asked. */
+  constructor({ text = "", status = null } = {}, answer = () => {}) {
     this.row = clone("answer-template");
     this.retry = this.#part(".retry");
     this.#prose = new Prose(this.#part(".text"));
     this.#prose.show(text);
     this.#beside = new Beside(this.#part(".beside"));
+    this.#questions = new Questions(this.#part(".asked"), answer);
     this.row.dataset.state = status ?? "running";
     if (status === "failed" || status === "cancelled") this.say(UNFINISHED);
   }
@@ -111,6 +115,7 @@ export class AnswerView {
     this.row.dataset.state = ENDS[state.end?.name] ?? "running";
     this.#prose.show(answerOf(state));
     this.#beside.show(state.beside);
+    this.#questions.show(state.asked);
     this.#drawStages(state);
     const progress = this.#part("progress");
     progress.hidden = state.end !== null;

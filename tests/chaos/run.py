@@ -20,6 +20,7 @@ SETTINGS = {
     "SLUICE_LOG_LEVEL": "INFO",
     "OPENAI_API_KEY": "key",
     "OPENAI_MODEL": "m",
+    "SLUICE_PIPELINE": "tests.chaos.graph:build",
 }
 SETTLED_WITHIN = 90
 _TOLD_EVERY = 5

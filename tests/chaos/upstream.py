@@ -29,9 +29,16 @@ LONG = 0.03
 """So many have more entries in Redis than are read at once."""
 
 
+_ASKED = "hello, job "
+
+
 def question(number: int) -> str:
     """By the offline model's rules a greeting: no documents are looked up for it."""
-    return f"hello, job {number}"
+    return f"{_ASKED}{number}"
+
+
+def number_of(question: str) -> int:
+    return int(question.removeprefix(_ASKED))
 
 
 class _Sent(Gate):
@@ -44,7 +51,10 @@ class _Sent(Gate):
 
 
 class ChaosModel(OfflineModel):
-    """`told` gets each answering call: whose it is, what it says, and how it fails."""
+    """`told` gets each answering call: whose it is, what it says, and how it fails.
+
+    Whoever offers a tool is asked to call it with the question, which is then its result.
+    """
 
     def __init__(self, seed: int, told: Callable[..., None]) -> None:
         super().__init__(pace=0)
@@ -54,9 +64,11 @@ class ChaosModel(OfflineModel):
 
     def _reply_to(self, body: Mapping[str, Any]) -> Reply | RawAnswer:
         asked = body["messages"][-1]["content"]
-        if "response_format" in body or not asked.startswith("hello, job "):
+        if "response_format" in body or not str(asked).startswith(_ASKED):
             return super()._reply_to(body)
-        number = int(asked.removeprefix("hello, job "))
+        if body.get("tools") and body["messages"][-1]["role"] == "user":
+            return Reply.calling(body["tools"][0]["function"]["name"], {"question": asked})
+        number = number_of(asked)
         self._calls[number] += 1
         call = self._calls[number]
         rng = Random(f"{self.seed} {number} {call}")

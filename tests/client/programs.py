@@ -34,6 +34,13 @@ class Program:
         done: Done = await self._run("answer", job)
         return done
 
+    async def job(self, job: Job | str) -> dict[str, Any]:
+        found: dict[str, Any] = await self._run("job", job)
+        return found
+
+    async def give_input(self, job: Job | str, input_id: str, value: Any) -> None:
+        await self._run("give_input", job, input_id, value)
+
     async def cancel(self, job: Job | str) -> None:
         await self._run("cancel", job)
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from sluice.application.chat_ports import ChatPort, KeptPause, PausePort
+from sluice.application.chat_ports import ChatPort
+from sluice.application.pause_port import KeptPause, PausePort
 from sluice.domain.chat import Chat, Turn, moment, now
 from sluice.domain.errors import Conflict, NotFound, Superseded
 from sluice.domain.events import Json

@@ -71,7 +71,7 @@ def worse_on_a2(llm: LLMClientPort) -> StateGraph[State]:
         if on_a2 and kind == "late":
             await asyncio.sleep(5)
         if on_a2 and kind == "left":
-            await asyncio.sleep(4)
+            await asyncio.sleep(2)
         if on_a2 and kind == "doubled":
             get_stream_writer()({"token": "soso"})
         return {"answer": "so"}

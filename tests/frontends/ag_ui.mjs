@@ -54,6 +54,26 @@ await run({
     return {...told, messages: http.messages};
   },
 
+  async is_asked({url, question, payload}) {
+    const {http, told} = agent({url});
+    await ask(http, question);
+    const asked = http.pendingInterrupts;
+    const before = shown(http.messages);
+    const resume = asked.map(({id}) => ({interruptId: id, status: "resolved", payload}));
+    const resolved = await http.runAgent({resume}).then(() => true, error => String(error));
+    return {...told, asked, before, resolved, messages: shown(http.messages)};
+  },
+
+  async tanstack_is_asked({url, question, payload}) {
+    const {client, errors} = tanstack({url});
+    await client.sendMessage(question);
+    await until(() => client.getInterrupts().length);
+    const [asked] = client.getInterrupts();
+    await asked.resolveInterrupt(payload);
+    await until(() => client.getStatus() === "ready" && bubbles(client).length > 2, 10000);
+    return {errors, asked: asked.message, messages: bubbles(client)};
+  },
+
   async tanstack_told_beside({url, question}) {
     const {client, errors} = tanstack({url});
     await client.sendMessage(question);

@@ -58,7 +58,8 @@ function open({url, id = "a chat", messages, compat}) {
     prepareSendMessagesRequest: compat && (({api, id, messages, trigger, messageId}) =>
       ({api: `${api}?compat=${compat}`, body: {id, messages, trigger, messageId}})),
   });
-  const chat = new Chat({id, messages, transport, onError: error => errors.push(error.message)});
+  const sendAutomaticallyWhen = options => chat.sendsWhen?.(options) ?? false;
+  const chat = new Chat({id, messages, transport, sendAutomaticallyWhen, onError: error => errors.push(error.message)});
   return {chat, errors};
 }
 
@@ -69,6 +70,18 @@ await run({
     const {chat, errors} = open({url, compat});
     for (const question of questions) await chat.sendMessage({text: question});
     return told(chat, errors);
+  },
+
+  async is_asked({url, question, approved}) {
+    const {chat, errors} = open({url});
+    chat.sendsWhen = ai7.lastAssistantMessageIsCompleteWithApprovalResponses;
+    await chat.sendMessage({text: question});
+    const before = shown(chat);
+    const asked = chat.lastMessage.parts.find(part => part.state === "approval-requested");
+    await chat.addToolApprovalResponse({id: asked.approval.id, approved});
+    await until(() => chat.lastMessage.metadata?.status === "completed", 20000);
+    await new Promise(resolve => setTimeout(resolve, 200)); // it might ask again by itself
+    return {asked: asked.input, before, ...told(chat, errors)};
   },
 
   async regenerates({url, question}) {

@@ -1,6 +1,9 @@
 """What a graph tells beside its answer, for the tests with other people's clients."""
 
+from typing import Any
+
 from sluice.domain.events import Data, Done, Event, Reasoning, Token, Tool
+from sluice.domain.graph_state import Head, InputRequest, Pause
 
 ARGUMENTS = '{"query":"tea"}'
 ANSWER = "무색 9 euros"
@@ -17,3 +20,10 @@ TOLD: list[Event] = [
 SAID: list[Event] = [Token("무색 ", "agent"), Token("9 ", "agent"), Token("euros", "agent")]
 PLAYS: list[Event] = [*TOLD, *SAID, Done("A2", ANSWER, finish_reason="stop")]
 FAILED = "The tool failed."
+ASKS = Pause(Head("chat", "1"), (InputRequest("i1", "May I send it?", "approval"),))
+PAUSES: list[Any] = [
+    Token("Well. ", "agent"),
+    ASKS,
+    Token("Sent.", "agent"),
+    Done("A2", "Well. Sent."),
+]

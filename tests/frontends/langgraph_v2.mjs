@@ -34,6 +34,7 @@ async function page({url, thread}) {
   return {
     submit: question => look.stream.submit(asking(question)),
     stop: () => look.stream.stop(),
+    respond: value => look.stream.respond(value),
     leave: () => root.unmount(),
     get shown() { return look.stream; },
     get thread() { return look.thread ?? look.stream.threadId; },
@@ -54,6 +55,7 @@ function controller({url, thread}) {
   return {
     submit: question => stream.submit(asking(question)),
     stop: () => stream.stop(),
+    respond: value => stream.respond(value),
     leave: () => release?.(),
     get shown() { return stream.rootStore.getSnapshot(); },
     get thread() { return this.shown.threadId; },
@@ -87,6 +89,21 @@ await run({
       await over(client, messages += 2);
     }
     return told(client);
+  },
+
+  async is_asked({question, value, ...given}) {
+    const client = await open(given);
+    const submitting = Promise.resolve(client.submit(question)).catch(() => {});
+    await until(() => client.shown.interrupt && says(client), 20000);
+    const asked = client.shown.interrupt;
+    await submitting;
+    const before = texts(client.shown.messages);
+    const late = await open({...given, thread: client.thread});
+    await until(() => late.shown.interrupt, 20000);
+    await client.respond(value);
+    await until(() => !client.shown.isLoading && last(client)?.content !== before.at(-1).content, 20000);
+    await until(() => !late.shown.isLoading && last(late)?.content === last(client).content, 20000);
+    return {...told(client), asked, before, late: told(late), interrupt: client.shown.interrupt ?? null};
   },
 
   async told_beside({question, ...given}) {

@@ -34,6 +34,12 @@ QUICKLY = [STARTED, *one_by_one(TOKENS[:4]), *TOKENS[4:], COMPLETED, Done("A2", 
 EVENTS: TypeAdapter[Any] = TypeAdapter(Event)
 
 
+def answers_of(house: House) -> Any:
+    """Those that the job has gone on with."""
+    resumption = house.pipeline.asked[-1].resumption
+    return resumption and resumption.answers
+
+
 async def ag_ui(scenario: str, house: House | str, **given: Any) -> Any:
     url = house if isinstance(house, str) else house.url
     return await node("ag_ui.mjs", scenario, url=url, **given)
@@ -132,6 +138,26 @@ async def test_tools_of_a_text_that_is_revised_stay() -> None:
         "Green tea: 9 euros.", beside.FAILED,
     ]  # fmt: skip
     assert told["messages"][-1]["content"] == beside.ANSWER
+
+
+async def test_an_agent_is_asked_and_goes_on_with_the_answer() -> None:
+    async with serving(*beside.PAUSES) as house:
+        told = await ag_ui("is_asked", house, question="Why?", payload=True)
+        assert answers_of(house) == {"i1": True}
+    assert [one["content"] for one in told["before"]] == ["Why?", "Well. "]
+    (asked,) = told["asked"]
+    assert (asked["message"], asked["reason"]) == ("May I send it?", "approval")
+    assert told["resolved"] is True
+    assert [one["type"] for one in told["outcomes"]] == ["interrupt", "success"]
+    assert [one["content"] for one in told["messages"]] == ["Why?", "Well. ", "Sent."]
+
+
+async def test_tanstack_is_asked_and_goes_on_with_the_answer() -> None:
+    async with serving(*beside.PAUSES) as house:
+        told = await ag_ui("tanstack_is_asked", house, question="Why?", payload=True)
+        assert answers_of(house) == {"i1": True}
+    assert (told["errors"], told["asked"]) == ([], "May I send it?")
+    assert [one["text"] for one in told["messages"]] == ["Why?", "Well. ", "Sent."]
 
 
 async def test_tanstack_shows_tools_and_reasoning_and_asks_nothing_by_itself() -> None:

@@ -218,6 +218,19 @@ async def test_tools_reasoning_and_data_are_parts_of_the_message(version: int) -
     assert convert["errorText"] == beside.FAILED
 
 
+@pytest.mark.parametrize("approved", [True, False])
+async def test_an_approval_is_asked_for_and_the_answer_goes_on(approved: bool) -> None:
+    async with serving(*beside.PAUSES) as house:
+        told = await ai("is_asked", house, question="Why?", approved=approved)
+        first, second = house.pipeline.asked
+        assert second.resumption is not None
+        assert (first.job.id, second.resumption.answers) == (second.job.id, {"i1": approved})
+    assert (told["asked"], told["errors"], told["status"]) == ("May I send it?", [], "ready")
+    assert told["before"][-1]["text"] == "Well. "
+    assert told["before"][-1]["metadata"]["status"] == "waiting"
+    assert [one["text"] for one in told["messages"]] == ["Why?", "Well. Sent."]
+
+
 @pytest.mark.parametrize("reason", ["revised", "new_attempt"])
 async def test_what_was_told_beside_a_text_that_is_revised_stays(reason: Any) -> None:
     plays = [*beside.TOLD, Token("wrong", "agent"), Reset(reason), *beside.SAID]

@@ -62,6 +62,18 @@ async def test_tools_are_calls_and_reasoning_is_a_block(client: str) -> None:
     assert told["reasoning"] == ["Let me see."]
 
 
+async def test_an_interrupt_is_answered_and_the_message_goes_on(client: str) -> None:
+    async with serving(*beside.PAUSES) as house:
+        told = await langgraph(client, "is_asked", house, question="Why?", value=True)
+        resumption = house.pipeline.asked[-1].resumption
+        assert resumption is not None
+        assert resumption.answers == {"i1": True}
+    assert (told["asked"]["id"], told["asked"]["value"]) == ("i1", "May I send it?")
+    assert [one["content"] for one in told["before"]] == ["Why?", "Well. "]
+    assert told["error"] is None
+    assert shown(told) == shown(told["late"]) == ["Why?", "Well. Sent."]
+
+
 @pytest.mark.parametrize("reason", ["revised", "new_attempt"])
 async def test_what_is_taken_back_is_gone(client: str, reason: Any) -> None:
     plays = [STARTED, Token("wrong", "a"), Reset(reason), Token("right", "a"), COMPLETED]

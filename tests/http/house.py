@@ -14,6 +14,7 @@ import uvicorn
 from fastapi import APIRouter, FastAPI
 from uvicorn.server import ServerState
 
+from sluice.application.answer_input import AnswerInput
 from sluice.application.chats import DeleteChat, ShowChat
 from sluice.application.deliveries import Deliveries
 from sluice.application.encoding import Batch, Encoder, Handed, Push
@@ -21,7 +22,7 @@ from sluice.application.export import ExportOutcomes
 from sluice.application.follow import FollowJob
 from sluice.application.jobs import CancelJob, ShowJob
 from sluice.application.metrics import JobMetrics
-from sluice.application.pauses import AnswerInput, Pauses
+from sluice.application.pauses import Pauses
 from sluice.application.ports import FlagPort
 from sluice.application.process_chat import ProcessChat
 from sluice.application.rollout import ControlShare, RolloutFlag

@@ -91,7 +91,6 @@ async def test_a_job_asks_and_goes_on_with_the_answers(house: House) -> None:
         ({"input_id": "a", "value": {"ok": "yes"}}, 422, "value.ok"),
         ({"input_id": "a", "value": {}}, 422, "value: 'ok'"),
         ({"input_id": "a", "value": True}, 422, "value:"),
-        ({"input_id": "b", "value": 1}, 422, "value:"),
         ({"input_id": "a"}, 422, "value"),
         ({"input_id": 1, "value": True}, 422, "input_id"),
         ({"input_id": "a", "value": {"ok": True}, "other": 1}, 422, "other"),

@@ -12,7 +12,6 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 from sluice.domain.events import Done, Event, Token
 from sluice.interfaces.http.server import frame_writer
-from sluice.interfaces.http.server.frame_writer import FrameWriter
 from tests.http.house import Frame, House, frames, path, serving, text
 from tests.http.test_connections import stalled_reader
 from tests.waiting import until
@@ -33,20 +32,6 @@ class Gate(asyncio.Event):
 
 def one_by_one(tokens: Sequence[Token]) -> list[Event | asyncio.Event]:
     return [play for token in tokens for play in (Gate(), token)]
-
-
-@pytest.fixture
-def taken(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
-    """Of each token that a connection was offered, whether it took it."""
-    answers: list[bool] = []
-    call = FrameWriter.__call__
-
-    def watched(writer: FrameWriter, body: bytes) -> bool:
-        answers.append(call(writer, body))
-        return answers[-1]
-
-    monkeypatch.setattr(FrameWriter, "__call__", watched)
-    return answers
 
 
 async def read(house: House, first: asyncio.Event) -> list[Frame]:

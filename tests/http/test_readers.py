@@ -12,7 +12,7 @@ from sluice.domain.errors import Unavailable
 from sluice.domain.events import Cursor, Recorded
 from sluice.interfaces.http.services import StreamStats
 from sluice.interfaces.protocols.native.encoder import KEEPALIVE, frame
-from sluice.interfaces.protocols.native.reading import NativeStream
+from sluice.interfaces.protocols.native.reading import NativeStream, cursor_of
 from tests.http.house import (
     ANSWER,
     DONE,
@@ -191,6 +191,12 @@ async def test_a_reader_of_the_log_is_closed_wherever_its_client_breaks(
     with suppress(OSError):
         await stream({"type": "http", "method": method}, receive, send)
     assert (batches.closed, stats.open) == (1, 0)
+
+
+def test_only_space_and_tabs_behind_a_header_are_none_of_its_value() -> None:
+    assert cursor_of("1-1 \t", None) == cursor_of("1-1", "1-2") == Cursor(1, 1)
+    for header in ("1-1X", "1-1\x0b", "1-1\xa0"):
+        assert cursor_of(header, "1-2") == Cursor(0, 0)
 
 
 def test_keepalives_are_the_contracts_bytes() -> None:

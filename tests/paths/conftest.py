@@ -29,6 +29,7 @@ from sluice.infrastructure.llm.openai_client import OpenAILLMClient
 from sluice.infrastructure.llm.upstream import ChatCompletions, Upstream
 from sluice.infrastructure.openai_sdk.instrumentor import OpenAIInstrumentor
 from sluice.infrastructure.pipeline.graph import WatchedGraph
+from sluice.infrastructure.pipeline.savers.saver import Saver
 from sluice.infrastructure.pipeline.stage_path import StagePath
 from sluice.infrastructure.pipeline.token_path import TokenPath
 from sluice.infrastructure.pipeline.visibility import Named
@@ -117,9 +118,17 @@ class Path:
         return LangChainOpenAIRunnable(completions=self.completions)
 
     def pipeline(
-        self, build: Build, *, speaking: frozenset[str] = frozenset(), named: Named | None = None
+        self,
+        build: Build,
+        *,
+        speaking: frozenset[str] = frozenset(),
+        named: Named | None = None,
+        saver: Saver | None = None,
+        keeps: bool = False,
     ) -> PipelinePort:
-        graph = WatchedGraph(build(self.llm()), {"speaks": speaking, **(named or {})})
+        new_saver = None if saver is None else lambda: saver
+        words: Named = {"speaks": speaking, **(named or {})}
+        graph = WatchedGraph(build(self.llm()), words, new_saver, keeps=keeps)
         if self.name == "A1":
             return StagePath(graph)
         return TokenPath(graph, reader="messages" if self.name == "A2-messages" else "tap")

@@ -8,6 +8,7 @@ from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
 
 from sluice.domain.errors import UpstreamTruncated
+from tests.doubles import done_of
 
 from . import graphs
 from .conftest import Path, Told, question
@@ -52,7 +53,7 @@ async def ask(
     for _ in range(times):
         told = Told()
         try:
-            told.events.append(await pipeline.run(question(), told.events.append))
+            told.events.append(done_of(await pipeline.run(question(), told.events.append)))
         except UpstreamTruncated:
             answers.append(None)
         else:

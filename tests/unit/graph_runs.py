@@ -6,7 +6,8 @@ from typing import Any
 
 from sluice.application.model_calls import ModelCalls
 from sluice.domain.events import Done, Event, Token, Usage
-from sluice.infrastructure.pipeline.run import GraphRun, Reader
+from sluice.infrastructure.pipeline.listeners import Reader
+from sluice.infrastructure.pipeline.run import GraphRun
 from sluice.infrastructure.pipeline.visibility import Named, Visibility
 
 A, B, INSIDE = "a:1", "b:2", "a:1|i:3"

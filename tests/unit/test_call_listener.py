@@ -17,14 +17,17 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, Generati
 
 from sluice.application.heard_calls import CountedCall, HeardCall
 from sluice.application.model_calls import CallTeller
-from sluice.domain.events import Token, Usage
+from sluice.domain.events import Reasoning, Token, Usage
+from sluice.infrastructure.pipeline.agent_listener import AgentListener
 from sluice.infrastructure.pipeline.calls import SPOKEN, CallListener
 from sluice.infrastructure.pipeline.running_node import RunningNode
 from sluice.infrastructure.pipeline.tap import Tap
+from sluice.infrastructure.pipeline.token_path import _Tasks
 from sluice.infrastructure.pipeline.visibility import SILENT, Declared
 from tests.unit.graph_runs import INSIDE, A, Run
 
 SPEAKS = Declared(speaks=True)
+Kind = type[CallListener]
 COUNTED = {"input_tokens": 1, "output_tokens": 2, "total_tokens": 4}
 
 
@@ -194,6 +197,26 @@ async def test_the_tap_takes_a_call_that_nobody_else_hears() -> None:
     assert run.calls.usage == Usage(1, 2, 3)
 
 
+@pytest.fixture(params=[CallListener, Tap, _Tasks])
+def kind(request: pytest.FixtureRequest) -> Kind:
+    """Of each path: a node that is named in a graph of a silent node is heard by all."""
+    chosen: Kind = request.param
+    return chosen
+
+
+async def test_a_call_that_the_tap_takes_tells_its_thoughts_to_whoever_hears_them() -> None:
+    run = run_with(Declared(reasoning=True))
+    tap, run.thoughts = Tap(run), AgentListener(run)
+    run_id, metadata = started(tap)
+    run.thoughts.on_chat_model_start({}, [], run_id=run_id, metadata=metadata)
+    teller = tap.take(run_id, [tap, run.thoughts])
+    assert teller is not None
+    teller.say("silent")
+    teller.reason("hm")
+    assert run.told == [Reasoning("hm", "a")]
+    assert type(tap.take(uuid4(), [tap, run.thoughts])) is CountedCall
+
+
 NAMED = {"langgraph_node": "x", "langgraph_checkpoint_ns": "a:1|x:7"}
 
 
@@ -221,23 +244,45 @@ def ran(
 SAID = {"messages": AIMessage("x", id="1")}
 
 
-async def test_a_named_node_in_a_graph_of_a_silent_node_says_its_messages() -> None:
+async def test_a_named_node_in_a_graph_of_a_silent_node_says_its_messages(
+    kind: Kind,
+) -> None:
     run = named_run()
-    ran(CallListener(run), SAID)
+    ran(kind(run), SAID)
     assert run.answer.of({"messages": [AIMessage("silent", id="2")]}) == "x"
 
 
-async def test_what_such_a_node_was_given_it_has_not_said() -> None:
+async def test_such_nodes_may_run_side_by_side(kind: Kind) -> None:
+    run = run_with(SILENT, named={"speaks": frozenset({"a/x", "a/y"})})
+    listener, runs = kind(run), {name: uuid4() for name in "xy"}
+    for name, run_id in runs.items():
+        metadata = {"langgraph_node": name, "langgraph_checkpoint_ns": f"a:1|{name}:7"}
+        listener.on_chain_start({}, {}, run_id=run_id, metadata=metadata, name=name)
+    for name, run_id in runs.items():
+        listener.on_chain_end({"messages": AIMessage(name, id=name)}, run_id=run_id)
+    assert run.answer.of({}) == "xy"
+
+
+async def test_what_such_a_node_said_stays_though_the_outer_state_never_had_it(
+    kind: Kind,
+) -> None:
+    run, later = named_run(), {"messages": [AIMessage("!", id="3")]}
+    ran(kind(run), SAID)
+    run.answer.add(later, None, inside=False)
+    assert run.answer.of(later) == "x!"
+
+
+async def test_what_such_a_node_was_given_it_has_not_said(kind: Kind) -> None:
     run = named_run()
-    listener, run_id = CallListener(run), uuid4()
+    listener, run_id = kind(run), uuid4()
     listener.on_chain_start({}, SAID, run_id=run_id, metadata={**NAMED}, name="x")
     listener.on_chain_end(SAID, run_id=run_id)
     assert run.answer.of({"messages": [AIMessage("silent", id="2")]}) == "silent"
 
 
-async def test_only_its_outermost_run_counts() -> None:
+async def test_only_its_outermost_run_counts(kind: Kind) -> None:
     run = named_run()
-    listener, outer, inner = CallListener(run), uuid4(), uuid4()
+    listener, outer, inner = kind(run), uuid4(), uuid4()
     for run_id in (outer, inner):
         listener.on_chain_start({}, {}, run_id=run_id, metadata={**NAMED}, name="x")
     listener.on_chain_end({"messages": AIMessage("step", id="3")}, run_id=inner)
@@ -257,17 +302,19 @@ async def test_only_its_outermost_run_counts() -> None:
         {"failed": True},
     ],
 )
-async def test_nothing_else_is_its_word(options: dict[str, Any]) -> None:
+async def test_nothing_else_is_its_word(kind: Kind, options: dict[str, Any]) -> None:
     run = named_run()
-    ran(CallListener(run), SAID, **options)
+    ran(kind(run), SAID, **options)
     assert run.answer.of({"messages": [AIMessage("silent", id="2")]}) == "silent"
 
 
-async def test_a_watched_or_a_speaking_node_tells_its_messages_itself() -> None:
+async def test_a_watched_or_a_speaking_node_tells_its_messages_itself(
+    kind: Kind,
+) -> None:
     silent = {"messages": [AIMessage("silent", id="2")]}
     for run in (
         run_with(SPEAKS, named={"speaks": frozenset({"a/x"})}),
         run_with(SILENT, A, "a:1|x:7", named={"speaks": frozenset({"a/x"})}),
     ):
-        ran(CallListener(run), SAID)
+        ran(kind(run), SAID)
         assert run.answer.of(silent) == "silent"

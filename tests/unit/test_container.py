@@ -22,17 +22,12 @@ from sluice.infrastructure.chats.postgres.pauses import PostgresPauses
 from sluice.infrastructure.chats.sqlite.chats import SqliteChats
 from sluice.infrastructure.chats.sqlite.idempotency import SqliteIdempotency
 from sluice.infrastructure.chats.sqlite.pauses import SqlitePauses
-from sluice.infrastructure.composition.base import (
-    Base,
-    bounds_of,
-    build_every_path,
-    runner,
-    upstream_of,
-)
+from sluice.infrastructure.composition.base import Base, build_every_path, runner
 from sluice.infrastructure.composition.embedded import Embedded
 from sluice.infrastructure.composition.embedded_postgres import EmbeddedPostgres
 from sluice.infrastructure.composition.gateway import Gateway
 from sluice.infrastructure.composition.user_graph import bundled_documents
+from sluice.infrastructure.composition.values import bounds_of, upstream_of
 from sluice.infrastructure.composition.worker import Worker
 from sluice.infrastructure.event_log.memory import MemoryEventLog
 from sluice.infrastructure.event_log.redis.log import RedisEventLog
@@ -46,6 +41,8 @@ from sluice.infrastructure.jobs.redis.readers import RedisReaders
 from sluice.infrastructure.jobs.redis.worker import JobWorker
 from sluice.infrastructure.llm.langchain_adapter import LangChainLLMAdapter
 from sluice.infrastructure.llm.openai_client import OpenAILLMClient
+from sluice.infrastructure.pipeline.savers.postgres import PostgresSaver
+from sluice.infrastructure.pipeline.savers.sqlite import SqliteSaver
 from sluice.infrastructure.pipeline.stage_path import StagePath
 from sluice.infrastructure.pipeline.token_path import TokenPath
 from sluice.infrastructure.settings import WrongSetting, read_settings
@@ -182,6 +179,28 @@ async def test_every_adapter_of_a_deployment_is_built_without_a_network(name: st
     build_every_path(everything)
     assert len(built) >= 20
     assert {port: type(built[port]) for port in declared} == declared
+
+
+@pytest.mark.parametrize(
+    ("name", "saver"),
+    [
+        ("sqlite", SqliteSaver),
+        ("sqlite, chats in PostgreSQL", PostgresSaver),
+        ("worker", PostgresSaver),
+    ],
+)
+async def test_a_graph_that_keeps_its_state_has_our_saver_on_both_paths(
+    name: str, saver: type, tmp_path: Path, own: ModuleType
+) -> None:
+    kind, given, _ = DEPLOYMENTS[name]
+    assert kind(settings=read_settings(**given)).wrapped_graph().saver is None
+    everything = kind(settings=read_settings(**given, state="graph"))
+    graphs = everything.raw_graph(), everything.wrapped_graph()
+    assert {type(graph.saver) for graph in graphs} == {saver}
+    assert graphs[0].saver is graphs[1].saver is everything.saver()
+    states = everything.process_chat(PIPELINE)._states
+    assert states is not None
+    assert (states._heads, states._checkpoints) == (everything.heads(), everything.checkpoints())
 
 
 @pytest.mark.parametrize("name", [name for name in DEPLOYMENTS if name != "worker"])

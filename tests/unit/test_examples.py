@@ -17,6 +17,7 @@ from sluice.infrastructure.pipeline.stage_path import StagePath
 from sluice.infrastructure.pipeline.token_path import TokenPath
 from sluice.offline_model.replies import Break, Reply
 from sluice.offline_model.server import OfflineModel
+from tests.doubles import done_of
 
 
 @pytest.fixture
@@ -106,7 +107,7 @@ async def test_the_agent_shows_its_calls_its_reasoning_and_its_sources(
     events: list[Event] = []
     job = Job("job", "chat", "ann", "A2" if a2 else "A1", question, "request")
     path = TokenPath(graph) if a2 else StagePath(graph)
-    done = await path.run(Question(job, []), events.append)
+    done = done_of(await path.run(Question(job, []), events.append))
     tools = [event for event in events if isinstance(event, Tool)]
     assert [(each.status, each.name) for each in tools] == [
         (status, name) for status in ("started", "arguments", "completed")

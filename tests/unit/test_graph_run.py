@@ -19,7 +19,7 @@ from sluice.domain.events import (
     Token,
     Usage,
 )
-from sluice.infrastructure.pipeline.run import Reader
+from sluice.infrastructure.pipeline.listeners import Reader
 from tests.unit.graph_runs import INSIDE, A, B, Run
 
 DATA = Data("n", 1, "a")
@@ -236,13 +236,6 @@ async def test_an_error_that_somebody_caught_ends_the_run_all_the_same() -> None
     with pytest.raises(PipelineError, match="first"):
         run.done({"answer": "12"})
     assert run.tokens == ["1", "2"]
-
-
-async def test_a_run_that_waits_has_no_end() -> None:
-    run = Run()
-    run.waits = True
-    with pytest.raises(PipelineError):
-        run.done({"answer": "x"})
 
 
 async def test_messages_of_speaking_nodes_are_the_answer() -> None:

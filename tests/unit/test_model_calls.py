@@ -2,7 +2,7 @@
 
 from uuid import uuid4
 
-from sluice.application.heard_calls import CountedCall, SpokenCall, muted, silent
+from sluice.application.heard_calls import CountedCall, HeardCall, muted, silent
 from sluice.application.model_calls import ModelCalls, NodeRun, OpenCalls, ToolCallPiece
 from sluice.domain.events import Usage
 
@@ -68,13 +68,13 @@ def test_a_call_may_end_while_it_is_stopped() -> None:
     assert len(calls) == 1
 
 
-def test_a_node_of_its_own_is_heard_by_nobody_and_left_to_langchain() -> None:
+def test_a_node_run_of_no_path_is_heard_by_nobody() -> None:
     calls = ModelCalls()
     node = NodeRun(calls, "outer/inner", speaks=True)
     assert (node.calls, node.path, node.speaks, len(node.open)) == (calls, "outer/inner", True, 0)
     assert not NodeRun(calls, "", speaks=False).speaks
-    assert (node.emitter(), node.hear(), node.take(uuid4(), [])) == (None, None, None)
-    assert node.listens([])
+    assert (node.emitter(), node.hear()) == (None, None)
+    assert (node.take(uuid4(), []), node.reported(uuid4(), [])) == (None, None)
 
 
 def test_a_counted_call_tells_nothing_and_is_counted() -> None:
@@ -89,14 +89,24 @@ def test_a_counted_call_tells_nothing_and_is_counted() -> None:
     assert calls.finish_reason == "stop"
 
 
-def test_a_spoken_call_says_its_text_and_gives_its_finish_reason() -> None:
-    calls, said = ModelCalls(), list[str]()
-    call = SpokenCall(calls, said.append)
+def test_a_heard_call_says_its_text_and_thoughts_and_gives_its_finish_reason() -> None:
+    calls, said, thought = ModelCalls(), list[str](), list[str]()
+    for call in (HeardCall(calls, said.append, thought.append), HeardCall(calls, said.append)):
+        call.say("a")
+        call.reason("thought")
+        call.say("b")
+        call.ended(USAGE, "length")
+    assert (said, thought) == (["a", "b", "a", "b"], ["thought"])
+    assert (calls.usage, calls.finish_reason) == (Usage(2, 4, 6), "length")
+
+
+def test_a_call_whose_thoughts_alone_are_heard_gives_no_finish_reason() -> None:
+    calls, thought = ModelCalls(), list[str]()
+    call = HeardCall(calls, None, thought.append)
     call.say("a")
     call.reason("thought")
-    call.say("b")
     call.ended(USAGE, "length")
-    assert (said, calls.usage, calls.finish_reason) == (["a", "b"], USAGE, "length")
+    assert (thought, calls.usage, calls.finish_reason) == (["thought"], USAGE, None)
 
 
 def test_calls_are_silent_inside_and_as_they_were_behind() -> None:

@@ -7,14 +7,17 @@ from typing import Any
 
 import pytest
 
-from sluice.application import keep_end, process_chat
-from sluice.application.chat_ports import ChatPort, PausePort
+from sluice.application import history as history_module
+from sluice.application import keep_end
+from sluice.application.chat_ports import ChatPort
 from sluice.application.history import history
 from sluice.application.metrics import JobMetrics
 from sluice.application.outcomes import OutcomesPort
+from sluice.application.pause_port import PausePort
 from sluice.application.pauses import Pauses
+from sluice.application.ports import Tell
 from sluice.application.process_chat import ProcessChat
-from sluice.domain.chat import Chat, Message, Turn, now
+from sluice.domain.chat import Chat, Message, Question, Turn, now
 from sluice.domain.errors import (
     PipelineError,
     Superseded,
@@ -36,6 +39,7 @@ from sluice.domain.events import (
     StageStarted,
     Token,
 )
+from sluice.domain.graph_state import Outcome
 from sluice.infrastructure.chats.sqlite.chats import SqliteChats
 from sluice.infrastructure.chats.sqlite.pauses import SqlitePauses
 from sluice.infrastructure.event_log.memory import MemoryEventLog
@@ -101,7 +105,7 @@ async def test_what_the_pipeline_says_is_told_and_its_answer_kept(bench: Bench) 
 async def test_a_chat_that_cannot_be_read_for_a_while_is_waited_for(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(process_chat, "_RETRY_SECONDS", 0)
+    monkeypatch.setattr(history_module, "_RETRY_SECONDS", 0)
     messages, outages = bench.chats.messages, [Unavailable("away"), Unavailable("away")]
 
     async def sometimes(user: str, chat_id: str) -> Any:
@@ -602,4 +606,17 @@ async def test_a_job_that_is_cancelled_does_not_fall_back(bench: Bench) -> None:
     task.cancel()
     await task
     assert (await bench.told())[-1] == Cancelled("user")
+    assert other.asked == []
+
+
+async def test_a_job_that_another_attempt_has_taken_over_does_not_fall_back(bench: Bench) -> None:
+    class Overtaken(MockPipeline):
+        async def run(self, question: Question, tell: Tell, /) -> Outcome:
+            await bench.log.begin(bench.job.id)
+            return await super().run(question, tell)
+
+    other, slow = MockPipeline(*FALLBACK), Overtaken(PipelineError("late"))
+    process = ProcessChat(slow, bench.log, bench.chats, JobMetrics(), bench.pauses, fallback=other)
+    with pytest.raises(Superseded):
+        await process(bench.job)
     assert other.asked == []

@@ -24,7 +24,7 @@ from sluice.domain.events import (
     Token,
     Tool,
 )
-from tests.doubles import RecordingNotifier, a_job
+from tests.doubles import RecordingNotifier, a_job, done_of
 
 DONE = Done("A2", "ab")
 WORDS = [Token("a", "x"), Token("b", "x")]
@@ -52,9 +52,7 @@ class FencedNotifier(RecordingNotifier):
 
 async def relayed(notifier: RecordingNotifier, node: Callable[[Tell], Awaitable[Done]]) -> Done:
     async with asyncio.timeout(5):
-        done = await Relay(notifier, 100).run(OddPipeline(node), Question(a_job()))
-    assert isinstance(done, Done)
-    return done
+        return done_of(await Relay(notifier, 100).run(OddPipeline(node), Question(a_job())))
 
 
 async def test_an_event_is_published_before_the_node_goes_on() -> None:

@@ -159,11 +159,11 @@ async def test_the_changes_tell_who_when_from_to_and_why(changes: SqliteShareCha
 
 
 async def test_the_twenty_newest_changes_are_shown_and_before_the_first_there_is_none(
-    changes: SqliteShareChanges, outcomes: SqliteOutcomes
+    changes: SqliteShareChanges,
 ) -> None:
     control = ControlShare(changes)
     flag = RolloutFlag(Share(5), [control])
-    show = ShowRollout(flag, control, changes, outcomes)
+    show = ShowRollout(flag, control, changes, SqliteOutcomes(changes._database))
     before = await show()
     assert (before.number, before.history) == (0, [])
     for share in range(21):

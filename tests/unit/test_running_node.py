@@ -13,7 +13,7 @@ from sluice.application.heard_calls import HeardCall, silent
 from sluice.application.model_calls import CallTeller, Emit, NodeRun, current_node
 from sluice.domain.errors import PipelineError
 from sluice.domain.events import Data, Reasoning, Token, Usage
-from sluice.infrastructure.pipeline.run import Reader
+from sluice.infrastructure.pipeline.listeners import Reader
 from sluice.infrastructure.pipeline.running_node import (
     RunningNode,
     WrittenEvent,

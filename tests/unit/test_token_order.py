@@ -1,6 +1,6 @@
 """Node runs that speak side by side are heard one after the other, and nothing is lost."""
 
-from sluice.domain.events import Token
+from sluice.domain.events import Data, Token
 from sluice.infrastructure.pipeline.order import TokenOrder
 
 A, B, C = "a:1", "b:2", "c:3"
@@ -106,3 +106,18 @@ def test_whoever_waits_outside_lets_those_pass_whose_turn_it_is() -> None:
 
 def test_where_nobody_has_spoken_there_is_no_node() -> None:
     assert (TokenOrder().node, TokenOrder().finish()) == ("", [])
+
+
+def test_an_event_waits_behind_the_held_tokens_of_its_own_run_and_of_no_other() -> None:
+    order, one, two = TokenOrder(), Data("n", 1, "b"), Data("n", 2, "b")
+    assert not order.holds(B, one)
+    order.say(A, token("1"))
+    assert not order.holds(A, one)
+    order.say(B, token("2", "b"))
+    assert order.holds(B, one)
+    assert not order.holds(C, two)
+    order.say(B, token("3", "b"))
+    assert order.holds(B, two)
+    assert order.end(A) == [token("2", "b"), one, token("3", "b"), two]
+    assert (order.said, order.node) == (["1", "2", "3"], "b")
+    assert not order.holds(B, one)

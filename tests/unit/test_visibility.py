@@ -1,7 +1,7 @@
 """What is declared of nodes, by the graph or by a setting, and what follows of it."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
@@ -10,6 +10,7 @@ from sluice.infrastructure.pipeline.visibility import (
     Declared,
     UnknownNodeError,
     Visibility,
+    Word,
     is_silent_call,
 )
 
@@ -101,3 +102,23 @@ def test_a_call_that_asks_for_no_text_to_be_read_is_silent(
     tags: list[str] | None, call: dict[str, Any], silent: bool
 ) -> None:
     assert is_silent_call(tags, call) is silent
+
+
+def test_a_word_is_used_if_a_node_or_a_setting_says_it() -> None:
+    known = Visibility({"tools": frozenset({"a/x"})})
+    known.declare("a", {"data": True})
+    known.declare("b", None)
+    used = [word for word in get_args(Word) if known.uses(word)]
+    assert used == ["tools", "data"]
+    assert known.uses("speaks", "data")
+    assert known.uses("tools", "speaks")
+    assert not known.uses("speaks", "reasoning")
+    assert not known.uses()
+
+
+def test_an_unknown_node_is_told_of_with_the_word_that_names_it() -> None:
+    known = Visibility({"speaks": frozenset({"a"}), "tools": frozenset({"y", "a", "x"})})
+    known.declare("a", None)
+    with pytest.raises(UnknownNodeError, match="x, y") as raised:
+        known.check()
+    assert raised.value.word == "tools"

@@ -7,8 +7,6 @@ from typing import Any
 import pytest
 
 from sluice.application import pauses as pauses_module
-from sluice.application.pauses import Pauses
-from sluice.application.process_chat import ProcessChat
 from sluice.application.scheduling import Bounds
 from sluice.application.unread import CancelUnread
 from sluice.domain.chat import JobId
@@ -227,8 +225,7 @@ async def test_a_run_that_dies_behind_the_answer_is_done_again_from_there(house:
     await house.pauses.answer(job_id, "send", True)
     dying = await house.log.begin(job_id, goes_on=True)
     dying.publish(Token("half", "ask"))
-    pauses = Pauses(house.pauses, house.log, timeout=60)
-    await ProcessChat(house.pipeline, house.log, house.chats, house.metrics, pauses)(job)
+    await house.processing(house.pipeline)(job)
     records = (await house.log.read(job_id)).events
     second = [one.event for one in records if one.id.attempt == 2]
     assert second == [Reset("new_attempt"), QUEUED, *SAID, *REST, DONE]
@@ -242,8 +239,7 @@ async def test_a_run_that_dies_before_it_has_asked_asks_in_the_next_attempt(
     job_id = await paused(house)
     job = house.pipeline.asked[0].job
     await house.log.begin(job_id, goes_on=True)  # as if nobody had paused
-    pauses = Pauses(house.pauses, house.log, timeout=60)
-    process = ProcessChat(house.pipeline, house.log, house.chats, house.metrics, pauses)
+    process = house.processing(house.pipeline)
     kept = await house.pauses.last(job_id)
     assert kept is not None
     assert await process(job) == kept.expires_at

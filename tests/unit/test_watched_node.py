@@ -115,12 +115,21 @@ async def test_what_was_there_before_is_there_again_after_the_node() -> None:
 @pytest.mark.parametrize("outer", [None, NodeRun(ModelCalls(), "a", speaks=True)])
 async def test_outside_of_a_job_a_node_is_as_it_was(outer: NodeRun | None) -> None:
     async def node(state: Any, config: RunnableConfig) -> Any:
-        return current_node.get(), config["metadata"]
+        return current_node.get(), state, config["metadata"]
 
     with within(outer):
-        found, metadata = await WatchedNode(bound_of(node)).ainvoke({}, config_at())
-    assert found is outer
-    assert NODE not in metadata
+        found = await WatchedNode(bound_of(node)).ainvoke({"y": 1}, config_at())
+    assert found == (outer, {"y": 1}, {"langgraph_checkpoint_ns": A, "other": 1})
+
+
+@pytest.mark.parametrize("in_a_job", [True, False])
+async def test_a_node_is_given_what_it_is_called_with(in_a_job: bool) -> None:
+    async def add(state: Any, x: int) -> Any:
+        return x
+
+    node: Any = add
+    with within(RunningNode(Run()) if in_a_job else None):
+        assert await WatchedNode(RunnableLambda(node)).ainvoke({}, config_at(), x=1) == 1
 
 
 async def test_without_a_config_a_node_is_as_it_was() -> None:
@@ -294,6 +303,7 @@ def test_a_node_that_is_thrown_away_has_raised_nothing(loop_is_gone: bool) -> No
 async def test_the_error_handler_that_langgraph_adds_ends_its_nodes_stage() -> None:
     run = Run()
     run.stage_started(A, {})
-    await run_node(run, lambda s: {}, namespace=f"{A}|__error_handler__a:5")
+    run.stage_started(INSIDE, {})
+    await run_node(run, lambda s: {}, namespace=f"{INSIDE}|__error_handler__i:5")
     run.stages_left()
-    assert run.told == [StageStarted("a", 0), StageFailed("a", 0)]
+    assert run.told[2:] == [StageFailed("a/i", 0)]

@@ -10,7 +10,9 @@ from typing import Any
 
 from sluice.domain.chat import Chat, ChatId, Job, JobId, JobStatus, Message, UserId, new_id
 from sluice.domain.errors import NotFound
+from sluice.domain.graph_state import Head
 from sluice.domain.outcome import JobOutcome
+from sluice.infrastructure.chats.postgres.heads import keep_deleted_thread, move_head
 from sluice.infrastructure.postgres.database import Connection, PostgresDatabase
 from sluice.infrastructure.postgres.outcomes import write_outcome
 
@@ -65,6 +67,7 @@ class PostgresChats:
             await db.execute("DELETE FROM claims WHERE user_id = %s AND chat_id = %s", whose)
             await db.execute("DELETE FROM sessions WHERE user_id = %s AND chat_id = %s", whose)
             await db.execute("DELETE FROM pauses WHERE user_id = %s AND chat_id = %s", whose)
+            await keep_deleted_thread(db, whose)
             gone = await db.execute("DELETE FROM chats WHERE user_id = %s AND id = %s", whose)
             return gone.rowcount
 
@@ -99,14 +102,15 @@ class PostgresChats:
         status: JobStatus,
         attempt: int,
         outcome: JobOutcome | None = None,
+        head: Head | None = None,
     ) -> None:
         """Outlasts an outage: the job's end is told only afterwards."""
 
         async def work(db: Connection) -> None:
             # It locks the row: of two attempts at once, the later one has the last word.
             found = await db.execute(
-                "UPDATE turns SET attempt = %s, ended = TRUE WHERE job_id = %s AND attempt <= %s"
-                " RETURNING chat, turn",
+                "UPDATE turns SET attempt = %s, ended = TRUE, ended_on = clock_timestamp()"
+                " WHERE job_id = %s AND attempt <= %s RETURNING chat, turn",
                 (attempt, job.id, attempt),
             )
             for chat, turn in await found.fetchall():
@@ -115,6 +119,7 @@ class PostgresChats:
                 else:
                     unsay = "DELETE FROM messages WHERE job_id = %s AND role = 'assistant'"
                     await db.execute(unsay, [job.id])
+                await move_head(db, job.id, chat, turn, head)
             if outcome is not None:
                 await write_outcome(db, outcome, job.targeting_key)
 

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from datetime import UTC, timedelta
 from typing import Any
 
-from sluice.application.chat_ports import KeptPause
 from sluice.application.compact_json import compact
 from sluice.application.pause_json import dump_pause, load_pause, same
+from sluice.application.pause_port import KeptPause
 from sluice.domain.chat import Job, JobId, now
 from sluice.domain.errors import Conflict, NotFound, Superseded
 from sluice.domain.events import Json

@@ -23,7 +23,9 @@ from sluice.domain.chat import (
     now,
 )
 from sluice.domain.errors import NotFound
+from sluice.domain.graph_state import Head
 from sluice.domain.outcome import JobOutcome
+from sluice.infrastructure.chats.sqlite.heads import keep_deleted_thread, move_head
 from sluice.infrastructure.sqlite.database import SqliteDatabase
 from sluice.infrastructure.sqlite.outcomes import write_outcome
 
@@ -75,6 +77,7 @@ class SqliteChats:
             db.execute("DELETE FROM claims WHERE user = ? AND chat_id = ?", (user, chat_id))
             db.execute("DELETE FROM sessions WHERE user = ? AND chat_id = ?", (user, chat_id))
             db.execute("DELETE FROM pauses WHERE user = ? AND chat_id = ?", (user, chat_id))
+            keep_deleted_thread(db, user, chat_id)
             delete = "DELETE FROM chats WHERE user = ? AND id = ?"
             return db.execute(delete, (user, chat_id)).rowcount
 
@@ -111,14 +114,15 @@ class SqliteChats:
         status: JobStatus,
         attempt: int,
         outcome: JobOutcome | None = None,
+        head: Head | None = None,
     ) -> None:
         """Durable with the job's terminal event, which is written next. Outlasts an outage."""
 
         def work(db: sqlite3.Connection) -> None:
             turns = db.execute(
-                "UPDATE turns SET attempt = ?, ended = TRUE WHERE job_id = ? AND attempt <= ?"
-                " RETURNING chat, turn",
-                (attempt, job.id, attempt),
+                "UPDATE turns SET attempt = ?, ended = TRUE, ended_on = ?"
+                " WHERE job_id = ? AND attempt <= ? RETURNING chat, turn",
+                (attempt, micros(now()), job.id, attempt),
             ).fetchall()
             for chat, turn in turns:
                 if answer:
@@ -126,6 +130,7 @@ class SqliteChats:
                 else:
                     unsay = "DELETE FROM messages WHERE job_id = ? AND role = 'assistant'"
                     db.execute(unsay, (job.id,))
+                move_head(db, job.id, chat, turn, head)
             if outcome is not None:
                 write_outcome(db, outcome, job.targeting_key)
 

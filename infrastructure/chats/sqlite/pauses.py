@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
-from sluice.application.chat_ports import KeptPause
 from sluice.application.compact_json import compact
 from sluice.application.pause_json import dump_pause, load_pause, same
+from sluice.application.pause_port import KeptPause
 from sluice.domain.chat import Job, JobId, micros, moment, now
 from sluice.domain.errors import Conflict, NotFound, Superseded
 from sluice.domain.events import Json

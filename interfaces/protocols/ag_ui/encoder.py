@@ -5,7 +5,6 @@ of their own for each tool call and each thought.
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from json.encoder import encode_basestring as quoted
-from typing import NamedTuple
 
 from sluice.application.compact_json import compact
 from sluice.domain.chat import JobId
@@ -16,6 +15,7 @@ from sluice.domain.events import (
     Done,
     Event,
     Failed,
+    NeedsInput,
     Reasoning,
     Recorded,
     Reset,
@@ -29,12 +29,14 @@ from sluice.domain.events import (
 from sluice.interfaces.protocols.ag_ui.events import (
     event_of,
     finished,
+    interrupted,
     message_id,
     messages_of,
     opening,
     result_of,
     snapshot,
 )
+from sluice.interfaces.protocols.ag_ui.steps import Step, closed, opened
 from sluice.interfaces.protocols.beside import (
     NOTHING_BESIDE,
     Beside,
@@ -47,20 +49,19 @@ from sluice.interfaces.protocols.frames import escaped, frames_of
 _THOUGHT_ENDS = ("REASONING_MESSAGE_END", "REASONING_END")
 
 
-class Step(NamedTuple):
-    stage: str
-    name: str
-
-
 @dataclass(frozen=True, slots=True)
 class State:
-    """`drafts`: how many were taken back; `open`: whether this one's message is; `steps`: open."""
+    """`drafts`: how many messages there were before the present one; `open`: whether it is;
+    `steps`: open. `said`: whether anything of the answer was. `asked`: what the job waits for.
+    """
 
     started: bool = False
     drafts: int = 0
     open: bool = False
     steps: tuple[Step, ...] = ()
     beside: Beside = NOTHING_BESIDE
+    said: bool = False
+    asked: tuple[NeedsInput, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -91,11 +92,21 @@ class AgUiEncoder:
             if self.opens_with_messages:
                 told.append(snapshot(self.messages))
             state = replace(state, started=True)
+        elif state.asked and not isinstance(event, NeedsInput):
+            told += [self._interrupted(state), *opening(self.thread_id, self.run_id)]
+            state = replace(state, asked=())
         if isinstance(event, Terminal):
             state = self._end(state, event, told)
         else:
             state = self._go_on(state, event, told)
         return state, frames_of(before, recorded.id, told)
+
+    def closing(self, state: State, last: Cursor, /) -> Sequence[bytes]:
+        told = escaped(self._interrupted(state))
+        return [f"id: {last}.1\ndata: {told}\n\n".encode()]
+
+    def _interrupted(self, state: State) -> str:
+        return interrupted(self.thread_id, self.run_id, state.asked)
 
     def _go_on(self, state: State, event: Event, told: list[str]) -> State:
         match event:
@@ -112,15 +123,23 @@ class AgUiEncoder:
             case Data(name, data):
                 told.append(event_of("CUSTOM", name=name, value=data))
             case StageStarted(stage):
-                return _open_step(state, stage, told)
+                return replace(state, steps=opened(state.steps, stage, told))
             case StageCompleted(stage) | StageFailed(stage):
-                return _close_step(state, stage, told)
+                return replace(state, steps=closed(state.steps, stage, told))
             case Reset(reason):
                 return self._take_back(state, reason, told)
+            case NeedsInput():
+                return self._ask(state, event, told)
         return state
 
+    def _ask(self, state: State, question: NeedsInput, told: list[str]) -> State:
+        """The run ends here. What is said behind it is another message, as the next run's is."""
+        drafts = state.drafts + state.open
+        state = self._close(state, told)
+        return replace(state, drafts=drafts, asked=(*state.asked, question))
+
     def _end(self, state: State, end: Terminal, told: list[str]) -> State:
-        if isinstance(end, Done) and end.answer and not state.open:  # nothing was said: path A1
+        if isinstance(end, Done) and end.answer and not state.said:  # nothing was said: path A1
             state = self._say(state, end.answer, told)
         state = self._close(state, told)
         match end:
@@ -136,7 +155,7 @@ class AgUiEncoder:
         own = self._message_id(state)
         told += [event_of("TEXT_MESSAGE_START", messageId=own, role="assistant")]
         told += [self._content(state, content)]
-        return replace(state, open=True)
+        return replace(state, open=True, said=True)
 
     def _content(self, state: State, content: str) -> str:
         own = quoted(self._message_id(state))
@@ -192,7 +211,7 @@ class AgUiEncoder:
 
     def _take_back(self, state: State, reason: str, told: list[str]) -> State:
         """The next draft is another message: a client would go on with one that it knows."""
-        said, beside = state.open, bool(state.beside.items)
+        said, beside = state.said, bool(state.beside.items)
         if reason == "new_attempt":
             state = self._close(state, told)
             state, said = replace(state, beside=state.beside.drop()), said or beside
@@ -202,7 +221,7 @@ class AgUiEncoder:
             return state
         calls = [one for one in state.beside.items if isinstance(one, Call)]
         told.append(snapshot(self._with(calls)))
-        return replace(state, drafts=state.drafts + 1)
+        return replace(state, drafts=state.drafts + 1, said=False)
 
     def _with(self, calls: Sequence[Call]) -> str:
         """The thread, and the calls that were told: they are not taken back with a text."""
@@ -215,22 +234,3 @@ class AgUiEncoder:
     def _message_id(self, state: State) -> str:
         own = message_id(self.job_id)
         return f"{own}-r{state.drafts}" if state.drafts else own
-
-
-def _open_step(state: State, stage: str, told: list[str]) -> State:
-    """A name that is open already gets a number: two steps of one name are refused."""
-    number, name, names = 1, stage, [step.name for step in state.steps]
-    while name in names:
-        number += 1
-        name = f"{stage}#{number}"
-    told.append(event_of("STEP_STARTED", stepName=name))
-    return replace(state, steps=(*state.steps, Step(stage, name)))
-
-
-def _close_step(state: State, stage: str, told: list[str]) -> State:
-    """The last one of the stage; one that was never opened is over as soon as it is told."""
-    if all(step.stage != stage for step in state.steps):
-        state = _open_step(state, stage, told)
-    last = [step for step in state.steps if step.stage == stage][-1]
-    told.append(event_of("STEP_FINISHED", stepName=last.name))
-    return replace(state, steps=tuple(step for step in state.steps if step != last))

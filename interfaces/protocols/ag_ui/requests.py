@@ -19,6 +19,16 @@ _ANEW = "an earlier message of the thread cannot be written anew"
 Name = Annotated[str, Field(min_length=1, max_length=128)]
 
 
+class Resumed(BaseModel):
+    """An answer to an interrupt."""
+
+    model_config = ConfigDict(strict=True, frozen=True)
+
+    interruptId: str  # noqa: N815
+    status: str = "resolved"
+    payload: JsonValue = None
+
+
 class RunInput(BaseModel):
     """`tools` are the client's, and `state` is shared with it: neither would reach the graph."""
 
@@ -29,7 +39,7 @@ class RunInput(BaseModel):
     messages: list[dict[str, JsonValue]] = []
     tools: JsonValue = None
     state: JsonValue = None
-    resume: JsonValue = None
+    resume: list[Resumed] | None = None
     context: JsonValue = None
     forwardedProps: JsonValue = None  # noqa: N815
 
@@ -53,7 +63,7 @@ class RunInput(BaseModel):
 
     def question(self) -> str:
         """Raises Problem 422 for what would be left out of it, and for what is not there."""
-        for field in ("tools", "state", "resume"):
+        for field in ("tools", "state"):
             if getattr(self, field):
                 raise wrong(field, "is not supported here, and must be empty")
         asked = self.questions()

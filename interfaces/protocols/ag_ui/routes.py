@@ -1,14 +1,17 @@
 """AG-UI's one address: run an agent, or look at a thread or a run that is there."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query
 from starlette.responses import JSONResponse, Response
 
 from sluice.application.chats import ChatView
+from sluice.domain.events import NeedsInput
 from sluice.interfaces.http.json_request import HistoryRoute
 from sluice.interfaces.http.problems import Problem, wrong
 from sluice.interfaces.protocols.ag_ui.encoder import AgUiEncoder
+from sluice.interfaces.protocols.ag_ui.events import interrupts_of
 from sluice.interfaces.protocols.ag_ui.requests import Name, RunInput, shown, thread_before
 from sluice.interfaces.protocols.ag_ui.runs import Runs, RunsDep
 
@@ -49,7 +52,9 @@ async def read(
         return await _joined(runs, run_id, thread, _cursor(offset, last))
     if thread is None:
         raise wrong("threadId", "or runId must be given")
-    return JSONResponse(_hydration(await runs.view(thread)), headers={"Cache-Control": "no-store"})
+    view = await runs.view(thread)
+    asked = await runs.asked(view)
+    return JSONResponse(_hydration(view, asked), headers={"Cache-Control": "no-store"})
 
 
 async def _joined(runs: Runs, run_id: str, thread: str | None, cursor: str | None) -> Response:
@@ -65,8 +70,8 @@ def _cursor(offset: str | None, last: str | None) -> str | None:
     return None if text == _FROM_THE_BEGINNING else text
 
 
-def _hydration(view: ChatView | None) -> dict[str, Any]:
-    """What TanStack AI asks for when a page is loaded."""
+def _hydration(view: ChatView | None, asked: Sequence[NeedsInput]) -> dict[str, Any]:
+    """What TanStack AI asks for when a page is loaded; a job that waits is in no run."""
     messages = [
         {
             "id": one["id"],
@@ -78,6 +83,8 @@ def _hydration(view: ChatView | None) -> dict[str, Any]:
     active = view.active_job_id if view else None
     return {
         "messages": messages,
-        "activeRun": {"runId": active} if active else None,
-        "interrupts": None,
+        "activeRun": {"runId": active} if active and not asked else None,
+        "interrupts": {"runId": active, "pending": interrupts_of(active, asked)}
+        if active and asked
+        else None,
     }

@@ -6,7 +6,7 @@ from typing import Any
 from sluice.application.codec import fields_of
 from sluice.application.compact_json import compact
 from sluice.domain.chat import JobId
-from sluice.domain.events import Data, Stage
+from sluice.domain.events import Data, NeedsInput, Stage
 from sluice.interfaces.protocols.beside import FAILED, Call, Item, Thought, call_id, thought_id
 from sluice.interfaces.protocols.frames import escaped
 
@@ -63,3 +63,13 @@ def told_again(job_id: JobId, items: Iterable[Item]) -> Iterator[str]:
         yield from told_thought(job_id, item, item.said.text, begins=True)
         if not item.open:
             yield told_thoughts_end(job_id, item)
+
+
+def told_question(asked: NeedsInput, *, approvals: bool) -> Iterator[str]:
+    """As data for a page with a form of its own; yes or no may be said by a tool's approval."""
+    yield chunk("data-input", id=asked.input_id, data=fields_of(asked))
+    if approvals and asked.kind == "approval":
+        own = f"ask-{asked.input_id}"
+        named = {"toolCallId": own, "toolName": "approval", "dynamic": True}
+        yield chunk("tool-input-available", **named, input=asked.prompt)
+        yield chunk("tool-approval-request", approvalId=asked.input_id, toolCallId=own)

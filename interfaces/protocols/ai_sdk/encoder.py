@@ -20,6 +20,7 @@ from sluice.domain.events import (
     Done,
     Event,
     Failed,
+    NeedsInput,
     Reasoning,
     Recorded,
     Reset,
@@ -33,6 +34,7 @@ from sluice.interfaces.protocols.ai_sdk.chunks import (
     told_again,
     told_call,
     told_data,
+    told_question,
     told_stage,
     told_thought,
     told_thoughts_end,
@@ -52,7 +54,8 @@ _FINISH_REASONS = {
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """`texts`: how many text parts there were; `open`: whether the last one is still written to.
+    """`texts`: how many text parts there were; `open`: whether the last one is still written to;
+    `said`: whether anything of the answer was. `asked`: the job waits.
 
     `stages`: the last event of each, in the order in which they were first heard of.
     """
@@ -63,6 +66,8 @@ class State:
     stages: tuple[Stage, ...] = ()
     beside: Beside = NOTHING_BESIDE
     data: tuple[Data, ...] = ()
+    said: bool = False
+    asked: bool = False
 
 
 @dataclass(frozen=True)
@@ -86,6 +91,10 @@ class AiSdkEncoder:
             chunks += [chunk("start", messageId=message_id(self.job_id))]
             chunks += [chunk("start-step")]
             state = replace(state, started=True)
+        elif state.asked and not isinstance(event, NeedsInput):
+            # In a step of its own the client does not take it for answered once more.
+            chunks += [chunk("finish-step"), chunk("start-step")]
+            state = replace(state, asked=False)
         if isinstance(event, TERMINAL):
             state = self._end(state, event, chunks)
         else:
@@ -117,10 +126,18 @@ class AiSdkEncoder:
                 return replace(state, data=(*state.data, event)) if self.resets_step else state
             case Reset(reason):
                 return self._take_back(state, reason, chunks)
+            case NeedsInput():
+                state = self._close(self._conclude(state, None, chunks), chunks)
+                chunks += told_question(event, approvals=self.resets_step)
+                return replace(state, asked=True)
         return state
 
+    def closing(self, _state: State, last: Cursor, /) -> Sequence[bytes]:
+        told = self._finish("tool-calls", status="waiting")
+        return [f"id: {last}\ndata: {one}\n\n".encode() for one in told]
+
     def _end(self, state: State, end: Terminal, chunks: list[str]) -> State:
-        if isinstance(end, Done) and end.answer and not state.open:  # nothing was said: path A1
+        if isinstance(end, Done) and end.answer and not state.said:  # nothing was said: path A1
             state = self._say(state, end.answer, chunks)
         state = self._close(self._conclude(state, None, chunks), chunks)
         match end:
@@ -135,7 +152,7 @@ class AiSdkEncoder:
         return state
 
     def _say(self, state: State, content: str, chunks: list[str]) -> State:
-        state = replace(state, open=True, texts=state.texts + 1)
+        state = replace(state, open=True, said=True, texts=state.texts + 1)
         chunks += [chunk("text-start", id=_text_id(state)), _delta(state, content)]
         return state
 
@@ -165,7 +182,7 @@ class AiSdkEncoder:
             state = self._close(state, chunks)
             part = f"reset-{state.texts}"
             chunks.append(chunk("data-reset", id=part, data={"reason": reason}))
-        return replace(state, open=False)
+        return replace(state, open=False, said=False)
 
     def _finish(self, finished: str, **metadata: Any) -> list[str]:
         told = self._metadata(**metadata)

@@ -18,9 +18,16 @@ class _Sent(BaseModel):
     model_config = ConfigDict(strict=True, frozen=True)
 
 
+class Approval(_Sent):
+    id: str
+    approved: bool | None = None
+
+
 class Part(_Sent):
     type: str
     text: str | None = None
+    state: str | None = None
+    approval: Approval | None = None
 
 
 class UIMessage(_Sent):
@@ -42,6 +49,14 @@ class ChatRequest(_Sent):
     model: Model | None = None
     metadata: dict[str, JsonValue] = {}
     tools: JsonValue = None
+
+    def approvals(self) -> dict[str, bool]:
+        """What was said to a job that asks, by the questions' ids: the last message is its own."""
+        parts = self.messages[-1].parts if self.messages else ()
+        if not self.messages or self.messages[-1].role != "assistant":
+            return {}
+        said = [one.approval for one in parts if one.state == "approval-responded"]
+        return {one.id: one.approved for one in said if one and one.approved is not None}
 
     def question(self) -> str:
         """The last message of the user. Raises Problem 422 for what would be left out of it."""

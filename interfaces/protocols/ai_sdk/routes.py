@@ -1,5 +1,6 @@
 """`useChat`'s routes: ask, come back, stop. A chat's id is its session within the user."""
 
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Annotated, Literal
 
@@ -7,10 +8,10 @@ from fastapi import APIRouter, Path
 from starlette.responses import PlainTextResponse, Response
 
 from sluice.application.chats import ChatView
-from sluice.application.encoding import EncoderFor
 from sluice.application.submit import NewMessage
 from sluice.domain.chat import JobId, UserId, now
-from sluice.domain.errors import NotFound
+from sluice.domain.errors import Conflict, NotFound
+from sluice.domain.events import Cursor
 from sluice.interfaces.http.following import FollowingDep
 from sluice.interfaces.http.json_request import HistoryRoute
 from sluice.interfaces.http.models import Question
@@ -26,6 +27,7 @@ from sluice.interfaces.http.services import (
 )
 from sluice.interfaces.protocols.ai_sdk.encoder import compatible_encoder_for, encoder_for
 from sluice.interfaces.protocols.ai_sdk.requests import ChatRequest
+from sluice.interfaces.protocols.pauses import closing_of, pauses_in, verdict
 
 
 class ChatRoute(HistoryRoute):
@@ -39,6 +41,8 @@ routes = APIRouter(include_in_schema=False, route_class=ChatRoute)
 
 _REPLAYED_FOR = timedelta(minutes=2)
 """After its end: who was away in that moment would else keep a short text for good."""
+
+_NOTHING_WAITS = "nothing in this chat waits for that approval"
 
 Session = Annotated[str, Path(alias="id", min_length=1, max_length=128)]
 Compat = Literal["5", "6"] | None
@@ -56,7 +60,10 @@ async def chat(
     compat: Compat = None,
     key: IdempotencyKey = None,
 ) -> Response:
-    """Ask, or have the last answer made anew: its stream."""
+    """Ask, approve what a job asks, or have the last answer made anew: its stream."""
+    if approvals := body.approvals():
+        job_id, last = await _approved(services, user.id, body.id, approvals)
+        return await _stream(following, job_id, compat, last)
     question = Question(message=body.question(), model=body.model, metadata=body.metadata)
     check_question(question, options)
     again = body.retried(await _found(services, user.id, body.id))
@@ -116,8 +123,30 @@ async def _current(services: Services, user: UserId, view: ChatView) -> JobId | 
     return last if ended_at is None or now() - ended_at < _REPLAYED_FOR else None
 
 
-async def _stream(following: FollowingDep, job_id: JobId, compat: str | None) -> Response:
-    encoder: EncoderFor = compatible_encoder_for if compat else encoder_for
-    stream = await following(job_id, encoder)
+async def _approved(
+    services: Services, user: UserId, session: str, approvals: Mapping[str, bool]
+) -> tuple[JobId, Cursor]:
+    """The job that goes on, and where. What was said before is said again by each request."""
+    view = await _found(services, user, session)
+    if view is None or not view.messages:
+        raise Conflict(_NOTHING_WAITS)
+    found = await services.show_job(user, view.messages[-1].job_id)
+    asked = {one.input_id: pause for pause in pauses_in(found.events) for one in pause.questions}
+    if not approvals.keys() <= asked.keys():
+        raise Conflict(_NOTHING_WAITS)
+    for input_id, approved in approvals.items():
+        (question,) = (one for one in asked[input_id].questions if one.input_id == input_id)
+        value = verdict(question, approved=approved)
+        await services.answer_input(user, found.job.id, input_id, value)
+    return found.job.id, max(asked[input_id].last for input_id in approvals)
+
+
+async def _stream(
+    following: FollowingDep, job_id: JobId, compat: str | None, after: Cursor | None = None
+) -> Response:
+    encoder = compatible_encoder_for if compat else encoder_for
+    stream = await following(
+        job_id, encoder, after, closing=lambda job, log: closing_of(encoder(job), log)
+    )
     stream.headers["X-Vercel-AI-UI-Message-Stream"] = "v1"
     return stream

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from json.encoder import encode_basestring as quoted
-from typing import Any, NamedTuple
+from typing import Any
 
 from sluice.application.compact_json import compact
 from sluice.domain.chat import JobId
@@ -23,6 +23,15 @@ from sluice.domain.events import (
 )
 from sluice.interfaces.protocols.beside import FAILED, Beside, call_id, thought_id
 from sluice.interfaces.protocols.frames import escaped, frame_ids, tokens_in
+from sluice.interfaces.protocols.langgraph.channels import (
+    INTERRUPTED,
+    Told,
+    channel,
+    delta,
+    finish_of,
+    lifecycle,
+    start_of,
+)
 from sluice.interfaces.protocols.langgraph.messages import (
     NOTHING_TOLD,
     Custom,
@@ -34,18 +43,6 @@ from sluice.interfaces.protocols.langgraph.messages import (
     values_of,
 )
 from sluice.interfaces.protocols.said import NOTHING, Said
-
-
-class Told(NamedTuple):
-    """A channel, which is the method of its events, and the data of one as JSON.
-
-    `node`: clients take messages that are open side by side apart by it.
-    """
-
-    method: str
-    data: str
-    node: str | None = None
-
 
 _PER_MILLISECOND = 2048
 """Numbers that a job's events may have for each millisecond between it and the chat's next."""
@@ -60,6 +57,7 @@ class State:
     told: int = 0
     said: Said = NOTHING
     draft: Draft = NOTHING_TOLD
+    asked: bool = False
 
 
 @dataclass(frozen=True)
@@ -82,11 +80,13 @@ class EventEncoder:
         self, state: State, before: Cursor, recorded: Recorded, /
     ) -> tuple[State, Sequence[bytes]]:
         event = recorded.event
-        if type(event) is Token and state.said and not state.draft.beside.thinking:
+        if type(event) is Token and state.said and not (state.asked or state.draft.beside.thinking):
             # first, and all at once: nearly every event is one
             return self._more(state, event.content, recorded.id, tokens_in(before, recorded.id))
         draft = state.draft.behind(event)
         opening = () if state.started else self._opening()
+        if state.asked and not isinstance(event, NeedsInput):
+            opening = [INTERRUPTED, *self._again(state)]
         events = [*opening, *self._told(state, event, draft)]
         counted = len(events)
         if isinstance(event, Token | Reasoning):
@@ -96,7 +96,7 @@ class EventEncoder:
             (f"{self.job_id}:{each}", state.told + number, told)
             for number, (each, told) in enumerate(zip(ids, events, strict=True), 1)
         ]
-        sent = [each for each in numbered if each[2].method in self.channels]
+        sent = [each for each in numbered if channel(each[2].method) in self.channels]
         frames = [
             self._frame(frame_id, *each)
             for frame_id, each in zip(frame_ids(before, recorded.id, len(sent)), sent, strict=True)
@@ -112,7 +112,7 @@ class EventEncoder:
             return after, ()
         frame_id = f"{own[0]}-{own[1]}"
         event_id = f"{self.job_id}:{frame_id}"
-        return after, [self._frame(frame_id, event_id, state.told + 1, _delta("text", text))]
+        return after, [self._frame(frame_id, event_id, state.told + 1, delta("text", text))]
 
     def _frame(self, frame_id: str, event_id: str, number: int, told: Told) -> bytes:
         method, data, node = told
@@ -128,7 +128,7 @@ class EventEncoder:
         ).encode()
 
     def _opening(self) -> Sequence[Told]:
-        return [_lifecycle("running", graph_name="sluice"), self._values()]
+        return [lifecycle("running", graph_name="sluice"), self._values()]
 
     def _told(self, state: State, event: Event, draft: Draft) -> Sequence[Told]:
         """`draft`: what was told beside the text, with this event."""
@@ -138,30 +138,34 @@ class EventEncoder:
         match event:
             case Token(content, node):
                 start = () if state.said else self._start(state.resets)
-                return [*self._concluded(beside, node), *start, _delta("text", content)]
+                return [*self._concluded(beside, node), *start, delta("text", content)]
             case Reasoning(content, node):
                 _, begins, thought = beside.think(event)
-                start = _start_of(thought_id(self.job_id, thought), "reasoning") if begins else ()
-                return [one._replace(node=node) for one in (*start, _delta("reasoning", content))]
+                start = start_of(thought_id(self.job_id, thought), "reasoning") if begins else ()
+                return [one._replace(node=node) for one in (*start, delta("reasoning", content))]
             case Tool(node=node):
                 return [*self._concluded(beside, node), *self._call(beside, event)]
             case Reset():
                 return self._taken_back(state, draft)
             case Done() | Failed() | Cancelled():
                 return self._end(state, event, draft)
-            case NeedsInput():
-                return ()
+            case NeedsInput(input_id, prompt):
+                finish, partial = self._finish(state)
+                values = self._values(draft.forms(self.job_id, partial))
+                asked = {"interrupt_id": input_id, "payload": prompt}
+                requested = Told("input.requested", compact(asked))
+                return [requested] if state.asked else [*finish, values, requested]
 
     def _end(self, state: State, end: Terminal, draft: Draft) -> Sequence[Told]:
         finish, partial = self._finish(state)
         match end:
             case Done(answer=answer):
                 partial = answer_of(self.job_id, answer, state.resets) if answer else None
-                over = _lifecycle("completed")
+                over = lifecycle("completed")
             case Failed(message=message):
-                over = _lifecycle("failed", error=message)
+                over = lifecycle("failed", error=message)
             case Cancelled():
-                over = _lifecycle("interrupted")
+                over = lifecycle("interrupted")
         return [*finish, self._values(draft.forms(self.job_id, partial)), over]
 
     def _taken_back(self, state: State, draft: Draft) -> Sequence[Told]:
@@ -173,6 +177,19 @@ class EventEncoder:
             *([self._values(before)] if before else ()),
             self._values(draft.forms(self.job_id)),
         ]
+
+    def closing(self, state: State, last: Cursor, /) -> Sequence[bytes]:
+        """What is told once all questions are: it comes again behind the pause, by the same ids."""
+        own = f"{last}.1"
+        if "lifecycle" not in self.channels:
+            return ()
+        return [self._frame(own, f"{self.job_id}:{own}", state.told + 1, INTERRUPTED)]
+
+    def _again(self, state: State) -> Sequence[Told]:
+        """The run goes on, and so does its message: with the text that it had."""
+        text = state.said.text
+        start = [*self._start(state.resets), delta("text", text)] if text else ()
+        return [lifecycle("running", graph_name="sluice"), *start]
 
     def _call(self, beside: Beside, tool: Tool) -> Sequence[Told]:
         """A call is told when its arguments are known, or at its end: it is told with them."""
@@ -195,11 +212,11 @@ class EventEncoder:
         return [
             one._replace(node=thought.node)
             for thought in ended
-            for one in _finish_of({"type": "reasoning", "reasoning": thought.said.text})
+            for one in finish_of({"type": "reasoning", "reasoning": thought.said.text})
         ]
 
     def _start(self, resets: int) -> Sequence[Told]:
-        return _start_of(answer_id(self.job_id, resets), "text")
+        return start_of(answer_id(self.job_id, resets), "text")
 
     def _finish(self, state: State) -> tuple[Sequence[Told], Form | None]:
         """What closes all that is open, and the answer's message."""
@@ -207,7 +224,7 @@ class EventEncoder:
         if not state.said:
             return concluded, None
         text = state.said.text
-        finish = _finish_of({"type": "text", "text": text})
+        finish = finish_of({"type": "text", "text": text})
         return [*concluded, *finish], answer_of(self.job_id, text, state.resets)
 
     def _values(self, told: Sequence[Form] = ()) -> Told:
@@ -216,30 +233,10 @@ class EventEncoder:
 
 def _after(state: State, event: Event, counted: int, draft: Draft) -> State:
     state = replace(state, started=True, told=state.told + counted, draft=draft)
+    state = replace(state, asked=isinstance(event, NeedsInput))
     match event:
         case Token(content):
             return replace(state, said=state.said.add(content))
         case Reset():
             return replace(state, said=NOTHING, resets=state.resets + 1)
     return replace(state, said=NOTHING) if isinstance(event, Terminal) else state
-
-
-def _start_of(message_id: str, kind: str) -> Sequence[Told]:
-    """A message with one block: text, or reasoning."""
-    start = {"event": "message-start", "role": "ai", "id": message_id}
-    block = {"event": "content-block-start", "index": 0, "content": {"type": kind, kind: ""}}
-    return [Told("messages", compact(start)), Told("messages", compact(block))]
-
-
-def _finish_of(content: Form) -> Sequence[Told]:
-    block = {"event": "content-block-finish", "index": 0, "content": content}
-    return [Told("messages", compact(block)), Told("messages", '{"event":"message-finish"}')]
-
-
-def _delta(kind: str, text: str) -> Told:
-    data = f'{{"event":"content-block-delta","index":0,"delta":{{"type":"{kind}-delta","{kind}":'
-    return Told("messages", f"{data}{quoted(text)}}}}}")
-
-
-def _lifecycle(event: str, **fields: str) -> Told:
-    return Told("lifecycle", compact({"event": event, **fields}))

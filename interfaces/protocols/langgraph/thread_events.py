@@ -9,7 +9,6 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from sluice.application.ports import Accepted
-from sluice.domain.errors import Conflict
 from sluice.interfaces.http.auth.identity import User
 from sluice.interfaces.http.json_request import HistoryRoute
 from sluice.interfaces.http.problems import Problem, wrong
@@ -22,6 +21,7 @@ from sluice.interfaces.http.services import (
     ServicesDep,
     UserDep,
 )
+from sluice.interfaces.protocols.langgraph.answers import answer
 from sluice.interfaces.protocols.langgraph.requests import NewRun
 from sluice.interfaces.protocols.langgraph.run_routes import ask
 from sluice.interfaces.protocols.langgraph.thread_stream import ThreadReading, ThreadStream
@@ -29,7 +29,7 @@ from sluice.interfaces.protocols.langgraph.thread_stream import ThreadReading, T
 _ERRORS = {404: "no_such_run", 401: "permission_denied", 403: "permission_denied"} | dict.fromkeys(
     (400, 409, 413, 415, 422), "invalid_argument"
 )
-_CHANNELS = frozenset({"custom", "lifecycle", "messages", "tools", "values"})
+_CHANNELS = frozenset({"custom", "input", "lifecycle", "messages", "tools", "values"})
 
 
 class CommandRoute(HistoryRoute):
@@ -82,7 +82,9 @@ async def command(
             response.headers["X-Sluice-Job"] = accepted.job_id
             return {"type": "success", "id": body.id, "result": {"run_id": accepted.job_id}}
         case "input.respond":
-            raise Conflict("nothing in this thread waits for an answer")
+            job_id = await answer(thread, responses_of(body.params), services, user)
+            response.headers["X-Sluice-Job"] = job_id
+            return {"type": "success", "id": body.id, "result": {"run_id": job_id}}
     raise wrong("method", "is not known here")
 
 
@@ -100,6 +102,18 @@ async def stream_events(
     channels = _CHANNELS.intersection(body.channels)
     reading = ThreadReading(services, user, thread, channels, push)
     return ThreadStream(reading.batches(), options.streams, ping=options.ping, expires=user.expires)
+
+
+def responses_of(params: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    """By the interrupts' ids: one, or several at once. Raises Problem 422."""
+    several = params.get("responses")
+    found = dict[str, JsonValue]()
+    for each in several if isinstance(several, list) else [params]:
+        own = each.get("interrupt_id") if isinstance(each, dict) else None
+        if not isinstance(each, dict) or not isinstance(own, str):
+            raise wrong("params.interrupt_id", "must be a text")
+        found[own] = each.get("response")
+    return found
 
 
 async def _start(

@@ -1,12 +1,12 @@
 """A thread's events (version 2): its jobs one after another, in a body that outlasts each."""
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 
 from sluice.application.encoding import Batch, Push
 from sluice.domain.chat import Job, JobId
 from sluice.domain.errors import LimitReached, NotFound, Unavailable
-from sluice.domain.events import QUEUED, Cursor, Recorded
+from sluice.domain.events import QUEUED, Cursor, NeedsInput, Recorded
 from sluice.interfaces.http.asked import asked_or_time_to_look
 from sluice.interfaces.http.auth.identity import User
 from sluice.interfaces.http.services import Services
@@ -14,6 +14,7 @@ from sluice.interfaces.http.sse import Batches, EventStream
 from sluice.interfaces.protocols.langgraph.event_encoder import EventEncoder
 from sluice.interfaces.protocols.langgraph.messages import asked_before
 from sluice.interfaces.protocols.langgraph.threads import chat_of
+from sluice.interfaces.protocols.pauses import closing_of
 
 _NO_END = (Recorded(Cursor(1, 1), QUEUED),)
 """What a batch is said to hold: no job's end is this body's."""
@@ -86,8 +87,19 @@ class ThreadReading:
             )
             async with aclosing(following) as batches:
                 async for batch in batches:
-                    yield Batch(_NO_END, batch.body, batch.waiting)
+                    body = batch.body + await self._closing(job_id, batch.events[-1], encoder_for)
+                    yield Batch(_NO_END, body, batch.waiting)
         except NotFound:
             return
         except LimitReached as error:
             raise Unavailable("too many open streams") from error
+
+    async def _closing(
+        self, job_id: JobId, last: Recorded, encoder_for: Callable[[Job], EventEncoder]
+    ) -> bytes:
+        """What follows where the job waits; the body goes on."""
+        if not isinstance(last.event, NeedsInput):
+            return b""
+        found = await self._services.show_job(self._user.id, job_id)
+        waits = found.events[-1].id == last.id
+        return closing_of(encoder_for(found.job), found.events) if waits else b""

@@ -10,6 +10,7 @@ from sluice.domain.chat import Chat, JobId, JobStatus, Message, UserId
 from sluice.domain.errors import NotFound
 from sluice.interfaces.http.services import Services
 from sluice.interfaces.protocols.langgraph.messages import Form, answer_of, draft_of, form_of
+from sluice.interfaces.protocols.pauses import pending_in
 
 NODE = "answer"
 """What a thread whose run is not over says to come next."""
@@ -81,13 +82,25 @@ class Thread:
         return {
             "values": self.values(draft=draft),
             "next": [NODE] if self.running is not None else [],
-            "tasks": [],
-            "interrupts": [],
+            "tasks": self._tasks,
+            "interrupts": self.interrupts,
             "checkpoint": at if self.head is not None else None,
             "parent_checkpoint": None,
             "metadata": {},
             "created_at": self.since.isoformat(),
         }
+
+    @property
+    def interrupts(self) -> list[dict[str, Any]]:
+        """What the running job waits for."""
+        asked = pending_in(self.running.events) if self.running is not None else ()
+        return [{"id": one.input_id, "value": one.prompt} for one in asked]
+
+    @property
+    def _tasks(self) -> list[dict[str, Any]]:
+        if self.running is None or not self.interrupts:
+            return []
+        return [{"id": self.running.job.id, "name": NODE, "interrupts": self.interrupts}]
 
     def history(self) -> Sequence[dict[str, Any]]:
         return [self.state(draft=True)] if self.head is not None else []
@@ -103,7 +116,7 @@ class Thread:
             "status": self.status,
             "config": {},
             "values": self.values(draft=False),
-            "interrupts": {},
+            "interrupts": {one["id"]: [one] for one in self.interrupts},
         }
 
 

@@ -2,13 +2,16 @@
 
 import asyncio
 import json
+import time
 
+import httpx2
 import pytest
 
 from sluice.domain.events import Done, Token
 from tests.http.house import House, serving
 from tests.http.protocols.toy.routes import routes
 from tests.http.test_frame_writer import Gate
+from tests.http.who import bearer, by_secret
 from tests.waiting import until
 
 WORDS = [Token(word, "answer") for word in ("무색 ", "페트병\u2028", "은", " a")]
@@ -30,7 +33,9 @@ async def toy(house: House, job: str, **headers: str) -> list[tuple[str, dict[st
     return lines(answer.content.decode())
 
 
-async def test_its_readers_get_each_token_where_it_is_published_beside_ours() -> None:
+async def test_its_readers_get_each_token_where_it_is_published_beside_ours(
+    taken: list[bool],
+) -> None:
     first = asyncio.Event()
     plays = [play for word in WORDS for play in (Gate(), word)]
     async with serving(first, *plays, Done("A2", ""), routers=[routes]) as house:
@@ -50,6 +55,36 @@ async def test_its_readers_get_each_token_where_it_is_published_beside_ours() ->
         assert [frame.data["content"] for frame in await ours if frame.event == "token"] == [
             word.content for word in WORDS
         ]
+    assert taken == [True] * 4 * len(WORDS)
+
+
+async def test_its_stream_names_its_job_and_begins_with_all_frames_of_the_first_event() -> None:
+    async with serving(*WORDS, Done("A2", ""), routers=[routes]) as house:
+        job = await house.asked()
+        answer = await house.client.get(f"/toy/{job}")
+        assert answer.headers["x-sluice-job"] == job
+        for _ in range(2):
+            assert lines(answer.text) == await toy(house, job, **{"Last-Event-ID": "1-0"})
+        assert house.streams.resumes == 2  # who gives a cursor is counted
+
+
+async def test_its_stream_is_kept_alive_and_ends_with_its_readers_identity() -> None:
+    plays = [WORDS[0], asyncio.Event()]
+    async with serving(*plays, routers=[routes], identity=by_secret(), ping=0.01) as house:
+        # Its leeway is over in one to two seconds.
+        house.client.headers.update(bearer(exp=int(time.time()) - 3))
+        job = (await house.ask())["job_id"]
+        pieces = list[bytes]()
+
+        async def read() -> None:
+            async with house.client.stream("GET", f"/toy/{job}") as answer:
+                async for piece in answer.aiter_raw():
+                    pieces.append(piece)
+
+        with pytest.raises(httpx2.ReadError):
+            await read()
+        assert b": keepalive\n\n" in b"".join(pieces)
+        assert house.streams.expired == 1
 
 
 async def test_its_readers_resume_at_every_frame() -> None:

@@ -133,7 +133,7 @@ async def test_who_sends_its_last_message_only_keeps_what_was_before_it() -> Non
     [
         ({"tools": [{"name": "weather"}]}, "tools"),
         ({"state": {"page": 1}}, "state"),
-        ({"resume": [{"interruptId": "i"}]}, "resume"),
+        ({"resume": [{"interruptId": 1}]}, "resume.0.interruptId"),
         ({"messages": []}, "messages"),
         ({"messages": [{"role": "user", "content": " "}]}, "messages"),
         ({"messages": [{"role": "user", "content": [{"type": "image"}]}]}, "messages.0"),

@@ -1,0 +1,30 @@
+"""What a human answers to a thread's interrupts."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from sluice.domain.chat import JobId
+from sluice.domain.errors import Conflict
+from sluice.interfaces.http.auth.identity import User
+from sluice.interfaces.http.services import Services
+from sluice.interfaces.protocols.langgraph.threads import chat_of
+from sluice.interfaces.protocols.pauses import pauses_in
+
+
+async def answer(thread: str, answers: Mapping[str, Any], services: Services, user: User) -> JobId:
+    """The job that has asked; answers by the questions' ids. Those that come again are none.
+
+    Raises NotFound, Conflict where nothing has asked that, and what AnswerInput raises.
+    """
+    chat = await chat_of(services, user.id, thread)
+    view = await services.show_chat(user.id, chat.id)
+    jobs = [one.job_id for one in view.messages if one.role == "user"]
+    if not jobs:
+        raise Conflict("nothing in this thread waits for an answer")
+    found = await services.show_job(user.id, view.active_job_id or jobs[-1])
+    asked = {one.input_id for pause in pauses_in(found.events) for one in pause.questions}
+    if not answers or not answers.keys() <= asked:
+        raise Conflict("nothing in this thread waits for that answer")
+    for input_id, value in answers.items():
+        await services.answer_input(user.id, found.job.id, input_id, value)
+    return found.job.id

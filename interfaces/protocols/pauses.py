@@ -1,0 +1,70 @@
+"""Where a job asks a human: what it asks, and where its stream stops and goes on again.
+
+Most protocols end a stream there, and have the answer begin another one. The frames that end it
+are the first that an encoder has for the event behind the pause, so that a position in a stream
+means the same whether its reader was there or came later.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from sluice.application.coalescing import coalesce
+from sluice.application.encoding import Encoder
+from sluice.domain.events import BEGINNING, Cursor, Json, NeedsInput, Recorded
+
+
+class Pausing(Encoder, Protocol):
+    """An encoder of a protocol whose streams end where a job waits."""
+
+    def closing(self, state: Any, last: Cursor, /) -> Sequence[bytes]:
+        """The frames that end the stream behind the log's last event, a question."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """The questions that were asked at once, and the last one's id in the log."""
+
+    questions: tuple[NeedsInput, ...]
+    last: Cursor
+
+    def asks(self, input_id: str) -> bool:
+        return any(one.input_id == input_id for one in self.questions)
+
+
+def pauses_in(log: Sequence[Recorded]) -> Sequence[Pause]:
+    found = list[Pause]()
+    goes_on = True
+    for own, event in log:
+        if isinstance(event, NeedsInput):
+            before = () if goes_on else found.pop().questions
+            found.append(Pause((*before, event), own))
+        goes_on = not isinstance(event, NeedsInput)
+    return found
+
+
+def pending_in(log: Sequence[Recorded]) -> Sequence[NeedsInput]:
+    """What the job waits for: nothing, unless its log ends with questions."""
+    found = pauses_in(log)
+    return found[-1].questions if found and found[-1].last == log[-1].id else ()
+
+
+def closing_of(encoder: Pausing, log: Sequence[Recorded]) -> bytes:
+    """The bytes that end the stream of a log that ends with questions."""
+    state, before = encoder.initial, BEGINNING
+    for recorded in coalesce(log):
+        state, _ = encoder.encode(state, before, recorded)
+        before = recorded.id
+    return b"".join(encoder.closing(state, before))
+
+
+def verdict(asked: NeedsInput, *, approved: bool) -> Json:
+    """Yes or no as the graph wants to hear it: LangChain's agents take decisions."""
+    prompt, decision = asked.prompt, {"type": "approve" if approved else "reject"}
+    match prompt:
+        case {"action_requests": list(requests)}:
+            return {"decisions": [decision for _ in requests]}
+        case {"type": "tool_approval"}:
+            return decision
+    return approved
