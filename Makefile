@@ -63,9 +63,11 @@ e2e: $(VENV)/installed            ## one question per intent on each path, with 
 
 chaos: $(VENV)/developed          ## readers come and go while the service is killed: SECONDS=60 SEED=1
 	$(BIN)/python -m tests.chaos --seconds $(or $(SECONDS),60) --seed $(or $(SEED),1)
+	$(BIN)/python -m tests.chaos.agents --seconds $(or $(SECONDS),60) --seed $(or $(SEED),1)
 
 chaos-cluster: $(VENV)/developed  ## the same with two gateways, two workers, Redis and PostgreSQL
 	$(BIN)/python -m tests.chaos --cluster --seconds $(or $(SECONDS),60) --seed $(or $(SEED),1)
+	$(BIN)/python -m tests.chaos.agents --cluster --seconds $(or $(SECONDS),60) --seed $(or $(SEED),1)
 
 mutation: $(VENV)/developed       ## break the code on purpose, see what no test notices: MODULES=… SECONDS=3600
 	$(BIN)/python -m tests.mutation $(MODULES) --seconds $(or $(SECONDS),3600)

@@ -8,6 +8,7 @@ from sluice.application.deliveries import Deliveries, Delivery
 from sluice.application.encoding import Batch, EncoderFor, Push
 from sluice.application.metrics import JobMetrics
 from sluice.application.ports import EventLogPort, ReadersPort
+from sluice.application.spans import NoSpans, SpansPort
 from sluice.domain.chat import Job, JobId, UserId
 from sluice.domain.errors import LimitReached, NotFound
 from sluice.domain.events import Cursor
@@ -32,8 +33,10 @@ class FollowJob:
         deliveries: Deliveries,
         *,
         streams: int | None = None,
+        spans: SpansPort | None = None,
     ) -> None:
         self._log, self._readers, self._streams = log, readers, streams
+        self._spans = spans or NoSpans()
         self._metrics, self._deliveries = metrics, deliveries
         self.open: Counter[UserId] = Counter()
 
@@ -97,7 +100,7 @@ class FollowJob:
             try:
                 async with aclosing(batches):
                     yield Batch((), b"", 0)
-                    with self._deliveries.reading(delivery):
+                    with self._spans.delivery(delivery.job), self._deliveries.reading(delivery):
                         async for batch in batches:
                             self._metrics.behind(batch.waiting)
                             delivery.batch(batch.events)

@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from math import isfinite
+from time import monotonic
 from typing import Any, NoReturn, Protocol
 
 from sluice.application.compact_json import compact
@@ -32,6 +33,8 @@ logger = logging.getLogger(__name__)
 GUARD = "guard"
 """Who has changed the share."""
 _INTERVAL_SECONDS = 1.0
+_AGAIN_SECONDS = 5.0
+"""Without a new outcome it is judged again so often: a step also grows old."""
 _SETTLED = timedelta(seconds=2)
 """After its writing an outcome waits for what its readers' gateways tell of it."""
 _OVERLAP = timedelta(seconds=10)
@@ -85,6 +88,8 @@ class Guard:
         self._observation: Observation | None = None
         self._read_until = _EVER
         self._told: tuple[str, str] | None = None
+        self._judged = 0, 0, 0.0
+        """The newest change and the jobs that were judged last, and when."""
 
     async def keep(self) -> NoReturn:
         """Looks again and again, until it is cancelled."""
@@ -111,6 +116,10 @@ class Guard:
         self.decides = True
         at = await self._outcomes.clock()
         observation = await self._observed(latest.rollout, latest.plan, at - _SETTLED)
+        known = latest.number, sum(observation.jobs.values())
+        if known == self._judged[:2] and monotonic() - self._judged[2] < _AGAIN_SECONDS:
+            return
+        self._judged = *known, monotonic()
         step = _step(latest, observation)
         limits = latest.plan.limits_at(step.share)
         verdict = await asyncio.to_thread(
@@ -170,6 +179,7 @@ class Guard:
     def _forget(self) -> None:
         """Whoever decides next, here or elsewhere, reads anew."""
         self._observation, self._told, self.evidence, self.decides = None, None, {}, False
+        self._judged = 0, 0, 0.0
 
 
 def _step(latest: ShareChange, observation: Observation) -> Step:

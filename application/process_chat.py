@@ -17,6 +17,7 @@ from sluice.application.pauses import Pauses
 from sluice.application.ports import EventLogPort, PipelinePort, Stop
 from sluice.application.relay import Relay
 from sluice.application.shielding import to_its_end
+from sluice.application.spans import NoSpans, SpansPort, TellEnd
 from sluice.application.tracebacks import format_traceback
 from sluice.domain.chat import Job, Question, now
 from sluice.domain.errors import (
@@ -63,8 +64,9 @@ class ProcessChat:
         max_answer: int = 4 * 1024 * 1024,
         fallback: PipelinePort | None = None,
         states: GraphStates | None = None,
+        spans: SpansPort | None = None,
     ) -> None:
-        self._pipeline = pipeline
+        self._pipeline, self._spans = pipeline, spans or NoSpans()
         self._pauses, self._metrics, self._fallback = pauses, metrics, fallback
         self._states, self._question = states, ReadQuestion(chats, states)
         self._keep_end = KeepEnd(chats, log)
@@ -91,13 +93,21 @@ class ProcessChat:
             return begun
         if cancelled and stop() is None:
             raise cancelled
+        attempt = None if begun.kept else begun.relay.notifier.attempt
+        with self._spans.job(job, attempt) as tell_end:
+            return await self._to_end(job, begun, stop, MAX_ATTEMPTS + returns, tell_end)
+
+    async def _to_end(
+        self, job: Job, begun: Begun, stop: Stop, last: int, tell_end: TellEnd
+    ) -> datetime | None:
         begun_at = now()
         try:
-            end = await self._run(job, begun, stop, MAX_ATTEMPTS + returns)
+            end = await self._run(job, begun, stop, last)
             if isinstance(end, KeptPause):
                 logger.info("job %s waits for a human", job.id)
                 return end.expires_at
             await to_its_end(self._end(job, begun, end, begun_at))
+            tell_end(end.done if isinstance(end, Advanced) else end)
         except NotFound:
             logger.info("job %s is no more", job.id)
         if self._states is not None:

@@ -1,11 +1,13 @@
-"""An agent with two tools, whose calls, reasoning and sources the user sees.
+"""An agent whose tools, reasoning and sources the user sees, and which asks before it acts.
 
 `agent` asks the model, `tools` runs what the model calls; each says in its metadata what of it
-is shown. Both tools are made up; `search` also writes what it has found as data.
+is shown. The tools are made up: `search` also writes what it has found as data, and `order` asks
+the user before it does anything.
 
-    SLUICE_PIPELINE=examples.agent:build make run
+    SLUICE_STATE=graph SLUICE_PIPELINE=examples.agent:build make run
 
-Then ask “Search the prices of tea” or “Convert 12 euros to won”.
+Then ask “Search the prices of tea”, “Convert 12 euros to won”, or “Order green tea”. With
+`SLUICE_STATE=graph` the agent remembers its tools' results over the turns, too.
 """
 
 import os
@@ -16,6 +18,7 @@ from langchain_core.tools import tool
 from langgraph.config import get_stream_writer
 from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.prebuilt import ToolNode, tools_condition
+from langgraph.types import interrupt
 
 from sluice import LLMClientPort
 from sluice.infrastructure.llm.langchain_adapter import chat_model_of
@@ -43,7 +46,16 @@ async def convert(euros: float) -> str:
     return f"**{euros * WON:,.0f} won**"
 
 
-TOOLS = [search, convert]
+@tool
+async def order(wish: str) -> str:
+    """Order something from the shop, as the user wishes it."""
+    # What stands above a question is done twice: once more when its answer has come.
+    if not interrupt(f"Place this order: “{wish}”?", response_schema={"type": "boolean"}):
+        return "Nothing was ordered: the user has declined."
+    return f"**Ordered:** {wish}"
+
+
+TOOLS = [search, convert, order]
 OFFLINE = "sluice-offline"
 # Not every model takes this setting; the offline one, which answers without a key, does.
 THINKS = os.environ.get("OPENAI_MODEL", OFFLINE) == OFFLINE

@@ -64,6 +64,7 @@ from sluice.infrastructure.pipeline.savers.saver import Saver
 from sluice.infrastructure.pipeline.stage_path import StagePath
 from sluice.infrastructure.pipeline.token_path import TokenPath
 from sluice.infrastructure.settings import Settings
+from sluice.infrastructure.telemetry.spans import OpenTelemetrySpans
 
 logger = logging.getLogger(__name__)
 
@@ -108,6 +109,7 @@ class Base(DeclarativeContainer):
     readers: Provider[ReadersPort] = Dependency()
 
     metrics = Singleton(JobMetrics)
+    spans = Singleton(OpenTelemetrySpans)
     bounds = Call(bounds_of, settings)
 
     completions: Provider[ChatCompletions] = Singleton(
@@ -156,6 +158,7 @@ class Base(DeclarativeContainer):
         deadline=settings.provided.total_timeout,
         max_answer=settings.provided.max_answer_bytes,
         states=states,
+        spans=spans,
     )
     run: Provider[Run] = Call(
         runner, pipeline.provider, process_chat.provider, fallback=settings.provided.fallback
@@ -181,7 +184,13 @@ class Base(DeclarativeContainer):
         Deliveries, outcomes, metrics, retention=settings.provided.outcomes_retention
     )
     follow = Singleton(
-        FollowJob, log, readers, metrics, deliveries, streams=Call(streams_of, settings)
+        FollowJob,
+        log,
+        readers,
+        metrics,
+        deliveries,
+        streams=Call(streams_of, settings),
+        spans=spans,
     )
     show_job = Singleton(ShowJob, log)
     cancel = Singleton(CancelJob, log, queue)

@@ -13,6 +13,7 @@ from openai._base_client import get_platform
 from sluice.application.model_calls import current_node
 from sluice.domain.errors import (
     AnswerTooLarge,
+    ChatError,
     UpstreamBadResponse,
     UpstreamError,
     UpstreamTimeout,
@@ -24,6 +25,7 @@ from .deadline import Deadline
 from .decoding import Delta, DeltaDecoder
 from .event_stream import begins_events
 from .failures import failure_in
+from .genai import CallSpan, Names
 from .openai_errors import BROKEN_BODY, UPSTREAM_FAILURES, of_failure
 from .refusals import STREAM_OPTIONS, refuses
 from .timeouts import StreamTimeouts
@@ -39,6 +41,7 @@ class Upstream:
 
     `first_token` spans the whole call until its first token, retries and waits included;
     `retries` are tries after the first. `max_answer`: bytes of UTF-8 that one call may say.
+    `genai`: the names of its span's attributes.
     """
 
     base_url: str | None
@@ -49,6 +52,7 @@ class Upstream:
     idle_timeout: float = 30
     retries: int = 2
     max_answer: int = 4 * 1024 * 1024
+    genai: Names = "new"
 
 
 class ChatCompletions:
@@ -115,6 +119,7 @@ class Call:
         decoder, size = DeltaDecoder(), 0
         timeouts = StreamTimeouts(self._upstream.first_token_timeout, self._upstream.idle_timeout)
         deadline, steady = timeouts.deadline, False
+        span = CallSpan(str(self._body["model"]), self._upstream.genai)
         try:
             response = await self._open(deadline)
             async with aclosing(response), _reads_of(response) as read:
@@ -139,8 +144,12 @@ class Call:
             decoder.check()
             if not decoder.finished:
                 raise UpstreamTruncated("no finish reason")
+        except ChatError as error:
+            span.failed(error)
+            raise
         finally:
             deadline.close()
+            span.end(self.usage, self.finish_reason)
 
     def _note(self, delta: Delta) -> None:
         self.usage = delta.usage or self.usage

@@ -23,6 +23,7 @@ from sluice.infrastructure.pipeline.namespaces import (
     namespace_of,
     path_of,
 )
+from sluice.infrastructure.pipeline.node_span import node_span
 from sluice.infrastructure.pipeline.run import GraphRun
 from sluice.infrastructure.pipeline.running_node import RUNTIME, STREAM, RunningNode
 from sluice.infrastructure.pipeline.visibility import SILENT
@@ -46,7 +47,8 @@ class WatchedNode(Runnable[Any, Any]):
         context = current_node.set(node)
         child = var_child_runnable_config.set(config)
         try:
-            output = await self._bound.ainvoke(input, config, **kwargs)
+            with node_span(node.path):
+                output = await self._bound.ainvoke(input, config, **kwargs)
         except ParentCommand:
             run.node_left(node.namespace, StageCompleted)
             raise

@@ -70,15 +70,15 @@ class GraphRun:
         self._stages = Stages(visibility.stages, self._order, has_loop=has_loop)
         self._loop, self._thread = asyncio.get_running_loop(), get_ident()
         self._retold = None if note is None else Retold(note)
-        if note:
-            self._recall(note)
+        if note and self._retold is not None:
+            self._recall(note, self._retold)
 
-    def _recall(self, note: Mapping[str, Any]) -> None:
+    def _recall(self, note: Mapping[str, Any], retold: Retold) -> None:
         self.answer.recall(note)
         self._stages.recall(note)
         self.calls.recall(note)
-        if self._retold is not None:
-            self._recall_said(self._retold)
+        self._cut += note["cut"]
+        self._recall_said(retold)
 
     def _recall_said(self, retold: Retold) -> None:
         self._order.recall((piece.text, piece.path) for piece in retold.pieces)
@@ -92,6 +92,7 @@ class GraphRun:
             **self._stages.noted(),
             **(self._retold.noted() if self._retold is not None else {}),
             **self.calls.noted(),
+            "cut": [*self._cut],
         }
 
     def _tell_waiting(self) -> None:
@@ -178,8 +179,7 @@ class GraphRun:
             self._loop.call_soon_threadsafe(self.show, namespace, event, queue)
             return
         if self._retold is not None:
-            new = self._retold.new_of(namespace, event)
-            if new is None:
+            if (new := self._retold.new_of(namespace, event)) is None:
                 return
             event = new
         if self.reader == "events" and namespace not in self._begun:

@@ -148,6 +148,7 @@ class Settings(BaseSettings):
     shutdown_grace: Annotated[float, Field(ge=0, le=_LONGEST, allow_inf_nan=False)] = 30
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    otel_genai: Literal["new", "old", "both"] = "new"
     log_format: Literal["console", "json"] | None = None
     cors_origins: Listed = ()
     protocols: Annotated[frozenset[Protocol], NoDecode, BeforeValidator(_protocols)] = frozenset(

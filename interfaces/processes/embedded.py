@@ -12,6 +12,7 @@ from sluice.infrastructure.settings import Settings, WrongSetting
 from sluice.infrastructure.sqlite.checkpoints import SqliteCheckpoints
 from sluice.infrastructure.sqlite.database import SqliteDatabase
 from sluice.infrastructure.telemetry.loop_watch import watched_loop
+from sluice.infrastructure.telemetry.tracing import traced
 from sluice.interfaces.processes.http_service import Check, HttpService
 from sluice.interfaces.processes.rollout import deliveries_kept, share_kept
 
@@ -24,6 +25,7 @@ async def embedded(
 ) -> AsyncGenerator[HttpService, None]:
     """Raises WrongSetting for a graph, a folder or a store that cannot be used."""
     async with AsyncExitStack() as stack:
+        stack.enter_context(traced())
         container, chats_check = await _opened(settings, offline_url, stack)
         log, queue = container.log(), container.queue()
         await log.open()

@@ -2,8 +2,10 @@
 
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING
 
@@ -35,10 +37,21 @@ class Quiet(SimpleHTTPRequestHandler):
 @pytest.fixture(scope="module")
 def use_chat(packages: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The origin at which the page is."""
-    folder = tmp_path_factory.mktemp("use_chat")
+    with served("use_chat.jsx", tmp_path_factory.mktemp("use_chat")) as origin:
+        yield origin
+
+
+@pytest.fixture(scope="module")
+def use_stream(packages: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with served("use_stream.jsx", tmp_path_factory.mktemp("use_stream")) as origin:
+        yield origin
+
+
+@contextmanager
+def served(page: str, folder: Path) -> Iterator[str]:
     subprocess.run(
         [
-            *(HERE / "node_modules" / ".bin" / "esbuild", "use_chat.jsx", "--bundle", "--minify"),
+            *(HERE / "node_modules" / ".bin" / "esbuild", page, "--bundle", "--minify"),
             *("--jsx=automatic", f"--outfile={folder / 'page.js'}", "--log-level=error"),
         ],
         cwd=HERE,
@@ -89,3 +102,23 @@ async def test_use_chat_stops_the_answer_itself(
         await page.get_by_text("Stop", exact=True).click()
         await expect(page.locator(ANSWER)).to_have_attribute("data-end", "cancelled")
         await expect(page.locator("main")).to_have_attribute("data-status", "ready")
+
+
+async def test_use_stream_shows_the_answer_also_when_loaded_again_in_the_middle(
+    serve: "Serve", page: "Page", use_stream: str
+) -> None:
+    async with serve(SLUICE_CORS_ORIGINS=use_stream) as base:
+        await page.goto(f"{use_stream}/?base={base}")
+        await page.get_by_text("Ask", exact=True).click()
+        await page.locator(".ai pre:not(:empty)").wait_for()
+        await expect(page.locator("i").first).to_have_text("queued: completed")
+        await page.reload()
+        await page.locator(".ai pre:not(:empty)").wait_for()
+        done = page.locator("main[data-status=ready] .ai")
+        await done.wait_for(timeout=WHOLE_ANSWER_MS)
+        async with httpx2.AsyncClient(base_url=base, trust_env=False) as client:
+            (chat,) = (await client.get("/api/v1/chat")).json()["items"]
+            items = (await client.get(f"/api/v1/chat/{chat['id']}")).json()["items"]
+        assert [one["role"] for one in items] == ["user", "assistant"]
+        await expect(page.locator(".ai pre")).to_have_count(1)
+        assert await page.locator(".ai pre").text_content() == items[1]["content"]

@@ -1,5 +1,6 @@
 """The pages for who runs the service, in a real browser."""
 
+import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -49,3 +50,65 @@ async def test_a_service_that_chooses_the_path_itself_says_so(page: "Page", serv
     await page.get_by_label("Question").fill("Why?")
     await page.get_by_role("button", name="Ask").click()
     await expect(page.get_by_role("alert")).to_contain_text("SLUICE_ALLOW_PATH_HEADER")
+
+
+async def test_the_share_is_turned_with_a_confirmation_and_told_in_the_history(
+    serve: "Serve", page: "Page", upstream: OfflineModel, complaints: list[str]
+) -> None:
+    async with serve(ENABLE_TOKEN_STREAMING="5%", **asking(upstream)) as base:
+        await page.goto(f"{base}/rollout")
+        await expect(page.locator("#share")).to_have_text("5 %")
+        await expect(page.locator("#arms tr").first).to_contain_text("jobs")
+        await page.get_by_label("New share").fill("25")
+        await page.get_by_label("Why").fill("a <b>step</b>")
+        await page.keyboard.press("Enter")
+        await expect(page.locator("#confirm-text")).to_have_text("Turn the share from 5 % to 25 %?")
+        await page.keyboard.press("Escape")
+        await expect(page.locator("#share")).to_have_text("5 %")
+        await page.get_by_label("Why").press("Enter")
+        await page.get_by_role("button", name="Change").click()
+        await expect(page.locator("#share")).to_have_text("25 %")
+        row = page.locator("#history tr").first
+        await expect(row).to_contain_text("a <b>step</b>")
+        await page.request.put(
+            f"{base}/api/v1/rollout", data={"share": 50}, headers={"If-Match": "*"}
+        )
+        await page.get_by_role("button", name="Stop").click()
+        await page.get_by_role("button", name="Change").click()
+        await expect(page.locator("#share")).to_have_text("50 %")
+        await expect(page.get_by_role("alert")).not_to_be_empty()
+        assert (await (await page.request.get(f"{base}/api/v1/rollout")).json())["share"] == 50
+    assert [told for told in complaints if "412" not in told] == []
+    complaints.clear()  # of the browser's, about the 412
+
+
+async def test_a_plans_steps_and_the_guards_evidence_are_shown_on_a_phone(
+    serve: "Serve", page: "Page", upstream: OfflineModel
+) -> None:
+    plan = {"steps": [{"share": 5}, {"share": 50}], "limits": {}}
+    async with serve(ENABLE_TOKEN_STREAMING="5%", **asking(upstream)) as base:
+        began = await page.request.put(
+            f"{base}/api/v1/rollout", data={"plan": plan}, headers={"If-Match": "*"}
+        )
+        assert began.ok, await began.text()
+        await page.set_viewport_size({"width": 360, "height": 700})
+        await page.goto(f"{base}/rollout")
+        await expect(page.locator("#steps [aria-current]")).to_have_text("5 %")
+        await expect(page.get_by_role("img")).to_have_attribute(
+            "aria-label", re.compile("failed"), timeout=20_000
+        )
+        await expect(page.locator("#verdict")).not_to_be_empty()
+        wide = "document.documentElement.scrollWidth - innerWidth"
+        assert await page.evaluate(wide) <= 0
+
+
+async def test_who_is_no_admin_is_told_so(
+    page: "Page", upstream: OfflineModel, serve: "Serve", complaints: list[str]
+) -> None:
+    asked = {"SLUICE_AUTH": "trusted-header", "SLUICE_ADMINS": "ann", **asking(upstream)}
+    async with serve(**asked) as base:
+        await page.set_extra_http_headers({"X-User-ID": "bob"})
+        await page.goto(f"{base}/rollout")
+        await expect(page.get_by_role("alert")).to_contain_text("SLUICE_ADMINS")
+        await expect(page.locator("#share")).to_have_text("–")
+    complaints.clear()  # of the browser's, about the 404

@@ -37,6 +37,17 @@ await run({
     return {errors, texts, steps, runErrors, messages: shown(agent)};
   },
 
+  async is_asked({url, question, payload}) {
+    const page = await open({url});
+    await ask(page, question);
+    const again = await open({url});
+    await again.core.connectAgent({agent: again.agent});
+    const [asked] = again.agent.pendingInterrupts;
+    const resume = [{interruptId: asked.id, status: "resolved", payload}];
+    await again.agent.runAgent({resume});
+    return {asked, errors: [...page.errors, ...again.errors], messages: shown(again.agent)};
+  },
+
   async told_beside({url, question}) {
     const page = await open({url});
     await ask(page, question);

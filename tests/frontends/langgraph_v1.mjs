@@ -104,6 +104,20 @@ await run({
     }));
   },
 
+  async page_is_asked({url, question, value}) {
+    const look = await page({apiUrl: `${url}/langgraph`, fetchStateHistory: true});
+    await look.stream.submit(asking(question));
+    await until(() => idle(look) && look.stream.interrupt);
+    const {thread, run, messages: before, stream: {interrupt}} = look;
+    const client = opened({url});
+    const waits = (await client.runs.get(thread, run)).status;
+    const {next, tasks} = await client.threads.getState(thread);
+    await look.stream.submit(undefined, {command: {resume: value}});
+    await until(() => idle(look) && look.messages.at(-1).content !== before.at(-1).content);
+    return {...told(look), before, interrupt, waits, next, tasks, runs: [run, look.run],
+      left: look.stream.interrupt ?? null, status: (await client.runs.get(thread, look.run)).status};
+  },
+
   async page_told_beside({url, question}) {
     const look = await page({apiUrl: `${url}/langgraph`});
     const seen = [];

@@ -11,7 +11,15 @@ from tests.cuts import CUT_IN_TIME, CUTS
 from tests.frontends import beside
 from tests.frontends.cutting import cutting
 from tests.frontends.packages import node
-from tests.frontends.test_ag_ui import ANSWER, COMPLETED, QUICKLY, SLOWLY, STARTED, TOKENS
+from tests.frontends.test_ag_ui import (
+    ANSWER,
+    COMPLETED,
+    QUICKLY,
+    SLOWLY,
+    STARTED,
+    TOKENS,
+    answers_of,
+)
 from tests.http.house import House, serving
 from tests.waiting import until
 
@@ -62,6 +70,14 @@ async def test_tools_and_reasoning_are_messages_and_no_tool_is_run_by_the_page()
     roles = [one["role"] for one in told["messages"]]
     assert roles == ["user", "reasoning", "assistant", "tool", "assistant", "tool", "assistant"]
     assert told["messages"][-1]["content"] == beside.ANSWER
+
+
+async def test_a_page_that_is_loaded_again_is_asked_and_goes_on_with_the_answer() -> None:
+    async with serving(*beside.PAUSES) as house:
+        told = await copilotkit("is_asked", house, question="Why?", payload=True)
+        assert answers_of(house) == {"i1": True}
+    assert (told["asked"]["message"], told["errors"]) == ("May I send it?", [])
+    assert [text for _, text in told["messages"]] == ["Why?", "Well. ", "Sent."]
 
 
 async def test_who_connects_is_shown_the_thread_also_while_it_is_answered() -> None:

@@ -69,6 +69,22 @@ async def test_a_page_shows_questions_answers_and_stages() -> None:
     ]  # fmt: skip
 
 
+async def test_a_page_is_asked_and_goes_on_with_the_answer() -> None:
+    async with serving(*beside.PAUSES) as house:
+        told = await langgraph("page_is_asked", house, question="Why?", value=True)
+        resumption = house.pipeline.asked[-1].resumption
+        assert resumption is not None
+        assert resumption.answers == {"i1": True}
+    question = {"id": "i1", "value": "May I send it?"}
+    assert {name: told["interrupt"][name] for name in question} == question
+    assert [one["content"] for one in told["before"]] == ["Why?", "Well. "]
+    assert (told["waits"], told["next"]) == ("interrupted", ["answer"])
+    assert told["tasks"][0]["interrupts"] == [question]
+    assert told["runs"][1] == f"{told['runs'][0]}.2"
+    assert (told["status"], told["left"], told["errors"]) == ("success", None, [])
+    assert [one["content"] for one in told["messages"]] == ["Why?", "Well. Sent."]
+
+
 async def test_a_page_shows_tools_and_reasoning_as_messages_and_data_as_an_event() -> None:
     async with serving(*beside.PLAYS) as house:
         told = await langgraph("page_told_beside", house, question="Why?")

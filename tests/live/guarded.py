@@ -124,6 +124,9 @@ async def measured(cluster: Cluster, kind: str) -> str:
     decided = await regression(guarded, kind, kill=kind == "doubled")
     took = time.monotonic() - begun
     told = f"{kind}: {decided['from']:g} % -> {decided['to']:g} %, {decided['why']} ({took:.1f} s)"
+    for gateway in cluster.gateways:
+        if not gateway.lives:
+            await gateway.start()
     await cluster.whole()
     if decided["state"] == "running":
         await guarded.change(state="stopped")

@@ -17,11 +17,13 @@ from langgraph.graph import START, StateGraph
 from langgraph.types import interrupt
 from pydantic import BaseModel
 
+from sluice.application.model_calls import current_node
 from sluice.domain.chat import Question
-from sluice.domain.errors import Declined, PipelineError
+from sluice.domain.errors import Declined, PipelineError, UpstreamTruncated
 from sluice.domain.events import Done, Event, Json, Reset
 from sluice.domain.graph_state import Advanced, Head, InputRequest, Pause, Resumption
 from sluice.infrastructure.pipeline.graph import WatchedGraph
+from sluice.infrastructure.pipeline.running_node import RunningNode
 from sluice.infrastructure.pipeline.savers.saver import Saver
 from sluice.infrastructure.pipeline.savers.sqlite import SqliteSaver
 from sluice.infrastructure.pipeline.token_path import TokenPath
@@ -367,6 +369,24 @@ async def test_data_and_cost_before_a_pause_are_told_once_and_counted(
     pause = await job.pauses()
     await job.answers(pause, "yes")
     assert [each.data for each in job.told.data] == [{"found": 1}, {"found": 2}, {"got": "yes"}]
+
+
+async def test_an_answer_that_was_cut_before_a_pause_is_no_answer_after_it(
+    path: Path, saver: SqliteSaver
+) -> None:
+    async def answer(state: State) -> State:
+        node = current_node.get()
+        assert isinstance(node, RunningNode)
+        node.run.cut("half")
+        return {"answer": "half"}
+
+    async def ask(state: State) -> State:
+        return {"log": [interrupt("?")]}
+
+    job = Job(path, lambda llm: graph(answer=answer, ask=ask), saver)
+    pause = await job.pauses()
+    with pytest.raises(UpstreamTruncated):
+        await job.goes_on(pause, "yes")
 
 
 async def test_what_was_written_before_a_pause_is_the_answer_of_the_turn(

@@ -1,6 +1,8 @@
 """A graph that keeps its own state: what a turn begins with, and what it leaves."""
 
 import asyncio
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from operator import add
 from pathlib import Path as FilePath
@@ -13,7 +15,7 @@ from langgraph.graph import START, MessagesState, StateGraph
 from pydantic import BaseModel
 
 from sluice.domain.chat import Job, Question, Turn
-from sluice.domain.errors import PipelineError, StateLost
+from sluice.domain.errors import PipelineError, StateLost, Unavailable
 from sluice.domain.events import Event
 from sluice.domain.graph_state import ROOT, Advanced, Head
 from sluice.infrastructure.pipeline.savers.saver import Saver
@@ -247,6 +249,20 @@ async def test_pruning_keeps_what_is_named_and_the_chat_goes_on(
     assert await kept(checkpoints) == []
 
 
+@pytest.mark.parametrize("path", ["A2"], indirect=True)
+async def test_what_cannot_be_forgotten_takes_nothing_with_it(
+    path: Path, saver: SqliteSaver, checkpoints: SqliteCheckpoints
+) -> None:
+    """A saver's write that waits for its commit is not undone by a deletion that fails."""
+    head = (await Chat(path, echo, saver).turn("a", THREAD)).head
+    insert = "INSERT INTO checkpoints (thread_id, checkpoint_id) VALUES ('other', 'pending')"
+    await checkpoints.connection.execute(insert)
+    with pytest.raises(Unavailable):
+        await checkpoints.forget("thread")
+    await checkpoints.connection.commit()
+    assert await kept(checkpoints) == [ROOT, head.checkpoint_id, "pending"]
+
+
 async def test_a_deleted_state_is_not_in_the_file(
     path: Path, saver: SqliteSaver, checkpoints: SqliteCheckpoints, tmp_path: FilePath
 ) -> None:
@@ -263,3 +279,13 @@ async def kept(checkpoints: SqliteCheckpoints) -> list[str]:
     query = "SELECT checkpoint_id FROM checkpoints ORDER BY checkpoint_id"
     async with checkpoints.connection.execute(query) as rows:
         return [row[0] async for row in rows]
+
+
+def test_a_kept_state_is_read_as_what_its_schema_names_and_as_nothing_else() -> None:
+    """In a process of its own: LangGraph asks when it is first imported."""
+    program = """
+import sluice.interfaces.processes.embedded
+from langgraph.checkpoint.serde import _msgpack
+assert _msgpack.STRICT_MSGPACK_ENABLED
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)

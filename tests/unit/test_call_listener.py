@@ -17,6 +17,7 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, Generati
 
 from sluice.application.heard_calls import CountedCall, HeardCall
 from sluice.application.model_calls import CallTeller
+from sluice.domain.errors import UpstreamTruncated
 from sluice.domain.events import Reasoning, Token, Usage
 from sluice.infrastructure.pipeline.agent_listener import AgentListener
 from sluice.infrastructure.pipeline.calls import SPOKEN, CallListener
@@ -161,7 +162,10 @@ async def test_a_failed_call_says_no_more_and_ends_no_answer() -> None:
     run = run_with()
     tap = Tap(run)
     run_id, _ = started(tap)
+    said(tap, run_id, AIMessageChunk(content="x"))
     tap.on_llm_error(ValueError(), run_id=run_id)
+    assert (tap._models, tap._streamed) == ({}, set()), "nothing is kept of it"
+    run.told.clear()
     tap.on_llm_error(ValueError(), run_id=uuid4())
     said(tap, run_id, AIMessageChunk(content="no"))
     ended(tap, run_id, AIMessage("no"))
@@ -215,6 +219,49 @@ async def test_a_call_that_the_tap_takes_tells_its_thoughts_to_whoever_hears_the
     teller.reason("hm")
     assert run.told == [Reasoning("hm", "a")]
     assert type(tap.take(uuid4(), [tap, run.thoughts])) is CountedCall
+
+
+def streamed(
+    listener: CallListener, text: str, reason: str | None = None, *, whole: bool = False, **of: Any
+) -> None:
+    """A call of a model says a text, in pieces unless it comes whole, and ends for that reason."""
+    run_id, metadata = uuid4(), {"langgraph_checkpoint_ns": A, "ls_provider": "p", **of}
+    listener.on_chat_model_start({}, [], run_id=run_id, metadata=metadata)
+    if not whole:
+        said(listener, run_id, AIMessageChunk(content=text))
+    told = {} if reason is None else {"finish_reason": reason}
+    ended(listener, run_id, AIMessage(text, response_metadata=told))
+    assert (listener._models, listener._streamed) == ({}, set()), "nothing is kept of it"
+
+
+async def test_an_answer_without_the_reason_that_its_model_always_gives_was_cut() -> None:
+    run = run_with()
+    listener = CallListener(run)
+    for _ in range(3):
+        streamed(listener, "x", "stop")
+    streamed(listener, "ha")
+    assert run.done({"answer": "other"}).answer == "other"
+    with pytest.raises(UpstreamTruncated):
+        run.done({"answer": "half: ha"})
+
+
+@pytest.mark.parametrize("options", [{"whole": True}, {"ls_provider": "q"}, {"ls_model_name": "n"}])
+async def test_an_answer_in_one_piece_or_of_another_model_was_not(options: Any) -> None:
+    run = run_with()
+    listener = CallListener(run)
+    for _ in range(3):
+        streamed(listener, "x", "stop")
+    streamed(listener, "ha", **options)
+    assert run.done({"answer": "ha"}).answer == "ha"
+
+
+async def test_answers_in_one_piece_prove_nothing_of_a_model() -> None:
+    run = run_with()
+    listener = CallListener(run)
+    for _ in range(3):
+        streamed(listener, "x", "stop", whole=True)
+    streamed(listener, "ha")
+    assert run.done({"answer": "ha"}).answer == "ha"
 
 
 NAMED = {"langgraph_node": "x", "langgraph_checkpoint_ns": "a:1|x:7"}

@@ -85,6 +85,8 @@ BROKEN = aiohttp.ClientPayloadError("secret")
         (late(), UpstreamTimeout),
         (late(TimeoutError()), UpstreamTimeout),
         (late(aiohttp.ServerTimeoutError()), UpstreamTimeout),
+        (late(httpx2.ReadError("x")), UpstreamTimeout),
+        (caused(status(503), BROKEN), UpstreamUnavailable),
         (late(BROKEN), UpstreamDisconnected),
         (late(caused(httpx2.ReadTimeout("x"), BROKEN)), UpstreamDisconnected),
         (raised(late(BROKEN), "openai._base_client", "request"), UpstreamUnavailable),
@@ -148,6 +150,10 @@ def test_an_upstreams_error_is_found_within_groups_and_causes() -> None:
     assert kind(caused(ValueError(), caused(KeyError(), status(403)))) is UpstreamAuth
     assert kind(caused(ExceptionGroup("g", [status(401)]), status(429))) is UpstreamRateLimited
     assert kind(ExceptionGroup("g", [status(401), status(429)])) is UpstreamAuth
+    own = ValueError()
+    assert kind(ExceptionGroup("g", [own, own, LIMITED])) is UpstreamRateLimited
+    inner = ExceptionGroup("h", [own])
+    assert kind(ExceptionGroup("g", [inner, LIMITED])) is UpstreamRateLimited
 
 
 def test_causes_that_go_round_have_an_end() -> None:

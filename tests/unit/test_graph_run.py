@@ -1,8 +1,11 @@
 """A run of a graph: what is told when, in which order, and what makes its end."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from threading import get_ident
+from typing import Any
+from uuid import UUID, uuid4
 
 import pytest
 from langchain_core.messages import AIMessage
@@ -273,3 +276,117 @@ async def test_runs_count_the_roots_below_them_from_one() -> None:
     run = Run()
     assert [next(run.child_roots), next(run.child_roots)] == [1, 2]
     assert (run.listener, run.thoughts, run.waits) == (None, None, False)
+
+
+async def paused(*told: str) -> dict[str, Any]:
+    """What a run notes that has said this in `a`, and shown `DATA`."""
+    run = Run(note={})
+    for text in told:
+        run.token(A, "a", text)
+    run.show(A, DATA, A)
+    return run.pause()
+
+
+async def test_a_run_that_goes_on_tells_only_what_is_new() -> None:
+    run = Run(note=await paused("1", "2"))
+    for text in ("1", "2", "3"):
+        run.token(A, "a", text)
+    run.show(A, DATA, A)
+    run.show(A, Data("n", 2, "a"), A)
+    assert run.told == [Token("3", "a"), Data("n", 2, "a")]
+    assert run.done({"answer": "123"}).answer == "123"
+    assert len(run.told) == 2, "its tokens are the answer, with those from before the pause"
+
+
+async def test_what_another_node_shows_behind_the_pause_is_new() -> None:
+    run = Run(note=await paused("1"))
+    run.show(B, DATA, B)
+    assert run.told == [DATA]
+    Run().pause()  # also of a run that keeps no note of what it told
+
+
+async def test_a_node_that_says_something_else_than_before_its_pause_revises_it() -> None:
+    run = Run(note=await paused("1", "2"))
+    for text in ("1", "x"):
+        run.token(A, "a", text)
+    assert run.told[0] == Reset("revised")
+    assert "".join(run.tokens) == "1x"
+    run.done({"answer": "1x"})
+    assert "".join(run.tokens) == "1x"
+
+
+async def test_what_others_said_before_the_pause_stays_where_one_revises() -> None:
+    first = Run(note={})
+    first.token(B, "b", "b")
+    first.stage_ended(B)
+    first.token(A, "a", "1")
+    run = Run(note=first.pause())
+    run.token(A, "a", "x")
+    assert run.told == [Reset("revised"), Token("b", "b"), Token("x", "a")]
+
+
+async def test_a_pause_tells_what_waits_for_its_turn() -> None:
+    run = Run(note={})
+    run.token(A, "a", "1")
+    run.token(B, "b", "2")
+    run.pause()
+    assert run.tokens == ["1", "2"]
+    run = Run("events", note={})
+    run.show(A, DATA, A)
+    run.stage_started(B, {})
+    run.node_left(B, StageFailed)
+    run.pause()
+    assert run.told == [StageStarted("b", 0), StageFailed("b", 0), DATA]
+
+
+async def test_what_a_run_has_counted_is_counted_on_behind_its_pause() -> None:
+    first = Run(note={})
+    first.stage_started(B, {})
+    first.stage_ended(B)
+    first.answer.add({"messages": AIMessage("x", id="1")}, None, inside=True)
+    run = Run(note=first.pause())
+    run.stage_started(A, {})
+    assert run.told == [StageStarted("a", 33)]
+    done = run.done({})
+    assert (done.answer, done.usage) == ("x", Usage(1, 2, 3))
+
+
+async def test_a_run_hears_alone_where_all_its_listeners_are_and_nobody_else() -> None:
+    run, ours, thoughts, theirs = Run(), Heard(), Heard(), Heard()
+    run.listener = ours
+    assert run.hears_alone([ours])
+    assert not run.hears_alone([theirs])
+    assert not run.hears_alone([])
+    assert not run.hears_alone([ours, theirs])
+    assert run.thinker(uuid4()) is None
+    run.thoughts = thoughts
+    assert run.hears_alone([thoughts, ours])
+    assert not run.hears_alone([ours])
+    assert not run.hears_alone([ours, theirs])
+    run_id = uuid4()
+    think = run.thinker(run_id)
+    assert think is not None
+    think("hm")
+    assert thoughts.asked == [run_id, "hm"]
+
+
+class Heard:
+    """A listener of either kind."""
+
+    def __init__(self) -> None:
+        self.asked: list[object] = []
+
+    def take(self, run_id: UUID, handlers: object) -> None:
+        return None
+
+    def thinker(self, run_id: UUID) -> Callable[[str], None]:
+        self.asked.append(run_id)
+        return self.asked.append
+
+
+async def test_what_is_an_earlier_turns_is_no_answer_of_this_one() -> None:
+    run = Run()
+    run.answer.add({"messages": AIMessage("x", id="1")}, None, inside=False)
+    state = {"answer": "old", "intent": "old"}
+    done = run.end("A2", state, offline=False, earlier={"answer", "intent"})
+    assert (done.answer, done.intent) == ("x", None)

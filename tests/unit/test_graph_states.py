@@ -41,14 +41,14 @@ class House:
         self.chats, self.log = SqliteChats(self.database), MemoryEventLog()
         self.heads = SqliteHeads(self.database)
         self.reached = asyncio.Event()
-        self._options = options
+        self._options, self.keeps = options, bool(options.get("keeps", True))
 
     async def open(self) -> None:
         await self.database.open()
         await self.checkpoints.open()
         saver = SqliteSaver(self.checkpoints)
-        graph = WatchedGraph(self._built(), new_saver=lambda: saver, keeps=True)
-        options = {"keeps": True, "leaves": True, **self._options}
+        graph = WatchedGraph(self._built(), new_saver=lambda: saver, keeps=self.keeps)
+        options: dict[str, Any] = {"keeps": True, "leaves": True, **self._options}
         states = GraphStates(self.heads, self.checkpoints, **options)
         pauses = Pauses(SqlitePauses(self.database), self.log, timeout=60)
         self.process = ProcessChat(

@@ -113,3 +113,32 @@ def test_a_whole_answer_is_swallowed_wherever_it_is_cut(
     text = "".join(pieces)
     cut = data.draw(st.integers(0, len(text)))
     assert told(heard, text[:cut], text[cut:]) == ""
+
+
+def test_two_calls_may_be_written_as_one_in_another_form() -> None:
+    heard = HeardText()
+    heard.begin()("one, ")
+    heard.begin()("two")
+    assert told(heard, "ONE TWO!") == ""
+    assert told(heard, "two") == "two"  # and once
+
+
+LETTERS = "abcdefghijklmnopqrst"
+
+
+@pytest.mark.parametrize(
+    ("text", "written", "swallowed"),
+    [
+        ("one", "ONE two", True),  # half of it was heard
+        ("one", "ONE twos", False),
+        (LETTERS[:16], f"{LETTERS[:15]}0", True),
+        (LETTERS[:15], f"{LETTERS[:14]}0", False),  # too short to be compared
+        (LETTERS, f"{LETTERS[:12]}01234567", True),  # three fifths are alike
+        (LETTERS, f"{LETTERS[:11]}012345678", False),
+        ("Look, a quick fox. " * 20, f"See: {'look a quick FOX ' * 20}", True),
+    ],
+)
+def test_what_is_alike_is_the_same_text_once_more(text: str, written: str, swallowed: bool) -> None:
+    heard = HeardText()
+    heard.begin()(text)
+    assert heard.to_tell(written) == ("" if swallowed else written)

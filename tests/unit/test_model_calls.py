@@ -2,6 +2,8 @@
 
 from uuid import uuid4
 
+import pytest
+
 from sluice.application.heard_calls import CountedCall, HeardCall, muted, silent
 from sluice.application.model_calls import ModelCalls, NodeRun, OpenCalls, ToolCallPiece
 from sluice.domain.events import Usage
@@ -42,6 +44,19 @@ def test_the_finish_reason_is_the_last_spoken_calls() -> None:
     assert calls.finish_reason == "length"
     calls.ended(None, None, spoken=True)
     assert calls.finish_reason is None
+
+
+@pytest.mark.parametrize("usage", [None, Usage(1, 2, 3)])
+def test_what_was_used_before_a_pause_is_known_behind_it(usage: Usage | None) -> None:
+    before, behind = ModelCalls("m"), ModelCalls("m", Usage(9, 9, 9), "x")
+    before.ended(usage, "length", spoken=True)
+    note = before.noted()
+    # It is stored: the next version reads it.
+    assert note == {"usage": [1, 2, 3] if usage else None, "finish_reason": "length"}
+    behind.recall(note)
+    assert (behind.usage, behind.finish_reason) == (usage, "length")
+    behind.recall({})
+    assert (behind.usage, behind.finish_reason) == (None, None)
 
 
 def test_stopping_closes_what_is_open_and_what_is_opened_later() -> None:

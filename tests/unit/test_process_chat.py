@@ -469,6 +469,14 @@ def test_an_answer_that_was_stopped_before_its_first_word_is_no_turn(nothing: st
     assert history(messages, a_job(id="4")) == before
 
 
+async def test_a_job_that_brings_its_history_is_asked_with_that(bench: Bench) -> None:
+    turns, pipeline = [Turn("user", "q1"), Turn("assistant", "a1")], MockPipeline(DONE)
+    job = a_job(history=tuple(turns))
+    await bench.log.create(job, QUEUED)
+    await ProcessChat(pipeline, bench.log, bench.chats, JobMetrics(), bench.pauses)(job)
+    assert [asked.history for asked in pipeline.asked] == [turns]
+
+
 async def test_how_jobs_ended_is_counted_and_the_pipeline_asked_each(bench: Bench) -> None:
     metrics, pipeline = JobMetrics(), MockPipeline(UpstreamTruncated("secret"))
     process = ProcessChat(pipeline, bench.log, bench.chats, metrics, bench.pauses)
@@ -488,13 +496,14 @@ async def test_how_jobs_ended_is_counted_and_the_pipeline_asked_each(bench: Benc
         (RuntimeError("secret"), "ERROR", "RuntimeError"),
         (UpstreamTruncated("cut off"), "WARNING", "UpstreamTruncated"),
         (asyncio.CancelledError("secret"), "WARNING", "CancelledError"),
-        (asyncio.Event(), "WARNING", "TimeoutError"),
+        (asyncio.Event, "WARNING", "TimeoutError"),
     ],
 )
 async def test_a_failure_is_logged_with_its_cause_and_as_an_error_if_it_is_ours(
     bench: Bench, caplog: pytest.LogCaptureFixture, play: Any, level: str, cause: str
 ) -> None:
-    await bench.process(play, deadline=0.01 if isinstance(play, asyncio.Event) else 60)(bench.job)
+    waits = play is asyncio.Event
+    await bench.process(play() if waits else play, deadline=0.01 if waits else 60)(bench.job)
     (record,) = [one for one in caplog.records if "failed" in one.getMessage()]
     assert record.levelname == level
     assert cause in record.getMessage()
@@ -555,13 +564,14 @@ async def test_what_a2_cannot_begin_to_answer_runs_on_a1_as_the_next_attempt(ben
     [
         ([Token("a", "x"), PipelineError("late")], "pipeline_error"),
         ([UpstreamTruncated()], "upstream_truncated"),
-        ([asyncio.Event()], "deadline_exceeded"),
+        ([asyncio.Event], "deadline_exceeded"),
     ],
 )
 async def test_nothing_falls_back_that_has_spoken_or_failed_by_another_fault(
     bench: Bench, plays: list[Any], code: str
 ) -> None:
     other = MockPipeline(*FALLBACK)
+    plays = [play() if play is asyncio.Event else play for play in plays]
     await bench.process(*plays, fallback=other, deadline=0.05)(bench.job)
     end = (await bench.told())[-1]
     assert isinstance(end, Failed)
@@ -574,7 +584,7 @@ async def test_an_unforeseen_fault_of_a2_falls_back_too_and_is_logged(
 ) -> None:
     await bench.process(RuntimeError("secret"), fallback=MockPipeline(*FALLBACK))(bench.job)
     assert (await bench.told())[-1] == Done("A1", "ab")
-    assert f"job {bench.job.id} falls back" in caplog.text
+    assert f"job {bench.job.id} falls back, request request: RuntimeError (" in caplog.text
     assert "secret" not in caplog.text
 
 

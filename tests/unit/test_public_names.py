@@ -26,7 +26,9 @@ def test_every_error_a_node_may_meet_is_public() -> None:
     Nor are the kinds of an unusable output: nodes catch `UpstreamBadResponse` and
     `UpstreamTruncated`, which those are.
     """
-    of_the_service = {"DeadlineExceeded", "Internal", "StreamLost", "WorkerLost"}
+    of_the_service = {
+        *("DeadlineExceeded", "Declined", "Internal", "StateLost", "StreamLost", "WorkerLost")
+    }
     of_the_clients = {"Unusable", "UnusableOutput", "CutOutput"}
     every = {
         name

@@ -2,17 +2,23 @@
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
+from itertools import pairwise
+from typing import Any, TypedDict
 from uuid import uuid4
 
 import pytest
+from langchain_core.language_models import GenericFakeChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.tracers import event_stream
 from langgraph.config import get_stream_writer
+from langgraph.graph import START, StateGraph
+from langgraph.runtime import Runtime
 
 from sluice.application.heard_calls import CountedCall
+from sluice.application.model_calls import current_node
 from sluice.domain.chat import Job, Question
 from sluice.domain.events import (
+    Data,
     Done,
     Event,
     StageCompleted,
@@ -23,9 +29,9 @@ from sluice.domain.events import (
 )
 from sluice.infrastructure.pipeline.calls import SPOKEN
 from sluice.infrastructure.pipeline.graph import WatchedGraph
+from sluice.infrastructure.pipeline.running_node import RunningNode
 from sluice.infrastructure.pipeline.stage_path import StagePath, _Counter, _StageEvents
 from sluice.infrastructure.pipeline.token_path import TokenPath, _speak, _Tasks
-from tests.doubles import done_of
 from tests.paths import graphs
 from tests.unit.graph_runs import A, B, Run
 
@@ -117,13 +123,15 @@ def a_graph() -> WatchedGraph:
     """A node that speaks, and one that ends with an answer."""
 
     def say(state: graphs.State) -> dict[str, Any]:
-        get_stream_writer()({"token": "said"})
-        return {"notes": ["x"]}
+        get_stream_writer()({"token": "said", "name": "n", "data": 1})
+        return {"messages": AIMessage("no answer beside one")}
 
     def answer(state: graphs.State) -> dict[str, Any]:
         return {"answer": f"said {state['message']}"}
 
-    return WatchedGraph(graphs.chain(("say", say, graphs.SPEAKS), ("answer", answer, {})))
+    return WatchedGraph(
+        graphs.chain(("say", say, {"speaks": True, "data": True}), ("answer", answer, {}))
+    )
 
 
 Making = Callable[..., StagePath | TokenPath]
@@ -140,15 +148,65 @@ async def test_each_path_runs_a_graph_to_its_answer_and_says_whose_model_it_was(
     job = Job("job", "chat", "ann", "A2", "why", "request")
     done = await PATHS[name](a_graph()).run(Question(job), told.append)
     assert done == Done("A1" if name == "A1" else "A2", "said why")
-    tokens = [] if name == "A1" else [Token("said", "say"), Token(" why", "say")]
-    assert [event for event in told if isinstance(event, Token)] == tokens
+    said, data = [Token("said", "say"), Token(" why", "say")], Data("n", 1, "say")
+    expected = [data] if name == "A1" else [said[0], data, said[1]]
+    assert [event for event in told if isinstance(event, Token | Data)] == expected
     assert [e.stage for e in told if isinstance(e, StageCompleted)] == ["say", "answer"]
     done = await PATHS[name](a_graph(), offline=True).run(Question(job), told.append)
-    assert done_of(done).offline_model is True
+    assert isinstance(done, Done)
+    assert done.offline_model
 
 
-def test_the_tap_is_the_reader_where_none_is_named() -> None:
-    assert TokenPath(a_graph())._run.__name__ == "_tapped"
+@pytest.mark.parametrize("name", PATHS)
+async def test_each_path_has_the_steps_the_state_and_the_context_that_langgraph_gives(
+    name: str,
+) -> None:
+    """An answer that is not the last node's is the answer, after more steps than 25 too."""
+
+    class Who(TypedDict):
+        who: str
+
+    def answer(state: graphs.State, runtime: Runtime[Who]) -> dict[str, Any]:
+        return {"answer": f"for {runtime.context['who']}"}
+
+    graph: Any = StateGraph(graphs.State, context_schema=Who)
+    graph.add_node("answer", answer).add_edge(START, "answer")
+    for before, node in pairwise(["answer", *map(str, range(30))]):
+        graph.add_node(node, lambda state: {"notes": ["x"]}).add_edge(before, node)
+    job = Job("job", "chat", "ann", "A2", "why", "request", metadata={"who": "Bo"})
+    done = await PATHS[name](WatchedGraph(graph)).run(Question(job), lambda event: None)
+    assert isinstance(done, Done)
+    assert done.answer == "for Bo"
+
+
+async def test_the_tap_is_the_reader_where_none_is_named() -> None:
+    readers = list[str]()
+
+    def answer(state: graphs.State) -> dict[str, Any]:
+        node = current_node.get()
+        assert isinstance(node, RunningNode)
+        readers.append(node.run.reader)
+        return {"answer": "x"}
+
+    graph = WatchedGraph(graphs.chain(("answer", answer, {})))
+    job = Job("job", "chat", "ann", "A2", "why", "request")
+    for path in (StagePath, TokenPath, PATHS["messages"]):
+        await path(graph).run(Question(job), lambda event: None)
+    assert readers == ["events", "tap", "messages"]
+
+
+@pytest.mark.parametrize("name", PATHS)
+async def test_each_path_that_has_tokens_hears_a_chat_model(name: str) -> None:
+    model, told = GenericFakeChatModel(messages=iter([AIMessage("a b")])), list[Event]()
+
+    async def say(state: graphs.State) -> dict[str, Any]:
+        return {"messages": await model.ainvoke("x")}
+
+    graph = WatchedGraph(graphs.chain(("say", say, graphs.SPEAKS)))
+    job = Job("job", "chat", "ann", "A2", "why", "request")
+    await PATHS[name](graph).run(Question(job), told.append)
+    tokens = [event.content for event in told if isinstance(event, Token)]
+    assert tokens == ([] if name == "A1" else ["a", " ", "b"])
 
 
 PUSHED = "__pregel_push"

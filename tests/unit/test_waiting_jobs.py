@@ -218,6 +218,21 @@ async def test_what_a_human_takes_does_not_count_against_the_deadline(house: Use
     assert 0 <= kept.spent < 5
 
 
+async def test_what_the_runs_before_took_is_added_up_over_all_pauses() -> None:
+    again = Pause(Head("chat", "2"), (NAME,))
+    async with use_cases(*SAID, PAUSE, again, DONE) as house:
+        job_id = await paused(house)
+        first = await house.pauses.last(job_id)
+        await house.answer("ann", job_id, "send", True)
+        await until(lambda: len(house.pipeline.asked) == 2)
+        await waits(house, job_id)
+        second = await house.pauses.last(job_id)
+        assert first is not None
+        assert second is not None
+        assert second.pause == again
+        assert 0 < first.spent < second.spent < 5
+
+
 async def test_a_run_that_dies_behind_the_answer_is_done_again_from_there(house: UseCases) -> None:
     """The next attempt tells what had been told, and has the same answers."""
     job_id = await paused(house)

@@ -29,6 +29,13 @@ async def compare(request: Request) -> Response:
     return HTMLResponse(request.app.state.assets.text("compare.html"))
 
 
+@routes.head("/rollout")
+@routes.get("/rollout")
+async def rollout(request: Request) -> Response:
+    """The share and what it does; its figures are for admins, who are asked who they are there."""
+    return HTMLResponse(request.app.state.assets.text("rollout.html"))
+
+
 @routes.get("/docs")
 async def docs(request: Request) -> Response:
     return HTMLResponse(render(request.app.openapi()))

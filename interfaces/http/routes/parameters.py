@@ -15,15 +15,15 @@ from sluice.interfaces.http.services import OptionsDep
 _ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
 
-def _possible(given: str) -> str:
+def possible_id(given: str) -> str:
     """What cannot be an id is answered like an id that never was."""
     if not _ID.fullmatch(given):
         raise NotFound(given)
     return given
 
 
-JobIdPath = Annotated[str, Path(alias="job_id"), AfterValidator(_possible)]
-ChatIdPath = Annotated[str, Path(alias="chat_id"), AfterValidator(_possible)]
+JobIdPath = Annotated[str, Path(alias="job_id"), AfterValidator(possible_id)]
+ChatIdPath = Annotated[str, Path(alias="chat_id"), AfterValidator(possible_id)]
 
 
 async def _query_cursor(

@@ -1,6 +1,5 @@
 """What a human answers to a thread's interrupts."""
 
-from collections.abc import Mapping
 from typing import Any
 
 from sluice.domain.chat import JobId
@@ -8,11 +7,14 @@ from sluice.domain.errors import Conflict
 from sluice.interfaces.http.auth.identity import User
 from sluice.interfaces.http.services import Services
 from sluice.interfaces.protocols.langgraph.threads import chat_of
-from sluice.interfaces.protocols.pauses import pauses_in
+from sluice.interfaces.protocols.pauses import pauses_in, pending_in
 
 
-async def answer(thread: str, answers: Mapping[str, Any], services: Services, user: User) -> JobId:
-    """The job that has asked; answers by the questions' ids. Those that come again are none.
+async def answer(
+    thread: str, given: Any, services: Services, user: User, *, named: bool = False
+) -> JobId:
+    """The job that has asked. Answers come by their questions' ids or, unless they must be
+    `named`, one for the only question. Those that come again change nothing.
 
     Raises NotFound, Conflict where nothing has asked that, and what AnswerInput raises.
     """
@@ -22,7 +24,11 @@ async def answer(thread: str, answers: Mapping[str, Any], services: Services, us
     if not jobs:
         raise Conflict("nothing in this thread waits for an answer")
     found = await services.show_job(user.id, view.active_job_id or jobs[-1])
+    pending = [one.input_id for one in pending_in(found.events)]
     asked = {one.input_id for pause in pauses_in(found.events) for one in pause.questions}
+    answers = given if isinstance(given, dict) and given.keys() & asked else None
+    if answers is None and len(pending) == 1 and not named:
+        answers = {pending[0]: given}
     if not answers or not answers.keys() <= asked:
         raise Conflict("nothing in this thread waits for that answer")
     for input_id, value in answers.items():

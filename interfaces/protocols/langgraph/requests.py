@@ -5,7 +5,6 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from sluice.domain.errors import Conflict
 from sluice.interfaces.http.models import Question
 from sluice.interfaces.http.problems import wrong
 from sluice.interfaces.http.routes.messages import check_question
@@ -76,7 +75,15 @@ class NewRun(BaseModel):
         if self.multitask_strategy == "rollback":
             raise wrong("multitask_strategy", "an answer cannot be undone")
         if self.command is not None:
-            raise Conflict("nothing in this thread waits for an answer")
+            raise wrong("command", "an answer is given with runs/stream, and nothing beside it")
+
+    def resumed(self) -> JsonValue:
+        """The answer, or answers by their questions' ids. Raises Problem 422."""
+        if not isinstance(self.command, dict) or set(self.command) != {"resume"}:
+            raise wrong("command", "only resume is possible here")
+        if self.input is not None:
+            raise wrong("input", "must be null beside an answer")
+        return self.command["resume"]
 
     @property
     def modes(self) -> Sequence[str]:

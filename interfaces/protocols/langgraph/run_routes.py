@@ -1,20 +1,21 @@
 """Runs: asked for, followed, looked at, stopped."""
 
+import re
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Header, Query
+from fastapi import APIRouter, Depends, Header, Query
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from sluice.application.jobs import JobView
 from sluice.application.ports import Accepted
 from sluice.application.submit import NewMessage
-from sluice.domain.chat import Chat
+from sluice.domain.chat import Chat, JobId
 from sluice.domain.errors import Conflict, NotFound
 from sluice.interfaces.http.auth.identity import User
 from sluice.interfaces.http.problems import wrong
-from sluice.interfaces.http.routes.parameters import JobIdPath
+from sluice.interfaces.http.routes.parameters import possible_id
 from sluice.interfaces.http.services import (
     Options,
     OptionsDep,
@@ -23,6 +24,7 @@ from sluice.interfaces.http.services import (
     ServicesDep,
     UserDep,
 )
+from sluice.interfaces.protocols.langgraph.answers import answer
 from sluice.interfaces.protocols.langgraph.problems import RunRoute
 from sluice.interfaces.protocols.langgraph.requests import (
     MODES_KEY,
@@ -32,10 +34,22 @@ from sluice.interfaces.protocols.langgraph.requests import (
 )
 from sluice.interfaces.protocols.langgraph.streams import headers_of, joined_run, run_stream
 from sluice.interfaces.protocols.langgraph.threads import chat_of, run_of, thread_of
+from sluice.interfaces.protocols.pauses import pauses_in
 
 routes = APIRouter(route_class=RunRoute)
 
 _RUN = "/threads/{thread}/runs/{job_id}"
+_PART = re.compile(r"(.+)\.([2-9]|[1-9][0-9]{1,3})")
+
+
+def _run_path(job_id: str) -> tuple[JobId, int]:
+    """The job, and behind how many of its pauses the run is. What cannot be one is not found."""
+    match = _PART.fullmatch(job_id)
+    found, part = (match[1], int(match[2]) - 1) if match else (job_id, 0)
+    return possible_id(found), part
+
+
+RunPath = Annotated[tuple[JobId, int], Depends(_run_path)]
 
 
 @routes.post("/runs/stream", response_class=Response)
@@ -64,7 +78,12 @@ async def stream_run(
     user: UserDep,
     request_id: RequestIdDep,
 ) -> Response:
-    """Ask, and follow the answer."""
+    """Ask, or answer what a run has asked, and follow the answer."""
+    if body.command is not None:
+        job, part = await resume(thread, body, services, user)
+        chat = await chat_of(services, user.id, thread)
+        modes = body.modes
+        return await run_stream(request, services, user, chat, thread, job, part=part, modes=modes)
     accepted = await ask(thread, body, services, options, user, request_id)
     chat = await services.chats.chat(user.id, accepted.chat_id)
     job, modes = accepted.job_id, body.modes
@@ -89,16 +108,17 @@ async def create_run(
 
 @routes.get(_RUN)
 async def show_run(
-    thread: str, job_id: JobIdPath, services: ServicesDep, user: UserDep
+    thread: str, run: RunPath, services: ServicesDep, user: UserDep
 ) -> dict[str, Any]:
     """A run as its log tells it now."""
-    return run_of(await _run(services, user, thread, job_id), thread)
+    job_id, part = run
+    return run_of(await _run(services, user, thread, job_id), thread, part)
 
 
 @routes.get(f"{_RUN}/stream", response_class=Response)
 async def join_stream(
     thread: str,
-    job_id: JobIdPath,
+    run: RunPath,
     request: Request,
     services: ServicesDep,
     user: UserDep,
@@ -107,23 +127,25 @@ async def join_stream(
 ) -> Response:
     """A run's events behind the cursor, or all of them; in its own modes if none are named."""
     chat = await chat_of(services, user.id, thread)
-    modes = modes_of(stream_mode)
-    return await run_stream(request, services, user, chat, thread, job_id, modes=modes, after=last)
+    (job_id, part), modes = run, modes_of(stream_mode)
+    return await run_stream(
+        request, services, user, chat, thread, job_id, part=part, modes=modes, after=last
+    )
 
 
 @routes.get(f"{_RUN}/join", response_class=Response)
 async def join_run(
-    thread: str, job_id: JobIdPath, request: Request, services: ServicesDep, user: UserDep
+    thread: str, run: RunPath, request: Request, services: ServicesDep, user: UserDep
 ) -> Response:
     """The thread's values, once the run is over."""
     chat = await chat_of(services, user.id, thread)
-    return await joined_run(request, services, user, chat, thread, job_id)
+    return await joined_run(request, services, user, chat, thread, run[0])
 
 
 @routes.post(f"{_RUN}/cancel", status_code=202)
 async def cancel_run(
     thread: str,
-    job_id: JobIdPath,
+    run: RunPath,
     services: ServicesDep,
     user: UserDep,
     action: Annotated[Literal["interrupt", "rollback"], Query()] = "interrupt",
@@ -131,9 +153,16 @@ async def cancel_run(
     """Stop a run; what it has said is kept. One that is over stays as it ended."""
     if action == "rollback":
         raise wrong("action", "an answer cannot be undone")
-    await _run(services, user, thread, job_id)
-    await services.cancel(user.id, job_id)
+    await _run(services, user, thread, run[0])
+    await services.cancel(user.id, run[0])
     return {}
+
+
+async def resume(thread: str, body: NewRun, services: Services, user: User) -> tuple[JobId, int]:
+    """The job that goes on, and how many pauses it had. Raises as `answer` does."""
+    job_id = await answer(thread, body.resumed(), services, user)
+    found = await services.show_job(user.id, job_id)
+    return job_id, len(pauses_in(found.events))
 
 
 async def ask(

@@ -17,10 +17,11 @@ from sluice.interfaces.http.server.frame_writer import PUSH
 from sluice.interfaces.http.services import Options, Services
 from sluice.interfaces.http.sse import HEADERS, Batches, EventStream
 from sluice.interfaces.protocols.frames import position_of
-from sluice.interfaces.protocols.langgraph.encoder import RunEncoder
+from sluice.interfaces.protocols.langgraph.encoder import RunEncoder, run_id
 from sluice.interfaces.protocols.langgraph.messages import asked_before
 from sluice.interfaces.protocols.langgraph.requests import MODES_KEY, modes_of
 from sluice.interfaces.protocols.langgraph.threads import thread_of
+from sluice.interfaces.protocols.pauses import closing_of, pauses_in
 
 _END = b"event: end\ndata: null\n\n"
 _QUEUED = Recorded(Cursor(1, 1), QUEUED)
@@ -37,6 +38,7 @@ async def run_stream(
     thread: str,
     job_id: JobId,
     *,
+    part: int = 0,
     modes: Sequence[str] = (),
     after: str | None = None,
 ) -> Response:
@@ -47,14 +49,15 @@ async def run_stream(
     options: Options = request.app.state.options
     cursor, skip = position_of(after)
     push: Push | None = request.scope.get("extensions", {}).get(PUSH)
-    reading = RunReading(services, user, chat, job_id, modes, push)
+    reading = RunReading(services, user, chat, job_id, modes, push, part)
     try:
         batches = await reading.batches(cursor, skip)
     except Finished:
         return Response(_END, headers=HEADERS, media_type="text/event-stream")
     options.streams.resumes += cursor is not None
     stream = EventStream(batches, options.streams, ping=options.ping, expires=user.expires)
-    stream.headers.update(headers_of(thread, job_id, reading.modes))
+    stream.at_pause = reading.closing
+    stream.headers.update(headers_of(thread, job_id, reading.modes, part))
     return stream
 
 
@@ -69,9 +72,10 @@ class RunReading:
         job_id: JobId,
         modes: Sequence[str],
         push: Push | None,
+        part: int,
     ) -> None:
         self._services, self._user, self._chat, self._job_id = services, user, chat, job_id
-        self.modes, self._push = modes, push
+        self.modes, self._push, self._part = modes, push, part
         self._messages: Sequence[Message] = ()
 
     async def batches(self, after: Cursor | None, skip: int) -> Batches:
@@ -115,11 +119,19 @@ class RunReading:
             push=push,
         )
 
+    async def closing(self, last: Cursor) -> bytes | None:
+        """What ends the run where its job waits for a human."""
+        found = await self._services.show_job(self._user.id, self._job_id)
+        if found.events[-1].id != last or len(pauses_in(found.events)) <= self._part:
+            return None
+        return closing_of(self._encoder(found.job), found.events)
+
     def _encoder(self, job: Job) -> RunEncoder:
         if job.chat_id != self._chat.id:
             raise NotFound(job.id)
         self.modes = self.modes or _remembered(job)
-        return RunEncoder(job.id, asked_before(self._messages, job.id), frozenset(self.modes))
+        asked = asked_before(self._messages, job.id)
+        return RunEncoder(job.id, asked, frozenset(self.modes), self._part)
 
 
 def _remembered(job: Job) -> Sequence[str]:
@@ -128,9 +140,9 @@ def _remembered(job: Job) -> Sequence[str]:
     return modes_of(texts) or _MODES
 
 
-def headers_of(thread: str, job_id: JobId, modes: Sequence[str]) -> dict[str, str]:
+def headers_of(thread: str, job_id: JobId, modes: Sequence[str], part: int = 0) -> dict[str, str]:
     """Where the run and its stream are, from the client's own base address."""
-    run = f"/threads/{quote(thread, safe='')}/runs/{job_id}"
+    run = f"/threads/{quote(thread, safe='')}/runs/{run_id(job_id, part)}"
     query = "&".join(f"stream_mode={mode}" for mode in modes)
     return {
         "Location": f"{run}/stream?{query}",

@@ -82,7 +82,8 @@ async def command(
             response.headers["X-Sluice-Job"] = accepted.job_id
             return {"type": "success", "id": body.id, "result": {"run_id": accepted.job_id}}
         case "input.respond":
-            job_id = await answer(thread, responses_of(body.params), services, user)
+            given = responses_of(body.params)
+            job_id = await answer(thread, given, services, user, named=True)
             response.headers["X-Sluice-Job"] = job_id
             return {"type": "success", "id": body.id, "result": {"run_id": job_id}}
     raise wrong("method", "is not known here")

@@ -10,7 +10,7 @@ from sluice.domain.chat import Chat, JobId, JobStatus, Message, UserId
 from sluice.domain.errors import NotFound
 from sluice.interfaces.http.services import Services
 from sluice.interfaces.protocols.langgraph.messages import Form, answer_of, draft_of, form_of
-from sluice.interfaces.protocols.pauses import pending_in
+from sluice.interfaces.protocols.pauses import pauses_in, pending_in
 
 NODE = "answer"
 """What a thread whose run is not over says to come next."""
@@ -147,15 +147,17 @@ async def _job(services: Services, user: UserId, job_id: str | None) -> JobView 
         return None
 
 
-def run_of(job: JobView, thread: str) -> dict[str, Any]:
+def run_of(job: JobView, thread: str, part: int = 0) -> dict[str, Any]:
+    """`part`: behind how many of the job's pauses. A run that another one follows has asked."""
+    followed = len(pauses_in(job.events)) > part
     at = job.job.created_at.isoformat()
     return {
-        "run_id": job.job.id,
+        "run_id": f"{job.job.id}.{part + 1}" if part else job.job.id,
         "thread_id": thread,
         "assistant_id": "sluice",
         "created_at": at,
         "updated_at": at if job.ended_at is None else job.ended_at.isoformat(),
-        "status": RUN_STATUS[job.status],
+        "status": "interrupted" if followed else RUN_STATUS[job.status],
         "metadata": {},
         "kwargs": {},
         "multitask_strategy": "enqueue",

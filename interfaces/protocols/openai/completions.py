@@ -12,7 +12,7 @@ from starlette.responses import Response
 from sluice.application.side_calls import SideAnswer
 from sluice.domain.chat import JobId, Turn, new_id
 from sluice.domain.errors import ChatError, Unavailable
-from sluice.domain.events import Done, Failed, Usage
+from sluice.domain.events import Done, Failed, NeedsInput, Usage
 from sluice.interfaces.http.problems import Problem
 from sluice.interfaces.protocols.openai.completions_encoder import (
     CompletionEncoder,
@@ -62,6 +62,8 @@ async def complete(body: Completion, caller: CallerDep) -> Response:
         finish = finish_of(end.finish_reason)
         told = _completion(job_id, model, end.answer, finish, end.usage)
         return JSONResponse(told, headers={JOB: job_id})
+    if isinstance(end, NeedsInput):
+        await abandoned()
     # The clients ask again by themselves, which would put the question into its chat twice.
     again = conversation is None and isinstance(end, Failed) and end.retryable
     status, failed = end_body(end)

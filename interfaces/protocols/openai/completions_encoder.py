@@ -18,6 +18,7 @@ from sluice.domain.events import (
     Cursor,
     Done,
     Failed,
+    NeedsInput,
     Reasoning,
     Recorded,
     Reset,
@@ -90,7 +91,7 @@ class CompletionEncoder:
                 return replace(state, said=said, matched=0 if said.text else None), ()
             case Done() as done:
                 return self._end(state, done)
-            case Failed() | Cancelled() as end:
+            case Failed() | Cancelled() | NeedsInput() as end:
                 return _over(state, end_body(end)[1])
         return state, ()
 

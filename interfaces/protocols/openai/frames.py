@@ -9,10 +9,12 @@ from typing import Any
 
 from sluice.application.codec import fields_of
 from sluice.application.compact_json import compact
-from sluice.domain.events import Cancelled, Failed, Stage
+from sluice.domain.events import Cancelled, Failed, NeedsInput, Stage
 from sluice.interfaces.protocols.frames import escaped
 
 PIPELINE = "sluice"
+WAITS = b'"code":"needs_input"'
+"""In no text: there its quotation marks would be escaped."""
 ERROR = b'data: {"error":'
 """How the frame begins behind which a body is cut."""
 
@@ -51,8 +53,13 @@ def status_of_failure(code: str) -> int:
     return _STATUSES.get(code, 502)
 
 
-def end_body(end: Failed | Cancelled) -> tuple[int, dict[str, Any]]:
-    """How a job that has no answer ends, with the status if none was sent before."""
+def end_body(end: Failed | Cancelled | NeedsInput) -> tuple[int, dict[str, Any]]:
+    """How a job that has no answer ends, with the status if none was sent before.
+
+    A job that asks a human has an end here: there is no word for it, and no way to answer.
+    """
+    if isinstance(end, NeedsInput):
+        return 409, error_body("The answer waits for a person's input.", 409, "needs_input")
     if isinstance(end, Failed):
         status = status_of_failure(end.code)
         return status, error_body(end.message, status, end.code)

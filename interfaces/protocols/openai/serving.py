@@ -15,7 +15,7 @@ from sluice.application.encoding import EncoderFor, Push
 from sluice.application.submit import NewMessage
 from sluice.domain.chat import Job, JobId, Turn
 from sluice.domain.errors import LimitReached
-from sluice.domain.events import TERMINAL, Cursor, Recorded, Terminal
+from sluice.domain.events import TERMINAL, Cursor, NeedsInput, Recorded, Terminal
 from sluice.interfaces.http.auth.identity import User, unauthorized
 from sluice.interfaces.http.json_request import HistoryRoute
 from sluice.interfaces.http.problems import Problem, wrong
@@ -121,9 +121,10 @@ class Caller:
     async def cancel(self, job_id: JobId) -> None:
         await self.services.cancel(self.user.id, job_id)
 
-    async def end_of(self, job_id: JobId) -> Terminal | None:
-        """How a new job ends; None if the client left before. Raises Unavailable, and Problem 401
-        when the client's identity ends.
+    async def end_of(self, job_id: JobId) -> Terminal | NeedsInput | None:
+        """How a new job ends, or what it first waits for; None if the client left before.
+
+        Raises Unavailable, and Problem 401 when the client's identity ends.
         """
         return await self.unless_left(_last(await self.follow(job_id, _silence)))
 
@@ -154,11 +155,11 @@ def _caller(request: Request, services: ServicesDep, options: OptionsDep, user: 
 CallerDep = Annotated[Caller, Depends(_caller)]
 
 
-async def _last(batches: Batches) -> Terminal:
+async def _last(batches: Batches) -> Terminal | NeedsInput:
     async with aclosing(batches):
         async for batch in batches:
             end = batch.events[-1].event
-            if isinstance(end, TERMINAL):
+            if isinstance(end, (*TERMINAL, NeedsInput)):
                 return end
     raise AssertionError("a log ends with its terminal event, or in an exception")
 

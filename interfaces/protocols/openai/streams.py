@@ -10,7 +10,7 @@ from starlette.types import Receive, Scope, Send
 from sluice.application.encoding import Push
 from sluice.interfaces.http.services import StreamStats
 from sluice.interfaces.http.sse import Batches, EventStream
-from sluice.interfaces.protocols.openai.frames import ERROR
+from sluice.interfaces.protocols.openai.frames import ERROR, WAITS
 from sluice.interfaces.protocols.openai.serving import JOB
 
 _READING_SECONDS = 1.0
@@ -51,7 +51,7 @@ class CompletionStream(JobStream):
                 self._over = self._ended
                 yield body
                 if ends_in_error(body):
-                    self._over = True
+                    self._over = WAITS not in body
                     await asyncio.sleep(_READING_SECONDS)
                     if self._reset is not None:
                         self._reset()

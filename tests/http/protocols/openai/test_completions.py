@@ -11,6 +11,7 @@ from sluice.application.scheduling import Bounds
 from sluice.domain.chat import Turn
 from sluice.domain.errors import UpstreamRateLimited, UpstreamTruncated
 from sluice.domain.events import Done, Reset, StageCompleted, StageStarted, Token
+from tests.frontends import beside
 from tests.http.protocols.openai.clients import ANSWER, ASKED, DONE, WORDS, asking
 from tests.http.who import bearer, by_secret
 from tests.waiting import until
@@ -279,3 +280,36 @@ async def test_another_users_job_is_not_found_and_nothing_silent_is_on_the_wire(
         job = answer.headers["x-sluice-job"]
         other = await house.client.get(f"/api/v1/jobs/{job}", headers=bearer(sub="bob"))
         assert other.status_code == 404
+
+
+async def chunks(client: openai.AsyncOpenAI, **more: Any) -> None:
+    answer: Any = await client.chat.completions.create(**ASKED, **more)
+    async for _ in answer:
+        pass
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_job_that_asks_a_human_is_an_error_and_stopped_if_it_is_in_no_chat(
+    stream: bool,
+) -> None:
+    async with asking(*beside.PAUSES) as (house, client):
+        with pytest.raises(openai.APIError) as asked:
+            await chunks(client, stream=stream)
+        assert asked.value.code == "needs_input"
+        (log,) = house.log._logs.values()
+        await until(lambda: log.ended_at is not None)
+        found = (await house.client.get(f"/api/v1/jobs/{log.job.id}")).json()
+        assert found["status"] == "cancelled"
+
+
+async def test_a_response_that_asks_a_human_is_in_progress_until_somebody_has_answered() -> None:
+    async with asking(*beside.PAUSES) as (house, client):
+        begun = await client.responses.create(model="sluice", input="Why?")
+        assert (begun.status, begun.output_text) == ("in_progress", "Well. ")
+        given = {"input_id": "i1", "value": True}
+        answer = await house.client.post(f"/api/v1/chat/{begun.id}/input", json=given)
+        assert answer.status_code == 202
+        async for event in await client.responses.retrieve(begun.id, stream=True):
+            last = event
+        assert last.type == "response.completed"
+        assert last.response.output_text == "Well. Sent."
