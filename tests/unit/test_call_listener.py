@@ -162,7 +162,10 @@ async def test_a_failed_call_says_no_more_and_ends_no_answer() -> None:
     run = run_with()
     tap = Tap(run)
     run_id, _ = started(tap)
+    said(tap, run_id, AIMessageChunk(content="x"))
     tap.on_llm_error(ValueError(), run_id=run_id)
+    assert (tap._models, tap._streamed) == ({}, set()), "nothing is kept of it"
+    run.told.clear()
     tap.on_llm_error(ValueError(), run_id=uuid4())
     said(tap, run_id, AIMessageChunk(content="no"))
     ended(tap, run_id, AIMessage("no"))

@@ -298,6 +298,13 @@ async def test_a_run_that_goes_on_tells_only_what_is_new() -> None:
     assert len(run.told) == 2, "its tokens are the answer, with those from before the pause"
 
 
+async def test_what_another_node_shows_behind_the_pause_is_new() -> None:
+    run = Run(note=await paused("1"))
+    run.show(B, DATA, B)
+    assert run.told == [DATA]
+    Run().pause()  # also of a run that keeps no note of what it told
+
+
 async def test_a_node_that_says_something_else_than_before_its_pause_revises_it() -> None:
     run = Run(note=await paused("1", "2"))
     for text in ("1", "x"):

@@ -2,13 +2,17 @@
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
+from itertools import pairwise
+from typing import Any, TypedDict
 from uuid import uuid4
 
 import pytest
+from langchain_core.language_models import GenericFakeChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.tracers import event_stream
 from langgraph.config import get_stream_writer
+from langgraph.graph import START, StateGraph
+from langgraph.runtime import Runtime
 
 from sluice.application.heard_calls import CountedCall
 from sluice.application.model_calls import current_node
@@ -153,6 +157,28 @@ async def test_each_path_runs_a_graph_to_its_answer_and_says_whose_model_it_was(
     assert done.offline_model
 
 
+@pytest.mark.parametrize("name", PATHS)
+async def test_each_path_has_the_steps_the_state_and_the_context_that_langgraph_gives(
+    name: str,
+) -> None:
+    """An answer that is not the last node's is the answer, after more steps than 25 too."""
+
+    class Who(TypedDict):
+        who: str
+
+    def answer(state: graphs.State, runtime: Runtime[Who]) -> dict[str, Any]:
+        return {"answer": f"for {runtime.context['who']}"}
+
+    graph: Any = StateGraph(graphs.State, context_schema=Who)
+    graph.add_node("answer", answer).add_edge(START, "answer")
+    for before, node in pairwise(["answer", *map(str, range(30))]):
+        graph.add_node(node, lambda state: {"notes": ["x"]}).add_edge(before, node)
+    job = Job("job", "chat", "ann", "A2", "why", "request", metadata={"who": "Bo"})
+    done = await PATHS[name](WatchedGraph(graph)).run(Question(job), lambda event: None)
+    assert isinstance(done, Done)
+    assert done.answer == "for Bo"
+
+
 async def test_the_tap_is_the_reader_where_none_is_named() -> None:
     readers = list[str]()
 
@@ -164,9 +190,23 @@ async def test_the_tap_is_the_reader_where_none_is_named() -> None:
 
     graph = WatchedGraph(graphs.chain(("answer", answer, {})))
     job = Job("job", "chat", "ann", "A2", "why", "request")
-    for path in (StagePath, TokenPath):
+    for path in (StagePath, TokenPath, PATHS["messages"]):
         await path(graph).run(Question(job), lambda event: None)
-    assert readers == ["events", "tap"]
+    assert readers == ["events", "tap", "messages"]
+
+
+@pytest.mark.parametrize("name", PATHS)
+async def test_each_path_that_has_tokens_hears_a_chat_model(name: str) -> None:
+    model, told = GenericFakeChatModel(messages=iter([AIMessage("a b")])), list[Event]()
+
+    async def say(state: graphs.State) -> dict[str, Any]:
+        return {"messages": await model.ainvoke("x")}
+
+    graph = WatchedGraph(graphs.chain(("say", say, graphs.SPEAKS)))
+    job = Job("job", "chat", "ann", "A2", "why", "request")
+    await PATHS[name](graph).run(Question(job), told.append)
+    tokens = [event.content for event in told if isinstance(event, Token)]
+    assert tokens == ([] if name == "A1" else ["a", " ", "b"])
 
 
 PUSHED = "__pregel_push"
