@@ -86,7 +86,7 @@ async def outcome_of(
         admitted_at=job.created_at,
         begun_at=begun_at,
         first_token_at=relay.first_token_at,
-        answered_at=ended_at if done else None,
+        answered_at=ended_at if done and not relay.waited else None,
         ended_at=ended_at,
         status=status,
         error=end.code if isinstance(end, Failed) else None,

@@ -49,7 +49,7 @@ class Relay:
         self.first_token_at: datetime | None = None
         self.thrown_away = 0
         """Pieces that had been told when the pipeline took them back."""
-        self.fallen_back = False
+        self.fallen_back = self.waited = False
         self._max_answer = max_answer
         self._pieces: list[str] = []
         self._size = self._beside = 0
@@ -72,7 +72,8 @@ class Relay:
         self.progress = self._size = self._beside = 0
 
     def recall(self, events: Sequence[Event]) -> None:
-        """Takes what the user has been told already."""
+        """Takes what the user has been told already, before a human was waited for."""
+        self.waited = True
         for event in events:
             self._take(event)
 

@@ -24,6 +24,8 @@ class SqliteCheckpoints:
         self.may_be = database is not None
         self._path = Path("none") if database is None else Path(f"{database}-state")
         self.connection = ConnectionThread(self._connect)
+        """The saver's own: what it writes it commits in a later step, and nobody may undo it."""
+        self._cleaner = ConnectionThread(self._connect)
         self._is_open = False
 
     @property
@@ -34,6 +36,7 @@ class SqliteCheckpoints:
         """Raises ValueError, naming the file, if it cannot be used."""
         try:
             await self.connection.start()
+            await self._cleaner.start()
         except (OSError, sqlite3.Error) as error:
             raise ValueError(f"{self._path}: {error}") from error
         self._is_open = True
@@ -41,6 +44,7 @@ class SqliteCheckpoints:
     async def aclose(self) -> None:
         if self._is_open:
             self._is_open = False
+            await self._cleaner.close()
             await self.connection.close()
 
     async def forget(self, thread_id: str) -> None:
@@ -77,7 +81,7 @@ class SqliteCheckpoints:
         if not self._is_open:
             return
         try:
-            await self.connection.run(lambda db: work(db) if _has_tables(db) else None)
+            await self._cleaner.run(lambda db: work(db) if _has_tables(db) else None)
         except sqlite3.DatabaseError as error:
             raise Unavailable("the graphs' state cannot be written") from error
 

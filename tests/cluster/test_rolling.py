@@ -3,7 +3,7 @@
 import asyncio
 import itertools
 import signal
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import pytest
 
@@ -12,6 +12,7 @@ from sluice.offline_model.replies import Piece
 from tests.cluster.conftest import WORDS, assert_whole, read
 from tests.http.house import Frame
 from tests.live.cluster import Cluster
+from tests.live.process import AS_USERS_DO, Process
 from tests.live.service import Service
 from tests.live.stream import Stream
 from tests.waiting import until
@@ -19,6 +20,14 @@ from tests.waiting import until
 pytestmark = pytest.mark.timeout(240)
 
 JOBS = 100
+
+
+@pytest.fixture(scope="module", autouse=True)
+def started_as_users_do() -> Iterator[None]:
+    """How long a gateway is away is part of what is tested."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Process, "program", AS_USERS_DO)
+        yield
 
 
 class Reader:

@@ -10,8 +10,17 @@ from pathlib import Path
 import pytest
 
 from sluice.infrastructure.sqlite.database import SqliteDatabase
-from tests.live.service import Service
-from tests.live.worker import Worker
+from tests.live.process import AS_USERS_DO
+from tests.live.service import Service as ForkedService
+from tests.live.worker import Worker as ForkedWorker
+
+
+class Service(ForkedService):
+    program = AS_USERS_DO
+
+
+class Worker(ForkedWorker):
+    program = AS_USERS_DO
 
 
 async def damage(path: Path) -> None:

@@ -9,12 +9,15 @@ from asyncio.subprocess import PIPE
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import httpx2
 
+from tests.live.forking import Forked, fork
+
 ROOT = Path(__file__).parents[2]
 OURS = ("SLUICE_", "OPENAI_", "ENABLE_TOKEN_STREAMING")
+AS_USERS_DO = (sys.executable, "-m", "sluice.interfaces.cli")
 STARTED_WITHIN, GONE_WITHIN = 60, 40
 
 
@@ -38,7 +41,8 @@ class Connection(NamedTuple):
 class Process:
     """`sluice COMMAND`. `log` is all it wrote to standard error, of every life it had."""
 
-    program: ClassVar[Sequence[str]] = (sys.executable, "-m", "sluice.interfaces.cli")
+    program: ClassVar[Sequence[str] | None] = None
+    """What takes the command, if it shall be started as a user starts it and not be forked."""
     folder: Path = ROOT
     """Where it is started."""
     command: ClassVar[str]
@@ -50,19 +54,18 @@ class Process:
         self.port = 0
         """Where it shows its metrics, and a service all the rest."""
         self.client = httpx2.AsyncClient(trust_env=False, timeout=10, verify=False)
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: asyncio.subprocess.Process | Forked | None = None
         self._born = 0
 
     async def start(self) -> None:
         with self.log.open("ab") as log:
             self._born = log.tell()
-            self._process = await asyncio.create_subprocess_exec(
-                *(*self.program, self.command),
-                cwd=self.folder,
-                env=environment(**self._settings),
-                stdout=PIPE,
-                stderr=log,
-            )
+            given: Any = {"cwd": self.folder, "env": environment(**self._settings), "stderr": log}
+            if self.program is None:
+                self._process = await fork([self.command], **given)
+            else:
+                command = (*self.program, self.command)
+                self._process = await asyncio.create_subprocess_exec(*command, **given, stdout=PIPE)
         assert self._process.stdout is not None
         async with asyncio.timeout(STARTED_WITHIN):
             while not (said := self.banner.search(line := await self._process.stdout.readline())):

@@ -15,7 +15,7 @@ from langgraph.graph import START, MessagesState, StateGraph
 from pydantic import BaseModel
 
 from sluice.domain.chat import Job, Question, Turn
-from sluice.domain.errors import PipelineError, StateLost
+from sluice.domain.errors import PipelineError, StateLost, Unavailable
 from sluice.domain.events import Event
 from sluice.domain.graph_state import ROOT, Advanced, Head
 from sluice.infrastructure.pipeline.savers.saver import Saver
@@ -247,6 +247,20 @@ async def test_pruning_keeps_what_is_named_and_the_chat_goes_on(
     assert (await chat.turn("c", two.head)).done.answer == "a+b+c"
     await checkpoints.forget("thread")
     assert await kept(checkpoints) == []
+
+
+@pytest.mark.parametrize("path", ["A2"], indirect=True)
+async def test_what_cannot_be_forgotten_takes_nothing_with_it(
+    path: Path, saver: SqliteSaver, checkpoints: SqliteCheckpoints
+) -> None:
+    """A saver's write that waits for its commit is not undone by a deletion that fails."""
+    head = (await Chat(path, echo, saver).turn("a", THREAD)).head
+    insert = "INSERT INTO checkpoints (thread_id, checkpoint_id) VALUES ('other', 'pending')"
+    await checkpoints.connection.execute(insert)
+    with pytest.raises(Unavailable):
+        await checkpoints.forget("thread")
+    await checkpoints.connection.commit()
+    assert await kept(checkpoints) == [ROOT, head.checkpoint_id, "pending"]
 
 
 async def test_a_deleted_state_is_not_in_the_file(

@@ -469,6 +469,14 @@ def test_an_answer_that_was_stopped_before_its_first_word_is_no_turn(nothing: st
     assert history(messages, a_job(id="4")) == before
 
 
+async def test_a_job_that_brings_its_history_is_asked_with_that(bench: Bench) -> None:
+    turns, pipeline = [Turn("user", "q1"), Turn("assistant", "a1")], MockPipeline(DONE)
+    job = a_job(history=tuple(turns))
+    await bench.log.create(job, QUEUED)
+    await ProcessChat(pipeline, bench.log, bench.chats, JobMetrics(), bench.pauses)(job)
+    assert [asked.history for asked in pipeline.asked] == [turns]
+
+
 async def test_how_jobs_ended_is_counted_and_the_pipeline_asked_each(bench: Bench) -> None:
     metrics, pipeline = JobMetrics(), MockPipeline(UpstreamTruncated("secret"))
     process = ProcessChat(pipeline, bench.log, bench.chats, metrics, bench.pauses)
@@ -576,7 +584,7 @@ async def test_an_unforeseen_fault_of_a2_falls_back_too_and_is_logged(
 ) -> None:
     await bench.process(RuntimeError("secret"), fallback=MockPipeline(*FALLBACK))(bench.job)
     assert (await bench.told())[-1] == Done("A1", "ab")
-    assert f"job {bench.job.id} falls back" in caplog.text
+    assert f"job {bench.job.id} falls back, request request: RuntimeError (" in caplog.text
     assert "secret" not in caplog.text
 
 

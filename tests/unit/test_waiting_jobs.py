@@ -211,11 +211,34 @@ async def test_nobody_answers_in_time_and_it_fails_its_stages_too() -> None:
             await house.answer("ann", job_id, "send", True)
 
 
+async def test_what_a_human_takes_is_no_time_of_an_answer_in_the_figures(house: UseCases) -> None:
+    job = await paused(house)
+    await house.answer("ann", job, "send", True)
+    await house.read(job)
+    (row,) = await house.outcomes.page(after=0, limit=9)
+    assert (row.outcome.status, row.outcome.answered_at) == ("completed", None)
+
+
 async def test_what_a_human_takes_does_not_count_against_the_deadline(house: UseCases) -> None:
     job_id = await paused(house)
     kept = await house.pauses.last(job_id)
     assert kept is not None
     assert 0 <= kept.spent < 5
+
+
+async def test_what_the_runs_before_took_is_added_up_over_all_pauses() -> None:
+    again = Pause(Head("chat", "2"), (NAME,))
+    async with use_cases(*SAID, PAUSE, again, DONE) as house:
+        job_id = await paused(house)
+        first = await house.pauses.last(job_id)
+        await house.answer("ann", job_id, "send", True)
+        await until(lambda: len(house.pipeline.asked) == 2)
+        await waits(house, job_id)
+        second = await house.pauses.last(job_id)
+        assert first is not None
+        assert second is not None
+        assert second.pause == again
+        assert 0 < first.spent < second.spent < 5
 
 
 async def test_a_run_that_dies_behind_the_answer_is_done_again_from_there(house: UseCases) -> None:

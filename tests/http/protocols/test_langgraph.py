@@ -294,7 +294,8 @@ REFUSED: list[tuple[dict[str, Any], int, str]] = [
     ({"multitask_strategy": "rollback"}, 422, "multitask_strategy"),
     ({"assistant_id": "sluice:other"}, 422, "model"),
     ({"assistant_id": None}, 422, "assistant_id"),
-    ({"command": {"resume": "yes"}}, 409, ""),
+    ({"command": {"resume": "yes"}}, 422, ""),
+    ({"command": {"goto": "answer"}, "input": None}, 422, "command"),
     ({"checkpoint": {"checkpoint_id": "older"}}, 409, ""),
 ]
 
@@ -313,6 +314,16 @@ async def test_what_cannot_be_kept_to_is_refused_by_its_name(
             assert answer.status_code == status, answer.text
             assert answer.json()["detail"].startswith(named)
         assert house.pipeline.asked == []
+
+
+async def test_an_answer_that_nothing_waits_for_is_a_conflict() -> None:
+    async with serving(*TOLD) as house, clients(house) as client:
+        thread = (await client.threads.create())["thread_id"]
+        for _ in range(2):
+            with pytest.raises(ConflictError):
+                await run(client, thread, input=None, command={"resume": "yes"})
+            await run(client, thread)
+        assert len(house.pipeline.asked) == 2
 
 
 @pytest.mark.parametrize(

@@ -223,7 +223,11 @@ async def test_stages_are_told_to_who_asks_for_them() -> None:
 
 
 REFUSED: list[tuple[Any, int, str]] = [
-    ({"id": 1, "method": "input.respond", "params": {"interrupt_id": "i"}}, 409, "nothing"),
+    (
+        {"id": 1, "method": "input.respond", "params": {"interrupt_id": "i"}},
+        404,
+        "There is nothing",
+    ),
     ({"id": 1, "method": "agent.getTree", "params": {}}, 422, "method"),
     ({"id": 1, "method": "run.start", "params": {}}, 422, "params.assistant_id"),
     ({"id": 1, "method": "run.start", "params": {"assistant_id": "a"}}, 422, "input.messages"),
@@ -245,7 +249,8 @@ async def test_a_refused_command_is_an_error_of_the_protocol(
         answer = await house.client.post("/langgraph/threads/t/commands", json=command)
         assert answer.status_code == status
         body = answer.json()
-        assert (body["type"], body["error"]) == ("error", "invalid_argument")
+        error = "no_such_run" if status == 404 else "invalid_argument"
+        assert (body["type"], body["error"]) == ("error", error)
         assert body["message"].startswith(named)
         assert (await house.client.get("/langgraph/threads/t/state")).status_code == 404
 
