@@ -22,7 +22,8 @@ NAME = InputRequest("name", "Who?", "text")
 class Pauses:
     """The part of a PausePort that is asked here."""
 
-    def __init__(self, woken: list[tuple[str, float]]) -> None:
+    def __init__(self, job_id: str, woken: list[tuple[str, float]]) -> None:
+        self._job_id = job_id
         self.kept: KeptPause | None = None
         self.given: list[tuple[str, str, Json]] = []
         self._woken = woken
@@ -30,6 +31,7 @@ class Pauses:
         self.away = False
 
     async def asking(self, job_id: str, input_id: str) -> KeptPause | None:
+        assert job_id == self._job_id
         kept = self.kept
         return kept if kept is not None and kept.pause.asks(input_id) else None
 
@@ -49,7 +51,7 @@ class House:
     def __init__(self) -> None:
         self.log, self.job = MemoryEventLog(), a_job()
         self.woken: list[tuple[str, float]] = []
-        self.pauses = Pauses(self.woken)
+        self.pauses = Pauses(self.job.id, self.woken)
         self._answer = AnswerInput(self.pauses, self.log, self, check_value)  # type: ignore[arg-type]
 
     async def wake(self, job_id: str, *, within: float = 0) -> None:

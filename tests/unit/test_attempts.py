@@ -22,11 +22,13 @@ RESET = [Reset("new_attempt"), QUEUED]
 class Pauses:
     """The part of Pauses that is asked here."""
 
-    def __init__(self) -> None:
+    def __init__(self, job: Job) -> None:
+        self._job = job
         self.kept: KeptPause | None = None
         self.recalled: list[tuple[Any, ...]] = []
 
     async def last(self, job: Job) -> KeptPause | None:
+        assert job is self._job
         return self.kept
 
     async def recall(self, job: Job, relay: Relay, kept: KeptPause, *, again: bool) -> None:
@@ -35,7 +37,8 @@ class Pauses:
 
 class House:
     def __init__(self) -> None:
-        self.log, self.job, self.pauses = MemoryEventLog(), a_job(), Pauses()
+        self.log, self.job = MemoryEventLog(), a_job()
+        self.pauses = Pauses(self.job)
         self.attempts = Attempts(self.log, self.pauses, 3)  # type: ignore[arg-type]
 
     async def begin(self, after: int | None = None, stop: CancelReason | None = None) -> Any:

@@ -1,6 +1,7 @@
 """What is kept of a pause, what is asked, and what a run that goes on knows of what was told."""
 
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
@@ -75,6 +76,7 @@ class Log(MemoryEventLog):
         if self.outages:
             self.outages -= 1
             raise Unavailable("away")
+        assert job_id == "job"
         return JobLog(a_job(id=job_id), self._events, None)
 
 
@@ -111,7 +113,16 @@ async def test_what_cannot_be_asked_is_not_kept(prompt: str, error: type[Excepti
     assert store.did == []
 
 
-async def test_only_what_has_no_answer_is_asked_and_until_when_in_utc() -> None:
+@pytest.fixture
+def in_seoul(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "KST-9")
+        time.tzset()
+        yield
+    time.tzset()
+
+
+async def test_only_what_has_no_answer_is_asked_and_until_when_in_utc(in_seoul: None) -> None:
     notifier, store = RecordingNotifier(), Store()
     seoul = UNTIL.astimezone(timezone(timedelta(hours=9)))
     until = "2026-11-01T12:00:00Z"

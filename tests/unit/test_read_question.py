@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from sluice.application.history import ReadQuestion
+from sluice.application.history import ReadQuestion, history
 from sluice.domain.chat import Job, Message, Question, Turn, now
 from sluice.domain.errors import NotFound, Unavailable
 from sluice.domain.graph_state import Head
@@ -83,3 +83,39 @@ async def test_a_store_that_is_away_is_asked_again_every_half_second(
     assert (await reading(Chats(outages=2))(job)).history == [Turn("user", "q1")]
     assert slept == [0.5, 0.5]
     assert caplog.text.count("job job waits for its chat: Unavailable") == 2
+
+
+def test_the_history_is_what_came_before_and_one_answer_each() -> None:
+    def message(role: Any, content: str, job_id: str) -> Message:
+        return Message(content, role, content, job_id, "completed", now())
+
+    messages = [
+        message("user", "q1", "1"),
+        message("assistant", "cut off", "1"),
+        message("assistant", "again", "2"),
+        message("user", "q2", "3"),
+        message("assistant", "a2", "3"),
+        message("user", "q3", "4"),
+    ]
+    before = [Turn("user", "q1"), Turn("assistant", "again")]
+    assert history(messages, a_job(id="3")) == before
+    assert history(messages, a_job(id="9", retry_of="3")) == before
+
+
+@pytest.mark.parametrize("nothing", ["", " \n"])
+def test_an_answer_that_was_stopped_before_its_first_word_is_no_turn(nothing: str) -> None:
+    """Two questions then stand in a row. An earlier answer to the same question stays."""
+
+    def message(role: Any, content: str, job_id: str) -> Message:
+        return Message(content, role, content, job_id, "cancelled", now())
+
+    messages = [
+        message("user", "q1", "1"),
+        message("assistant", nothing, "1"),
+        message("user", "q2", "2"),
+        message("assistant", "a2", "2"),
+        message("assistant", nothing, "3"),
+        message("user", "q3", "4"),
+    ]
+    before = [Turn("user", "q1"), Turn("user", "q2"), Turn("assistant", "a2")]
+    assert history(messages, a_job(id="4")) == before

@@ -23,12 +23,15 @@ class Heads:
     def __init__(self, *used: str, deleted: Collection[str] = ()) -> None:
         self._used, self._deleted = used, list(deleted)
         self.since: list[datetime] = []
+        self.asked: list[Job] = []
         self.gone: list[str] = []
 
     async def begin(self, job: Job) -> Head:
+        self.asked.append(job)
         return HEAD
 
     async def in_use(self, job: Job, since: datetime) -> Collection[str]:
+        self.asked.append(job)
         self.since.append(since)
         return self._used
 
@@ -80,8 +83,10 @@ def states(
 async def test_where_a_run_begins(
     fields: dict[str, Any], begins: Head | None, *, keeps: bool
 ) -> None:
-    graph = states(Heads(), Checkpoints(), keeps=keeps, leaves=True)
-    assert await graph.begin(a_job(**fields)) == begins
+    heads, job = Heads(), a_job(**fields)
+    graph = states(heads, Checkpoints(), keeps=keeps, leaves=True)
+    assert await graph.begin(job) == begins
+    assert heads.asked == [job] * (begins is not None)
 
 
 FORGOTTEN = [("forget", "job")]
@@ -132,19 +137,24 @@ async def test_a_thread_whose_chat_is_gone_is_forgotten_whole(
     used: list[str], told: list[Any], *, prunable: bool
 ) -> None:
     checkpoints, job = Checkpoints(), a_job()
-    graph = states(Heads(*used), checkpoints, keeps=True, leaves=True, prunable=prunable)
+    heads = Heads(*used)
+    graph = states(heads, checkpoints, keeps=True, leaves=True, prunable=prunable)
     await graph.tidy(job, Question(job, head=HEAD))
     assert checkpoints.told == told
+    assert heads.asked == [job]
 
 
-async def test_a_checkpoint_is_kept_for_retries_an_hour_longer_than_a_log() -> None:
+async def test_a_checkpoint_is_kept_for_retries_an_hour_longer_than_a_log(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    at = now()
+    monkeypatch.setattr(graph_states, "now", lambda: at)
     heads, job = Heads("1"), a_job()
     for options in ({}, {"retention": 60}):
         graph = states(heads, Checkpoints(), keeps=True, leaves=True, **options)
         await graph.tidy(job, Question(job, head=HEAD))
-    hours, minute = (now() - since for since in heads.since)
-    assert timedelta(hours=2) <= hours < timedelta(hours=2, seconds=5)
-    assert timedelta(hours=1, minutes=1) <= minute < timedelta(hours=1, minutes=1, seconds=5)
+    hour, minute = timedelta(hours=1), timedelta(minutes=1)
+    assert [at - since for since in heads.since] == [2 * hour, hour + minute]
 
 
 @pytest.mark.parametrize(("hangs", "why"), [(False, "Unavailable"), (True, "TimeoutError")])
