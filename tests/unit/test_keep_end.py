@@ -109,7 +109,10 @@ async def test_an_end_that_has_something_to_keep_or_to_take_back_waits_for_the_s
 
 @pytest.mark.parametrize("history", [None, ()])
 async def test_any_other_end_waits_for_a_moment_and_its_outcome_is_written_later(
-    house: House, monkeypatch: pytest.MonkeyPatch, history: tuple[()] | None
+    house: House,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    history: tuple[()] | None,
 ) -> None:
     monkeypatch.setattr(module, "_EMPTY_ANSWER_TIMEOUT_SECONDS", 0.01)
     house.job = a_job(history=history)
@@ -119,6 +122,7 @@ async def test_any_other_end_waits_for_a_moment_and_its_outcome_is_written_later
     house.there.set()
     await until(lambda: not KeepEnd._late)
     assert len(house.kept) == 1
+    assert caplog.records == []
 
 
 @pytest.mark.parametrize(
