@@ -3,5 +3,5 @@
 A protocol knows the use cases and the HTTP rooms that all routes share; it knows no store, no
 graph and no other protocol. A new one has an `encoder` (an `Encoder` of application/encoding.py,
 which imports nothing of HTTP), and `routes` over `EventStream` of interfaces/http/sse.py;
-`served.py` says what else. It may import `frames`, `beside`, `said`, `pauses` and `side_calls` here.
+`served.py` says what else. It may import `frames`, `beside`, `said`, `pauses`, `side_calls`.
 """
