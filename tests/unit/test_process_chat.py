@@ -19,7 +19,9 @@ from sluice.application.ports import Tell
 from sluice.application.process_chat import ProcessChat
 from sluice.domain.chat import Chat, Message, Question, Turn, now
 from sluice.domain.errors import (
+    Declined,
     PipelineError,
+    StateLost,
     Superseded,
     Unavailable,
     UpstreamTruncated,
@@ -564,6 +566,8 @@ async def test_what_a2_cannot_begin_to_answer_runs_on_a1_as_the_next_attempt(ben
     [
         ([Token("a", "x"), PipelineError("late")], "pipeline_error"),
         ([UpstreamTruncated()], "upstream_truncated"),
+        ([Declined()], "pipeline_error"),
+        ([StateLost()], "pipeline_error"),
         ([asyncio.Event], "deadline_exceeded"),
     ],
 )

@@ -219,6 +219,18 @@ async def test_what_a_human_takes_is_no_time_of_an_answer_in_the_figures(house: 
     assert (row.outcome.status, row.outcome.answered_at) == ("completed", None)
 
 
+async def test_behind_an_answer_it_does_not_fall_back_to_the_other_path() -> None:
+    """What the human has allowed may be done by then, and would be done twice."""
+    async with use_cases(*SAID[:1], PAUSE) as house:
+        job_id = await paused(house)
+        await house.pauses.answer(job_id, "send", True)
+        other = MockPipeline(DONE)
+        process = house.processing(MockPipeline(PAUSE, PipelineError("late")), fallback=other)
+        await process(house.pipeline.asked[0].job)
+        assert (await told(house, job_id))[-1] == Failed.of(PipelineError(), "request")
+        assert other.asked == []
+
+
 async def test_what_a_human_takes_does_not_count_against_the_deadline(house: UseCases) -> None:
     job_id = await paused(house)
     kept = await house.pauses.last(job_id)
