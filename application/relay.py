@@ -69,6 +69,7 @@ class Relay:
         """Another attempt begins, on the other path. Nothing of the answer has been told."""
         self.notifier, self.fallen_back = notifier, True
         self.open_stages.clear()
+        self._pieces.clear()
         self.progress = self._size = self._beside = 0
 
     def recall(self, events: Sequence[Event]) -> None:
@@ -78,7 +79,8 @@ class Relay:
             self._take(event)
 
     def tell_again(self, events: Sequence[Event]) -> None:
-        """Publishes what an earlier attempt had told."""
+        """Publishes what an earlier attempt had told, before a human was waited for."""
+        self.waited = True
         for event in events:
             self._publish(event)
 
