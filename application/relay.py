@@ -49,7 +49,8 @@ class Relay:
         self.first_token_at: datetime | None = None
         self.thrown_away = 0
         """Pieces that had been told when the pipeline took them back."""
-        self.fallen_back = self.waited = False
+        self.fallen_back = self.waited = self.asked = False
+        """`asked`: a pause of this attempt may have been kept."""
         self._max_answer = max_answer
         self._pieces: list[str] = []
         self._size = self._beside = 0

@@ -8,16 +8,19 @@ from typing import Any
 import pytest
 
 from sluice.application import pauses as pauses_module
+from sluice.application.pauses import Pauses
 from sluice.application.scheduling import Bounds
 from sluice.application.unread import CancelUnread
 from sluice.domain.chat import JobId, now
 from sluice.domain.errors import (
+    AnswerTooLarge,
     Conflict,
     DeadlineExceeded,
     Expired,
     NotFound,
     PipelineError,
     Refused,
+    StreamLost,
     Unavailable,
 )
 from sluice.domain.events import (
@@ -315,6 +318,35 @@ async def test_what_cannot_be_asked_is_a_failure_of_the_graph() -> None:
     async with use_cases(odd, DONE) as house:
         job_id = (await house.ask()).job_id
         assert (await house.read(job_id))[-1] == Failed.of(PipelineError(), "request")
+
+
+async def test_what_it_was_asked_is_closed_when_it_ends_before_it_waits(
+    house: UseCases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(*_: object) -> None:
+        raise StreamLost
+
+    monkeypatch.setattr(Pauses, "ask", away)
+    job_id = (await house.ask()).job_id
+    assert (await house.read(job_id))[-1] == Failed.of(StreamLost(), "request")
+    kept = await house.pauses.last(job_id)
+    assert kept is not None
+    assert kept.closed
+    with pytest.raises(Conflict):
+        await house.answer("ann", job_id, "send", True)
+
+
+@pytest.mark.parametrize("lost", [False, True])
+async def test_a_bound_that_is_lowered_while_it_waits_is_its_end(
+    house: UseCases, *, lost: bool
+) -> None:
+    job_id = await paused(house)
+    await house.pauses.answer(job_id, "send", True)
+    if lost:
+        await house.log.begin(job_id, goes_on=True)
+    await house.processing(house.pipeline, max_answer=3)(house.pipeline.asked[0].job)
+    assert (await told(house, job_id))[-1] == Failed.of(AnswerTooLarge(), "request")
+    assert len(house.pipeline.asked) == 1
 
 
 async def test_its_chat_is_deleted_with_all_that_was_asked(house: UseCases) -> None:
