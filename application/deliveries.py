@@ -11,6 +11,7 @@ from time import monotonic
 from typing import NoReturn
 from weakref import WeakValueDictionary
 
+from sluice.application.background import survives
 from sluice.application.metrics import JobMetrics
 from sluice.application.outcomes import OutcomesPort
 from sluice.domain.chat import Job, JobId, now
@@ -124,12 +125,13 @@ class Deliveries:
         """Writes down what there is again and again, until it is cancelled."""
         while True:
             await asyncio.sleep(_INTERVAL_SECONDS)
-            try:
-                await self.flush()
-                await self._forget()
-            except Unavailable:
-                while len(self._waiting) > _MOST_WAITING:
-                    del self._waiting[next(iter(self._waiting))]
+            await survives(self._write(), "writing what readers were handed")
+            while len(self._waiting) > _MOST_WAITING:
+                del self._waiting[next(iter(self._waiting))]
+
+    async def _write(self) -> None:
+        await self.flush()
+        await self._forget()
 
     async def flush(self) -> None:
         """Raises Unavailable; then it waits for the next time."""
