@@ -8,9 +8,8 @@ from sluice.domain.chat import ExecutionPath, Job, JobId, JobStatus
 from sluice.domain.events import CancelReason
 from sluice.domain.rollout import Reason, Source
 
-LeftOut = Literal["header", "shadow", "side_call"]
-"""Why a job is in no figure: its request chose the path, nobody was shown it, or a front end asked
-it beside the chat."""
+LeftOut = Literal["header"]
+"""Why a job is in no figure: its request chose the path."""
 
 
 @dataclass(frozen=True, slots=True)

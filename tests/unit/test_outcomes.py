@@ -138,7 +138,7 @@ async def test_a_job_in_no_chat_has_an_outcome_and_no_text_is_kept() -> None:
 async def test_an_outcome_is_written_late_where_an_empty_end_does_not_wait(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("sluice.application.keep_end._EMPTY_ANSWER_TIMEOUT_SECONDS", 0.01)
+    monkeypatch.setattr("sluice.application.keep_end._OUTCOME_TIMEOUT_SECONDS", 0.01)
     async with use_cases() as house:
         job = await house.a_log()
         there, keep = asyncio.Event(), house.chats.keep_answer

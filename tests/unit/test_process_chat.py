@@ -342,7 +342,7 @@ async def test_an_attempt_that_says_nothing_leaves_no_answer_of_an_earlier_one(
 async def test_an_end_without_a_text_does_not_wait_for_a_chat_that_is_away(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(keep_end, "_EMPTY_ANSWER_TIMEOUT_SECONDS", 0.01)
+    monkeypatch.setattr(keep_end, "_OUTCOME_TIMEOUT_SECONDS", 0.01)
 
     async def never(*_: object) -> None:
         await asyncio.Event().wait()
