@@ -25,6 +25,7 @@ class Pauses:
     def __init__(self, job: Job) -> None:
         self._job = job
         self.kept: KeptPause | None = None
+        self.error: Exception | None = None
         self.recalled: list[tuple[Any, ...]] = []
 
     async def last(self, job: Job) -> KeptPause | None:
@@ -32,6 +33,8 @@ class Pauses:
         return self.kept
 
     async def recall(self, job: Job, relay: Relay, kept: KeptPause, *, again: bool) -> None:
+        if self.error is not None:
+            raise self.error
         self.recalled.append((job, relay, kept, again))
 
 
@@ -144,6 +147,15 @@ async def test_what_died_while_it_went_on_or_before_it_asked_is_told_again_by_th
     assert (begun.relay.notifier.attempt, begun.kept) == (2, house.pauses.kept)
     assert await house.told() == RESET
     assert house.pauses.recalled == [(house.job, begun.relay, house.pauses.kept, True)]
+
+
+async def test_what_had_been_told_and_cannot_be_any_more_fails_the_attempt(house: House) -> None:
+    await house.pauses_at(answers={"yes": True})
+    assert (await house.began()).failed is None
+    house.pauses.error = error = AnswerTooLarge()
+    begun = await house.began()
+    assert (begun.relay.notifier.attempt, begun.kept) == (2, house.pauses.kept)
+    assert begun.failed is error
 
 
 async def test_a_fallback_begins_behind_its_own_attempt_with_a_reset(house: House) -> None:

@@ -17,6 +17,7 @@ from sluice.domain.events import (
     Done,
     Event,
     Failed,
+    NeedsInput,
     Recorded,
     Reset,
     StageStarted,
@@ -27,6 +28,7 @@ from tests.doubles import a_job
 from tests.waiting import until
 
 WORD, STAGE, DONE = Token("a", "x"), StageStarted("x", 0), Done("A2", "a")
+ASKED = NeedsInput("yes", "May I?", "approval", "2026-11-01T12:00:00Z", None)
 
 
 class Outcomes:
@@ -136,6 +138,29 @@ def test_the_longest_gap_is_between_tokens_while_somebody_reads(clock: list[floa
     for _ in range(2):
         delivery.token()
     assert delivery.longest_gap == 3.0
+
+
+@pytest.mark.parametrize("rest", [[WORD], [DONE]])
+def test_what_comes_behind_a_question_is_no_first_character_and_no_gap(
+    clock: list[float], rest: list[Event]
+) -> None:
+    delivery = Delivery(a_job())
+    clock += [1.0]
+    delivery.batch(batch(QUEUED, ASKED, *rest))
+    assert (delivery.seen, delivery.waited) == (True, True)
+    assert (delivery.first_at, delivery.longest_gap) == (None, None)
+
+
+def test_the_time_that_a_human_takes_is_no_gap(clock: list[float]) -> None:
+    delivery = Delivery(a_job())
+    clock += [1.0, 2.0, 90.0, 90.5]
+    delivery.batch(batch(WORD))
+    delivery.batch(batch(WORD, WORD, ASKED, WORD, WORD))
+    first = delivery.first_at
+    delivery.batch(batch(WORD))
+    assert delivery.longest_gap == 1.0
+    assert delivery.first_at is first is not None
+    assert not clock
 
 
 async def test_all_who_read_a_job_at_once_are_noted_as_one_and_when_the_last_has_left(
@@ -322,6 +347,24 @@ async def test_while_the_store_is_away_the_oldest_are_dropped_and_it_is_asked_on
     await until(lambda: noted.outcomes.kept)
     keeping.cancel()
     assert [one.job_id for one in noted.outcomes.kept] == ["2", "3"]
+
+
+async def test_what_nobody_foresaw_is_logged_and_does_not_end_it(
+    noted: Noted, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(module, "_INTERVAL_SECONDS", 0)
+    keep = noted.outcomes.keep_delivered
+
+    async def fails(delivered: Sequence[Delivered]) -> None:
+        monkeypatch.setattr(noted.outcomes, "keep_delivered", keep)
+        raise ValueError
+
+    monkeypatch.setattr(noted.outcomes, "keep_delivered", fails)
+    noted.read(a_job(id="job"))
+    keeping = asyncio.create_task(noted.deliveries.keep())
+    await until(lambda: noted.outcomes.kept)
+    keeping.cancel()
+    assert "writing what readers were handed failed: ValueError" in caplog.text
 
 
 def test_of_two_readings_the_earliest_and_the_longest_are_taken() -> None:

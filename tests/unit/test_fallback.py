@@ -7,6 +7,7 @@ from sluice.application.relay import Relay
 from sluice.domain.errors import (
     AnswerTooLarge,
     DeadlineExceeded,
+    Declined,
     Finished,
     Internal,
     NotFound,
@@ -20,11 +21,11 @@ from sluice.domain.events import Token
 from tests.doubles import RecordingNotifier
 
 
-@pytest.mark.parametrize("error", [PipelineError(), StateLost(), RuntimeError(), TimeoutError()])
+@pytest.mark.parametrize("error", [PipelineError(), RuntimeError(), TimeoutError()])
 def test_a_fault_of_the_graph_or_of_ours_may(error: Exception) -> None:
     relay = Relay(RecordingNotifier(), 100)
     assert may_fall_back(relay, error)
-    relay.tell_again([Token("a", "x")])
+    relay._publish(Token("a", "x"))
     assert not may_fall_back(relay, error)
 
 
@@ -39,7 +40,15 @@ def test_a_fault_of_the_graph_or_of_ours_may(error: Exception) -> None:
         NotFound(),
         Superseded(),
         Unavailable("away"),
+        StateLost(),
+        Declined(),
     ],
 )
-def test_a_fault_of_the_upstream_or_of_a_store_may_not(error: Exception) -> None:
+def test_a_fault_of_the_upstream_of_a_store_or_of_both_paths_may_not(error: Exception) -> None:
     assert not may_fall_back(Relay(RecordingNotifier(), 100), error)
+
+
+def test_nothing_may_behind_a_question_to_a_human() -> None:
+    relay = Relay(RecordingNotifier(), 100)
+    relay.recall([])
+    assert not may_fall_back(relay, PipelineError())

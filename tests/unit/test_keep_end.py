@@ -114,7 +114,7 @@ async def test_any_other_end_waits_for_a_moment_and_its_outcome_is_written_later
     caplog: pytest.LogCaptureFixture,
     history: tuple[()] | None,
 ) -> None:
-    monkeypatch.setattr(module, "_EMPTY_ANSWER_TIMEOUT_SECONDS", 0.01)
+    monkeypatch.setattr(module, "_OUTCOME_TIMEOUT_SECONDS", 0.01)
     house.job = a_job(history=history)
     house.there.clear()
     await house.ends(STOPPED, *[WORD] * (history is not None))
@@ -143,7 +143,7 @@ async def test_an_outcome_that_could_not_be_written_is_logged(
 async def test_one_whose_loop_ends_first_is_let_go(
     house: House, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(module, "_EMPTY_ANSWER_TIMEOUT_SECONDS", 0.01)
+    monkeypatch.setattr(module, "_OUTCOME_TIMEOUT_SECONDS", 0.01)
     house.there.clear()
     await house.ends(STOPPED)
     (late,) = KeepEnd._late

@@ -44,7 +44,8 @@ class NoLog(MemoryEventLog):
 
 def told(*events: Event, attempt: int = 1) -> Relay:
     relay = Relay(RecordingNotifier(attempt), 1000)
-    relay.tell_again(events)
+    for event in events:
+        relay._publish(event)
     return relay
 
 
@@ -126,7 +127,9 @@ async def test_a_wait_for_a_human_is_no_time_of_an_answer() -> None:
     relay = told()
     relay.recall(WORDS)
     found = await outcome(DONE, relay)
-    assert found.answered_at is None
+    relay._publish(WORDS[0])
+    found = await outcome(DONE, relay)
+    assert (found.first_token_at, found.answered_at) == (None, None)
     assert found.ended_at is not None
 
 

@@ -97,6 +97,7 @@ async def test_a_pause_is_kept_when_what_was_said_is_durable() -> None:
     relay, before = Relay(Notifier(2, store.did), 1000), now()
     kept = await pauses(store).keep(job, relay, PAUSE, 1.5)
     assert store.did == ["durable", (job, kept)]
+    assert relay.asked
     assert (kept.pause, kept.attempt, kept.spent, kept.answers) == (PAUSE, 2, 1.5, {})
     minute = timedelta(seconds=60)
     assert before + minute <= kept.expires_at <= now() + minute
@@ -108,9 +109,11 @@ async def test_a_pause_is_kept_when_what_was_said_is_durable() -> None:
 async def test_what_cannot_be_asked_is_not_kept(prompt: str, error: type[Exception]) -> None:
     store = Store()
     pause = Pause(Head("chat"), (InputRequest("x", prompt, "text"),))
+    relay = Relay(Notifier(1, store.did), 500)
     with pytest.raises(error):
-        await pauses(store).keep(a_job(), Relay(Notifier(1, store.did), 500), pause, 0)
+        await pauses(store).keep(a_job(), relay, pause, 0)
     assert store.did == []
+    assert not relay.asked
 
 
 @pytest.fixture
