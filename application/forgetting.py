@@ -1,13 +1,10 @@
 """What is known for a time only, and forgotten while the service runs."""
 
 import asyncio
-import logging
 
+from sluice.application.background import survives
 from sluice.application.graph_states import ForgetThreads
 from sluice.application.pause_port import PausePort
-from sluice.application.tracebacks import format_traceback
-
-logger = logging.getLogger(__name__)
 
 _INTERVAL_SECONDS = 60
 
@@ -21,9 +18,6 @@ class Forgetting:
     async def keep(self) -> None:
         """Until it is cancelled. What fails now is tried again."""
         while True:
-            try:
-                await self._pauses.forget()
-                await self._forget_threads()
-            except Exception as error:  # noqa: BLE001 - nobody would see that it has stopped
-                logger.warning("what is over could not be forgotten: %s", format_traceback(error))
+            await survives(self._pauses.forget(), "forgetting what was asked")
+            await survives(self._forget_threads(), "forgetting graphs' states")
             await asyncio.sleep(_INTERVAL_SECONDS)
