@@ -43,7 +43,7 @@ async def test_a_requests_id_that_cannot_be_logged_is_replaced(given: bytes) -> 
     async with serving() as house:
         answer = await house.client.get("/nowhere", headers=[(b"X-Request-ID", given)])
         made = answer.headers["x-request-id"]
-        assert re.fullmatch(r"[\w-]{22}", made)
+        assert re.fullmatch(r"[\w-]{22,}", made)
         assert answer.json()["request_id"] == made
 
 
