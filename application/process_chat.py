@@ -88,6 +88,8 @@ class ProcessChat:
             begun, cancelled = await to_its_end(beginning, lambda: stop() is None)
         except (Finished, NotFound):
             logger.info("job %s is over already", job.id)
+            if self._states is not None:  # it may have asked, and its chat have been deleted since
+                await to_its_end(self._states.tidy(job, None))
             return None
         if isinstance(begun, datetime):
             return begun
