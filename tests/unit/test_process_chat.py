@@ -1,8 +1,9 @@
 """The use case: the only writer, exactly one terminal event, whatever happens."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import aclosing, contextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,16 +11,18 @@ import pytest
 from sluice.application import history as history_module
 from sluice.application import keep_end
 from sluice.application.chat_ports import ChatPort
-from sluice.application.history import history
 from sluice.application.metrics import JobMetrics
 from sluice.application.outcomes import OutcomesPort
 from sluice.application.pause_port import PausePort
 from sluice.application.pauses import Pauses
 from sluice.application.ports import Tell
 from sluice.application.process_chat import ProcessChat
-from sluice.domain.chat import Chat, Message, Question, Turn, now
+from sluice.application.spans import NoSpans, TellEnd
+from sluice.domain.chat import Chat, Job, Question, Turn, now
 from sluice.domain.errors import (
+    DeadlineExceeded,
     Declined,
+    NotFound,
     PipelineError,
     StateLost,
     Superseded,
@@ -39,9 +42,10 @@ from sluice.domain.events import (
     StageCompleted,
     StageFailed,
     StageStarted,
+    Terminal,
     Token,
 )
-from sluice.domain.graph_state import Outcome
+from sluice.domain.graph_state import Advanced, Head, InputRequest, Outcome, Pause
 from sluice.infrastructure.chats.sqlite.chats import SqliteChats
 from sluice.infrastructure.chats.sqlite.pauses import SqlitePauses
 from sluice.infrastructure.event_log.memory import MemoryEventLog
@@ -59,7 +63,7 @@ class Bench:
     def __init__(self, chats: ChatPort, outcomes: OutcomesPort, pauses: PausePort) -> None:
         self.log = MemoryEventLog()
         self.chats, self.outcomes = chats, outcomes
-        self.pauses = Pauses(pauses, self.log, timeout=60)
+        self.store, self.pauses = pauses, Pauses(pauses, self.log, timeout=60)
         self.job = a_job()
 
     async def opened(self) -> None:
@@ -435,42 +439,6 @@ async def test_progress_never_falls(bench: Bench) -> None:
     assert (await bench.told())[:2] == [StageStarted("a", 50), StageStarted("b", 50)]
 
 
-def test_the_history_is_what_came_before_and_one_answer_each() -> None:
-    def message(role: Any, content: str, job_id: str) -> Message:
-        return Message(content, role, content, job_id, "completed", now())
-
-    messages = [
-        message("user", "q1", "1"),
-        message("assistant", "cut off", "1"),
-        message("assistant", "again", "2"),
-        message("user", "q2", "3"),
-        message("assistant", "a2", "3"),
-        message("user", "q3", "4"),
-    ]
-    before = [Turn("user", "q1"), Turn("assistant", "again")]
-    assert history(messages, a_job(id="3")) == before
-    assert history(messages, a_job(id="9", retry_of="3")) == before
-
-
-@pytest.mark.parametrize("nothing", ["", " \n"])
-def test_an_answer_that_was_stopped_before_its_first_word_is_no_turn(nothing: str) -> None:
-    """Two questions then stand in a row. An earlier answer to the same question stays."""
-
-    def message(role: Any, content: str, job_id: str) -> Message:
-        return Message(content, role, content, job_id, "cancelled", now())
-
-    messages = [
-        message("user", "q1", "1"),
-        message("assistant", nothing, "1"),
-        message("user", "q2", "2"),
-        message("assistant", "a2", "2"),
-        message("assistant", nothing, "3"),
-        message("user", "q3", "4"),
-    ]
-    before = [Turn("user", "q1"), Turn("user", "q2"), Turn("assistant", "a2")]
-    assert history(messages, a_job(id="4")) == before
-
-
 async def test_a_job_that_brings_its_history_is_asked_with_that(bench: Bench) -> None:
     turns, pipeline = [Turn("user", "q1"), Turn("assistant", "a1")], MockPipeline(DONE)
     job = a_job(history=tuple(turns))
@@ -634,3 +602,63 @@ async def test_a_job_that_another_attempt_has_taken_over_does_not_fall_back(benc
     with pytest.raises(Superseded):
         await process(bench.job)
     assert other.asked == []
+
+
+class RecordingSpans(NoSpans):
+    """A SpansPort that keeps what it is told of jobs."""
+
+    def __init__(self) -> None:
+        self.runs: list[tuple[Job, int | None]] = []
+        self.ends: list[Terminal] = []
+
+    @contextmanager
+    def job(self, job: Job, attempt: int | None) -> Iterator[TellEnd]:
+        self.runs.append((job, attempt))
+        yield self.ends.append
+
+
+PAUSE = Pause(Head("chat", "1"), (InputRequest("yes", "May I?", "approval"),))
+
+
+async def test_a_tracer_is_told_of_each_attempt_and_of_how_the_last_one_ended(
+    bench: Bench,
+) -> None:
+    await bench.log.begin(bench.job.id)
+    spans = RecordingSpans()
+    await bench.process(Advanced(DONE, Head("chat", "1")), spans=spans)(bench.job)
+    assert spans.runs == [(bench.job, 2)]
+    assert spans.ends == [DONE]
+
+
+async def test_what_goes_on_after_a_pause_is_no_attempt_of_its_own(bench: Bench) -> None:
+    spans = RecordingSpans()
+    process = bench.process(PAUSE, DONE, spans=spans)
+    assert await process(bench.job) is not None
+    assert (spans.runs, spans.ends) == ([(bench.job, 1)], [])
+    await bench.store.answer(bench.job.id, "yes", True)
+    assert await process(bench.job) is None
+    assert (spans.runs, spans.ends) == ([(bench.job, 1), (bench.job, None)], [DONE])
+
+
+async def test_a_run_that_goes_on_has_what_the_runs_before_have_left_of_the_deadline(
+    bench: Bench,
+) -> None:
+    process = bench.process(PAUSE, asyncio.Event(), deadline=600)
+    await process(bench.job)
+    kept = await bench.store.answer(bench.job.id, "yes", True)
+    await bench.store.keep(bench.job, replace(kept, spent=600))
+    await bench.store.answer(bench.job.id, "yes", True)
+    async with asyncio.timeout(5):
+        await process(bench.job)
+    assert (await bench.told())[-1] == failed(DeadlineExceeded)
+
+
+async def test_a_job_whose_chat_is_deleted_meanwhile_ends_as_its_users_cancel(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def gone(*_: object) -> None:
+        raise NotFound
+
+    monkeypatch.setattr(bench.chats, "messages", gone)
+    await bench.process(DONE)(bench.job)
+    assert await bench.told() == [Cancelled("user")]
