@@ -34,11 +34,11 @@ def model(*parts: AIMessage | Exception) -> Any:
 
 def piece(args: str, index: int | None = 0, name: str | None = None) -> AIMessageChunk:
     call = tool_call_chunk(name=name, args=args, id=name, index=index)
-    return AIMessageChunk("", tool_call_chunks=[call])
+    return AIMessageChunk(content="", tool_call_chunks=[call])
 
 
 async def test_pieces_are_one_message() -> None:
-    message = await whole(model(AIMessageChunk("a"), AIMessageChunk("b")), "?")
+    message = await whole(model(AIMessageChunk(content="a"), AIMessageChunk(content="b")), "?")
     assert isinstance(message, AIMessageChunk)
     assert text_in(message) == "ab"
 
@@ -55,7 +55,7 @@ async def test_a_failure_of_the_call_has_its_code(
     failure: Exception, expected: type[UpstreamError]
 ) -> None:
     with pytest.raises(expected) as raised:
-        await whole(model(AIMessageChunk("a"), failure), "?")
+        await whole(model(AIMessageChunk(content="a"), failure), "?")
     assert raised.value.__cause__ is failure
 
 
@@ -68,7 +68,8 @@ async def test_the_model_is_asked_and_no_callback_hears_it() -> None:
             tags.extend(config["tags"])
             yield AIMessage("a")
 
-    await whole(RunnableGenerator(stream), "?")
+    hearing: Any = stream
+    await whole(RunnableGenerator(hearing), "?")
     assert (asked, tags) == (["?"], ["nostream"])
 
 
@@ -86,7 +87,7 @@ async def test_arguments_of_a_call_are_as_they_came() -> None:
 def test_of_several_calls_the_first_counts() -> None:
     def called(*indices: int | None) -> StreamedCall | None:
         calls = [tool_call_chunk(name=str(n), args="", id="i", index=n) for n in indices]
-        return streamed_call_in(AIMessageChunk("", tool_call_chunks=calls))
+        return streamed_call_in(AIMessageChunk(content="", tool_call_chunks=calls))
 
     assert called(1, 0) == StreamedCall("0", "")
     assert called(1, None) == StreamedCall("None", "")
@@ -95,13 +96,15 @@ def test_of_several_calls_the_first_counts() -> None:
 
 def test_a_call_may_lack_its_name_and_arguments() -> None:
     call = tool_call_chunk(name=None, args=None, id=None, index=0)
-    assert streamed_call_in(AIMessageChunk("", tool_call_chunks=[call])) == StreamedCall("", "")
+    assert streamed_call_in(AIMessageChunk(content="", tool_call_chunks=[call])) == StreamedCall(
+        "", ""
+    )
 
 
 def test_who_was_not_streamed_or_called_for_nothing_has_no_streamed_call() -> None:
     calls: Any = [{"name": "f", "args": {}, "id": "c"}]
     assert streamed_call_in(AIMessage("", tool_calls=calls)) is None
-    assert streamed_call_in(AIMessageChunk("a")) is None
+    assert streamed_call_in(AIMessageChunk(content="a")) is None
 
 
 def test_a_finish_reason_is_the_providers() -> None:

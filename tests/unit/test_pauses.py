@@ -13,19 +13,11 @@ from sluice.domain.graph_state import Head, InputRequest, Pause, Resumption
 from sluice.infrastructure.pipeline.pauses import asked_again, at, command, pause_of, pending
 
 HEAD = Head("thread", "checkpoint")
-DECISION = {
+DECISION: dict[str, Any] = {
     "type": "object",
     "properties": {"type": {"enum": ["approve", "reject"]}},
     "required": ["type"],
 }
-
-
-class Asks(Interrupt):
-    """Of a LangGraph that lets a question have a schema."""
-
-    def __init__(self, value: Any, id: str, response_schema: Mapping[str, Json]) -> None:
-        super().__init__(value, id)
-        self.response_schema = response_schema
 
 
 def task(*asked: Interrupt, result: Any = None) -> PregelTask:
@@ -97,8 +89,9 @@ def test_what_is_asked_has_its_kind(value: Any, kind: InputKind) -> None:
 
 def test_what_has_a_schema_is_a_form() -> None:
     schema = {"type": "string"}
-    pause = paused(asking(Asks("go?", "one", schema)))
-    assert pause.requests == (InputRequest("one", "go?", "form", schema),)
+    newer: Any = SimpleNamespace(id="one", value="go?", response_schema=schema)
+    pause = paused(asking(newer))
+    assert pause.requests == (InputRequest("one", "go?", "form", {"type": "string"}),)
 
 
 def test_a_question_of_an_older_langgraph_has_no_schema() -> None:

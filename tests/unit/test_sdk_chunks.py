@@ -28,9 +28,8 @@ class Stream:
     response: Any = field(default_factory=lambda: RESPONSE)
     built: list[Any] = field(default_factory=list)
 
-    @property
-    def _client(self) -> Any:
-        return SimpleNamespace(
+    def __post_init__(self) -> None:
+        self._client: Any = SimpleNamespace(
             _strict_response_validation=self.strict, _process_response_data=self._build
         )
 

@@ -1,6 +1,7 @@
 """How long a user's call is waited for, by what it has said so far."""
 
 import asyncio
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -208,9 +209,9 @@ def test_the_older_httpx_breaks_like_the_newer(monkeypatch: pytest.MonkeyPatch) 
     class OldError(Exception):
         pass
 
-    monkeypatch.setitem(timeouts.sys.modules, "httpx", SimpleNamespace(RequestError=OldError))  # type: ignore[arg-type]
+    monkeypatch.setitem(sys.modules, "httpx", SimpleNamespace(RequestError=OldError))
     assert {OldError, aiohttp.ClientError} <= {*broken_body()}
-    monkeypatch.delitem(timeouts.sys.modules, "httpx")
+    monkeypatch.delitem(sys.modules, "httpx")
     assert httpx2.RequestError in broken_body()
 
 
