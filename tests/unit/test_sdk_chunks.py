@@ -70,20 +70,25 @@ def test_a_documented_event_is_the_sdks_object_and_not_built_by_it() -> None:
 
 
 @pytest.mark.parametrize(
-    ("stream", "event"),
+    ("kind", "event"),
     [
-        (Stream(), ODD),
-        (Stream(strict=True), chunk()),
-        (Stream(dict), chunk()),
-        (Stream(ResponseStreamEvent), {**DELTA, "type": "response.unknown"}),
-        (Stream(ResponseStreamEvent), {"delta": "a"}),
-        (Stream(ResponseStreamEvent), [1]),
-        (Stream(ResponseStreamEvent), {**DELTA, "delta": 1}),
+        (ChatCompletionChunk, ODD),
+        (dict, chunk()),
+        (ResponseStreamEvent, {**DELTA, "type": "response.unknown"}),
+        (ResponseStreamEvent, {"delta": "a"}),
+        (ResponseStreamEvent, [1]),
+        (ResponseStreamEvent, {**DELTA, "delta": 1}),
     ],
 )
-def test_whatever_else_comes_is_built_by_the_sdk(stream: Stream, event: Any) -> None:
+def test_whatever_else_comes_is_built_by_the_sdk(kind: Any, event: Any) -> None:
+    stream = Stream(kind)
     assert read(Chunks(stream), event) == [event]
     assert stream.built == [event]
+
+
+def test_a_client_that_is_strict_builds_everything_itself() -> None:
+    stream = Stream(strict=True)
+    assert read(Chunks(stream), chunk()) == stream.built == [chunk()]
 
 
 def test_a_client_without_a_word_of_strictness_is_not_strict() -> None:
