@@ -39,7 +39,7 @@ def http_client(base_url: str | None, connect_timeout: float) -> httpx2.AsyncCli
         event_hooks={"response": [_refuse_hopeless_wait]},
     )
     for transport in (client._transport, *client._mounts.values()):
-        if transport is not None and hasattr(transport, "get_client"):
+        if hasattr(transport, "get_client"):
             transport.get_client = partial(_with_room_for_headers, transport.get_client)
     return client
 
