@@ -8,6 +8,7 @@ import httpx2
 import pytest
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from openai.types.responses import Response, ResponseStreamEvent
+from pydantic import BaseModel
 
 from sluice.application.model_calls import ToolCallPiece
 from sluice.domain.errors import AnswerTooLarge
@@ -59,6 +60,7 @@ def test_each_thing_said_is_told_and_counts_as_said() -> None:
     said = []
     for event in (
         A,
+        A,
         chunk({"reasoning": "hm"}),
         chunk({"tool_calls": [call, call]}),
         chunk({"role": "assistant"}),
@@ -66,8 +68,8 @@ def test_each_thing_said_is_told_and_counts_as_said() -> None:
     ):
         assert len(asked.reads(event)) == 1
         said.append(asked.answer.said)
-    assert said == [1, 2, 4, 4, 4]
-    assert (asked.teller.said, asked.teller.reasoned) == (["a"], ["hm"])
+    assert said == [1, 2, 3, 5, 5, 5]
+    assert (asked.teller.said, asked.teller.reasoned) == (["a", "a"], ["hm"])
     assert asked.teller.tool_calls == [ToolCallPiece(0, "c", "f", "{")] * 2
 
 
@@ -268,3 +270,28 @@ def test_a_response_that_failed_is_counted_and_no_answer() -> None:
         whole(asked.call, response("failed", usage=cost), REQUEST)
     assert asked.teller.ends == [(Usage(1, 2, 3), None)]
     assert (raised.value.request, raised.value.body) == (REQUEST, None)
+
+
+class Odd(BaseModel):
+    """Of another kind than the API's objects, which have all their fields."""
+
+
+def test_an_object_may_lack_any_field() -> None:
+    with pytest.raises(NoAnswer):
+        judged(Odd())
+    with pytest.raises(CutAnswer):
+        judged(completion(SimpleNamespace()))
+    assert judged(Odd(), responses=True).ends == [(None, None)]
+    untyped = Response.construct(status="completed").model_copy(
+        update={"output": [SimpleNamespace()]}
+    )
+    assert judged(untyped, responses=True).ends == [(None, "stop")]
+
+
+def test_a_whole_responses_thoughts_are_told_and_its_text_is_bounded() -> None:
+    thought = {"type": "reasoning", "id": "i", "summary": [{"type": "summary_text", "text": "hm"}]}
+    assert judged(response("completed", output=[thought]), responses=True).reasoned == ["hm"]
+    text = {"type": "output_text", "text": "abc", "annotations": []}
+    message = {"type": "message", "id": "i", "role": "assistant", "content": [text]}
+    with pytest.raises(AnswerTooLarge):
+        judged(response("completed", output=[message]), responses=True, max_answer=2)
