@@ -8,15 +8,20 @@ from sluice.application.pauses import Pauses
 from sluice.application.ports import EventLogPort, Stop
 from sluice.application.relay import Relay
 from sluice.domain.chat import Job
+from sluice.domain.errors import ChatError
 from sluice.domain.events import QUEUED, Reset
 from sluice.domain.ports import NotifierPort
 
 
 class Begun(NamedTuple):
-    """An attempt, and the pause that the job goes on from, if it has paused."""
+    """An attempt, and the pause that the job goes on from, if it has paused.
+
+    `failed`: what had been told before the pause cannot be told any more, as the bound was lowered.
+    """
 
     relay: Relay
     kept: KeptPause | None
+    failed: ChatError | None = None
 
     @property
     def spent(self) -> float:
@@ -47,7 +52,10 @@ class Attempts:
             notifier.publish(Reset("new_attempt"), QUEUED)
         relay = Relay(notifier, self._max_answer)
         if kept is not None:
-            await self._pauses.recall(job, relay, kept, again=again)
+            try:
+                await self._pauses.recall(job, relay, kept, again=again)
+            except ChatError as error:
+                return Begun(relay, kept, error)
         return Begun(relay, kept)
 
     async def begin_again(self, job: Job, after: int) -> NotifierPort:

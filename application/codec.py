@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, get_args
+from typing import Any
 
 from sluice.application.compact_json import compact
 from sluice.domain.events import (
@@ -23,7 +23,6 @@ from sluice.domain.events import (
     StageCompleted,
     StageFailed,
     StageStarted,
-    Terminal,
     Token,
     Tool,
     Usage,
@@ -68,8 +67,6 @@ FORMS: Mapping[type[Event], Form] = {
     Failed: _form("error", "status code message retryable request_id", "failed"),
     Cancelled: _form("cancelled", "status reason", "cancelled"),
 }
-NAMES = frozenset(form.name for form in FORMS.values())
-TERMINAL_NAMES = frozenset(FORMS[kind].name for kind in get_args(Terminal))
 
 _KINDS = {(form.name, form.status): (kind, form) for kind, form in FORMS.items()}
 

@@ -11,11 +11,12 @@ from time import monotonic
 from typing import NoReturn
 from weakref import WeakValueDictionary
 
+from sluice.application.background import survives
 from sluice.application.metrics import JobMetrics
 from sluice.application.outcomes import OutcomesPort
 from sluice.domain.chat import Job, JobId, now
 from sluice.domain.errors import NotFound, Unavailable
-from sluice.domain.events import QUEUED, TERMINAL, Done, Recorded, Reset, Token
+from sluice.domain.events import QUEUED, TERMINAL, Done, NeedsInput, Recorded, Reset, Token
 from sluice.domain.outcome import Delivered
 
 logger = logging.getLogger(__name__)
@@ -30,18 +31,22 @@ _MOST_WAITING = 10_000
 
 
 class Delivery:
-    """One job's, over its readers in this process; `readers` is how many there are now."""
+    """One job's, over its readers in this process; `readers` is how many there are now.
+
+    `waited`: they have seen a question to a human. What comes behind it is no first character, and
+    the time until it comes is no gap.
+    """
 
     __slots__ = (
         *("__weakref__", "_last", "began", "counted", "first_at"),
-        *("job", "longest_gap", "readers", "seen"),
+        *("job", "longest_gap", "readers", "seen", "waited"),
     )
 
     def __init__(self, job: Job) -> None:
         self.job, self.began = job, now()
         self.first_at: datetime | None = None
         self.longest_gap: float | None = None
-        self.seen = self.counted = False
+        self.seen = self.counted = self.waited = False
         self.readers = 0
         self._last: float | None = None
 
@@ -51,26 +56,35 @@ class Delivery:
         self._last = at
         if last is None:
             self.seen = True
-            self.first_at = self.first_at or now()
+            self._begins()
         elif self.longest_gap is None or at - last > self.longest_gap:
             self.longest_gap = at - last
 
     def batch(self, events: Sequence[Recorded]) -> None:
         """So many events at once are handed to one reader."""
+        told = False
         for _, event in events:
             if type(event) is Token:
-                self.token()
-                return
-            if isinstance(event, TERMINAL):
+                if not told:
+                    told = True
+                    self.token()
+            elif isinstance(event, NeedsInput):
+                told, self.seen, self.waited = False, True, True
+                self.pauses()
+            elif isinstance(event, TERMINAL):
                 self.seen = True
-                if isinstance(event, Done) and event.answer and self.first_at is None:
-                    self.first_at = now()
+                if isinstance(event, Done) and event.answer:
+                    self._begins()
             elif event != QUEUED and not isinstance(event, Reset):
                 self.seen = True
 
     def pauses(self) -> None:
         """Nobody reads: the time until somebody does is no gap."""
         self._last = None
+
+    def _begins(self) -> None:
+        if self.first_at is None and not self.waited:
+            self.first_at = now()
 
 
 class Deliveries:
@@ -111,12 +125,13 @@ class Deliveries:
         """Writes down what there is again and again, until it is cancelled."""
         while True:
             await asyncio.sleep(_INTERVAL_SECONDS)
-            try:
-                await self.flush()
-                await self._forget()
-            except Unavailable:
-                while len(self._waiting) > _MOST_WAITING:
-                    del self._waiting[next(iter(self._waiting))]
+            await survives(self._write(), "writing what readers were handed")
+            while len(self._waiting) > _MOST_WAITING:
+                del self._waiting[next(iter(self._waiting))]
+
+    async def _write(self) -> None:
+        await self.flush()
+        await self._forget()
 
     async def flush(self) -> None:
         """Raises Unavailable; then it waits for the next time."""

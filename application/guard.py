@@ -16,6 +16,7 @@ from math import isfinite
 from time import monotonic
 from typing import Any, NoReturn, Protocol
 
+from sluice.application.background import survives
 from sluice.application.compact_json import compact
 from sluice.application.outcomes import OutcomesPort
 from sluice.application.ports import nothing
@@ -96,8 +97,8 @@ class Guard:
         try:
             while True:
                 await asyncio.sleep(_INTERVAL_SECONDS)
-                with suppress(Unavailable):
-                    await self.look()
+                if not await survives(self.look(), "the guard"):
+                    self._forget()
         finally:
             await self._decider.release()
 

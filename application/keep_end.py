@@ -20,8 +20,8 @@ logger = logging.getLogger(__name__)
 
 GIVEN_UP = Cancelled("shutdown")
 """How a job ends that was given up before it ran."""
-_EMPTY_ANSWER_TIMEOUT_SECONDS = 1
-"""Seconds for an end without a text to be kept before it is told."""
+_OUTCOME_TIMEOUT_SECONDS = 1
+"""Seconds for an end that has nothing to keep in a chat to be kept before it is told."""
 
 
 class KeepEnd:
@@ -57,7 +57,7 @@ class KeepEnd:
         task = asyncio.create_task(keeping)
         self._late.add(task)
         task.add_done_callback(self._kept)
-        await asyncio.wait([task], timeout=_EMPTY_ANSWER_TIMEOUT_SECONDS)
+        await asyncio.wait([task], timeout=_OUTCOME_TIMEOUT_SECONDS)
 
     def _kept(self, task: asyncio.Task[None]) -> None:
         self._late.discard(task)

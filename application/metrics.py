@@ -39,7 +39,8 @@ class JobMetrics:
 
     By path are the seconds from admission until the first token was published, until a reader was
     handed the first character, and until the whole answer was there; the longest gap between two
-    tokens that were handed over; and how many jobs' readers left before that, or fell back.
+    tokens that were handed over; and how many jobs' readers left before that, or fell back. What a
+    human takes who is asked is in none of them.
     """
 
     ended: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -75,7 +76,8 @@ def count_end(metrics: JobMetrics, job: Job, relay: Relay, end: Terminal) -> Non
     if isinstance(end, Failed):
         metrics.errors[end.code] += 1
     if isinstance(end, Done):
-        metrics.answer[path].add((now() - job.created_at).total_seconds())
+        if not relay.waited:
+            metrics.answer[path].add((now() - job.created_at).total_seconds())
         if end.usage is not None:
             metrics.tokens[path, "input"] += end.usage.input_tokens
             metrics.tokens[path, "output"] += end.usage.output_tokens
@@ -83,5 +85,5 @@ def count_end(metrics: JobMetrics, job: Job, relay: Relay, end: Terminal) -> Non
         thrown_away += relay.tokens
     if thrown_away:
         metrics.tokens[path, "thrown_away"] += thrown_away
-    if relay.first_token_at is not None:
+    if relay.first_token_at is not None and not relay.waited:
         metrics.first_token[path].add((relay.first_token_at - job.created_at).total_seconds())

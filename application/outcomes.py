@@ -85,7 +85,7 @@ async def outcome_of(
         left_out=left_out_of(job),
         admitted_at=job.created_at,
         begun_at=begun_at,
-        first_token_at=relay.first_token_at,
+        first_token_at=None if relay.waited else relay.first_token_at,
         answered_at=ended_at if done and not relay.waited else None,
         ended_at=ended_at,
         status=status,

@@ -46,6 +46,7 @@ class Pauses:
         kept = KeptPause(pause, relay.notifier.attempt, now() + self._timeout, spent)
         relay.check(_questions(kept))
         await relay.notifier.flush()
+        relay.asked = True
         await self._store.keep(job, kept)
         return kept
 

@@ -145,6 +145,8 @@ class ProcessChat:
         relay, kept = begun.relay, begun.kept
         if relay.notifier.attempt > last:
             raise WorkerLost
+        if begun.failed is not None:
+            raise begun.failed
         if kept is None or not kept.missing:
             began = asyncio.get_running_loop().time() - begun.spent
             question = await self._question(job)
@@ -187,7 +189,7 @@ class ProcessChat:
         if isinstance(end, Cancelled):
             failed.clear()
         await self._keep_end(job, relay, end, begun_at, head)
-        if begun.kept is not None:
+        if begun.kept is not None or relay.asked:
             await self._pauses.close(job)
         await relay.notifier.end(*failed, end)
         count_end(self._metrics, job, relay, end)

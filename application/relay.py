@@ -49,7 +49,8 @@ class Relay:
         self.first_token_at: datetime | None = None
         self.thrown_away = 0
         """Pieces that had been told when the pipeline took them back."""
-        self.fallen_back = self.waited = False
+        self.fallen_back = self.waited = self.asked = False
+        """`asked`: a pause of this attempt may have been kept."""
         self._max_answer = max_answer
         self._pieces: list[str] = []
         self._size = self._beside = 0
@@ -69,6 +70,7 @@ class Relay:
         """Another attempt begins, on the other path. Nothing of the answer has been told."""
         self.notifier, self.fallen_back = notifier, True
         self.open_stages.clear()
+        self._pieces.clear()
         self.progress = self._size = self._beside = 0
 
     def recall(self, events: Sequence[Event]) -> None:
@@ -78,7 +80,8 @@ class Relay:
             self._take(event)
 
     def tell_again(self, events: Sequence[Event]) -> None:
-        """Publishes what an earlier attempt had told."""
+        """Publishes what an earlier attempt had told, before a human was waited for."""
+        self.waited = True
         for event in events:
             self._publish(event)
 

@@ -7,9 +7,9 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import NoReturn, Protocol
 
+from sluice.application.background import survives
 from sluice.application.ports import Decision
 from sluice.domain.chat import ExecutionPath
-from sluice.domain.errors import Unavailable
 from sluice.domain.rollout import Flag, Share
 from sluice.domain.share_change import ShareChange
 
@@ -99,7 +99,7 @@ class ControlShare:
         async with self._reading:  # one after the other: an older state never replaces a newer
             try:
                 newest = await self._changes.newest(1)
-            except Unavailable:
+            except Exception:
                 self._note(stale=True)
                 raise
             latest = newest[0] if newest else None
@@ -116,8 +116,7 @@ class ControlShare:
         """Refreshes it again and again, until it is cancelled."""
         while True:
             self._woken.clear()
-            with suppress(Unavailable):
-                await self.refresh()
+            await survives(self.refresh(), "reading the share")
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._poll):
                     await self._woken.wait()

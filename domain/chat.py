@@ -23,8 +23,10 @@ _MICROSECOND = timedelta(microseconds=1)
 
 
 def new_id() -> str:
-    """128 random bits, URL-safe."""
-    return secrets.token_urlsafe(16)
+    """At least 128 random bits, URL-safe; without a hyphen first, which would make it an option."""
+    while (made := secrets.token_urlsafe(17)).startswith("-"):
+        pass
+    return made
 
 
 def now() -> datetime:

@@ -8,9 +8,8 @@ from sluice.domain.chat import ExecutionPath, Job, JobId, JobStatus
 from sluice.domain.events import CancelReason
 from sluice.domain.rollout import Reason, Source
 
-LeftOut = Literal["header", "shadow", "side_call"]
-"""Why a job is in no figure: its request chose the path, nobody was shown it, or a front end asked
-it beside the chat."""
+LeftOut = Literal["header"]
+"""Why a job is in no figure: its request chose the path."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,11 +18,11 @@ class JobOutcome:
 
     `arm` is the path that was decided, `path` the one that ran. `begun_at` and `first_token_at` are
     of the attempt that ended it; `first_token_at` is when a token was published, and None on A1.
-    `answered_at` is when the whole answer was there, None
-    where a human was waited for. `tokens` counts the pieces of the answer as
-    they were streamed, `thrown_away` those that were streamed and are in no answer, about a token
-    of the upstream's each; `input_tokens` and `output_tokens` are what the upstream said of a
-    completed answer. `spoiled`: what had been shown was taken back, or is not the answer.
+    `answered_at` is when the whole answer was there. Both are None where a human was waited for.
+    `tokens` counts the pieces of the answer as they were streamed, `thrown_away` those that were
+    streamed and are in no answer, about a token of the upstream's each; `input_tokens` and
+    `output_tokens` are what the upstream said of a completed answer. `spoiled`: what had been shown
+    was taken back, or is not the answer.
     """
 
     job_id: JobId

@@ -80,9 +80,9 @@ class UseCases:
             self.log, readers, self.metrics, self.deliveries, streams=self.streams
         )
 
-    def processing(self, pipeline: PipelinePort) -> ProcessChat:
+    def processing(self, pipeline: PipelinePort, **options: Any) -> ProcessChat:
         pauses = Pauses(self.pauses, self.log, timeout=self.input_timeout)
-        return ProcessChat(pipeline, self.log, self.chats, self.metrics, pauses)
+        return ProcessChat(pipeline, self.log, self.chats, self.metrics, pauses, **options)
 
     def process(self, *plays: Any) -> ProcessChat:
         return self.processing(MockPipeline(*plays))

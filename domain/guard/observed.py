@@ -17,14 +17,21 @@ _ARMS: tuple[ExecutionPath, ...] = ("A1", "A2")
 
 def observed(row: StoredOutcome, plan: Plan) -> Outcome | None:
     """None for a job that is in no figure."""
-    if row.outcome.left_out is not None:
-        return None
-    slow = None
-    delivered = row.delivered
-    if plan.slow is not None and delivered is not None and delivered.first_at is not None:
-        slow = (delivered.first_at - row.outcome.admitted_at).total_seconds() > plan.slow
     outcome = row.outcome
-    return Outcome(row.user, outcome.arm, outcome.share, bad_events(row, plan.late), slow)
+    if outcome.left_out is not None:
+        return None
+    bad, slow = bad_events(row, plan.late), _slow(row, plan.slow)
+    return Outcome(row.user, outcome.arm, outcome.share, bad, slow)
+
+
+def _slow(row: StoredOutcome, limit: float | None) -> bool | None:
+    """`limit` is in seconds. None where it is not watched, nobody read, or a human was waited for:
+    a gateway that a reader came to behind the question does not know of that."""
+    outcome, delivered = row.outcome, row.delivered
+    waited = outcome.status == "completed" and outcome.answered_at is None
+    if limit is None or waited or delivered is None or delivered.first_at is None:
+        return None
+    return (delivered.first_at - outcome.admitted_at).total_seconds() > limit
 
 
 def bad_events(row: StoredOutcome, late: float | None) -> frozenset[Metric]:

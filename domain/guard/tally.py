@@ -21,8 +21,8 @@ class Outcome:
     """One job, when it is over. `user` is any stable key of the user, `share` in percent.
 
     `arm` is the path that was decided, also where another one ran. `slow`: whether the first
-    character came too late; None where nobody read. Jobs that chose their path, shadow runs and
-    side calls are none.
+    character came too late; None where nobody read or a human was waited for. Jobs that chose their
+    path are none.
     """
 
     user: str

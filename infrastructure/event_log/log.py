@@ -91,7 +91,8 @@ class Attempt:
 
     async def end(self, *events: Event) -> None:
         records = self._numbered(events)
-        self._log.ending = True
+        # Without a writer, which knows its log: the two would keep each other in memory.
+        self._log.ending, self._log.writer = True, None
         await self._log.end(records)
 
     def _numbered(self, events: Sequence[Event]) -> Sequence[Recorded]:

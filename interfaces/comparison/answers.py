@@ -11,6 +11,8 @@ from sluice.interfaces.client.reading import Received
 
 PATHS: tuple[ExecutionPath, ...] = ("A1", "A2")
 
+ASKS = "it asks a human"
+
 Ask = Callable[[ExecutionPath, str], Iterable[Received]]
 """Asks a question on a path; gives every event of the answer, as it comes."""
 
@@ -61,6 +63,8 @@ class Answer:
                 self._end(at, answer)
             case events.Failed(code):
                 self.trouble = code
+            case events.NeedsInput():
+                self.trouble = ASKS
             case events.Cancelled(reason):
                 self.trouble = f"cancelled: {reason}"
 
@@ -90,6 +94,8 @@ def timed(ask: Ask, path: ExecutionPath, question: str) -> Answer:
     asked = time.monotonic()
     for received in ask(path, question):
         answer.take(time.monotonic() - asked, received.event)
+        if answer.trouble == ASKS:
+            break
     return answer
 
 

@@ -1,6 +1,7 @@
 """What goes wrong before a stream starts, as `application/problem+json`.
 
-`str(error)` never reaches a client, but for Conflict, whose text is public by its contract.
+`str(error)` never reaches a client, but for Conflict and Refused, whose texts are public by
+their contract.
 """
 
 import logging

@@ -15,6 +15,7 @@ class Column {
   #state = fresh();
   #prose;
   #drawing = false;
+  #asks = false;
   #job = null;
   stageAt = null;
 
@@ -31,6 +32,7 @@ class Column {
     this.#prose = new Prose(this.#part(".text"));
     this.#state = fresh(performance.now());
     this.stageAt = null;
+    this.#asks = false;
     this.#job = await this.#client.submit({ message }, { key: `${key}-${this.path}` });
     if (this.#job.path !== this.path) throw new Problem(0, { detail: REFUSED });
     this.#tick();
@@ -38,6 +40,8 @@ class Column {
       const at = performance.now();
       if (event.name === "stage" && event.data.status === "started") this.stageAt ??= at;
       this.#state = fold(this.#state, { ...event, at });
+      this.#asks ||= event.name === "needs_input";
+      if (event.name === "needs_input") await this.#client.cancel(this.#job.job_id);
       this.#draw();
     }
   }
@@ -51,6 +55,7 @@ class Column {
 
   get over() { return this.#state.end !== null || this.#job === null; }
   get firstAt() { return this.#state.firstTokenAt ?? (this.#done ? this.#state.endedAt : null); }
+  get #stopped() { return this.#asks ? "It asks a human: such a graph cannot be compared." : "Stopped."; }
   get #done() { return this.#state.end?.name === "done"; }
   #part(selector) { return this.#section.querySelector(selector); }
 
@@ -73,7 +78,7 @@ class Column {
         stages.filter((stage) => stage.status === "running").map((stage) => stage.name).join(", ");
       this.#prose.show(answerOf(this.#state));
       const note = this.#part(".note");
-      note.textContent = end?.name === "error" ? `${end.message} (${end.code})` : end?.name === "cancelled" ? "Stopped." : "";
+      note.textContent = end?.name === "error" ? `${end.message} (${end.code})` : end?.name === "cancelled" ? this.#stopped : "";
       note.hidden = !note.textContent;
     });
   }

@@ -21,6 +21,7 @@ SOURCES = sorted(
 )
 
 CATCH_ALLS = {
+    "application/background.py": "what is repeated goes on: nobody would see that its task ended",
     "application/process_chat.py": "the one of the use cases: whatever happens, the log ends",
     "application/relay.py": "no node sees an error of ours: it is raised where the run is awaited",
     "infrastructure/composition/user_graph.py": "a factory, and its import, is the user's code",

@@ -19,6 +19,8 @@ async def started(folder: Path, model: OfflineModel, *arguments: str) -> asyncio
         cwd=folder,
         stdout=PIPE,
         stderr=PIPE,
+        # Whoever runs the tests in the background has had the signal ignored, which is inherited.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 

@@ -230,7 +230,7 @@ async def serving(
     state = ServerState()
     protocol = protocol or connections(given.streams, timeout=timeout)
     app = create_app(services, given, *PROTOCOLS.values(), *routers)
-    async with aclosing(database), _listening(app, state, protocol) as url:
+    async with aclosing(database), listening(app, state, protocol) as url:
         # Without `verify=False` every client would load the system's certificates.
         async with httpx2.AsyncClient(
             base_url=url, trust_env=False, timeout=5, verify=False
@@ -245,7 +245,7 @@ async def serving(
 
 
 @asynccontextmanager
-async def _listening(
+async def listening(
     app: FastAPI, state: ServerState, protocol: type[asyncio.Protocol]
 ) -> AsyncIterator[str]:
     config = uvicorn.Config(app, ws="none", log_config=None, access_log=False, proxy_headers=False)

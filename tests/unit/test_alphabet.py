@@ -14,7 +14,7 @@ from typing import get_args
 import pytest
 from hypothesis import given, settings
 
-from sluice.application.codec import FORMS, NAMES, TERMINAL_NAMES
+from sluice.application.codec import FORMS
 from sluice.domain.events import TERMINAL, Event, Terminal
 from tests.chaos.story import TERMINAL as CHAOS_TERMINAL
 from tests.live.stream import TERMINAL as LIVE_TERMINAL
@@ -22,6 +22,8 @@ from tests.strategies import EVENT
 
 ROOT = Path(__file__).parents[2]
 KEEPALIVE = "keepalive"
+NAMES = frozenset(form.name for form in FORMS.values())
+TERMINAL_NAMES = frozenset(FORMS[kind].name for kind in get_args(Terminal))
 PAGE, EVENTS, SCRIPT = "interfaces/web/client.js", "docs/events.md", "scripts/e2e-intent-test.sh"
 ALL = NAMES | {KEEPALIVE}
 KNOWN = {

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from sluice.domain.chat import Chat, Job
+from sluice.domain.chat import Chat, Job, new_id
 from sluice.domain.errors import NotFound, Superseded, Unavailable
 from sluice.domain.events import QUEUED, Cancelled, Done, StageStarted, Token
 from tests.doubles import a_job
@@ -210,3 +210,9 @@ async def test_a_job_that_finds_its_chat_deleted_ends() -> None:
         async with asyncio.timeout(5):
             assert (await house.read(job.id))[-1] == Cancelled("user")
         assert house.pipeline.asked == []
+
+
+async def test_an_id_is_no_option_at_a_command_line() -> None:
+    ids = {new_id() for _ in range(2000)}
+    assert len(ids) == 2000
+    assert not any(each.startswith("-") for each in ids)

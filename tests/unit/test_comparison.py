@@ -14,6 +14,7 @@ from sluice.domain.events import (
     Done,
     Event,
     Failed,
+    NeedsInput,
     Reset,
     StageCompleted,
     StageStarted,
@@ -69,6 +70,16 @@ def test_a_failed_answer_is_in_no_figure() -> None:
     assert failed.trouble == "upstream_timeout"
     assert pairs([at_once(), failed]) == []
     assert all(row.a2 is None and row.gain is None for row in compared([at_once(), failed]))
+
+
+def test_an_answer_that_asks_a_human_is_left_at_that() -> None:
+    question = NeedsInput("i", "Send it?", "approval", "2026-11-29T12:00:00Z")
+
+    def ask(path: ExecutionPath, _: str) -> Iterator[Received]:
+        yield Received("j", "1-2", "needs_input", {}, question)
+        raise AssertionError("nobody will answer")
+
+    assert [made.trouble for made in in_turns(ask, ["a"], 1)] == ["it asks a human"] * 2
 
 
 def test_pairs_are_told_apart_whoever_goes_first() -> None:

@@ -15,8 +15,11 @@ from sluice.domain.events import (
     QUEUED,
     Cancelled,
     CancelReason,
+    Cursor,
     Done,
     Event,
+    NeedsInput,
+    Recorded,
     Reset,
     StageStarted,
     Token,
@@ -135,7 +138,7 @@ async def test_a_job_in_no_chat_has_an_outcome_and_no_text_is_kept() -> None:
 async def test_an_outcome_is_written_late_where_an_empty_end_does_not_wait(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("sluice.application.keep_end._EMPTY_ANSWER_TIMEOUT_SECONDS", 0.01)
+    monkeypatch.setattr("sluice.application.keep_end._OUTCOME_TIMEOUT_SECONDS", 0.01)
     async with use_cases() as house:
         job = await house.a_log()
         there, keep = asyncio.Event(), house.chats.keep_answer
@@ -220,6 +223,18 @@ async def test_pushed_tokens_are_told_once_for_all_readers_and_their_longest_gap
         found = await handed(house, job.id)
         assert found is not None
         assert found.longest_gap == 2.5
+
+
+def test_the_time_until_a_human_has_answered_is_no_gap(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([1.0, 1.5, 100.0, 100.25])
+    monkeypatch.setattr(deliveries, "monotonic", lambda: next(clock))
+    delivery = deliveries.Delivery(a_job())
+    asked = NeedsInput("send", "Send it?", "approval", "2026-11-01T12:00:00Z")
+    batches: list[list[Event]] = [[TOKENS[0]], [TOKENS[1], TOKENS[1], asked], [*TOKENS], [*TOKENS]]
+    for seq, events in enumerate(batches):
+        delivery.batch([Recorded(Cursor(1, seq), event) for event in events])
+    assert (delivery.longest_gap, delivery.first_at is not None) == (0.5, True)
+    assert next(clock, None) is None
 
 
 @pytest.mark.parametrize(("events", "seen"), [((), False), ((STARTED,), True), (TOKENS, True)])

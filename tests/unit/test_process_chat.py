@@ -19,7 +19,9 @@ from sluice.application.ports import Tell
 from sluice.application.process_chat import ProcessChat
 from sluice.domain.chat import Chat, Message, Question, Turn, now
 from sluice.domain.errors import (
+    Declined,
     PipelineError,
+    StateLost,
     Superseded,
     Unavailable,
     UpstreamTruncated,
@@ -340,7 +342,7 @@ async def test_an_attempt_that_says_nothing_leaves_no_answer_of_an_earlier_one(
 async def test_an_end_without_a_text_does_not_wait_for_a_chat_that_is_away(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(keep_end, "_EMPTY_ANSWER_TIMEOUT_SECONDS", 0.01)
+    monkeypatch.setattr(keep_end, "_OUTCOME_TIMEOUT_SECONDS", 0.01)
 
     async def never(*_: object) -> None:
         await asyncio.Event().wait()
@@ -564,6 +566,8 @@ async def test_what_a2_cannot_begin_to_answer_runs_on_a1_as_the_next_attempt(ben
     [
         ([Token("a", "x"), PipelineError("late")], "pipeline_error"),
         ([UpstreamTruncated()], "upstream_truncated"),
+        ([Declined()], "pipeline_error"),
+        ([StateLost()], "pipeline_error"),
         ([asyncio.Event], "deadline_exceeded"),
     ],
 )

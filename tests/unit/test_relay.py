@@ -308,3 +308,10 @@ async def test_a_token_that_is_too_long_is_told_in_pieces() -> None:
     said = Token("a" * 20_000, "x")
     await Relay(notifier, 30_000).run(saying(said), Question(a_job()))
     assert notifier.events == [Token("a" * 16_384, "x"), Token("a" * 3_616, "x")]
+
+
+def test_a_fallback_begins_without_the_text_of_what_failed() -> None:
+    falling = Relay(RecordingNotifier(), 100)
+    falling.recall(WORDS)
+    falling.fall_back(RecordingNotifier())
+    assert (falling.text, falling.tokens) == ("", 0)

@@ -2,21 +2,25 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from sluice.application import pauses as pauses_module
+from sluice.application.pauses import Pauses
 from sluice.application.scheduling import Bounds
 from sluice.application.unread import CancelUnread
-from sluice.domain.chat import JobId
+from sluice.domain.chat import JobId, now
 from sluice.domain.errors import (
+    AnswerTooLarge,
     Conflict,
     DeadlineExceeded,
     Expired,
     NotFound,
     PipelineError,
     Refused,
+    StreamLost,
     Unavailable,
 )
 from sluice.domain.events import (
@@ -33,7 +37,10 @@ from sluice.domain.events import (
     Token,
 )
 from sluice.domain.graph_state import Head, InputRequest, Pause, Resumption
-from tests.doubles import MockPipeline
+from sluice.domain.guard.observed import observed
+from sluice.domain.guard.plan import Plan
+from sluice.domain.outcome import Delivered, StoredOutcome
+from tests.doubles import MockPipeline, an_outcome
 from tests.use_cases import ONE_AND_ONE, UseCases, use_cases
 from tests.waiting import until
 
@@ -211,12 +218,44 @@ async def test_nobody_answers_in_time_and_it_fails_its_stages_too() -> None:
             await house.answer("ann", job_id, "send", True)
 
 
-async def test_what_a_human_takes_is_no_time_of_an_answer_in_the_figures(house: UseCases) -> None:
+@pytest.mark.parametrize("lost", [False, True])
+async def test_what_a_human_takes_is_no_time_of_an_answer_in_the_figures(
+    house: UseCases, *, lost: bool
+) -> None:
+    """Neither if the worker was `lost` behind the answer, and all is told again."""
     job = await paused(house)
-    await house.answer("ann", job, "send", True)
-    await house.read(job)
+    await house.pauses.answer(job, "send", True)
+    if lost:
+        await house.log.begin(job, goes_on=True)
+    await house.processing(house.pipeline)(house.pipeline.asked[0].job)
     (row,) = await house.outcomes.page(after=0, limit=9)
-    assert (row.outcome.status, row.outcome.answered_at) == ("completed", None)
+    found = row.outcome
+    assert (found.status, found.attempts) == ("completed", 1 + lost)
+    assert (found.first_token_at, found.answered_at) == (None, None)
+    assert (house.metrics.first_token, house.metrics.answer) == ({}, {})
+
+
+async def test_what_its_reader_is_handed_behind_the_question_is_no_first_character() -> None:
+    async with use_cases(PAUSE, *REST, Done("A2", "Sent.")) as house:
+        job = await paused(house)
+        reading = asyncio.create_task(house.read(job))
+        await until(lambda: any(one.seen for one in house.deliveries._open.values()))
+        await house.answer("ann", job, "send", True)
+        assert (await reading)[-1] == Done("A2", "Sent.")
+        await house.deliveries.flush()
+        (row,) = await house.outcomes.page(after=0, limit=9)
+        assert row.delivered == Delivered(job, None, None, seen=True)
+        assert house.metrics.first_character == {}
+
+
+async def test_a_job_that_waited_is_not_slow_to_the_guard(house: UseCases) -> None:
+    """Though its reader came to another gateway, which does not know that it had asked."""
+    job = await house.a_log()
+    late = Delivered(job.id, job.created_at + timedelta(minutes=5), None, seen=True)
+    row = StoredOutcome(1, now(), "ann", True, an_outcome(job, answered_at=None), late)
+    seen = observed(row, Plan.parse({"steps": [{"share": 50}], "limits": {"slow_seconds": 5}}))
+    assert seen is not None
+    assert seen.slow is None
 
 
 async def test_what_a_human_takes_does_not_count_against_the_deadline(house: UseCases) -> None:
@@ -279,6 +318,35 @@ async def test_what_cannot_be_asked_is_a_failure_of_the_graph() -> None:
     async with use_cases(odd, DONE) as house:
         job_id = (await house.ask()).job_id
         assert (await house.read(job_id))[-1] == Failed.of(PipelineError(), "request")
+
+
+async def test_what_it_was_asked_is_closed_when_it_ends_before_it_waits(
+    house: UseCases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(*_: object) -> None:
+        raise StreamLost
+
+    monkeypatch.setattr(Pauses, "ask", away)
+    job_id = (await house.ask()).job_id
+    assert (await house.read(job_id))[-1] == Failed.of(StreamLost(), "request")
+    kept = await house.pauses.last(job_id)
+    assert kept is not None
+    assert kept.closed
+    with pytest.raises(Conflict):
+        await house.answer("ann", job_id, "send", True)
+
+
+@pytest.mark.parametrize("lost", [False, True])
+async def test_a_bound_that_is_lowered_while_it_waits_is_its_end(
+    house: UseCases, *, lost: bool
+) -> None:
+    job_id = await paused(house)
+    await house.pauses.answer(job_id, "send", True)
+    if lost:
+        await house.log.begin(job_id, goes_on=True)
+    await house.processing(house.pipeline, max_answer=3)(house.pipeline.asked[0].job)
+    assert (await told(house, job_id))[-1] == Failed.of(AnswerTooLarge(), "request")
+    assert len(house.pipeline.asked) == 1
 
 
 async def test_its_chat_is_deleted_with_all_that_was_asked(house: UseCases) -> None:

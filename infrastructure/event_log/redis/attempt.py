@@ -33,7 +33,8 @@ class Publisher(Protocol):
 
 
 class RedisAttempt:
-    """The NotifierPort over one attempt of a job.
+    """The NotifierPort over one attempt of a job. It numbers what is said: `_seq` is the last
+    event's; an entry's id is that of its last event, and readers count back.
 
     Tokens are on their way when `publish` returns; an end is in Redis. An attempt whose log
     Redis has lost raises StreamLost; its end is told in a new log, as the attempt after it.

@@ -1,0 +1,1 @@
+"""The queue in Redis, shared by gateways and workers. `scheduler.lua` decides all of it."""

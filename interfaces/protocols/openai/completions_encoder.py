@@ -28,6 +28,7 @@ from sluice.domain.events import (
 )
 from sluice.interfaces.protocols.frames import escaped
 from sluice.interfaces.protocols.openai.frames import (
+    STREAM_END,
     data_frame,
     end_body,
     error_body,
@@ -36,7 +37,6 @@ from sluice.interfaces.protocols.openai.frames import (
 )
 from sluice.interfaces.protocols.said import NOTHING, Said
 
-_DONE = b"data: [DONE]\n\n"
 _REVISED = error_body("The answer was rewritten while it was being sent.", 500, "revised")
 _FINISHES = ("stop", "length", "content_filter")
 
@@ -118,7 +118,7 @@ class CompletionEncoder:
         if self.usage:
             usage = done.usage and usage_of(done.usage)
             frames.append(data_frame({**self._head, "choices": [], "usage": usage}))
-        frames.append(_DONE)
+        frames.append(STREAM_END)
         return replace(state, said=Said(done.answer), matched=None, over=True), frames
 
     def whole(self, done: Done) -> Sequence[bytes]:

@@ -15,6 +15,7 @@ from sluice.interfaces.protocols.frames import escaped
 PIPELINE = "sluice"
 WAITS = b'"code":"needs_input"'
 """In no text: there its quotation marks would be escaped."""
+STREAM_END = b"data: [DONE]\n\n"
 ERROR = b'data: {"error":'
 """How the frame begins behind which a body is cut."""
 

@@ -95,7 +95,17 @@ class Completion(Asked):
 
 
 def _input(given: Any) -> Any:
-    return [{"role": "user", "content": given}] if isinstance(given, str) else given
+    if isinstance(given, str):
+        return [{"role": "user", "content": given}]
+    return [_item(each) for each in given] if isinstance(given, list) else given
+
+
+def _item(given: Any) -> Any:
+    """A response's output may come back as input. Of its thoughts an empty message is kept, so
+    that the items behind them have their places in errors; it is in no history.
+    """
+    thought = isinstance(given, dict) and given.get("type") == "reasoning"
+    return {"role": "assistant"} if thought else given
 
 
 class Conversation(_Asked):

@@ -51,6 +51,36 @@ class ReasoningItem:
         }
 
 
+_SETTINGS: Mapping[str, Any] = {
+    "background": True,
+    "completed_at": None,
+    "frequency_penalty": 0,
+    "incomplete_details": None,
+    "instructions": None,
+    "max_output_tokens": None,
+    "max_tool_calls": None,
+    "parallel_tool_calls": False,
+    "presence_penalty": 0,
+    "previous_response_id": None,
+    "prompt_cache_key": None,
+    "reasoning": None,
+    "safety_identifier": None,
+    "service_tier": "default",
+    "store": True,
+    "temperature": 1,
+    "text": {"format": {"type": "text"}},
+    "tool_choice": "none",
+    "tools": [],
+    "top_logprobs": 0,
+    "top_p": 1,
+    "truncation": "disabled",
+}
+"""What Open Responses requires of every response. A graph's nodes choose their own settings, so
+those of the model have the API's defaults, and say nothing. No request owns a job, so each one is
+in the background; and the log keeps no time of its end.
+"""
+
+
 def item_id(job_id: str, index: int) -> str:
     return f"msg_{job_id}-r{index}" if index else f"msg_{job_id}"
 
@@ -75,17 +105,11 @@ def response_object(
         "created_at": int(job.created_at.timestamp()),
         "status": status,
         "error": error,
-        "incomplete_details": None,
-        "instructions": None,
         "metadata": job.metadata,
         "model": model_name(job.model),
         "output": list(output),
-        "parallel_tool_calls": False,
-        "temperature": None,
-        "tool_choice": "none",
-        "tools": [],
-        "top_p": None,
         "usage": usage and _usage(usage),
+        **_SETTINGS,
     }
 
 

@@ -13,6 +13,7 @@ from sluice.domain.events import TERMINAL, Cursor
 from sluice.interfaces.http.problems import wrong
 from sluice.interfaces.http.routes.parameters import JobIdPath
 from sluice.interfaces.http.sse import HEADERS
+from sluice.interfaces.protocols.openai.frames import STREAM_END
 from sluice.interfaces.protocols.openai.places import fold, place_behind
 from sluice.interfaces.protocols.openai.requests import ResponseRequest, model_of, question_of
 from sluice.interfaces.protocols.openai.response_object import response_object, status_of_end
@@ -67,7 +68,8 @@ async def show(
             push=caller.push,
         )
     except Finished:
-        return Response(headers={**HEADERS, JOB: job_id}, media_type="text/event-stream")
+        headers = {**HEADERS, JOB: job_id}
+        return Response(STREAM_END, headers=headers, media_type="text/event-stream")
     return _stream(caller, job_id, batches)
 
 

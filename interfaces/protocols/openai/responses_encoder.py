@@ -24,7 +24,7 @@ from sluice.domain.events import (
 )
 from sluice.interfaces.protocols.beside import NOTHING_BESIDE, Beside, Thought
 from sluice.interfaces.protocols.frames import escaped, tokens_in
-from sluice.interfaces.protocols.openai.frames import stage_frame
+from sluice.interfaces.protocols.openai.frames import STREAM_END, stage_frame
 from sluice.interfaces.protocols.openai.response_object import (
     Item,
     ReasoningItem,
@@ -235,6 +235,7 @@ class _Telling:
             self.close(of_item)
         response = response_object(self._encoder.job, status, output, end)
         self.event(_ENDS[status], response=response)
+        self.frames.append(STREAM_END)
 
     @property
     def _item(self) -> Item:

@@ -152,7 +152,8 @@ def test_no_other_end_looks_like_an_answer(log: list[Recorded], end: Terminal) -
 
 
 def told(log: Sequence[Recorded]) -> list[Any]:
-    return data_of(frames(RESPONSE, log)[1])
+    """A response's events, without the sign that ends its stream."""
+    return [event for event in data_of(frames(RESPONSE, log)[1]) if event != "[DONE]"]
 
 
 @given(LOG)
@@ -235,7 +236,9 @@ async def test_a_reader_resumes_behind_every_event_with_exactly_the_rest(
 async def read(log: Sequence[Recorded], after: Cursor, skip: int) -> list[Any]:
     async with aclosing(Buffer(log).follow_encoded(after, RESPONSE, skip)) as batches:
         body = b"".join([batch.body async for batch in batches])
-    return data_of([frame + b"\n\n" for frame in body.split(b"\n\n")[:-1]])
+    *events, end = data_of([frame + b"\n\n" for frame in body.split(b"\n\n")[:-1]])
+    assert end == "[DONE]"
+    return events
 
 
 def numbers(events: Sequence[Any]) -> list[int]:
