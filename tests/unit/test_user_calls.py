@@ -295,3 +295,12 @@ def test_a_whole_responses_thoughts_are_told_and_its_text_is_bounded() -> None:
     message = {"type": "message", "id": "i", "role": "assistant", "content": [text]}
     with pytest.raises(AnswerTooLarge):
         judged(response("completed", output=[message]), responses=True, max_answer=2)
+
+
+def test_only_data_is_read_as_the_sdk_does() -> None:
+    asked = Asked()
+    named = b"event: error\ndata: " + json.dumps(A).encode() + b"\n\n"
+    assert len(list(asked.answer.feed(named))) == 1
+    assert list(asked.answer.feed(b'{"error": {"message": "no"}}\n\n')) == []
+    asked.reads(STOP)
+    assert asked.ends() == []
