@@ -104,7 +104,10 @@ class Retold:
             self._thoughts[namespace] = before[len(text) :]
             return None
         self._thoughts.pop(namespace, None)
-        if before and text.startswith(before):
+        told = self._told_thoughts.get(namespace, "")
+        if text.startswith(before):
             text = text[len(before) :]
-        self._told_thoughts[namespace] = self._told_thoughts.get(namespace, "") + text
+        else:  # it thinks something else from here on, and will do so again
+            told = told.removesuffix(before)
+        self._told_thoughts[namespace] = told + text
         return Reasoning(text, event.node)

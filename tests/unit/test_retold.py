@@ -1,4 +1,4 @@
-"""After a pause a node begins anew: what it says again is not told again."""
+"""What a run has told before a pause is not told again, and nothing else is held back."""
 
 from sluice.domain.events import Beside, Data, Reasoning, Tool
 from sluice.infrastructure.pipeline.retold import Retold
@@ -89,7 +89,21 @@ def test_other_thoughts_than_then_are_told_and_so_is_what_follows() -> None:
     retold = Retold({"thoughts": {A: "hm"}})
     assert retold.new_of(A, thought("ah")) == thought("ah")
     assert retold.new_of(A, thought("hm")) == thought("hm")
-    assert retold.noted()["thoughts"] == {A: "hmahhm"}
+    assert retold.noted()["thoughts"] == {A: "ahhm"}
+
+
+def thinks(note: Retold, *texts: str) -> tuple[list[str], Retold]:
+    """What is told of thoughts, and what a run knows that goes on after that."""
+    told = [note.new_of(A, thought(text)) for text in texts]
+    return [one.content for one in told if isinstance(one, Reasoning)], Retold(note.noted())
+
+
+def test_thoughts_that_have_changed_are_known_as_they_are_now() -> None:
+    told, note = thinks(Retold({}), "First ", "one way.")
+    assert told == ["First ", "one way."]
+    told, note = thinks(note, "First ", "another way.")
+    assert told == ["another way."]
+    assert thinks(note, "First ", "another way.", " Done.")[0] == [" Done."]
 
 
 def test_data_is_swallowed_as_often_as_it_was_told() -> None:
