@@ -96,7 +96,7 @@ def _kind(prompt: Json, schema: object) -> InputKind:
 
 
 def _asked(pause: Pause | None) -> int:
-    asked = 0 if pause is None else pause.said.get(_ASKED, 0)
+    asked = 0 if pause is None else pause.said.get(_ASKED)
     return asked if isinstance(asked, int) else 0
 
 
