@@ -86,8 +86,14 @@ class HeadPort(Protocol):
         """
         ...
 
+    async def leave(self, thread_id: str) -> None:
+        """Has the thread be among the `deleted`, of which nobody could be rid now."""
+        ...
+
     async def deleted(self) -> Collection[str]:
-        """The threads of deleted chats that nobody has `forgotten` yet."""
+        """The threads that nobody has `forgotten` yet: of deleted chats, and of their jobs that
+        have asked a human.
+        """
         ...
 
     async def forgotten(self, thread_id: str) -> None: ...

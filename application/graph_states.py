@@ -56,12 +56,24 @@ class GraphStates:
         """
         try:
             async with asyncio.timeout(_PATIENCE_SECONDS):
-                if self._leaves and (not self._keeps or job.history is not None):
+                if self._has_own_thread(job):
                     await self._checkpoints.forget(job.id)
                 elif asked is not None and asked.head is not None:
                     await self._prune(job, asked.head.thread_id)
-        except (Unavailable, TimeoutError) as error:  # the next job tidies up
+        except (Unavailable, TimeoutError) as error:
             logger.warning("checkpoints of job %s stay: %s", job.id, format_traceback(error))
+            if self._has_own_thread(job):  # the next job tidies up the chat's
+                await self._leave(job)
+
+    def _has_own_thread(self, job: Job) -> bool:
+        return self._leaves and (not self._keeps or job.history is not None)
+
+    async def _leave(self, job: Job) -> None:
+        try:
+            async with asyncio.timeout(_PATIENCE_SECONDS):
+                await self._heads.leave(job.id)
+        except (Unavailable, TimeoutError) as error:
+            logger.warning("nor is that known later: %s", format_traceback(error))
 
     async def _prune(self, job: Job, thread_id: str) -> None:
         keep = await self._heads.in_use(job, now() - self._retention)
@@ -72,7 +84,10 @@ class GraphStates:
 
 
 class ForgetThreads:
-    """Forgets what the graphs of deleted chats knew: after a deletion, and at a start."""
+    """Forgets what the graphs of deleted chats knew, and what stayed of a job that is over.
+
+    After a deletion, at a start, and from time to time.
+    """
 
     def __init__(self, heads: HeadPort, checkpoints: CheckpointPort) -> None:
         self._heads, self._checkpoints = heads, checkpoints

@@ -63,8 +63,7 @@ def view(log: JobLog) -> JobView:
             case Reset(reason):
                 pieces.clear()
                 resets += 1
-                if reason == "new_attempt":
-                    status = "queued"
+                status = "queued" if reason == "new_attempt" else "running"
             case Done() | Failed() as event:
                 end = event
     last = log.events[-1]

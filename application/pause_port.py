@@ -68,5 +68,9 @@ class PausePort(Protocol):
         ...
 
     async def close(self, job_id: JobId) -> None:
-        """The job is over: what it has asked is known for a day more, or as long as it waits."""
+        """The job is over: what it has asked is known for as long as its log can be read."""
+        ...
+
+    async def forget(self) -> None:
+        """Deletes what is known no more. Raises Unavailable."""
         ...

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, timedelta
 
 from sluice.application.coalescing import coalesce
@@ -43,6 +44,7 @@ class Pauses:
 
     async def keep(self, job: Job, relay: Relay, pause: Pause, spent: float) -> KeptPause:
         """Raises PipelineError and AnswerTooLarge for what cannot be asked."""
+        pause = replace(pause, fell_back=relay.fallen_back)
         kept = KeptPause(pause, relay.notifier.attempt, now() + self._timeout, spent)
         relay.check(_questions(kept))
         await relay.notifier.flush()
@@ -62,6 +64,7 @@ class Pauses:
                 break
             except Unavailable as error:
                 await _wait(job, error)
+        relay.fallen_back = kept.pause.fell_back
         told = _told_before(log.events, kept)
         if again:
             relay.tell_again(told)

@@ -88,6 +88,8 @@ class ProcessChat:
             begun, cancelled = await to_its_end(beginning, lambda: stop() is None)
         except (Finished, NotFound):
             logger.info("job %s is over already", job.id)
+            if self._states is not None:  # it may have asked, and its chat have been deleted since
+                await to_its_end(self._states.tidy(job, None))
             return None
         if isinstance(begun, datetime):
             return begun
@@ -165,6 +167,8 @@ class ProcessChat:
     async def _ran(self, relay: Relay, question: Question, last: int) -> Outcome:
         """On the job's path, or on the other one where that failed before it said anything."""
         job, attempt = question.job, relay.notifier.attempt
+        if relay.fallen_back and self._fallback is not None:  # before a human was waited for
+            return await relay.run(self._fallback, question)
         try:
             return await relay.run(self._pipeline, question)
         except Exception as error:

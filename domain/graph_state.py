@@ -32,12 +32,14 @@ class Pause:
     """A run that stopped to ask: it goes on from `head` once every request is answered.
 
     `said` is the pipeline's own note of what each node run had told the user, and is handed back
-    to it unread: a node begins anew when its answer has come.
+    to it unread: a node begins anew when its answer has come. `fell_back`: the run was on the other
+    path than the job's, and goes on there.
     """
 
     head: Head
     requests: tuple[InputRequest, ...]
     said: Mapping[str, Json] = field(default_factory=dict)
+    fell_back: bool = False
 
     def asks(self, input_id: str) -> bool:
         return any(request.input_id == input_id for request in self.requests)

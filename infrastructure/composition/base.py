@@ -26,6 +26,7 @@ from sluice.application.chats import DeleteChat, ShowChat
 from sluice.application.deliveries import Deliveries
 from sluice.application.export import ExportOutcomes
 from sluice.application.follow import FollowJob
+from sluice.application.forgetting import Forgetting
 from sluice.application.graph_states import ForgetThreads, GraphStates
 from sluice.application.guard import DeciderPort, Guard
 from sluice.application.jobs import CancelJob, ShowJob
@@ -197,6 +198,7 @@ class Base(DeclarativeContainer):
     answer_input = Singleton(AnswerInput, pauses, log, queue, Object(check_value))
     show_chat = Singleton(ShowChat, chats, log)
     forget_threads = Singleton(ForgetThreads, heads, checkpoints)
+    forgetting = Singleton(Forgetting, pauses, forget_threads)
     delete_chat = Singleton(DeleteChat, chats, log, queue, forget_threads)
     ask_model = Singleton(
         AskModel,

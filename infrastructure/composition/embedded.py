@@ -59,7 +59,9 @@ class Embedded(Base):
     chats: Provider[ChatPort] = Singleton(SqliteChats, database)
     sessions: Provider[SessionPort] = Singleton(SqliteSessions, database)
     keys: Provider[IdempotencyPort] = Singleton(SqliteIdempotency, database)
-    pauses: Provider[PausePort] = Singleton(SqlitePauses, database)
+    pauses: Provider[PausePort] = Singleton(
+        SqlitePauses, database, retention=Base.settings.provided.retention
+    )
     share_changes: Provider[ShareChangesPort] = Singleton(SqliteShareChanges, database)
     heads: Provider[HeadPort] = Singleton(SqliteHeads, database)
     state_file: Provider[SqliteCheckpoints] = Singleton(checkpoints_of, Base.settings)

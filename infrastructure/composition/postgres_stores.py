@@ -38,7 +38,9 @@ class PostgresStores(DeclarativeContainer):
     chats: Provider[ChatPort] = Singleton(PostgresChats, postgres)
     sessions: Provider[SessionPort] = Singleton(PostgresSessions, postgres)
     keys: Provider[IdempotencyPort] = Singleton(PostgresIdempotency, postgres)
-    pauses: Provider[PausePort] = Singleton(PostgresPauses, postgres)
+    pauses: Provider[PausePort] = Singleton(
+        PostgresPauses, postgres, retention=settings.provided.retention
+    )
     share_changes: Provider[ShareChangesPort] = Singleton(PostgresShareChanges, postgres)
     heads: Provider[HeadPort] = Singleton(PostgresHeads, postgres)
     checkpoints: Provider[CheckpointPort] = Singleton(PostgresCheckpoints, postgres)

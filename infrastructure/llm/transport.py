@@ -6,6 +6,7 @@ from contextvars import ContextVar
 from email.utils import parsedate_to_datetime
 from functools import partial
 from ipaddress import ip_address
+from typing import Any
 
 import aiohttp
 import httpx2
@@ -38,8 +39,9 @@ def http_client(base_url: str | None, connect_timeout: float) -> httpx2.AsyncCli
         trust_env=not _on_this_machine(base_url),
         event_hooks={"response": [_refuse_hopeless_wait]},
     )
-    for transport in (client._transport, *client._mounts.values()):
-        if transport is not None and hasattr(transport, "get_client"):
+    transports: list[Any] = [client._transport, *client._mounts.values()]
+    for transport in transports:
+        if hasattr(transport, "get_client"):
             transport.get_client = partial(_with_room_for_headers, transport.get_client)
     return client
 

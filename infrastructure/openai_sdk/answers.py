@@ -81,7 +81,7 @@ class StreamedAnswer:
             heard = self._events.read(data)
             if text := heard.text:
                 self.said += 1
-                self._size += len(text) if text.isascii() else len(text.encode(errors="replace"))
+                self._size += len(text) if text.isascii() else len(text.encode())
                 if self._size > self._call.max_answer:
                     raise AnswerTooLarge  # also where nobody hears the tokens, as on A1
                 teller.say(text)

@@ -49,7 +49,7 @@ class ChatEventReader:
     choice a chunk begins with, and no refusal.
     """
 
-    def __init__(self, *, as_langchain: bool = False) -> None:
+    def __init__(self, *, as_langchain: bool) -> None:
         self.usage: Usage | None = None
         self.finish_reason: str | None = None
         self.failed = self.unsure = False

@@ -1,6 +1,6 @@
 """Who is heard now: node runs side by side are heard one after the other."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from sluice.domain.events import Beside, Token
 from sluice.infrastructure.pipeline.namespaces import is_inside
@@ -10,9 +10,11 @@ class TokenOrder:
     """Node runs by their namespaces, in the order of their first token.
 
     A run inside another does not wait for it; the other then waits for what is inside.
+    `told` is called for each token when its turn has come, with the run, who said it, and the text.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, told: Callable[[str, str, str], None] | None = None) -> None:
+        self._told = told
         self._speaking: list[str] = []
         self._held: dict[str, list[Token | Beside]] = {}
         self._over: set[str] = set()
@@ -36,9 +38,14 @@ class TokenOrder:
                 return False
             if namespace not in self._over:  # what outlives its run has no turn, for it has no end
                 speaking.append(namespace)
+        self._tell(namespace, token)
+        return True
+
+    def _tell(self, namespace: str, token: Token) -> None:
         self.said.append(token.content)
         self.node = token.node
-        return True
+        if self._told is not None:
+            self._told(namespace, token.node, token.content)
 
     def holds(self, namespace: str, event: Beside) -> bool:
         """Whether tokens of that run are held, and the event now behind them."""
@@ -70,11 +77,11 @@ class TokenOrder:
             speaker = self._speaking[-1] if self._speaking else ""
             if speaker and namespace != speaker and not is_inside(namespace, speaker):
                 continue
-            told += self._held.pop(namespace)
+            held = self._held.pop(namespace)
+            for event in held:
+                if isinstance(event, Token):
+                    self._tell(namespace, event)
+            told += held
             if namespace != speaker and namespace not in self._over:
                 self._speaking.append(namespace)
-        tokens = [event for event in told if isinstance(event, Token)]
-        self.said += [token.content for token in tokens]
-        if tokens:
-            self.node = tokens[-1].node
         return told

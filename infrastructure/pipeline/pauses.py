@@ -40,10 +40,10 @@ def pause_of(
     return Pause(head, tuple(requests), {**note, _ASKED: asked})
 
 
-def asked_again(resumption: Resumption) -> Pause:
+def asked_again(resumption: Resumption, note: Mapping[str, Json]) -> Pause:
     """An answer was none that the graph can take: nothing was kept of it, and it is asked anew.
 
-    Under other ids: an answer to the first ones has been taken.
+    Under other ids: an answer to the first ones has been taken. `note` has what was told meanwhile.
     """
     logger.warning("an answer is not what the graph's response_schema wants: it is asked again")
     pause = resumption.pause
@@ -52,7 +52,7 @@ def asked_again(resumption: Resumption) -> Pause:
         InputRequest(f"{_interrupt_id(each.input_id)}.{asked}", each.prompt, each.kind, each.schema)
         for each in pause.requests
     ]
-    return Pause(pause.head, tuple(requests), {**pause.said, _ASKED: asked})
+    return Pause(pause.head, tuple(requests), {**note, _ASKED: asked})
 
 
 def command(resumption: Resumption, snapshot: StateSnapshot) -> Command[Any]:
@@ -96,7 +96,7 @@ def _kind(prompt: Json, schema: object) -> InputKind:
 
 
 def _asked(pause: Pause | None) -> int:
-    asked = 0 if pause is None else pause.said.get(_ASKED, 0)
+    asked = 0 if pause is None else pause.said.get(_ASKED)
     return asked if isinstance(asked, int) else 0
 
 

@@ -71,19 +71,15 @@ class Retold:
             return ""
         if not said.startswith(before):
             return None
-        self._forget(namespace)
+        del self._texts[namespace]
         return said[len(before) :]
 
     def retract(self, namespace: str) -> str:
         """What the node run had said before is void; gives what it has said again by now."""
         said = self._repeated.get(namespace, "")
-        self._forget(namespace)
+        del self._texts[namespace]
         self.pieces = [piece for piece in self.pieces if piece.namespace != namespace]
         return said
-
-    def _forget(self, namespace: str) -> None:
-        del self._texts[namespace]
-        self._repeated.pop(namespace, None)
 
     def new_of(self, namespace: str, event: Beside) -> Beside | None:
         """The event, or what of it is new; None if it was told."""
@@ -108,7 +104,10 @@ class Retold:
             self._thoughts[namespace] = before[len(text) :]
             return None
         self._thoughts.pop(namespace, None)
-        if before and text.startswith(before):
+        told = self._told_thoughts.get(namespace, "")
+        if text.startswith(before):
             text = text[len(before) :]
-        self._told_thoughts[namespace] = self._told_thoughts.get(namespace, "") + text
+        else:  # it thinks something else from here on, and will do so again
+            told = told.removesuffix(before)
+        self._told_thoughts[namespace] = told + text
         return Reasoning(text, event.node)

@@ -61,15 +61,16 @@ class GraphRun:
         self.thoughts: ThoughtListener | None = None
         self.nodes: dict[str, NodeAt] = {}
         self.child_roots = count(1)
-        self._order = TokenOrder()
+        self._retold = None if note is None else Retold(note)
+        self._order = TokenOrder(None if self._retold is None else self._retold.told)
         self._begun: set[str] = set()
         self._early: dict[str, list[Beside]] = {}
         """What A1 has heard of node runs whose start its reader has yet to tell, by namespace."""
         self._error: PipelineError | None = None
         self._cut: list[str] = []
+        self.resumes = bool(note)
         self._stages = Stages(visibility.stages, self._order, has_loop=has_loop)
         self._loop, self._thread = asyncio.get_running_loop(), get_ident()
-        self._retold = None if note is None else Retold(note)
         if note and self._retold is not None:
             self._recall(note, self._retold)
 
@@ -151,10 +152,8 @@ class GraphRun:
         if get_ident() != self._thread:
             self._loop.call_soon_threadsafe(self.token, namespace, path, text)
             return
-        if self._retold is not None:
-            if not (text := self._again(self._retold, namespace, text)):
-                return
-            self._retold.told(namespace, path, text)
+        if self._retold is not None and not (text := self._again(self._retold, namespace, text)):
+            return
         token = Token(text, path)
         if self._order.say(namespace, token):
             self._tell(token)

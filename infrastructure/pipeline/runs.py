@@ -135,7 +135,7 @@ async def outcome_of(
         resumption = call.question.resumption
         if resumption is None or not _is_invalid_answer(error):
             raise
-        return asked_again(resumption)
+        return asked_again(resumption, call.run.pause())
     return await call.outcome(path, final, offline=offline)
 
 

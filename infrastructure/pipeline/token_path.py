@@ -92,7 +92,8 @@ class _Tasks(CallListener):
     """Stages from what LangGraph tells of tasks.
 
     Only a task's start has metadata. A task that a node has pushed (an `@task`, a Send) is told
-    without its node: it waits until its own start says where it is.
+    without its node: it waits until its own start says where it is. So does every task of a run
+    that goes on after a pause: those that were over by then are told again, and do not run.
     """
 
     def __init__(self, run: GraphRun) -> None:
@@ -110,7 +111,7 @@ class _Tasks(CallListener):
             self._end(own, namespace, failed=task["error"] is not None or bool(task["interrupts"]))
             return
         metadata = task.get("metadata") or {}
-        if _PUSHED not in task["triggers"]:
+        if _PUSHED not in task["triggers"] and not self._run.resumes:
             self._start(namespace, below(metadata, namespace), metadata)
         elif place := self._places.pop(own, None):
             self._start(namespace, place, metadata)
@@ -128,7 +129,7 @@ class _Tasks(CallListener):
         super().on_chain_start(*given, run_id=run_id, metadata=metadata, name=name, **kwargs)
         if metadata is None or name is None or name != metadata.get("langgraph_node"):
             return
-        if metadata.get("langgraph_path", ("",))[0] == _PUSHED:
+        if self._run.resumes or metadata.get("langgraph_path", ("",))[0] == _PUSHED:
             self._run.on_loop(self._located, namespace_of(metadata))
 
     def _located(self, place: str) -> None:

@@ -165,4 +165,11 @@ STEPS: tuple[str, ...] = (
     ALTER TABLE turns ADD COLUMN ended_on timestamptz;
     CREATE TABLE deleted_threads (thread text PRIMARY KEY);
     """,
+    """
+    -- What was asked by a job that is over is forgotten with its log.
+    ALTER TABLE pauses ADD COLUMN closed_at timestamptz;
+    UPDATE pauses SET closed_at = expires_at WHERE closed;
+    DROP INDEX closed_pauses;
+    CREATE INDEX closed_pauses ON pauses (closed_at) WHERE closed_at IS NOT NULL;
+    """,
 )

@@ -13,6 +13,7 @@ from sluice.infrastructure.sqlite.checkpoints import SqliteCheckpoints
 from sluice.infrastructure.sqlite.database import SqliteDatabase
 from sluice.infrastructure.telemetry.loop_watch import watched_loop
 from sluice.infrastructure.telemetry.tracing import traced
+from sluice.interfaces.processes.forgetting import forgotten_in_time
 from sluice.interfaces.processes.http_service import Check, HttpService
 from sluice.interfaces.processes.rollout import deliveries_kept, share_kept
 
@@ -38,6 +39,7 @@ async def embedded(
             await queue.drain(settings.shutdown_grace)
 
         await stack.enter_async_context(deliveries_kept(container))
+        await stack.enter_async_context(forgotten_in_time(container))
         await stack.enter_async_context(share_kept(container))
         watch = stack.enter_context(watched_loop())
         checks = [log.check, *chats_check]

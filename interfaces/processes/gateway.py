@@ -16,6 +16,7 @@ from sluice.infrastructure.composition.gateway import Gateway
 from sluice.infrastructure.settings import Settings
 from sluice.infrastructure.telemetry.loop_watch import watched_loop
 from sluice.interfaces.processes.cluster import joined
+from sluice.interfaces.processes.forgetting import forgotten_in_time
 from sluice.interfaces.processes.http_service import HttpService
 from sluice.interfaces.processes.rollout import deliveries_kept, share_kept
 
@@ -29,6 +30,7 @@ async def gateway(settings: Settings) -> AsyncGenerator[HttpService, None]:
     async with (
         joined(container),
         deliveries_kept(container),
+        forgotten_in_time(container),
         readers_reported(container),
         share_heard(container),
     ):

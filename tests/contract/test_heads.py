@@ -200,3 +200,11 @@ async def test_nothing_begins_in_no_chat(stores: Stores) -> None:
     job = await stores.ask()
     with pytest.raises(NotFound):
         await stores.heads.begin(replace(job, id="other"))
+
+
+async def test_what_could_not_be_forgotten_is_known_until_it_is(stores: Stores) -> None:
+    await stores.heads.leave("thread")
+    await stores.heads.leave("thread")
+    assert list(await stores.heads.deleted()) == ["thread"]
+    await stores.heads.forgotten("thread")
+    assert not await stores.heads.deleted()

@@ -10,15 +10,17 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from sluice.application.chat_ports import ChatPort
+from sluice.application.chat_ports import ChatPort, HeadPort
 from sluice.application.pause_port import KeptPause, PausePort
 from sluice.domain.chat import Chat, Turn, moment, now
 from sluice.domain.errors import Conflict, NotFound, Superseded
 from sluice.domain.events import Json
 from sluice.domain.graph_state import Head, InputRequest, Pause
 from sluice.infrastructure.chats.postgres.chats import PostgresChats
+from sluice.infrastructure.chats.postgres.heads import PostgresHeads
 from sluice.infrastructure.chats.postgres.pauses import PostgresPauses
 from sluice.infrastructure.chats.sqlite.chats import SqliteChats
+from sluice.infrastructure.chats.sqlite.heads import SqliteHeads
 from sluice.infrastructure.chats.sqlite.pauses import SqlitePauses
 from sluice.infrastructure.postgres.database import Connection, PostgresDatabase
 from sluice.infrastructure.sqlite.database import SqliteDatabase
@@ -42,6 +44,8 @@ KEPT = KeptPause(PAUSE, 1, IN_AN_HOUR, 1.5)
 class Stores:
     chats: ChatPort
     pauses: PausePort
+    heads: HeadPort
+    without_retention: PausePort
 
 
 async def drop(db: Connection) -> None:
@@ -55,14 +59,20 @@ async def stores(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
         shared = PostgresDatabase(url, schema=f"test_{secrets.token_hex(8)}")
         await shared.open()
         await PostgresChats(shared).open(Chat("chat", "ann", None, now()))
-        yield Stores(PostgresChats(shared), PostgresPauses(shared))
+        yield Stores(
+            *(PostgresChats(shared), PostgresPauses(shared), PostgresHeads(shared)),
+            PostgresPauses(shared, retention=0),
+        )
         await shared.run(drop)
         await shared.aclose()
         return
     database = SqliteDatabase(tmp_path / "a.db" if request.param == "sqlite" else ":memory:")
     await database.open()
     await SqliteChats(database).open(Chat("chat", "ann", None, now()))
-    yield Stores(SqliteChats(database), SqlitePauses(database))
+    yield Stores(
+        *(SqliteChats(database), SqlitePauses(database), SqliteHeads(database)),
+        SqlitePauses(database, retention=0),
+    )
     await database.aclose()
 
 
@@ -143,26 +153,34 @@ async def test_it_is_gone_with_its_chat_and_none_is_kept_behind_that(stores: Sto
         await stores.pauses.keep(JOB, KEPT)
 
 
+async def test_the_thread_of_a_job_that_asked_is_to_be_forgotten_with_its_chat(
+    stores: Stores,
+) -> None:
+    other = a_job(chat_id="other")
+    await stores.chats.open(Chat("other", "ann", None, now()))
+    for job in (JOB, JOB, other):
+        await stores.pauses.keep(job, KEPT)
+    await stores.chats.delete("ann", "chat")
+    assert list(await stores.heads.deleted()) == [JOB.id]
+
+
 async def test_a_job_in_no_chat_may_wait_too(pauses: PausePort) -> None:
     job = a_job(chat_id="none", history=(Turn("user", "Hi"),))
     await pauses.keep(job, KEPT)
     assert await pauses.last(job.id) == KEPT
 
 
-async def test_of_a_job_that_is_over_it_is_known_for_a_day_after_its_time(
-    pauses: PausePort,
-) -> None:
-    old = replace(KEPT, expires_at=now() - timedelta(days=1, seconds=1))
-    gone, open_, fresh = (a_job() for _ in range(3))
-    await pauses.keep(gone, old)
-    await pauses.keep(open_, old)
-    await pauses.keep(fresh, KEPT)
-    await pauses.close(gone.id)
-    await pauses.close(fresh.id)
-    await pauses.keep(JOB, KEPT)
-    assert await pauses.last(gone.id) is None
-    kept = await pauses.last(open_.id), await pauses.last(fresh.id)
-    assert [one and one.closed for one in kept] == [False, True]
+async def test_of_a_job_that_is_over_it_is_known_for_the_retention(stores: Stores) -> None:
+    over, waiting = a_job(), a_job()
+    await stores.pauses.keep(over, KEPT)
+    await stores.pauses.keep(waiting, replace(KEPT, expires_at=now() - timedelta(days=2)))
+    await stores.pauses.close(over.id)
+    await stores.pauses.forget()
+    kept = [await stores.pauses.last(each.id) for each in (over, waiting)]
+    assert [one and one.closed for one in kept] == [True, False]
+    await stores.without_retention.forget()
+    assert await stores.pauses.last(over.id) is None
+    assert await stores.pauses.last(waiting.id) == kept[1]
 
 
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -1,5 +1,6 @@
 """A graph that stops to ask a human, and goes on with the answer: every shape, on both paths."""
 
+import asyncio
 import json
 import operator
 from collections.abc import Callable, Mapping
@@ -295,6 +296,95 @@ async def test_a_graph_that_is_compiled_to_stop(
     with pytest.raises(Declined):
         await job.goes_on(second, {"type": "reject"})
     assert await job.answers(second, {"type": "approve"}) == "first+middle+last"
+
+
+async def test_what_was_told_before_a_wrong_answer_is_not_told_again(
+    path: Path, saver: SqliteSaver
+) -> None:
+    answered: list[asyncio.Event] = []
+
+    async def a(state: State) -> State:
+        if answered:
+            await answered[0].wait()
+        form = interrupt("how much?", response_schema=Form)
+        return {"log": [str(form.amount)]}
+
+    async def b(state: State) -> State:
+        if not answered:
+            answered.append(asyncio.Event())
+        name = interrupt("who?")
+        say(f"For {name}.")
+        answered[0].set()
+        return {"answer": f"For {name}."}
+
+    def build(llm: object) -> Any:
+        built = StateGraph(State).add_node(a).add_node("b", b, metadata={"speaks": True})
+        return built.add_edge(START, "a").add_edge(START, "b")
+
+    job = Job(path, build, saver)
+    pause = await job.pauses()
+    values: dict[str, Json] = {"who?": "Ann"}
+    again = await job.goes_on(pause, **values, **{"how much?": {"amount": "many"}})
+    assert isinstance(again, Pause)
+    assert await job.answers(again, **values, **{"how much?": {"amount": 2}}) == "For Ann."
+    assert not any(isinstance(event, Reset) for event in job.told.events)
+
+
+async def test_a_node_that_was_over_when_another_asked_has_one_start_and_one_end(
+    path: Path, saver: SqliteSaver
+) -> None:
+    async def a(state: State) -> State:
+        say("a ")
+        return {"log": ["a"]}
+
+    async def ask(state: State) -> State:
+        return {"log": [interrupt("?")]}
+
+    async def end(state: State) -> State:
+        return {"answer": f"a {state['log'][-1]}"}
+
+    def build(llm: object) -> Any:
+        built = StateGraph(State).add_node("a", a, metadata={"speaks": True})
+        built.add_node(ask).add_node(end)
+        built.add_edge(START, "a").add_edge(START, "ask")
+        return built.add_edge(["a", "ask"], "end")
+
+    job = Job(path, build, saver)
+    assert await job.answers(await job.pauses(), "yes") == "a yes"
+    assert sorted(job.told.stages) == ["+a", "+ask", "+end", "-a", "-ask", "-end"]
+
+
+async def test_what_was_said_side_by_side_before_a_pause_is_known_as_it_was_told(
+    path: Path, saver: SqliteSaver
+) -> None:
+    begun, waits = asyncio.Event(), asyncio.Event()
+
+    async def a(state: State) -> State:
+        say("a1 ")
+        begun.set()
+        await waits.wait()
+        say("a2 ")
+        return {"log": ["a"]}
+
+    async def b(state: State) -> State:
+        await begun.wait()
+        say("b ")
+        waits.set()
+        return {"log": ["b"]}
+
+    async def ask(state: State) -> State:
+        return {"answer": f"a1 a2 b {interrupt('?')}"}
+
+    def build(llm: object) -> Any:
+        built = StateGraph(State)
+        for name, node in (("a", a), ("b", b), ("ask", ask)):
+            built.add_node(name, node, metadata={"speaks": True})
+        built.add_edge(START, "a").add_edge(START, "b")
+        return built.add_edge(["a", "b"], "ask")
+
+    job = Job(path, build, saver)
+    assert await job.answers(await job.pauses(), "yes") == "a1 a2 b yes"
+    assert not any(isinstance(event, Reset) for event in job.told.events)
 
 
 def calls(*names: str) -> AIMessage:

@@ -10,6 +10,9 @@ from langgraph.config import get_stream_writer
 from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.types import interrupt
 
+from sluice.application import chats as chats_module
+from sluice.application.chats import DeleteChat
+from sluice.application.graph_states import ForgetThreads
 from sluice.domain.chat import Job
 from sluice.domain.errors import Unavailable
 from sluice.domain.events import Done, Event, Json, NeedsInput, Reset, StageStarted, Token
@@ -115,3 +118,48 @@ async def test_the_checkpoints_of_a_job_go_with_it(house: AskingHouse) -> None:
     assert await house.answers(waiting, "yes") == "May I? a+b: yes"
     assert isinstance((await house.told(waiting))[-1], Done)
     assert await house.kept() == (3 if house.keeps else 0)  # the root, and two answers
+
+
+class NoQueue:
+    """There is no worker: whoever deletes a chat waits in vain for its job to end."""
+
+    async def cancel(self, *_: object) -> None: ...
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chats_module, "_END_TIMEOUT_SECONDS", 0)
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_a_chat_that_is_deleted_while_its_job_waits_leaves_nothing(
+    house: AskingHouse,
+) -> None:
+    await house.asks("a")
+    forget = ForgetThreads(house.heads, house.checkpoints)
+    delete = DeleteChat(house.chats, house.log, NoQueue(), forget)  # type: ignore[arg-type]
+    await delete("ann", "chat")
+    assert await house.kept() == 0
+
+
+async def test_a_job_that_is_over_when_it_is_taken_up_leaves_nothing(house: AskingHouse) -> None:
+    job = await house.asks("a")
+    await house.log.delete("chat")
+    assert await house.process(job) is None
+    assert await house.kept() == (2 if house.keeps else 0)  # the chat's are pruned later
+
+
+async def test_what_could_not_be_forgotten_at_a_jobs_end_is_so_later(
+    house: AskingHouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(*_: object) -> None:
+        raise Unavailable
+
+    job = await house.asks("a")
+    with monkeypatch.context() as patched:
+        for what in ("forget", "prune"):
+            patched.setattr(house.checkpoints, what, away)
+        await house.answers(job, "yes")
+    assert list(await house.heads.deleted()) == ([] if house.keeps else [job.id])
+    await ForgetThreads(house.heads, house.checkpoints)()
+    assert await house.kept() == (3 if house.keeps else 0)

@@ -8,6 +8,7 @@ import aiohttp
 import httpx2
 import openai
 import pytest
+from langchain_core import exceptions as langchain
 
 from sluice.domain.errors import (
     ChatError,
@@ -112,6 +113,30 @@ def test_an_error_of_the_sdk_is_what_its_causes_say(
     assert kind(error) is expected
 
 
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("ModelAuthenticationError", UpstreamAuth),
+        ("ModelPermissionDeniedError", UpstreamAuth),
+        ("ModelRateLimitError", UpstreamRateLimited),
+        ("ModelTimeoutError", UpstreamTimeout),
+        ("ModelConnectionError", UpstreamUnavailable),
+        ("ModelAPIError", UpstreamUnavailable),
+        ("ModelInvalidRequestError", UpstreamError),
+        ("ModelNotFoundError", UpstreamError),
+        ("ContextOverflowError", UpstreamError),
+    ],
+)
+def test_an_error_that_langchain_has_for_every_provider(
+    name: str, expected: type[ChatError]
+) -> None:
+    theirs = getattr(langchain, name, None)
+    if theirs is None:
+        pytest.skip("this langchain-core does not have it")
+    assert kind(theirs("no")) is expected
+    assert kind(caused(theirs("no"), BROKEN)) is UpstreamDisconnected
+
+
 STRANGE: list[tuple[Exception, type[ChatError] | None]] = [
     (TimeoutError(), UpstreamTimeout),
     (like("theirs", "ReadTimeoutError"), UpstreamTimeout),
@@ -195,6 +220,17 @@ def handling(how: str) -> Exception:
 @pytest.mark.parametrize("how", ["on purpose", "from it"])
 def test_whoever_raises_another_where_one_is_handled_passes_it_on(how: str) -> None:
     assert kind(handling(how)) is UpstreamRateLimited
+
+
+def test_it_is_passed_on_before_what_stands_beside_it() -> None:
+    assert kind(ExceptionGroup("g", [handling("on purpose"), status(401)])) is UpstreamRateLimited
+
+
+def test_it_is_passed_on_also_when_it_is_raised_once_more_elsewhere() -> None:
+    error = handling("on purpose")
+    with pytest.raises(UpstreamRateLimited):
+        raise LIMITED
+    assert kind(error) is UpstreamRateLimited
 
 
 @pytest.mark.parametrize("how", ["from None", "by mistake", "in a function"])

@@ -14,6 +14,7 @@ from sluice.domain.events import (
     Done,
     Event,
     Failed,
+    NeedsInput,
     Recorded,
     Reset,
     StageCompleted,
@@ -92,6 +93,15 @@ async def test_the_text_of_an_earlier_attempt_is_forgotten() -> None:
     ]
     seen = view(JobLog(job, [Recorded(*one) for one in told]))
     assert (seen.status, seen.text, seen.last_event_id) == ("running", "b", Cursor(2, 4))
+
+
+async def test_a_job_waits_for_a_human_until_anything_is_told() -> None:
+    asked = NeedsInput("x", "Who?", "text", "2026-12-01T00:00:00Z")
+    told: list[Event] = [QUEUED, STARTED, WORDS[0], asked]
+    log = [Recorded(Cursor(1, n), event) for n, event in enumerate(told, 1)]
+    assert view(JobLog(a_job(), log)).status == "waiting"
+    revised = Recorded(Cursor(1, 5), Reset("revised"))
+    assert view(JobLog(a_job(), [*log, revised])).status == "running"
 
 
 async def test_a_job_that_begins_again_waits_again() -> None:

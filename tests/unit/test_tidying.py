@@ -35,6 +35,9 @@ class Heads:
         self.since.append(since)
         return self._used
 
+    async def leave(self, thread_id: str) -> None:
+        self._deleted.append(thread_id)
+
     async def deleted(self) -> Collection[str]:
         return self._deleted
 

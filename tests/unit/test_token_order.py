@@ -121,3 +121,12 @@ def test_an_event_waits_behind_the_held_tokens_of_its_own_run_and_of_no_other() 
     assert order.end(A) == [token("2", "b"), one, token("3", "b"), two]
     assert (order.said, order.node) == (["1", "2", "3"], "b")
     assert not order.holds(B, one)
+
+
+def test_what_the_user_was_told_takes_the_place_of_what_was_said() -> None:
+    order = TokenOrder()
+    order.say(A, token("1"))
+    order.recall([("2", "a"), ("3", "b")])
+    assert (order.said, order.node) == (["2", "3"], "b")
+    order.recall([])
+    assert (order.said, order.node) == ([], "")

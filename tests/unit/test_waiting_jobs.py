@@ -258,6 +258,19 @@ async def test_a_job_that_waited_is_not_slow_to_the_guard(house: UseCases) -> No
     assert seen.slow is None
 
 
+async def test_what_fell_back_before_it_asked_goes_on_where_it_fell(house: UseCases) -> None:
+    job = await house.a_log()
+    own, other = MockPipeline(PipelineError("early")), MockPipeline(PAUSE, Done("A1", "Sent."))
+    process = house.processing(own, fallback=other)
+    assert await process(job) is not None
+    await house.pauses.answer(job.id, "send", True)
+    assert await process(job) is None
+    assert (await told(house, job.id))[-1] == Done("A1", "Sent.")
+    assert (len(own.asked), len(other.asked)) == (1, 2)
+    (row,) = await house.outcomes.page(after=0, limit=9)
+    assert (row.outcome.path, row.outcome.fell_back) == ("A1", True)
+
+
 async def test_what_a_human_takes_does_not_count_against_the_deadline(house: UseCases) -> None:
     job_id = await paused(house)
     kept = await house.pauses.last(job_id)

@@ -12,7 +12,7 @@ from sluice.domain.chat import Chat, ChatId, Job, JobId, JobStatus, Message, Use
 from sluice.domain.errors import NotFound
 from sluice.domain.graph_state import Head
 from sluice.domain.outcome import JobOutcome
-from sluice.infrastructure.chats.postgres.heads import keep_deleted_thread, move_head
+from sluice.infrastructure.chats.postgres.heads import keep_deleted_threads, move_head
 from sluice.infrastructure.postgres.database import Connection, PostgresDatabase
 from sluice.infrastructure.postgres.outcomes import write_outcome
 
@@ -66,8 +66,8 @@ class PostgresChats:
             # What it is bound to is gone, and its fingerprint is a hash of the text.
             await db.execute("DELETE FROM claims WHERE user_id = %s AND chat_id = %s", whose)
             await db.execute("DELETE FROM sessions WHERE user_id = %s AND chat_id = %s", whose)
+            await keep_deleted_threads(db, whose)
             await db.execute("DELETE FROM pauses WHERE user_id = %s AND chat_id = %s", whose)
-            await keep_deleted_thread(db, whose)
             gone = await db.execute("DELETE FROM chats WHERE user_id = %s AND id = %s", whose)
             return gone.rowcount
 

@@ -28,6 +28,10 @@ class PostgresHeads:
 
         return await self._database.run(work)
 
+    async def leave(self, thread_id: str) -> None:
+        insert = "INSERT INTO deleted_threads VALUES (%s) ON CONFLICT DO NOTHING"
+        await self._database.run(lambda db: db.execute(insert, [thread_id]))
+
     async def deleted(self) -> Collection[str]:
         async def work(db: Connection) -> Collection[str]:
             found = await db.execute("SELECT thread FROM deleted_threads")
@@ -72,8 +76,10 @@ async def move_head(db: Connection, job_id: str, chat: int, turn: int, head: Hea
         await db.execute(back, (turn, job_id, chat, job_id))
 
 
-async def keep_deleted_thread(db: Connection, whose: tuple[bytes, bytes]) -> None:
-    """What the chat's graph knew is elsewhere, and forgotten next."""
-    insert = """INSERT INTO deleted_threads SELECT thread FROM chats
-        WHERE user_id = %s AND id = %s AND thread IS NOT NULL ON CONFLICT DO NOTHING"""
-    await db.execute(insert, whose)
+async def keep_deleted_threads(db: Connection, whose: tuple[bytes, bytes]) -> None:
+    """What the chat's graph knew, and its jobs that asked, is elsewhere, and forgotten next."""
+    insert = """INSERT INTO deleted_threads
+        SELECT thread FROM chats WHERE user_id = %s AND id = %s AND thread IS NOT NULL
+        UNION SELECT job_id FROM pauses WHERE user_id = %s AND chat_id = %s
+        ON CONFLICT DO NOTHING"""
+    await db.execute(insert, whose * 2)

@@ -13,20 +13,18 @@ from sluice.domain.errors import Conflict, NotFound, Superseded
 from sluice.domain.events import Json
 from sluice.infrastructure.postgres.database import Connection, PostgresDatabase
 
-_CLOSED_FOR = timedelta(days=1)
-"""How long after its time a pause of a job that is over is known."""
-
 
 class PostgresPauses:
-    """The chat's deletion removes them: see PostgresChats."""
+    """`retention`: seconds that they are known after their job's end.
 
-    def __init__(self, database: PostgresDatabase) -> None:
-        self._database = database
+    The chat's deletion removes them: see PostgresChats.
+    """
+
+    def __init__(self, database: PostgresDatabase, *, retention: float = 3600) -> None:
+        self._database, self._retention = database, timedelta(seconds=retention)
 
     async def keep(self, job: Job, kept: KeptPause) -> None:
         async def work(db: Connection) -> None:
-            oldest = now() - _CLOSED_FOR
-            await db.execute("DELETE FROM pauses WHERE closed AND expires_at < %s", [oldest])
             whose = job.user.encode(), job.chat_id.encode()
             # Locked: a deletion of the chat waits, and finds what is kept here.
             there = "SELECT FROM chats WHERE user_id = %s AND id = %s FOR UPDATE"
@@ -76,9 +74,15 @@ class PostgresPauses:
 
     async def close(self, job_id: JobId) -> None:
         async def work(db: Connection) -> None:
-            await db.execute("UPDATE pauses SET closed = TRUE WHERE job_id = %s", [job_id])
+            close = "UPDATE pauses SET closed = TRUE, closed_at = %s WHERE job_id = %s"
+            await db.execute(close, (now(), job_id))
 
         await self._database.persist(work)
+
+    async def forget(self) -> None:
+        before = now() - self._retention
+        delete = "DELETE FROM pauses WHERE closed_at < %s"
+        await self._database.run(lambda db: db.execute(delete, [before]))
 
 
 async def _of_job(

@@ -25,7 +25,7 @@ from sluice.domain.chat import (
 from sluice.domain.errors import NotFound
 from sluice.domain.graph_state import Head
 from sluice.domain.outcome import JobOutcome
-from sluice.infrastructure.chats.sqlite.heads import keep_deleted_thread, move_head
+from sluice.infrastructure.chats.sqlite.heads import keep_deleted_threads, move_head
 from sluice.infrastructure.sqlite.database import SqliteDatabase
 from sluice.infrastructure.sqlite.outcomes import write_outcome
 
@@ -76,8 +76,8 @@ class SqliteChats:
             # What it is bound to is gone, and its fingerprint is a hash of the text.
             db.execute("DELETE FROM claims WHERE user = ? AND chat_id = ?", (user, chat_id))
             db.execute("DELETE FROM sessions WHERE user = ? AND chat_id = ?", (user, chat_id))
+            keep_deleted_threads(db, user, chat_id)
             db.execute("DELETE FROM pauses WHERE user = ? AND chat_id = ?", (user, chat_id))
-            keep_deleted_thread(db, user, chat_id)
             delete = "DELETE FROM chats WHERE user = ? AND id = ?"
             return db.execute(delete, (user, chat_id)).rowcount
 

@@ -29,6 +29,10 @@ class SqliteHeads:
 
         return await self._database.read(work)
 
+    async def leave(self, thread_id: str) -> None:
+        insert = "INSERT OR IGNORE INTO deleted_threads VALUES (?)"
+        await self._database.write(lambda db: db.execute(insert, (thread_id,)), durable=False)
+
     async def deleted(self) -> Collection[str]:
         query = "SELECT thread FROM deleted_threads"
         return await self._database.read(lambda db: [row[0] for row in db.execute(query)])
@@ -69,8 +73,9 @@ def move_head(db: sqlite3.Connection, job_id: str, chat: int, turn: int, head: H
         db.execute(back, (turn, job_id, chat, job_id))
 
 
-def keep_deleted_thread(db: sqlite3.Connection, user: str, chat_id: str) -> None:
-    """What the chat's graph knew is elsewhere, and forgotten next."""
+def keep_deleted_threads(db: sqlite3.Connection, user: str, chat_id: str) -> None:
+    """What the chat's graph knew, and its jobs that asked, is elsewhere, and forgotten next."""
     insert = """INSERT OR IGNORE INTO deleted_threads
-        SELECT thread FROM chats WHERE user = ? AND id = ? AND thread IS NOT NULL"""
-    db.execute(insert, (user, chat_id))
+        SELECT thread FROM chats WHERE user = :user AND id = :chat AND thread IS NOT NULL
+        UNION SELECT job_id FROM pauses WHERE user = :user AND chat_id = :chat"""
+    db.execute(insert, {"user": user, "chat": chat_id})

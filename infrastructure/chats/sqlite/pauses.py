@@ -14,20 +14,18 @@ from sluice.domain.errors import Conflict, NotFound, Superseded
 from sluice.domain.events import Json
 from sluice.infrastructure.sqlite.database import SqliteDatabase
 
-_CLOSED_FOR = timedelta(days=1)
-"""How long after its time a pause of a job that is over is known."""
-
 
 class SqlitePauses:
-    """The chat's deletion removes them: see SqliteChats."""
+    """`retention`: seconds that they are known after their job's end.
 
-    def __init__(self, database: SqliteDatabase) -> None:
-        self._database = database
+    The chat's deletion removes them: see SqliteChats.
+    """
+
+    def __init__(self, database: SqliteDatabase, *, retention: float = 3600) -> None:
+        self._database, self._retention = database, timedelta(seconds=retention)
 
     async def keep(self, job: Job, kept: KeptPause) -> None:
         def work(db: sqlite3.Connection) -> None:
-            oldest = micros(now() - _CLOSED_FOR)
-            db.execute("DELETE FROM pauses WHERE closed AND expires_at < ?", (oldest,))
             whose = job.user, job.chat_id
             chat = db.execute("SELECT 1 FROM chats WHERE user = ? AND id = ?", whose)
             if job.history is None and chat.fetchone() is None:
@@ -75,9 +73,18 @@ class SqlitePauses:
         """Durable with the job's terminal event, which is written next."""
 
         def work(db: sqlite3.Connection) -> None:
-            db.execute("UPDATE pauses SET closed = TRUE WHERE job_id = ?", (job_id,))
+            close = "UPDATE pauses SET closed = TRUE, closed_at = ? WHERE job_id = ?"
+            db.execute(close, (micros(now()), job_id))
 
         await self._database.persist(work, durable=False)
+
+    async def forget(self) -> None:
+        before = micros(now() - self._retention)
+        delete = "DELETE FROM pauses WHERE closed_at < ?"
+        write = self._database.write
+        if await write(lambda db: db.execute(delete, (before,)).rowcount, durable=False):
+            self._database.unscrubbed = True
+        await self._database.scrub_rest()
 
 
 def _of_job(db: sqlite3.Connection, job_id: JobId) -> Sequence[tuple[int, KeptPause]]:

@@ -2,21 +2,26 @@
 
 import asyncio
 from ipaddress import ip_network
+from pathlib import Path
 from typing import Any
 
 import openai
 import pytest
+import yaml
 
 from sluice.application.side_calls import AskModel
 from sluice.domain.chat import Turn
 from sluice.domain.errors import UpstreamUnavailable
+from sluice.infrastructure.settings import read_settings
 from sluice.interfaces.http.auth.identity import Forwarded
+from sluice.interfaces.processes.identity import forwarded_of
 from sluice.interfaces.protocols.side_calls import front_end_of
 from sluice.testing import ScriptedLLM
 from tests.http.protocols.openai.clients import ANSWER, ASKED, DONE, asking
 from tests.http.who import LOOPBACK, bearer, by_secret
 from tests.waiting import until
 
+EXAMPLE = Path(__file__).parents[4] / "examples" / "frontends" / "openai" / "librechat.yaml"
 USER, CHAT = "X-Front-User", "X-Front-Chat"
 FORWARDED = Forwarded(USER, CHAT, LOOPBACK)
 TITLE = "### Task:\nGenerate a concise, 3-5 word title with an emoji summarizing the chat history."
@@ -50,6 +55,24 @@ async def test_a_front_ends_chat_is_a_chat_of_its_users_and_our_history_the_trut
         assert second.history == [Turn("user", "One?"), Turn("assistant", ANSWER)]
         assert [one.job.user for one in house.pipeline.asked] == ["ann", "ann", "bob"]
         assert third.history == []
+
+
+async def test_librechats_example_names_its_user_its_chat_and_a_model(no_settings: None) -> None:
+    (endpoint,) = yaml.safe_load(EXAMPLE.read_text())["endpoints"]["custom"]
+    ours = forwarded_of(read_settings(user_header="librechat", chat_header="librechat"))
+    forwarded = Forwarded(ours.user_header, ours.chat_header, LOOPBACK)
+    filled = {"{{LIBRECHAT_USER_ID}}": "ann", "{{LIBRECHAT_BODY_CONVERSATIONID}}": "c1"}
+    async with asking(forwarded=forwarded) as (house, client):
+        base = endpoint["baseURL"].replace("http://127.0.0.1:8000", house.url)
+        sent = {name: filled[value] for name, value in endpoint["headers"].items()}
+        front = client.with_options(base_url=base, api_key=endpoint["apiKey"], default_headers=sent)
+        assert endpoint["titleModel"] in [model.id async for model in await front.models.list()]
+        for model in endpoint["models"]["default"]:
+            await front.chat.completions.create(**asked("One?") | {"model": model})
+        await front.chat.completions.create(**asked("Two?"))
+        *_, last = house.pipeline.asked
+        assert last.job.user == "ann"
+        assert last.history[-2:] == [Turn("user", "One?"), Turn("assistant", ANSWER)]
 
 
 @pytest.mark.parametrize("chat", [None, "", "new", "{{LIBRECHAT_BODY_CONVERSATIONID}}"])
