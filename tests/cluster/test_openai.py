@@ -45,6 +45,7 @@ async def test_a_response_is_the_same_at_any_gateway_also_if_its_worker_dies(
 
 def assert_whole(body: bytes) -> None:
     data = [line[6:] for line in body.decode().split("\n") if line.startswith("data: ")]
+    assert data.pop() == "[DONE]"
     told: list[Any] = [json.loads(each) for each in data]
     numbers = [event["sequence_number"] for event in told]
     assert numbers == sorted(set(numbers))
