@@ -37,13 +37,14 @@ await run({
     return {errors, texts, steps, runErrors, messages: shown(agent)};
   },
 
-  async is_asked({url, question, payload}) {
+  async is_asked({url, question, payload, payloads}) {
     const page = await open({url});
     await ask(page, question);
     const again = await open({url});
     await again.core.connectAgent({agent: again.agent});
-    const [asked] = again.agent.pendingInterrupts;
-    const resume = [{interruptId: asked.id, status: "resolved", payload}];
+    const asked = again.agent.pendingInterrupts;
+    const resume = asked.map(({id}) =>
+      ({interruptId: id, status: "resolved", payload: payloads?.[id] ?? payload}));
     await again.agent.runAgent({resume});
     return {asked, errors: [...page.errors, ...again.errors], messages: shown(again.agent)};
   },

@@ -76,7 +76,7 @@ async def test_a_page_that_is_loaded_again_is_asked_and_goes_on_with_the_answer(
     async with serving(*beside.PAUSES) as house:
         told = await copilotkit("is_asked", house, question="Why?", payload=True)
         assert answers_of(house) == {"i1": True}
-    assert (told["asked"]["message"], told["errors"]) == ("May I send it?", [])
+    assert ([one["message"] for one in told["asked"]], told["errors"]) == (["May I send it?"], [])
     assert [text for _, text in told["messages"]] == ["Why?", "Well. ", "Sent."]
 
 
