@@ -38,6 +38,7 @@ TURNS, PART = 30, 10
 """Turns of a chat; the first and the last so many are told of by themselves."""
 SETTLES_S = 0.1
 """What is still done for a job behind its end."""
+QUESTION = "What does tea cost?"
 FOUND = "Green tea: 9 euros, black tea: 8 euros. " * 10
 ANSWER = "Green tea costs 9 euros, and black tea costs 8. " * 5
 
@@ -94,7 +95,7 @@ class Cost:
 
 def ask(asks: http.client.HTTPConnection, session: str) -> float:
     """Milliseconds from the question to the end of the answer's stream."""
-    body = json.dumps({"message": "What does tea cost?", "session_id": session})
+    body = json.dumps({"message": QUESTION, "session_id": session})
     head = {"Content-Type": "application/json", "Accept": "text/event-stream"}
     began = time.perf_counter()
     asks.request("POST", "/api/v1/chat", body, head)

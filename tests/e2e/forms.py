@@ -1,4 +1,4 @@
-"""A graph that asks for more than yes or no, or two things at once; its answer is what it was told."""
+"""Graphs that ask for more than yes or no, or for two things; they answer what they were told."""
 
 import json
 import operator

@@ -111,7 +111,7 @@ await run({
   async is_asked_twice({question, values, ...given}) {
     const client = await open(given);
     const submitting = Promise.resolve(client.submit(question)).catch(() => {});
-    await until(() => client.shown.interrupts.length === 2);
+    await until(() => client.shown.interrupts.length === 2 && says(client));
     const asked = client.shown.interrupts.map(({id, value}) => ({id, value}));
     await submitting;
     const before = last(client).content;
