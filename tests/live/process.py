@@ -57,7 +57,7 @@ class Process:
         self._process: asyncio.subprocess.Process | Forked | None = None
         self._born = 0
 
-    async def start(self) -> None:
+    async def start(self, within: float = STARTED_WITHIN) -> None:
         with self.log.open("ab") as log:
             self._born = log.tell()
             given: Any = {"cwd": self.folder, "env": environment(**self._settings), "stderr": log}
@@ -67,7 +67,7 @@ class Process:
                 command = (*self.program, self.command)
                 self._process = await asyncio.create_subprocess_exec(*command, **given, stdout=PIPE)
         assert self._process.stdout is not None
-        async with asyncio.timeout(STARTED_WITHIN):
+        async with asyncio.timeout(within):
             while not (said := self.banner.search(line := await self._process.stdout.readline())):
                 assert line, self.log.read_text()
         self.started(said)
