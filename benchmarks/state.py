@@ -48,14 +48,15 @@ def build(_: object) -> "StateGraph[MessagesState, None, MessagesState, Messages
     from langgraph.config import get_stream_writer
     from langgraph.graph import START, MessagesState, StateGraph
 
-    async def look(_: MessagesState) -> Mapping[str, Any]:
-        call = {"name": "search", "args": {"query": "tea"}, "id": secrets.token_hex(8)}
-        asks = AIMessage("", tool_calls=[call])
-        return {"messages": [asks, ToolMessage(FOUND, tool_call_id=call["id"])]}
+    async def look(state: MessagesState) -> Mapping[str, Any]:
+        own, asked = secrets.token_hex(8), state["messages"][-1].text
+        asks = AIMessage("", tool_calls=[{"name": "search", "args": {"query": asked}, "id": own}])
+        return {"messages": [asks, ToolMessage(FOUND, tool_call_id=own)]}
 
-    async def answer(_: MessagesState) -> Mapping[str, Any]:
-        get_stream_writer()({"token": ANSWER})
-        return {"messages": [AIMessage(ANSWER)]}
+    async def answer(state: MessagesState) -> Mapping[str, Any]:
+        text = f"{ANSWER}That is in {len(state['messages'])} messages."
+        get_stream_writer()({"token": text})
+        return {"messages": [AIMessage(text)]}
 
     builder = StateGraph(MessagesState).add_node("look", look)
     builder.add_node("answer", answer, metadata={"speaks": True})
@@ -124,13 +125,13 @@ def services(cpu: int | None, stores_cpu: int | None) -> Iterator[Sequence[Servi
                 admin.execute(f'CREATE DATABASE "{name}"')
             return {"SLUICE_DATABASE": postgres_url.removesuffix("postgres") + name}
 
-        def service(store: str, state: str, settings: Mapping[str, str], *others: str) -> Service:
+        def service(store: str, state: str, settings: dict[str, str], *others: str) -> Service:
             port = free_port()
             env = BOUNDS | SETTINGS | settings | {"SLUICE_PORT": str(port), "SLUICE_STATE": state}
             started = list[Process]()
             for command in ("serve", *others):
-                command = python("sluice.interfaces.cli", command)
-                started.append(Process(command, cpu, env, talks=False))
+                argv = python("sluice.interfaces.cli", command)
+                started.append(Process(argv, cpu, env, talks=False))
                 stack.callback(started[-1].stop)
             started[0].port = port
             started[0].until(lambda: answers(port, "/readyz"))

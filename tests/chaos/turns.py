@@ -4,7 +4,7 @@ import asyncio
 import json
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import aclosing, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
@@ -119,12 +119,11 @@ class Agents:
         with suppress(httpx2.TransportError):
             async with self._http.stream("GET", url, timeout=_READS_S) as stream:
                 name = ""
-                async with aclosing(stream.aiter_lines()) as lines:
-                    async for line in lines:
-                        if line.startswith("event: "):
-                            name = line[7:]
-                        elif line.startswith("data: ") and name != "keepalive":
-                            yield name, json.loads(line[6:])
+                async for line in stream.aiter_lines():
+                    if line.startswith("event: "):
+                        name = line[7:]
+                    elif line.startswith("data: ") and name != "keepalive":
+                        yield name, json.loads(line[6:])
 
     def judge(
         self,

@@ -28,15 +28,15 @@ class State(TypedDict, total=False):
     answer: str
 
 
-async def first(_: State) -> State:
+async def first(state: State) -> State:
     return {"told": [interrupt("Which tea?")]}
 
 
-async def second(_: State) -> State:
+async def second(state: State) -> State:
     return {"told": [interrupt({"question": "How much?"}, response_schema={"type": "integer"})]}
 
 
-async def order(_: State) -> State:
+async def order(state: State) -> State:
     return {"told": [interrupt({"question": "What shall it be?"}, response_schema=ORDER)]}
 
 

@@ -126,6 +126,32 @@ await run({
     return {errors, status: client.getStatus(), messages: bubbles(client)};
   },
 
+  async tanstack_asks_anew({url, question}) {
+    const {client, errors} = tanstack({url});
+    await client.sendMessage(question);
+    await client.reload();
+    return {errors, status: client.getStatus(), messages: bubbles(client)};
+  },
+
+  async tanstack_stops({url, question}) {
+    const {client, errors} = tanstack({url});
+    const sending = client.sendMessage(question);
+    await until(() => bubbles(client).some(one => one.role === "assistant" && one.text));
+    client.stop();
+    await sending;
+    return {errors, status: client.getStatus(), messages: bubbles(client)};
+  },
+
+  async agent_stops({url, question}) {
+    process.on("unhandledRejection", () => {});
+    const {http, told} = agent({url});
+    const asking = ask(http, question);
+    await until(() => http.messages.some(one => one.role === "assistant" && one.content));
+    http.abortRun();
+    await asking;
+    return {errors: told.errors, messages: shown(http.messages).map(one => ({text: one.content}))};
+  },
+
   async tanstack_is_cut({url, runs, question}) {
     const ends = [];
     for (let number = 0; number < runs; number++) {

@@ -8,7 +8,7 @@ const asking = content => ({messages: [{type: "human", content}]});
 const texts = messages => messages.map(one => ({type: one.getType?.() ?? one.type, id: one.id, content: one.text ?? one.content}));
 const waits = () => 5;
 
-async function page({url, thread}) {
+async function page({url, thread, stages}) {
   if (!globalThis.document) {
     const {JSDOM} = await import("jsdom");
     const {window} = new JSDOM("<main></main>", {url: "http://localhost/"});
@@ -16,7 +16,7 @@ async function page({url, thread}) {
     Object.defineProperty(globalThis, "navigator", {value: window.navigator, configurable: true});
   }
   const {createRoot} = await import("react-dom/client");
-  const {useStream} = await import("@langchain/react");
+  const {useChannel, useStream} = await import("@langchain/react");
   const look = {};
   const options = {apiUrl: `${url}/langgraph`, assistantId: "agent", reconnectDelayMs: waits};
   const Page = () => {
@@ -26,6 +26,7 @@ async function page({url, thread}) {
       onThreadId: id => { look.thread = id; },
       onCreated: ({run_id}) => { look.run = run_id; },
     });
+    look.custom = stages ? useChannel(look.stream, ["custom"]) : [];
     return createElement("p", null, texts(look.stream.messages).map(one => one.content).join("|"));
   };
   const root = createRoot(document.body.appendChild(document.createElement("div")));
@@ -38,6 +39,7 @@ async function page({url, thread}) {
     respondAll: values => look.stream.respondAll(values),
     leave: () => root.unmount(),
     get shown() { return look.stream; },
+    get custom() { return look.custom.map(({params}) => params.data.payload); },
     get thread() { return look.thread ?? look.stream.threadId; },
     get run() { return look.run; },
   };
@@ -118,6 +120,14 @@ await run({
     await client.respondAll(values);
     await until(() => !client.shown.isLoading && last(client)?.content !== before);
     return {...told(client), asked, left: client.shown.interrupts.length};
+  },
+
+  async shows_stages({question, ...given}) {
+    const client = await open({...given, stages: true});
+    await client.submit(question);
+    await over(client, 2);
+    await until(() => client.custom.some(one => one.status === "completed" && one.stage !== "queued"));
+    return {...told(client), stages: client.custom.map(({stage, status}) => [stage, status])};
   },
 
   async told_beside({question, ...given}) {

@@ -6,7 +6,7 @@ from itertools import groupby
 from typing import Any
 
 from hypothesis import given, settings
-from langchain_core.messages import AIMessage, AIMessageChunk, AnyMessage, convert_to_messages
+from langchain_core.messages import AIMessage, AIMessageChunk, convert_to_messages
 from langgraph_sdk.sse import BytesLineDecoder, SSEDecoder
 
 from sluice.domain.events import NeedsInput, Recorded
@@ -25,7 +25,7 @@ def read(body: bytes) -> Iterator[tuple[str, Any]]:
     """As the SDK for Python reads a body: names and data."""
     lines, events = BytesLineDecoder(), SSEDecoder()
     for line in [*lines.decode(body), *lines.flush(), b""]:
-        if (part := events.decode(line)) is not None:
+        if (part := events.decode(bytes(line))) is not None:
             yield part.event, part.data
 
 
@@ -36,7 +36,7 @@ def pauses_in(log: Sequence[Recorded]) -> int:
 
 def answer_in(values: dict[str, Any]) -> AIMessage:
     """The one message that is the answer; all are what LangChain takes."""
-    said: list[AnyMessage] = [*convert_to_messages(values["messages"])]
+    said = convert_to_messages(values["messages"])
     answers = [one for one in said if isinstance(one, AIMessage) and str(one.id).startswith("msg_")]
     return answers[0] if answers else AIMessage("")
 
