@@ -46,7 +46,6 @@ _OURS = "chats", "pauses", "deleted_threads"
 Stores = tuple[RedisServer, PostgresServer]
 Kept = Callable[[], dict[str, float]]
 """How many rows the stores have of chats, of what was asked, and of graphs' states."""
-"""How many rows of checkpoints and of questions the stores have."""
 
 
 async def talked(

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
@@ -15,6 +16,7 @@ STOPPED = 0.2
 LOST = ("worker_lost",)
 """How a job may fail whose processes were killed twice."""
 CALL = ["started", "arguments", "completed"]
+ENDS_WITHIN = 120
 _READS_S = 10
 
 Told = Sequence[tuple[str, Any]]
@@ -106,11 +108,17 @@ class Agents:
             await asyncio.sleep(0.1)
 
     async def _over(self, job: str) -> tuple[dict[str, Any], Told]:
-        """The job when it is over, and all that its stream tells then."""
+        """The job when it is over, and all that its stream tells then.
+
+        Raises AssertionError if it was answered or stopped, and does not end.
+        """
+        latest = time.monotonic() + ENDS_WITHIN
         while True:
             told = [event async for event in self._events(job)]
+            view: dict[str, Any] = await self._insist("GET", f"jobs/{job}", {200})
             if told and told[-1][0] in ("done", "error", "cancelled"):
-                return await self._insist("GET", f"jobs/{job}", {200}), told
+                return view, told
+            assert time.monotonic() < latest, f"job {job} is {view['status']} for good"
             await asyncio.sleep(0.1)
 
     async def _events(self, job: str) -> AsyncIterator[tuple[str, Any]]:
