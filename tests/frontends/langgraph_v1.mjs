@@ -159,6 +159,18 @@ await run({
     return told(look);
   },
 
+  // As agent-chat-ui's button does: without an input, from the checkpoint before the answer.
+  async page_asks_anew({url, question}) {
+    const look = await page({apiUrl: `${url}/langgraph`, fetchStateHistory: true});
+    await look.stream.submit(asking(question));
+    await until(() => idle(look) && look.messages.length === 2);
+    const answer = look.stream.messages.at(-1);
+    const checkpoint = look.stream.getMessagesMetadata(answer)?.firstSeenState?.parent_checkpoint;
+    await look.stream.submit(undefined, {checkpoint, streamMode: ["values"]});
+    await until(() => idle(look) && look.messages.length === 3);
+    return told(look);
+  },
+
   async page_stops({url, question, reconnect}) {
     const options = {apiUrl: `${url}/langgraph`, fetchStateHistory: true};
     const look = await page({...options, reconnectOnMount: reconnect});
