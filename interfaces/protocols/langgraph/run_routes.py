@@ -187,7 +187,7 @@ async def ask(
     else:
         message_id, asked = None, {"retry_of": again.id}
     chat = await _asked_in(thread, body, services, user, message_id)
-    given = body.metadata or (again and again.metadata) or {}
+    given: Any = body.metadata or (again and again.metadata) or {}
     return await services.submit(
         NewMessage(
             user=user.id,
