@@ -72,10 +72,12 @@ await run({
     const ends = [];
     for (let number = 0; number < runs; number++) {
       const page = await open({url, threadId: `thread ${number}`});
+      let finished = 0;
+      page.agent.subscribe({onRunFinishedEvent: () => void finished++});
       await ask(page, question);
       const again = await open({url: whole, threadId: `thread ${number}`});
       await again.core.connectAgent({agent: again.agent});
-      ends.push({errors: page.errors.length, messages: shown(page.agent), again: shown(again.agent)});
+      ends.push({errors: page.errors.length, finished, messages: shown(page.agent), again: shown(again.agent)});
     }
     return ends;
   },
