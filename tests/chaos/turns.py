@@ -33,7 +33,7 @@ class Chat:
 
 
 class Agents:
-    """`port`: of any gateway, asked anew for every request. `seconds`: how long users think."""
+    """`port`: of any gateway, asked anew for every request."""
 
     def __init__(self, seed: int, port: Callable[[], int]) -> None:
         self._seed, self._port = seed, port
