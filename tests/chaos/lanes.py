@@ -20,8 +20,8 @@ from tests.services import PostgresServer, RedisServer
 Span = tuple[float, float]
 """Seconds, at least and at most."""
 _SLOWLY = 300
-"""Seconds that a process may take to come and to go where everything is disturbed at once, and
-other work is on the machine: what is judged are the jobs.
+"""Seconds that a process may take to go where everything is disturbed at once, and other work is
+on the machine: what is judged are the jobs.
 """
 
 
@@ -48,7 +48,7 @@ def _ended(process: Process, how: signal.Signals, status: int) -> Fault:
         was = await process.gone(_SLOWLY)
         assert was == status, f"{how.name}: exit {was}"
 
-    return Fault(how.name, strike, lambda _: process.start(_SLOWLY))
+    return Fault(how.name, strike, lambda _: process.start())
 
 
 def freeze(pid: Callable[[], int], seconds: Span) -> Fault:
