@@ -20,7 +20,7 @@ from sluice.infrastructure.outcomes.sqlite import SqliteOutcomes
 from sluice.infrastructure.outcomes.sqlite_shadows import SqliteShadows
 from sluice.infrastructure.postgres.database import PostgresDatabase
 from sluice.infrastructure.sqlite.database import SqliteDatabase
-from tests.contract.test_conversations import drop
+from tests.contract.postgres import drop
 
 REAL = Side("A2", first_token=0.25, answer=1.5, input_tokens=3, output_tokens=2, length=2)
 OTHER = Side("A1", answer=2.5, input_tokens=3, output_tokens=4, length=2)
