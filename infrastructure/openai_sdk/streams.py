@@ -15,7 +15,7 @@ from typing import Any
 import openai
 
 from sluice.application.model_calls import NodeRun
-from sluice.infrastructure.llm.upstream import plain_body
+from sluice.infrastructure.llm.body import plain_body
 
 from .answers import StreamedAnswer, UserCall
 from .timeouts import IdleCheck, Read, TimedReads, Timeouts, broken_body, of_the_sdk

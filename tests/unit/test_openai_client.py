@@ -1,6 +1,6 @@
 """What A1's model client asks, gives, and reports to the node that it is called in."""
 
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing, contextmanager
 from typing import Any
 
@@ -26,12 +26,16 @@ class Call:
         self.closed = False
         self._deltas = deltas
 
-    async def deltas(self) -> AsyncGenerator[Delta, None]:
+    async def heard(
+        self, hear: Callable[[Delta], None], seconds: float
+    ) -> AsyncGenerator[None, None]:
+        self.seconds = seconds
         try:
             for delta in self._deltas:
                 if isinstance(delta, Exception):
                     raise delta
-                yield delta
+                hear(delta)
+                yield
         finally:
             self.closed = True
 
@@ -41,6 +45,7 @@ class Completions:
 
     def __init__(self, *deltas: Delta | Exception) -> None:
         self.refused = set[str]()
+        self.piece_interval = 0.0
         self.asked: list[tuple[Any, dict[str, Any]]] = []
         self.last = Call(list(deltas))
 
