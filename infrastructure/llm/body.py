@@ -21,7 +21,7 @@ Read = Callable[[], Awaitable[bytes]]
 """The next bytes of a body, none at its end."""
 
 Take = Callable[[bytes], bool]
-"""Takes bytes, and says whether whoever waits shall be woken now. It must not raise."""
+"""Takes bytes, and says whether whoever waits shall be woken now."""
 
 _NEEDED = ("_waiter", "_timer", "begin_http_chunk_receiving", "end_http_chunk_receiving")
 """What aiohttp keeps to itself may change; then bytes are read and not pushed."""
@@ -36,7 +36,8 @@ class Body:
     async def gather(self, take: Take, seconds: float) -> bool:
         """Bytes have been taken, or the body has come to its end; False: nothing will follow.
 
-        Returns when `take` says so, or `seconds` after the first bytes. Raises what broke.
+        Returns when `take` says so, or `seconds` after the first bytes. Raises what `take` does,
+        and what broke.
         """
         if data := await self.read():
             take(data)
@@ -79,7 +80,13 @@ class PushedBody(Body):
 
     def arrived(self, data: bytes) -> None:
         """This runs for every read."""
-        if self._run(self._take, data):
+        try:
+            wake = self._run(self._take, data)
+        except Exception as error:  # noqa: BLE001 - raised where it is waited
+            self._content._waiter = None
+            self.set_exception(error)
+            return
+        if wake:
             self._content._waiter = None
             self.set_result(None)
         elif self._timer is None and self._seconds < inf:

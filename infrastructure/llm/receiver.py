@@ -7,7 +7,7 @@ between; what it says seldom is found out there, and kept for the task that wait
 from collections.abc import Callable, Iterable
 from math import inf
 
-from sluice.domain.errors import AnswerTooLarge, UpstreamTruncated
+from sluice.domain.errors import AnswerTooLarge, ChatError, UpstreamTruncated
 from sluice.domain.events import Usage
 
 from .decoding import Delta, DeltaDecoder
@@ -20,7 +20,7 @@ _AT_ONCE = 64
 
 
 class Receiver:
-    """Gives each delta to `hear`, and keeps the first error for `check`.
+    """Gives each delta to `hear`, and keeps the call's first error for `check`.
 
     `max_answer`: bytes of UTF-8. `seconds`: how long whoever waits lets deltas gather.
     """
@@ -96,5 +96,5 @@ class Receiver:
                     return
                 self.heard += 1
                 self._hear(delta)
-        except Exception as error:  # noqa: BLE001 - raised where the call is waited for
+        except ChatError as error:
             self.fail(error)

@@ -119,11 +119,11 @@ class Call:
 
     @property
     def usage(self) -> Usage | None:
-        return self._receiver and self._receiver.usage
+        return None if self._receiver is None else self._receiver.usage
 
     @property
     def finish_reason(self) -> str | None:
-        return self._receiver and self._receiver.finish_reason
+        return None if self._receiver is None else self._receiver.finish_reason
 
     async def deltas(self) -> AsyncGenerator[Delta, None]:
         """As `heard`, one by one."""

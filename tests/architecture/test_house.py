@@ -26,7 +26,7 @@ CATCH_ALLS = {
     "application/relay.py": "no node sees an error of ours: it is raised where the run is awaited",
     "infrastructure/composition/user_graph.py": "a factory, and its import, is the user's code",
     "infrastructure/event_log/buffer.py": "no job ends by a fault in one reader's encoder",
-    "infrastructure/llm/receiver.py": "aiohttp's parser is no place for it: the task raises it",
+    "infrastructure/llm/body.py": "aiohttp's parser is no place for it: the task raises it",
     "infrastructure/pipeline/model_callers.py": "a user's object may raise when it is looked at",
     "infrastructure/pipeline/nodes.py": "a node must not end the process, whatever it raises",
     "infrastructure/pipeline/runs.py": "a node is the user's code: what it raises is PipelineError",

@@ -163,10 +163,10 @@ async def test_what_fails_where_text_is_told_is_raised_in_the_node(model: Offlin
 async def test_a_deadline_is_counted_from_what_was_said_in_the_middle_of_a_wait(
     model: OfflineModel,
 ) -> None:
-    """Four times as long as the deadline, in one wait."""
-    said: list[Piece] = [0.2, "a"] * 8
+    """Twice as long as the deadline, in one wait."""
+    said: list[Piece] = [0.25, "a"] * 8
     model.script(Reply(said))
-    async with client(model, first_token_timeout=0.4, idle_timeout=0.4) as llm:
+    async with client(model, first_token_timeout=1, idle_timeout=1) as llm:
         assert await llm.complete("What?") == "a" * 8
 
 
