@@ -4,7 +4,7 @@ import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from time import monotonic
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import httpx2
 import openai
@@ -61,7 +61,7 @@ class TimedReads:
 
     async def next(
         self, read: Callable[[], Awaitable[T]], answer: StreamedAnswer, request: Any
-    ) -> T | None:
+    ) -> T | Literal[b""]:
         """Nothing at the end, also when a finished answer's connection breaks or stays open."""
         try:
             if self._timeouts.first_token is None:
@@ -76,7 +76,7 @@ class TimedReads:
         except broken_body() as failure:
             if not answer.finished:
                 raise of_the_sdk(failure, request) from failure
-        return None
+        return b""
 
     def hear(self, answer: StreamedAnswer) -> None:
         """After each read."""
