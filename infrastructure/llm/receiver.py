@@ -7,10 +7,12 @@ between; what it says seldom is found out there, and kept for the task that wait
 from collections.abc import Callable, Iterable
 from math import inf
 
-from sluice.domain.errors import AnswerTooLarge, ChatError, UpstreamTruncated
+from sluice.domain.errors import AnswerTooLarge, ChatError, UpstreamTimeout, UpstreamTruncated
 from sluice.domain.events import Usage
 
+from .body import Body
 from .decoding import Delta, DeltaDecoder
+from .openai_errors import BROKEN_BODY, of_failure
 from .timeouts import StreamTimeouts
 
 Hear = Callable[[Delta], None]
@@ -59,6 +61,26 @@ class Receiver:
         if self._decoder.done:
             self.timeouts.end_is_said()
         return self.heard >= self._enough or self._failure is not None
+
+    async def more(self, body: Body, seconds: float) -> bool:
+        """False at the end, also when a finished answer's connection breaks or stays open. Another
+        failure is kept: what was heard before it is given out first.
+        """
+        timeouts = self.timeouts
+        try:
+            with timeouts.deadline:
+                return await body.gather(self.take, seconds)
+        except UpstreamTimeout as late:
+            if timeouts.over:
+                return False
+            self.fail(late)
+        except BROKEN_BODY as broken:
+            if timeouts.over:
+                return False
+            failure = of_failure(broken)
+            failure.__cause__ = broken
+            self.fail(failure)
+        return True
 
     def end(self) -> None:
         """The body is over."""

@@ -14,7 +14,6 @@ from sluice.domain.errors import (
     ChatError,
     UpstreamBadResponse,
     UpstreamError,
-    UpstreamTimeout,
 )
 from sluice.domain.events import Usage
 
@@ -161,7 +160,7 @@ class Call:
                     receiver.check()
                     if not going:
                         break
-                    going = await _next(body, receiver, seconds)
+                    going = await receiver.more(body, seconds)
             receiver.check_end()
         except ChatError as error:
             span.failed(error)
@@ -231,24 +230,3 @@ async def _read(body: Body, timeouts: StreamTimeouts) -> bytes:
             return await body.read()
     except BROKEN_BODY as failure:
         raise of_failure(failure) from failure
-
-
-async def _next(body: Body, receiver: Receiver, seconds: float) -> bool:
-    """False at the end, also when a finished answer's connection breaks or stays open. What was
-    heard before another failure is given out first.
-    """
-    timeouts = receiver.timeouts
-    try:
-        with timeouts.deadline:
-            return await body.gather(receiver.take, seconds)
-    except UpstreamTimeout as late:
-        if timeouts.over:
-            return False
-        receiver.fail(late)
-    except BROKEN_BODY as broken:
-        if timeouts.over:
-            return False
-        failure = of_failure(broken)
-        failure.__cause__ = broken
-        receiver.fail(failure)
-    return True
