@@ -36,8 +36,8 @@ class Body:
     async def gather(self, take: Take, seconds: float) -> bool:
         """Bytes have been taken, or the body has come to its end; False: nothing will follow.
 
-        Returns when `take` says so, or `seconds` after the first bytes. Raises what `take` does,
-        and what broke.
+        Returns when `take` says so, or with the first bytes `seconds` after the last return.
+        Raises what `take` does, and what broke.
         """
         if data := await self.read():
             take(data)
@@ -54,6 +54,7 @@ class PushedBody(Body):
         content.__class__ = _PushingReader
         self._content: Any = content
         self._loop = asyncio.get_running_loop()
+        self._last = self._loop.time()
         self._woken: asyncio.Future[None]
         self._timer: asyncio.TimerHandle | None
 
@@ -76,21 +77,25 @@ class PushedBody(Body):
             content._waiter = None
             if self._timer is not None:
                 self._timer.cancel()
+        self._last = self._loop.time()
         return True
 
     def arrived(self, data: bytes) -> None:
         """This runs for every read."""
         try:
             wake = self._run(self._take, data)
-        except Exception as error:  # noqa: BLE001 - raised where it is waited
+        except Exception as error:  # noqa: BLE001 - raised where it is waited for
             self._content._waiter = None
             self.set_exception(error)
             return
+        if not wake and self._timer is None and self._seconds < inf:
+            left = self._last + self._seconds - self._loop.time()
+            wake = left <= 0
+            if not wake:
+                self._timer = self._loop.call_later(left, self.set_result, None)
         if wake:
             self._content._waiter = None
             self.set_result(None)
-        elif self._timer is None and self._seconds < inf:
-            self._timer = self._loop.call_later(self._seconds, self.set_result, None)
 
     # What aiohttp asks of the future that it knows.
 

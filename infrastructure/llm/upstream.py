@@ -135,7 +135,7 @@ class Call:
 
     async def heard(self, hear: Hear, seconds: float = 0) -> AsyncGenerator[None, None]:
         """Gives each delta to `hear`: while this is waited for, where its bytes arrive. Yields
-        when something was heard; what follows it within so many `seconds` is waited for.
+        when something was heard, with so many `seconds` or 64 deltas in between.
 
         Ends only after a finish reason, else raises UpstreamTruncated or what went wrong. Closing
         it closes the connection.
