@@ -1,6 +1,7 @@
 """A LangChain model that is merely invoked: told where its answer arrives, and waited for once."""
 
 import asyncio
+from functools import partial
 
 import pytest
 
@@ -26,6 +27,10 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return waits
 
 
+def said(run: Run, text: str) -> bool:
+    return run.text == text
+
+
 async def test_its_text_is_told_while_its_reader_waits_once(
     run: Run, model: OfflineModel, waits: list[float]
 ) -> None:
@@ -34,7 +39,7 @@ async def test_its_text_is_told_while_its_reader_waits_once(
     model.script(Reply([piece for gate in gates for piece in ("a", gate)]))
     asked = asyncio.ensure_future(chat_model(model.base_url, streaming=True).ainvoke("Why?"))
     for number, gate in enumerate(gates, 1):
-        await until(lambda said=number: run.text == "a" * said)
+        await until(partial(said, run, "a" * number))
         assert not asked.done()
         gate.release()
     assert (await asked).text == "aaaaa"
