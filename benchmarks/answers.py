@@ -10,10 +10,11 @@ import json
 import os
 import signal
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple
 
 from aiohttp import ClientSession, TCPConnector
 
@@ -73,25 +74,26 @@ def settings(port: int, upstream: int) -> dict[str, str]:
     }  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Marks:
-    """Ids of processes that valgrind gives a count for, and the seconds between the last four."""
+class Mark(NamedTuple):
+    """The id of a process that valgrind gives a count for, and when it was forked."""
 
-    answers: tuple[str, str]
-    tokens: tuple[str, str]
-    idle: tuple[str, str]
-    tokens_s: float
-    idle_s: float
+    process: str
+    at_s: float
 
-    def costs(self, counts: dict[str, int]) -> tuple[float, float]:
-        """Instructions of an answer with one token, and of a token more."""
 
-        def between(begin: str, end: str) -> int:
-            return counts[end] - counts[begin]
+def costs(marks: Sequence[Mark], counts: Mapping[str, int]) -> tuple[float, float]:
+    """Instructions of an answer with one token, and of a token more.
 
-        answer = between(*self.answers) / ANSWERS
-        resting = between(*self.idle) / self.idle_s * self.tokens_s
-        return answer, (between(*self.tokens) - answer - resting) / (TOKENS - 1)
+    The marks are before the answers, behind them, behind the tokens, and behind a rest that was as
+    long: what the service does without being asked is taken off, by the second.
+    """
+    spans = [
+        (counts[end.process] - counts[begin.process], end.at_s - begin.at_s)
+        for begin, end in pairwise(marks)
+    ]
+    (answers, answers_s), (tokens, tokens_s), (idle, idle_s) = spans
+    answer = (answers - idle / idle_s * answers_s) / ANSWERS
+    return answer, (tokens - idle / idle_s * tokens_s - answer) / (TOKENS - 1)
 
 
 class Client:
@@ -162,17 +164,20 @@ async def upstream() -> AsyncIterator[tuple[Model, int]]:
         yield model, server.sockets[0].getsockname()[1]
 
 
-async def ask(client: Client, mark: Callable[[], Awaitable[str]]) -> Marks:
+async def ask(client: Client, mark: Callable[[], Awaitable[str]]) -> list[Mark]:
     """Of a service that has just been started; `mark` has it marked and returns the id."""
+
+    async def marked() -> Mark:
+        return Mark(await mark(), time.monotonic())
+
     await client.ready()
     for _ in range(WARM):
         await client.answer(2)
-    answers = await mark()
+    marks = [await marked()]
     for _ in range(ANSWERS):
         await client.answer(1)
-    begin, began = await mark(), time.monotonic()
+    marks.append(await marked())
     await client.answer(TOKENS)
-    end, ended = await mark(), time.monotonic()
-    await asyncio.sleep(IDLE_S)
-    idle, idled = await mark(), time.monotonic()
-    return Marks((answers, begin), (begin, end), (end, idle), ended - began, idled - ended)
+    marks.append(await marked())
+    await asyncio.sleep(max(IDLE_S, marks[2].at_s - marks[1].at_s))
+    return [*marks, await marked()]

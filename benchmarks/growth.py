@@ -16,6 +16,7 @@ from statistics import median
 from typing import Any
 
 from benchmarks.capacity import capacity
+from benchmarks.fake_model import MEAN
 from benchmarks.model import TERMS, Seen, fit
 from benchmarks.processes import ROOT
 from benchmarks.results import DISTURBED
@@ -31,14 +32,16 @@ PAGE = ROOT / "docs" / "scaling.md"
 
 
 def of_result(result: Mapping[str, Any]) -> dict[str, list[Seen]]:
-    """Loads by process. Unpaced rows are left out: what is coalesced is not sent by token."""
+    """Loads by process. As in life, a token brings its share of a job."""
     loads: dict[str, list[Seen]] = defaultdict(list)
     for row in result["rows"]:
         server, cpu_us, busy = row["server"], row["cpu_us"], row["busy"]
         if server in ALONE and row["pace_ms"] and cpu_us and busy < SATURATED:
             seconds = 1 / row["tokens_s"]
-            says = f"{row['streams']} streams"
-            loads[server].append(Seen(says, 0, 1, 1, seconds, cpu_us, row["waited"]))
+            mixed = row.get("mixed", False)
+            says = f"{row['streams']} streams{' as in life' if mixed else ''}"
+            jobs = 1 / MEAN if mixed else 0
+            loads[server].append(Seen(says, jobs, 1, 1, seconds, cpu_us, row["waited"]))
     figures = {name: median(samples) for name, samples in result["figures"].items()}
     for name, value in figures.items():
         figure, _, of = name.partition(" ")

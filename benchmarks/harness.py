@@ -10,7 +10,7 @@ from typing import Any
 
 from benchmarks.cluster import started
 from benchmarks.plan import Plan
-from benchmarks.processes import Process, StartError, call, python, two_cpus
+from benchmarks.processes import Process, StartError, call, python, spinner, two_cpus
 from benchmarks.results import Row
 from benchmarks.servers import Running, Server
 from benchmarks.stamp import now_us
@@ -28,7 +28,7 @@ class Cell:
     """One load on one server. `pace` in seconds, 0 unpaced; `tokens` 0: until the window ends.
 
     `drain_s`: how long streams may still deliver after the upstream has ended. `mixed`: answers
-    of lengths and at times as in life, see `fake_model`.
+    of lengths and at times as in life, see `fake_model`; those that are open first are under way.
     """
 
     streams: int
@@ -54,6 +54,7 @@ class Bench:
         self.cpus = two_cpus()
         if self.cpus[1] is not None:
             os.sched_setaffinity(0, {self.cpus[1]})
+        self._spinners = [spinner(cpu) for cpu in self.cpus if cpu is not None]
         self.upstream = Process(python("benchmarks.upstream"), self.cpus[1]).read_port()
         self.refused: dict[str, str] = {}
         self._running: dict[str, Running] = {}
@@ -84,15 +85,15 @@ class Bench:
         finally:
             running.stop()
 
-    def control(self, pace: float, tokens: int, *, mixed: bool = False) -> None:
-        given = {"pace": pace, "tokens": tokens, "mixed": mixed}
+    def control(self, pace: float, tokens: int, *, mixed: bool = False, begun: int = 0) -> None:
+        given = {"pace": pace, "tokens": tokens, "mixed": mixed, "begun": begun}
         call(self.upstream.port, "/control", given)
 
     def finish(self) -> None:
         call(self.upstream.port, "/finish", {})
 
     def load(self, running: Running, cell: Cell) -> "Load":
-        self.control(cell.pace, cell.tokens, mixed=cell.mixed)
+        self.control(cell.pace, cell.tokens, mixed=cell.mixed, begun=cell.streams)
         return Load(self, running, cell)
 
     def measure(self, running: Running, cell: Cell) -> Row:
@@ -119,7 +120,8 @@ class Bench:
     def close(self) -> None:
         for running in self._running.values():
             running.stop()
-        self.upstream.stop()
+        for process in (self.upstream, *self._spinners):
+            process.stop()
 
 
 class Load:
@@ -197,6 +199,7 @@ def describe(server: Server, cell: Cell, took: dict[str, float], came: dict[str,
         server=server.name,
         streams=cell.streams,
         pace_ms=cell.pace * 1000,
+        mixed=cell.mixed,
         tokens_s=each(counted, seconds) or None,
         sent_s=sent / seconds,
         cpu_us=each(took["server"] * 1e6, counted),

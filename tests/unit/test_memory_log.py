@@ -7,9 +7,9 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 
 from sluice.application.coalescing import coalesce
-from sluice.application.ports import NotifierPort
 from sluice.domain.chat import Job, new_id
 from sluice.domain.events import QUEUED, Cursor, Done, Event, Reasoning, Recorded, Token
+from sluice.domain.ports import NotifierPort
 from sluice.infrastructure.event_log.memory import MemoryEventLog
 
 JOBS, TOKENS = 50, 225
