@@ -1,6 +1,7 @@
 """A load client that costs little: `python -m benchmarks.client '<plan as JSON>'`.
 
 Prints one JSON object: what came in the plan's window, how long it took, and what was wrong.
+All times are microseconds of `stamp.now_us`.
 """
 
 import asyncio
@@ -9,13 +10,13 @@ import json
 import sys
 from array import array
 from collections import Counter
+from dataclasses import dataclass
 from typing import Any, cast
 
 import httptools
 import uvloop
 
 from benchmarks.kept_connection import KeptConnection, RefusedError, request
-from benchmarks.plan import BUCKET_US, Plan
 from benchmarks.sse import DIALECTS, Reading
 from benchmarks.stamp import now_us
 from benchmarks.stats import fairness, spread
@@ -27,6 +28,33 @@ PLAIN = {
     "stream": True,
     "messages": [{"role": "user", "content": QUESTION}],
 }
+
+
+BUCKET_US = 250_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """`streams` lanes, opened over `ramp_us`, each reading one answer after the other.
+
+    A lane stops after `rounds` answers, or with 0 at the first that ends after `stop_us`; at
+    `deadline_us` everything still open is cut. With `urls`, lanes read those instead of asking.
+    `timed` False leaves each token's stamp unread, which is cheaper.
+    """
+
+    port: int
+    dialect: str
+    path: str = ""
+    streams: int
+    begin_us: int
+    ramp_us: int = 0
+    window: tuple[int, int]
+    stop_us: int
+    deadline_us: int
+    rounds: int = 0
+    urls: tuple[str, ...] = ()
+    timed: bool = True
+    text: str = ""
 
 
 class Bucket:

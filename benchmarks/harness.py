@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from benchmarks.client import Plan
 from benchmarks.cluster import started
-from benchmarks.plan import Plan
 from benchmarks.processes import Process, StartError, call, python, spinner, two_cpus
 from benchmarks.results import Row
 from benchmarks.servers import Running, Server

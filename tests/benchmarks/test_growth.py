@@ -4,8 +4,18 @@ from dataclasses import replace
 
 import pytest
 
-from benchmarks.capacity import BUSY, READERS, TOKENS_S, capacity, cores
-from benchmarks.growth import calm, models_table, of_fleet, of_result, renew
+from benchmarks.growth import (
+    BUSY,
+    READERS,
+    TOKENS_S,
+    calm,
+    capacity,
+    cores,
+    models_table,
+    of_fleet,
+    of_result,
+    renew,
+)
 from benchmarks.model import Model, Seen, fit
 
 KNOWN = Model({"jobs": 4000, "tokens": 60, "copies": 25, "wakes": 80, "seconds": 5000})
