@@ -39,18 +39,29 @@ PATIENCE = {f"SLUICE_{name}_TIMEOUT": "600" for name in ("CONNECT", "FIRST_TOKEN
 def serve(name: str, say: Callable[[str], None]) -> None:
     """Until SIGTERM. At SIGUSR1 it forks a process that ends at once and says its id:
 
-    valgrind then tells how many instructions there were so far.
+    valgrind then tells how many instructions there were so far. Beside it the ticks of uvicorn's
+    own timer, of which an idle service makes ten a second.
     """
+    import uvicorn
+
     from sluice.interfaces.cli import main
+
+    ticks, on_tick = 0, uvicorn.Server.on_tick
+
+    async def counted(server: uvicorn.Server, counter: int) -> bool:
+        nonlocal ticks
+        ticks = counter
+        return await on_tick(server, counter)
 
     def mark(*_: object) -> None:
         if (child := os.fork()) == 0:
             os._exit(0)
         os.waitpid(child, 0)
-        say(f"mark\t{child}")
+        say(f"mark\t{child}\t{ticks}")
 
     flag, graph = SERVICES[name]
     os.environ |= {"ENABLE_TOKEN_STREAMING": flag, "SLUICE_PIPELINE": f"benchmarks.graph:{graph}"}
+    uvicorn.Server.on_tick = counted  # type: ignore[method-assign,assignment]
     signal.signal(signal.SIGUSR1, mark)
     main(["serve"])
 
@@ -75,25 +86,27 @@ def settings(port: int, upstream: int) -> dict[str, str]:
 
 
 class Mark(NamedTuple):
-    """The id of a process that valgrind gives a count for, and when it was forked."""
+    """The id of a process that valgrind gives a count for, and the service's ticks until then."""
 
     process: str
-    at_s: float
+    ticks: int
 
 
 def costs(marks: Sequence[Mark], counts: Mapping[str, int]) -> tuple[float, float]:
     """Instructions of an answer with one token, and of a token more.
 
     The marks are before the answers, behind them, behind the tokens, and behind a rest that was as
-    long: what the service does without being asked is taken off, by the second.
+    long: what the service does without being asked is taken off, by the tick, for on a busy machine
+    there are fewer of them in a second.
     """
     spans = [
-        (counts[end.process] - counts[begin.process], end.at_s - begin.at_s)
+        (counts[end.process] - counts[begin.process], end.ticks - begin.ticks)
         for begin, end in pairwise(marks)
     ]
-    (answers, answers_s), (tokens, tokens_s), (idle, idle_s) = spans
-    answer = (answers - idle / idle_s * answers_s) / ANSWERS
-    return answer, (tokens - idle / idle_s * tokens_s - answer) / (TOKENS - 1)
+    (answers, answers_ticks), (tokens, tokens_ticks), (idle, idle_ticks) = spans
+    tick = idle / idle_ticks
+    answer = (answers - tick * answers_ticks) / ANSWERS
+    return answer, (tokens - tick * tokens_ticks - answer) / (TOKENS - 1)
 
 
 class Client:
@@ -164,20 +177,17 @@ async def upstream() -> AsyncIterator[tuple[Model, int]]:
         yield model, server.sockets[0].getsockname()[1]
 
 
-async def ask(client: Client, mark: Callable[[], Awaitable[str]]) -> list[Mark]:
-    """Of a service that has just been started; `mark` has it marked and returns the id."""
-
-    async def marked() -> Mark:
-        return Mark(await mark(), time.monotonic())
-
+async def ask(client: Client, mark: Callable[[], Awaitable[Mark]]) -> list[Mark]:
+    """Of a service that has just been started."""
     await client.ready()
     for _ in range(WARM):
         await client.answer(2)
-    marks = [await marked()]
+    marks = [await mark()]
     for _ in range(ANSWERS):
         await client.answer(1)
-    marks.append(await marked())
+    marks.append(await mark())
+    began = time.monotonic()
     await client.answer(TOKENS)
-    marks.append(await marked())
-    await asyncio.sleep(max(IDLE_S, marks[2].at_s - marks[1].at_s))
-    return [*marks, await marked()]
+    marks.append(await mark())
+    await asyncio.sleep(max(IDLE_S, time.monotonic() - began))
+    return [*marks, await mark()]

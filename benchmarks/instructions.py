@@ -117,10 +117,10 @@ class Valgrind:
                 return line.rstrip().split("\t")
         return []
 
-    async def mark(self, pid: int) -> str:
+    async def mark(self, pid: int) -> Mark:
         os.kill(pid, signal.SIGUSR1)
-        _, marked = await self.said()
-        return marked
+        _, process, ticks = await self.said()
+        return Mark(process, int(ticks))
 
     async def counts(self) -> dict[str, int]:
         """Instructions by process id, once all of them have ended."""

@@ -27,8 +27,9 @@ class _Log(Log):
 class MemoryEventLog(LogReader):
     """`retention` seconds after its terminal event a job is forgotten.
 
-    `joined_after` seconds its tokens are joined, which takes a fiftieth of the memory: who comes
-    then is told them as one who is behind. Who reads already goes on in the log that it has.
+    `joined_after` seconds its tokens are joined, for as objects of their own they take sixteen
+    times the memory: who comes then is told them as one who is behind, and who reads already goes
+    on in the log that it has.
     """
 
     def __init__(self, *, retention: float = 3600, joined_after: float = 5) -> None:

@@ -19,7 +19,7 @@ def test_an_answer_and_a_token_are_told_apart_and_from_an_idle_service() -> None
     counts["1"] = counts["0"] + ANSWERS * answer + 8 * idle
     counts["2"] = counts["1"] + answer + (TOKENS - 1) * token + 4 * idle
     counts["3"] = counts["2"] + 4 * idle
-    marks = [Mark(name, at) for name, at in zip("0123", (100.0, 108.0, 112.0, 116.0), strict=True)]
+    marks = [Mark(name, ticks) for name, ticks in zip("0123", (100, 108, 112, 116), strict=True)]
     assert answers.costs(marks, counts) == pytest.approx((answer, token))
 
 
@@ -56,7 +56,7 @@ async def test_a_process_is_asleep_only_while_none_of_its_threads_runs() -> None
 @pytest.mark.parametrize("service", SERVICES)
 async def test_a_service_is_asked_and_marked(service: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(instructions, "VALGRIND", ())
-    for name, few in (("WARM", 1), ("ANSWERS", 1), ("TOKENS", 3), ("IDLE_S", 0)):
+    for name, few in (("WARM", 1), ("ANSWERS", 1), ("TOKENS", 3), ("IDLE_S", 0.2)):
         monkeypatch.setattr(answers, name, few)
     async with answers.upstream() as (model, upstream):
         port = free_port()
@@ -70,3 +70,4 @@ async def test_a_service_is_asked_and_marked(service: str, monkeypatch: pytest.M
             assert await process.said() == []
             assert await process.counts() == {}
     assert len({mark.process for mark in marks}) == 4
+    assert marks[3].ticks > marks[2].ticks
