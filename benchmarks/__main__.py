@@ -70,8 +70,8 @@ def main() -> None:
         bench.close()
         about["minutes"] = round((time.monotonic() - began) / 60, 1)
         text = write(options.out, about, results, bench.refused)
-        if options.write:
-            renew_pages(about, results)
+    if options.write:
+        renew_pages(about, results)
     Console().print(Markdown(text)) if sys.stdout.isatty() else print(text)
 
 

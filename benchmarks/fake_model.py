@@ -169,6 +169,10 @@ class Answer:
             for sequence in range(first, last)
         )
 
+    def _spoken(self) -> int:
+        """Tokens of text, for the usage."""
+        return self._sequence
+
     def _drawn(self) -> tuple[int, float]:
         return self._model.drawn()
 
@@ -202,7 +206,7 @@ class Answer:
 
     def end(self) -> None:
         self.leave()
-        self.transport.write(end(self._sequence, self._usage, self.stop))
+        self.transport.write(end(self._spoken(), self._usage, self.stop))
 
     def leave(self) -> None:
         self._model.open.discard(self)
@@ -221,6 +225,9 @@ class ToolCall(Answer):
 
     def _chunks(self, first: int, last: int) -> bytes:
         return b"".join(self.pieces[first:last])
+
+    def _spoken(self) -> int:
+        return 0
 
     def _drawn(self) -> tuple[int, float]:
         return len(self.pieces), FIRST_S

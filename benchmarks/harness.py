@@ -10,7 +10,7 @@ from typing import Any
 
 from benchmarks.client import Plan
 from benchmarks.cluster import started
-from benchmarks.processes import Process, StartError, call, python, spinner, two_cpus
+from benchmarks.processes import Process, StartError, call, core_s, python, spinner, two_cpus
 from benchmarks.results import Row
 from benchmarks.servers import Running, Server
 from benchmarks.stamp import now_us
@@ -89,6 +89,13 @@ class Bench:
         given = {"pace": pace, "tokens": tokens, "mixed": mixed, "begun": begun}
         call(self.upstream.port, "/control", given)
 
+    def others_s(self, running: Running) -> float:
+        """Seconds so far in which others than the server had its core."""
+        cpu = self.cpus[0]
+        if cpu is None:
+            return 0.0
+        return core_s(cpu) - self._spinners[0].cpu_s() - running.cpu_s()
+
     def finish(self) -> None:
         call(self.upstream.port, "/finish", {})
 
@@ -161,6 +168,7 @@ class Load:
                     "at_s": now_us() / 1e6,
                     "server": self._running.cpu_s(),
                     "waited": self._running.waited_s(),
+                    "others": self._bench.others_s(self._running),
                     "upstream": self._bench.upstream.cpu_s(),
                     "client": self._client.cpu_s(),
                     "redis": redis.cpu_s() if redis else 0.0,
@@ -188,6 +196,8 @@ def describe(server: Server, cell: Cell, took: dict[str, float], came: dict[str,
     """
     delivered, sent, seconds = came["tokens"], took["sent"], took["at_s"]
     busy = took["server"] / seconds
+    # A thread of its own that waits for another is not disturbed.
+    waited = max(0.0, min(took["waited"], took["others"]))
     counted = delivered
     if server.whole and cell.pace:
         counted = sent if busy < SATURATED else 0
@@ -205,7 +215,7 @@ def describe(server: Server, cell: Cell, took: dict[str, float], came: dict[str,
         cpu_us=each(took["server"] * 1e6, counted),
         redis_us=each(took["redis"] * 1e6, counted) or None,
         busy=busy,
-        waited=took["waited"] / seconds,
+        waited=waited / seconds,
         rig_busy=(took["upstream"] + took["client"] + took["redis"]) / seconds,
         wire_bytes=each(came["wire_bytes"], delivered),
         content_bytes=each(came["content_bytes"], delivered),

@@ -25,10 +25,12 @@ group = pathlib.Path("/proc/self/autogroup")
 if group.exists():
     group.write_text("19")
 os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
-while True:
-    pass
+parent = os.getppid()
+while os.getppid() == parent:
+    for _ in range(1_000_000):
+        pass
 """
-"""A kernel that groups by terminal would give it half of the core otherwise."""
+"""A kernel that groups by terminal would give it half of the core otherwise. It ends with us."""
 
 
 class StartError(Exception):
@@ -165,6 +167,16 @@ def _pss(pid: int) -> int:
     except OSError:
         return 0
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
+
+
+def core_s(cpu: int) -> float:
+    """Seconds in which the core worked for anybody, or another machine's work had it."""
+    for line in Path("/proc/stat").read_text().splitlines():
+        if line.startswith(f"cpu{cpu} "):
+            user, nice, system, _idle, _waits, irq, softirq, steal = map(int, line.split()[1:9])
+            ticks = user + nice + system + irq + softirq + steal
+            return ticks / os.sysconf("SC_CLK_TCK")
+    return 0.0
 
 
 def listens(port: int) -> bool:
