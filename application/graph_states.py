@@ -80,7 +80,7 @@ class GraphStates:
         if not keep:  # its chat was deleted meanwhile
             await self._checkpoints.forget(thread_id)
         elif self._prunable:
-            await self._checkpoints.prune(thread_id, keep)
+            await self._checkpoints.prune(thread_id, keep, job.id)
 
 
 class ForgetThreads:
