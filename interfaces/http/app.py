@@ -12,7 +12,6 @@ from sluice.interfaces.http.middleware import ResponseHeaders
 from sluice.interfaces.http.problems import answer_problems, describe_problems
 from sluice.interfaces.http.routes import chats, health, jobs, pages, rollout
 from sluice.interfaces.http.services import Options, Services
-from sluice.interfaces.http.sse import leave_ending_to_the_log
 
 _OF_OPENAIS_CLIENT = [
     "X-Stainless-" + name
@@ -76,5 +75,4 @@ def create_app(services: Services, options: Options, *protocols: APIRouter) -> F
         app.include_router(routes)
     app.mount("/assets", assets)
     answer_problems(app)
-    leave_ending_to_the_log()
     return app
