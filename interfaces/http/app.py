@@ -7,6 +7,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
 from sluice.interfaces.http.assets import Assets
+from sluice.interfaces.http.direct_routes import DirectRoutes
 from sluice.interfaces.http.hosts import HostCheck
 from sluice.interfaces.http.middleware import ResponseHeaders
 from sluice.interfaces.http.problems import answer_problems, describe_problems
@@ -27,6 +28,7 @@ class App(FastAPI):
     """FastAPI, but the middleware here also sees what it answers outside of its own."""
 
     def build_middleware_stack(self) -> ASGIApp:
+        """Called once, with the first request."""
         app = super().build_middleware_stack()
         options: Options = self.state.options
         if options.cors_origins:
@@ -75,4 +77,5 @@ def create_app(services: Services, options: Options, *protocols: APIRouter) -> F
         app.include_router(routes)
     app.mount("/assets", assets)
     answer_problems(app)
+    app.add_middleware(DirectRoutes, routes=app.routes)
     return app

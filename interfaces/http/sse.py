@@ -14,8 +14,8 @@ sends the frames, the connection tells of the leaving, a timer of the silence, t
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
-from contextlib import aclosing, contextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import aclosing
 from typing import Any, ClassVar
 
 from sse_starlette import EventSourceResponse
@@ -60,7 +60,9 @@ class EventStream(EventSourceResponse):
     ) -> None:
         self._batches, self._ended, self._sending = batches, False, False
         self._reset: Callable[[], None] | None = None
-        super().__init__(self._frames(batches, stats, expires), headers=HEADERS, ping=ping)
+        self._timer: asyncio.TimerHandle
+        self._bodies = self._frames(batches, stats, expires)
+        super().__init__(self._bodies, headers=HEADERS, ping=ping)
         if self.ends_unfinished:
             # The library keeps it alive. Others do so, too: where it was to be closed, Node takes
             # a reset for the end of the body.
@@ -79,22 +81,24 @@ class EventStream(EventSourceResponse):
         if not self.ends_unfinished:
             self._reset = connection[RESET]
         on_left: OnLeft = connection[ON_LEFT]
+        loop, push = asyncio.get_running_loop(), connection[PUSH]
+        self._timer = loop.call_later(self.ping_interval, self._keep_alive, loop, push)
         try:
             async with asyncio.timeout(None) as reading:  # until the reader leaves
                 on_left(lambda: reading.reschedule(0))
-                with self._kept_alive(connection[PUSH]):
-                    await self._send(send)
+                await self._send(send)
         except TimeoutError:
             if not reading.expired():
                 raise
         finally:
             on_left(None)
+            self._timer.cancel()
 
     async def _send(self, send: Send) -> None:
         """Megabytes, as a `done` may have, are handed over in parts, so that a connection whose
         peer does not read holds one of them.
         """
-        async with aclosing(self.body_iterator) as bodies:
+        async with aclosing(self._bodies) as bodies:
             async for body in bodies:
                 self._sending = True
                 for start in range(0, len(body), _WRITE_BYTES):
@@ -104,24 +108,13 @@ class EventStream(EventSourceResponse):
         self._ended = True
         await send({"type": "http.response.body"})
 
-    @contextmanager
-    def _kept_alive(self, push: Push) -> Iterator[None]:
-        """A keepalive is pushed, as a token is: never to a reader that does not read, and never
-        between two parts of a body or behind the last.
+    def _keep_alive(self, loop: asyncio.AbstractEventLoop, push: Push) -> None:
+        """Pushed as a token is: never to a reader that does not read, and never between two parts
+        of a body or behind the last.
         """
-        loop = asyncio.get_running_loop()
-
-        def tell() -> None:
-            nonlocal timer
-            if not (self._sending or self._ended):
-                push(self.keepalive)
-            timer = loop.call_later(self.ping_interval, tell)
-
-        timer = loop.call_later(self.ping_interval, tell)
-        try:
-            yield
-        finally:
-            timer.cancel()
+        if not (self._sending or self._ended):
+            push(self.keepalive)
+        self._timer = loop.call_later(self.ping_interval, self._keep_alive, loop, push)
 
     async def _frames(
         self, batches: Batches, stats: StreamStats, expires: float | None
