@@ -34,12 +34,24 @@ HEADERS: Mapping[str, str] = {
     "Cache-Control": "no-store, no-transform",
     "X-Accel-Buffering": "no",
 }
+_FIELDS = [
+    field
+    for field in EventSourceResponse(iter(()), headers=HEADERS).raw_headers
+    if field[0] != b"connection"
+]
+"""The library's, asked for once."""
+_KEEP_ALIVE, _CLOSE = (b"connection", b"keep-alive"), (b"connection", b"close")
+"""The library's is the first, also here: where it was to be closed, Node takes a reset for the end
+of the body.
+"""
 _WRITE_BYTES = 16 * 1024
 """A part of a long body: one waits to be sent behind what the transport holds, for each reader."""
 
 
 class EventStream(EventSourceResponse):
     """`expires`: the epoch second at which the reader's identity ends."""
+
+    status_code, background = 200, None
 
     opening: ClassVar[bytes] = b""
     """What leaves before the first event."""
@@ -62,11 +74,8 @@ class EventStream(EventSourceResponse):
         self._reset: Callable[[], None] | None = None
         self._timer: asyncio.TimerHandle
         self._bodies = self._frames(batches, stats, expires)
-        super().__init__(self._bodies, headers=HEADERS, ping=ping)
-        if self.ends_unfinished:
-            # The library keeps it alive. Others do so, too: where it was to be closed, Node takes
-            # a reset for the end of the body.
-            self.headers["Connection"] = "close"
+        self.ping_interval = ping
+        self.raw_headers = [*_FIELDS, _CLOSE if self.ends_unfinished else _KEEP_ALIVE]
 
     async def __call__(self, scope: Scope, _receive: Receive, send: Send) -> None:
         # Also for HEAD, and for a reader that leaves before the first byte.
