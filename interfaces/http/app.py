@@ -28,7 +28,6 @@ class App(FastAPI):
     """FastAPI, but the middleware here also sees what it answers outside of its own."""
 
     def build_middleware_stack(self) -> ASGIApp:
-        """Called once, with the first request."""
         app = super().build_middleware_stack()
         options: Options = self.state.options
         if options.cors_origins:
@@ -78,4 +77,5 @@ def create_app(services: Services, options: Options, *protocols: APIRouter) -> F
     app.mount("/assets", assets)
     answer_problems(app)
     app.add_middleware(DirectRoutes, routes=app.routes)
+    app.middleware_stack = app.build_middleware_stack()  # else the first request would wait for it
     return app
