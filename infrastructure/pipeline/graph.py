@@ -20,6 +20,8 @@ from sluice.infrastructure.pipeline.nodes import WatchedNode
 from sluice.infrastructure.pipeline.savers.saver import Saver
 from sluice.infrastructure.pipeline.visibility import Named, Visibility
 
+_STEPS = 10_007
+"""LangGraph's own bound of a run's steps. `astream_events` would make it 25, and nothing else."""
 _MESSAGES: Mapping[str, type[BaseMessage]] = {
     "system": SystemMessage,
     "user": HumanMessage,
@@ -34,8 +36,9 @@ class WatchedGraph:
     hands metadata down to subgraphs. A graph that a node runs by itself is unknown here.
 
     `notice` is what whoever runs the graph should know of who speaks; None if the graph says it.
-    `hint` is that notice where nobody speaks. `has_loop`: a node may run again. `reasons`: what
-    its models have told of their answers' ends.
+    `hint` is that notice where nobody speaks. `thinks`: a node shows more than text. `has_loop`: a
+    node may run again, `steps` at most. `reasons`: what its models have told of their answers'
+    ends.
 
     A graph that `keeps` its state, or may ask a human, has a `saver`, which takes the place of its
     own checkpointer: there its runs leave their checkpoints. Others have none, and pay nothing.
@@ -75,6 +78,8 @@ class WatchedGraph:
                 self.notice = f"the graph is an agent and declares no speaking node: {agent} speaks"
             else:
                 self.notice = self.hint = _nobody_speaks(list(model_callers(graph)))
+        self.thinks = self.visibility.uses("tools", "reasoning", "data")
+        self.steps = (graph.config or {}).get("recursion_limit", _STEPS)
         self.has_loop = has_loop(graph)
         self.reasons = FinishReasons()
         self.visibility.check()

@@ -26,13 +26,14 @@ from sluice.domain.errors import NotFound
 from sluice.domain.graph_state import Head
 from sluice.domain.outcome import JobOutcome
 from sluice.infrastructure.chats.sqlite.heads import keep_deleted_threads, move_head
+from sluice.infrastructure.chats.sqlite.known_chats import KnownChats
 from sluice.infrastructure.sqlite.database import SqliteDatabase
 from sluice.infrastructure.sqlite.outcomes import write_outcome
 
 
 class SqliteChats:
     def __init__(self, database: SqliteDatabase) -> None:
-        self._database = database
+        self._database, self._known = database, KnownChats()
 
     async def open(self, chat: Chat) -> Chat:
         def work(db: sqlite3.Connection) -> Chat:
@@ -43,10 +44,13 @@ class SqliteChats:
             )
             return _chat(db, chat.user, chat.id)
 
-        return await self._database.write(work)
+        return await self._known.learn(self._database.write(work))
 
     async def chat(self, user: UserId, chat_id: ChatId) -> Chat:
-        return await self._database.read(lambda db: _chat(db, user, chat_id))
+        if (known := self._known.get(user, chat_id)) is not None:
+            return known
+        reading = self._database.read(lambda db: _chat(db, user, chat_id))
+        return await self._known.learn(reading)
 
     async def chats(
         self, user: UserId, *, limit: int, before: tuple[datetime, ChatId] | None
@@ -68,8 +72,9 @@ class SqliteChats:
             update = "UPDATE chats SET title = ? WHERE user = ? AND id = ?"
             return db.execute(update, (title, user, chat_id)).rowcount
 
-        if not await self._database.write(work):
-            raise NotFound(chat_id)
+        with self._known.changing(user, chat_id):
+            if not await self._database.write(work):
+                raise NotFound(chat_id)
 
     async def delete(self, user: UserId, chat_id: ChatId) -> None:
         def work(db: sqlite3.Connection) -> int:
@@ -81,8 +86,9 @@ class SqliteChats:
             delete = "DELETE FROM chats WHERE user = ? AND id = ?"
             return db.execute(delete, (user, chat_id)).rowcount
 
-        if not await self._database.write(work):
-            raise NotFound(chat_id)
+        with self._known.changing(user, chat_id):
+            if not await self._database.write(work):
+                raise NotFound(chat_id)
         await self._database.scrub()
 
     async def messages(self, user: UserId, chat_id: ChatId) -> Sequence[Message]:
@@ -121,16 +127,17 @@ class SqliteChats:
         def work(db: sqlite3.Connection) -> None:
             turns = db.execute(
                 "UPDATE turns SET attempt = ?, ended = TRUE, ended_on = ?"
-                " WHERE job_id = ? AND attempt <= ? RETURNING chat, turn",
+                " WHERE job_id = ? AND attempt <= ? RETURNING chat, turn, began_at",
                 (attempt, micros(now()), job.id, attempt),
             ).fetchall()
-            for chat, turn in turns:
+            for chat, turn, began_at in turns:
                 if answer:
                     _say(db, job, chat, turn, "assistant", answer, status, new_id())
                 else:
                     unsay = "DELETE FROM messages WHERE job_id = ? AND role = 'assistant'"
                     db.execute(unsay, (job.id,))
-                move_head(db, job.id, chat, turn, head)
+                if began_at is not None:  # else its graph keeps no state
+                    move_head(db, job.id, chat, turn, head)
             if outcome is not None:
                 write_outcome(db, outcome, job.targeting_key)
 
