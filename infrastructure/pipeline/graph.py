@@ -16,6 +16,7 @@ from sluice.infrastructure.pipeline.child_graphs import follow
 from sluice.infrastructure.pipeline.finish_reasons import FinishReasons
 from sluice.infrastructure.pipeline.loops import has_loop
 from sluice.infrastructure.pipeline.model_callers import agent_node, model_callers
+from sluice.infrastructure.pipeline.node_sequence import shorten
 from sluice.infrastructure.pipeline.nodes import WatchedNode
 from sluice.infrastructure.pipeline.savers.saver import Saver
 from sluice.infrastructure.pipeline.visibility import Named, Visibility
@@ -145,6 +146,7 @@ class WatchedGraph:
                 inner = self._watched(inner, f"{path}/")
             watched = {"bound": WatchedNode(inner), "metadata": metadata}
             nodes[name] = node.copy({**watched, "subgraphs": node.subgraphs})
+            shorten(nodes[name])
         return graph.copy({"nodes": nodes, **({} if saver is None else {"checkpointer": saver})})
 
 
