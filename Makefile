@@ -53,7 +53,7 @@ unit: $(VENV)/developed           ## the tests that start no process of ours: tw
 	$(BIN)/pytest -q $(PARALLEL) $(addprefix --ignore tests/,e2e faults chaos cluster)
 
 short: $(VENV)/developed          ## what another Python could break first: no process, no browser, no Node
-	$(BIN)/pytest -q $(PARALLEL) tests/unit tests/http tests/openai_sdk tests/contract/test_event_log.py
+	$(BIN)/pytest -q $(PARALLEL) tests/unit tests/http tests/openai_sdk tests/contract/event_log
 
 cuts: $(VENV)/developed          ## cut each client's streams off at 200 random bytes: CUTS=200 SEED=…
 	CUTS=$(or $(CUTS),200) $(BIN)/pytest -q -rP $(PARALLEL) -k cut tests/client tests/frontends
@@ -87,7 +87,7 @@ bench-users: $(VENV)/developed    ## users' own clients beside the thirty lines,
 bench-steps: $(VENV)/developed    ## what each step of a token's way costs
 	$(BIN)/python -m benchmarks.steps
 
-instructions: $(VENV)/developed   ## count a token's CPU instructions; over 10 % more than kept is an error
+instructions: $(VENV)/developed   ## count the CPU instructions of answers and tokens; over 10 % more than kept is an error
 	$(BIN)/python -m benchmarks.instructions
 
 lock:                             ## pin every dependency with its hashes (needs uv)
