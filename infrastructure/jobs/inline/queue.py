@@ -28,13 +28,11 @@ class _Entry(Scheduled):
     A paused one is looked at again when its `timer` rings, or as soon as it is `woken`.
     """
 
-    def __init__(self, job: Job, state: State, *, recorded: bool = False) -> None:
+    def __init__(
+        self, job: Job, state: State, recording: asyncio.Future[None], *, recorded: bool = False
+    ) -> None:
         super().__init__(job, state, recorded)
-        self.recording: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        if recorded:
-            self.recording.set_result(None)
-        self.beginning: asyncio.Task[None] | None = None
-        """What records it, and may run it: the loop alone would not hold it."""
+        self.recording = recording
         self.why: CancelReason | None = None
         self.task: asyncio.Task[None] | None = None
         self.over = asyncio.Event()
@@ -76,34 +74,24 @@ class InlineJobQueue:
         state = admit(self._entries.values(), job, self._bounds, self._when_busy)
         if self._when_busy == "interrupt":
             self._interrupt(job.chat_id)
-        entry = self._entries[job.id] = _Entry(job, state)
-        taking = self._take(entry, record, undo)
-        entry.beginning = asyncio.create_task(taking, name=f"job {job.id}")
-        # If the client leaves while its job is being written: it will be written, so it runs.
-        await asyncio.shield(entry.recording)
-
-    async def _take(self, entry: _Entry, record: Record, undo: Record) -> None:
-        """Has it written, and goes on to run it where it has a slot: in one task."""
+        entry = _Entry(job, state, asyncio.ensure_future(_done(record, undo)))
+        self._entries[job.id] = entry
         try:
-            await _done(record, undo)
-        except Exception as error:  # noqa: BLE001 - `submit` raises it
+            await asyncio.shield(entry.recording)
+        except asyncio.CancelledError:
+            # The client left while its job was being written: it is written, so it runs.
+            entry.recording.add_done_callback(lambda _: self._written(entry))
+            raise
+        except BaseException:
             self._leave(entry)
-            entry.recording.set_exception(error)
-            entry.recording.exception()  # is known, also if the client has left
-            return
-        entry.recorded = True
-        entry.recording.set_result(None)
-        if entry.why is not None:
-            self._end(entry)
-        elif entry.state == "running" and not self._hands_back:
-            entry.task = asyncio.current_task()
-            await self._execute(entry)
-        else:
-            self._fill_slots()
+            raise
+        self._written(entry)
 
     def take_up(self, jobs: Iterable[Job]) -> None:
         """Takes jobs the store already holds, past every bound: they were accepted once."""
-        self._entries |= {job.id: _Entry(job, "waiting", recorded=True) for job in jobs}
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        done.set_result(None)
+        self._entries |= {job.id: _Entry(job, "waiting", done, recorded=True) for job in jobs}
         self._fill_slots()
 
     async def cancel(self, job_id: JobId, reason: CancelReason) -> None:
@@ -160,6 +148,18 @@ class InlineJobQueue:
                 stop(entry.task)
             elif entry.recorded:
                 self._end(entry)
+
+    def _written(self, entry: _Entry) -> None:
+        if entry.recording.cancelled() or entry.recording.exception() is not None:
+            self._leave(entry)
+            return
+        entry.recorded = True
+        if entry.why is not None:
+            self._end(entry)
+        elif entry.state == "running" and not self._hands_back:
+            self._start(entry)
+        else:
+            self._fill_slots()
 
     @property
     def _hands_back(self) -> bool:
