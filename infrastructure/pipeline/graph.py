@@ -97,14 +97,9 @@ class WatchedGraph:
         that keeps its own state knows the earlier ones.
         """
         job = question.job
-        messages = [
-            _MESSAGES[turn.role](turn.content, id=f"{job.id}:{n}")
-            for n, turn in enumerate(() if question.head else question.history)
-        ]
-        messages.append(HumanMessage(job.message, id=f"{job.id}:{len(messages)}"))
         state = {
             "message": job.message,
-            "messages": messages,
+            "messages": _messages(question) if "messages" in self._keys else (),
             "chat_id": job.chat_id,
             "job_id": job.id,
             "user_id": job.user,
@@ -148,6 +143,15 @@ class WatchedGraph:
             nodes[name] = node.copy({**watched, "subgraphs": node.subgraphs})
             shorten(nodes[name])
         return graph.copy({"nodes": nodes, **({} if saver is None else {"checkpointer": saver})})
+
+
+def _messages(question: Question) -> list[BaseMessage]:
+    job = question.job
+    messages = [
+        _MESSAGES[turn.role](turn.content, id=f"{job.id}:{n}")
+        for n, turn in enumerate(() if question.head else question.history)
+    ]
+    return [*messages, HumanMessage(job.message, id=f"{job.id}:{len(messages)}")]
 
 
 def _nobody_speaks(callers: list[str]) -> str:

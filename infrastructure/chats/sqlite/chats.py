@@ -37,12 +37,12 @@ class SqliteChats:
 
     async def open(self, chat: Chat) -> Chat:
         def work(db: sqlite3.Connection) -> Chat:
-            db.execute(
+            opened = db.execute(
                 "INSERT INTO chats (user, id, title, created_at) VALUES (?, ?, ?, ?)"
                 " ON CONFLICT DO NOTHING",
                 (chat.user, chat.id, chat.title, micros(chat.created_at)),
             )
-            return _chat(db, chat.user, chat.id)
+            return chat if opened.rowcount else _chat(db, chat.user, chat.id)
 
         return await self._known.learn(self._database.write(work))
 
@@ -92,17 +92,16 @@ class SqliteChats:
         await self._database.scrub()
 
     async def messages(self, user: UserId, chat_id: ChatId) -> Sequence[Message]:
-        def work(db: sqlite3.Connection) -> list[Any]:
-            return db.execute(
-                "SELECT id, role, content, job_id, status, created_at FROM messages"
-                " WHERE chat = ? ORDER BY turn, key",
-                (_key(db, user, chat_id),),
-            ).fetchall()
-
-        rows = await self._database.read(work)
+        query = """SELECT m.id, role, content, job_id, status, m.created_at
+            FROM chats LEFT JOIN messages AS m ON m.chat = chats.key
+            WHERE user = ? AND chats.id = ? ORDER BY turn, m.key"""
+        rows = await self._database.read(lambda db: db.execute(query, (user, chat_id)).fetchall())
+        if not rows:
+            raise NotFound(chat_id)
         return [
             Message(message_id, role, content, job_id, status, moment(created_at))
             for message_id, role, content, job_id, status, created_at in rows
+            if message_id is not None  # a chat without messages is one row
         ]
 
     async def add_question(self, job: Job, message_id: str | None = None) -> None:
@@ -162,15 +161,6 @@ def _chat_of(row: tuple[Any, ...]) -> Chat:
     return Chat(chat_id, user, title, moment(created_at))
 
 
-def _key(db: sqlite3.Connection, user: UserId, chat_id: ChatId) -> int:
-    query = "SELECT key FROM chats WHERE user = ? AND id = ?"
-    row = db.execute(query, (user, chat_id)).fetchone()
-    if row is None:
-        raise NotFound(chat_id)
-    key: int = row[0]
-    return key
-
-
 def _turn(db: sqlite3.Connection, job_id: str) -> tuple[int, int] | None:
     """The chat's key and the turn of a job's question."""
     row: tuple[int, int] | None = db.execute(
@@ -181,8 +171,13 @@ def _turn(db: sqlite3.Connection, job_id: str) -> tuple[int, int] | None:
 
 def _ask(db: sqlite3.Connection, job: Job, message_id: str) -> None:
     """A retried question is not repeated: it becomes the new job's."""
-    chat = _key(db, job.user, job.chat_id)
-    if _turn(db, job.id) is not None:
+    query = """SELECT key, (SELECT max(turn) FROM messages WHERE chat = chats.key),
+        EXISTS (SELECT 1 FROM turns WHERE job_id = ?) FROM chats WHERE user = ? AND id = ?"""
+    found = db.execute(query, (job.id, job.user, job.chat_id)).fetchone()
+    if found is None:
+        raise NotFound(job.chat_id)
+    chat, last, known = found
+    if known:
         db.execute("UPDATE turns SET attempt = 1 WHERE job_id = ? AND attempt > 1", (job.id,))
         return
     retried = job.retry_of and _turn(db, job.retry_of)
@@ -193,7 +188,6 @@ def _ask(db: sqlite3.Connection, job: Job, message_id: str) -> None:
             (job.id, chat, turn),
         )
     else:
-        (last,) = db.execute("SELECT max(turn) FROM messages WHERE chat = ?", (chat,)).fetchone()
         turn = (last or 0) + 1
         _say(db, job, chat, turn, "user", job.message, "completed", message_id)
     db.execute("INSERT INTO turns (job_id, chat, turn) VALUES (?, ?, ?)", (job.id, chat, turn))
