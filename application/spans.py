@@ -4,7 +4,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol
 
-from sluice.domain.chat import Job
+from sluice.domain.chat import ExecutionPath, Job
 from sluice.domain.events import Terminal
 
 TellEnd = Callable[[Terminal], None]
@@ -20,6 +20,10 @@ class SpansPort(Protocol):
         """While one reader is written to, on another process maybe: linked to the job."""
         ...
 
+    def shadow(self, job: Job, path: ExecutionPath) -> AbstractContextManager[None]:
+        """While the job runs once more, on that path: linked to the job."""
+        ...
+
 
 class NoSpans:
     """A SpansPort for whoever traces nothing."""
@@ -28,6 +32,9 @@ class NoSpans:
         return nullcontext(_told)
 
     def delivery(self, job: Job) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def shadow(self, job: Job, path: ExecutionPath) -> AbstractContextManager[None]:
         return nullcontext()
 
 

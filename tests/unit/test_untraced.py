@@ -19,9 +19,9 @@ def no_provider(mocker: MockerFixture) -> None:
         mocker.patch(f"sluice.infrastructure.{module}._tracer", None)
 
 
-def test_a_job_and_its_delivery_are_no_spans() -> None:
+def test_a_job_its_delivery_and_its_shadow_are_no_spans() -> None:
     spans, job = OpenTelemetrySpans(), a_job()
-    with spans.delivery(job), spans.job(job, 1) as tell_end:
+    with spans.delivery(job), spans.shadow(job, "A1"), spans.job(job, 1) as tell_end:
         tell_end(Done("A2", "yes"))
     with spans.job(job, None) as tell_end:
         tell_end(Done("A2", "yes"))
