@@ -145,7 +145,7 @@ class Call:
             if not decoder.finished:
                 raise UpstreamTruncated("no finish reason")
         except ChatError as error:
-            span.failed(error)
+            span.failed(error.code)
             raise
         finally:
             deadline.close()
