@@ -121,7 +121,7 @@ class StreamedAnswer:
             raise NoAnswer(message="the answer is no event stream", request=request)
         raise CutAnswer(message="the answer ended without a finish reason", request=request)
 
-    def close(self, error: BaseException | None) -> None:
+    def close(self, error: Exception | None = None) -> None:
         self._call.end(self._events.usage, self._events.finish_reason)
         self._call.close(error)
 
