@@ -1,0 +1,44 @@
+"""An upstream that answers with given deltas, for the model clients alone."""
+
+from collections.abc import AsyncGenerator
+from typing import Any
+
+from sluice.domain.events import Usage
+from sluice.infrastructure.llm.decoding import Delta
+from sluice.infrastructure.llm.upstream import ChatCompletions
+
+COST = Usage(1, 2, 3)
+
+
+class ScriptedCall:
+    def __init__(self, deltas: list[Delta | Exception]) -> None:
+        self.usage: Usage | None = COST
+        self.finish_reason: str | None = "stop"
+        self.closed = False
+        self._deltas = deltas
+
+    async def deltas(self) -> AsyncGenerator[Delta, None]:
+        try:
+            for delta in self._deltas:
+                if isinstance(delta, Exception):
+                    raise delta
+                yield delta
+        finally:
+            self.closed = True
+
+
+class ScriptedCompletions(ChatCompletions):
+    """Answers each call with these deltas, and keeps what it was asked."""
+
+    def __init__(self, *deltas: Delta | Exception) -> None:
+        self.asked: list[tuple[Any, dict[str, Any]]] = []
+        self.last = ScriptedCall(list(deltas))
+        self._known = set[str]()
+
+    def call(self, messages: Any, **options: Any) -> Any:
+        self.asked.append((messages, options))
+        return self.last
+
+    @property
+    def refused(self) -> set[str]:
+        return self._known
