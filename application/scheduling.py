@@ -2,7 +2,7 @@
 
 Pure functions over what a queue knows of its jobs. The embedded queue calls them; the Redis queue
 does the same inside Redis, in `infrastructure/jobs/redis/scheduler.lua`, and is held to them by
-`tests/contract/test_scheduling.py`.
+`tests/contract/scheduling/`.
 """
 
 from collections import Counter

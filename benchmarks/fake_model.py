@@ -1,6 +1,7 @@
 """The fake model's answers: what they look like, at what pace, and the one timer they share."""
 
 import asyncio
+import json
 from math import log
 from random import Random
 
@@ -34,6 +35,19 @@ BEFORE, AFTER = sse(CHUNK % CHOICE % ('{"content":"@"}', "null")).split(b"@")
 ROLE = http_chunk(sse(CHUNK % CHOICE % ('{"role":"assistant","content":""}', "null")))
 STOP = http_chunk(sse(CHUNK % CHOICE % ("{}", '"stop"')))
 END = http_chunk(sse("[DONE]")) + b"0\r\n\r\n"
+
+
+def end(tokens: int, usage: bool) -> bytes:
+    """What closes a stream, with the usage if it was asked for."""
+    count = f'"prompt_tokens":10,"completion_tokens":{tokens},"total_tokens":{tokens + 10}'
+    told = http_chunk(sse(CHUNK[:-1] % "[]" + f',"usage":{{{count}}}}}')) if usage else b""
+    return STOP + told + END
+
+
+def streamed(text: str, usage: bool) -> bytes:
+    """A whole answer at once, as a stream: no token of a load."""
+    delta = json.dumps({"content": text})
+    return STREAM_HEAD + ROLE + http_chunk(sse(CHUNK % CHOICE % (delta, "null"))) + end(1, usage)
 
 
 class Wheel:
@@ -187,12 +201,7 @@ class Answer:
 
     def end(self) -> None:
         self.leave()
-        usage = b""
-        if self._usage:
-            count = f'"prompt_tokens":10,"completion_tokens":{self._sequence}'
-            total = f'"total_tokens":{self._sequence + 10}'
-            usage = http_chunk(sse(CHUNK[:-1] % "[]" + f',"usage":{{{count},{total}}}}}'))
-        self.transport.write(STOP + usage + END)
+        self.transport.write(end(self._sequence, self._usage))
 
     def leave(self) -> None:
         self._model.open.discard(self)

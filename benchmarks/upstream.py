@@ -14,7 +14,7 @@ from typing import Any, cast
 import httptools
 import uvloop
 
-from benchmarks.fake_model import Answer, Model
+from benchmarks.fake_model import Answer, Model, streamed
 
 
 class Connection(asyncio.Protocol):
@@ -55,12 +55,16 @@ class Connection(asyncio.Protocol):
         self._reply(self._model.stats())
 
     def _complete(self, asked: dict[str, Any]) -> None:
-        if asked.get("stream"):
-            options = asked.get("stream_options") or {}
-            self._answer = Answer(self._model, self._transport, bool(options.get("include_usage")))
-            return
+        options = asked.get("stream_options") or {}
+        usage = bool(options.get("include_usage"))
         wanted = asked.get("response_format", {}).get("json_schema", {}).get("schema")
+        if asked.get("stream") and not wanted:
+            self._answer = Answer(self._model, self._transport, usage)
+            return
         text = json.dumps(example(wanted, wanted)) if wanted else "a short answer"
+        if asked.get("stream"):
+            self._transport.write(streamed(text, usage))
+            return
         message = {"role": "assistant", "content": text, "refusal": None}
         self._reply(
             {

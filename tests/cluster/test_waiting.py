@@ -25,7 +25,7 @@ from sluice.infrastructure.jobs.redis.worker import JobWorker
 from sluice.infrastructure.json_schema import check_value
 from sluice.infrastructure.postgres.database import PostgresDatabase
 from sluice.infrastructure.redis.client import RedisClient
-from tests.contract.test_pauses import drop
+from tests.contract.postgres import drop
 from tests.doubles import MockPipeline, a_job
 
 PAUSE = Pause(Head("chat", "1"), (InputRequest("a", "?", "text"), InputRequest("b", "?", "text")))

@@ -8,7 +8,7 @@ import pytest
 from sluice.domain.errors import Unavailable
 from sluice.infrastructure.flags.postgres_decider import PostgresDecider
 from sluice.infrastructure.postgres.database import PostgresDatabase
-from tests.contract.test_conversations import drop
+from tests.contract.postgres import drop
 
 
 @pytest.fixture

@@ -16,8 +16,9 @@ from sluice.infrastructure.chats.postgres.chats import PostgresChats
 from sluice.infrastructure.chats.postgres.heads import PostgresHeads
 from sluice.infrastructure.chats.sqlite.chats import SqliteChats
 from sluice.infrastructure.chats.sqlite.heads import SqliteHeads
-from sluice.infrastructure.postgres.database import Connection, PostgresDatabase
+from sluice.infrastructure.postgres.database import PostgresDatabase
 from sluice.infrastructure.sqlite.database import SqliteDatabase
+from tests.contract.postgres import drop
 
 EVER = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -67,10 +68,6 @@ async def stores(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
     await both.chats.open(Chat("c", "u", None, now()))
     yield both
     await database.aclose()
-
-
-async def drop(db: Connection) -> None:
-    await db.execute("DO $$BEGIN EXECUTE format('DROP SCHEMA %I CASCADE', current_schema); END$$")
 
 
 async def test_a_chats_first_job_begins_at_the_root_of_a_thread_of_its_own(stores: Stores) -> None:

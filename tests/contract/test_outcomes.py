@@ -21,7 +21,7 @@ from sluice.infrastructure.outcomes.postgres import PostgresOutcomes
 from sluice.infrastructure.outcomes.sqlite import SqliteOutcomes
 from sluice.infrastructure.postgres.database import PostgresDatabase
 from sluice.infrastructure.sqlite.database import SqliteDatabase
-from tests.contract.test_conversations import drop
+from tests.contract.postgres import drop
 from tests.doubles import a_job, an_outcome
 
 AT = datetime(2026, 11, 1, 12, 0, 0, 123456, tzinfo=UTC)

@@ -22,8 +22,9 @@ from sluice.infrastructure.chats.postgres.pauses import PostgresPauses
 from sluice.infrastructure.chats.sqlite.chats import SqliteChats
 from sluice.infrastructure.chats.sqlite.heads import SqliteHeads
 from sluice.infrastructure.chats.sqlite.pauses import SqlitePauses
-from sluice.infrastructure.postgres.database import Connection, PostgresDatabase
+from sluice.infrastructure.postgres.database import PostgresDatabase
 from sluice.infrastructure.sqlite.database import SqliteDatabase
+from tests.contract.postgres import drop
 from tests.doubles import a_job
 from tests.strategies import JSON
 
@@ -46,10 +47,6 @@ class Stores:
     pauses: PausePort
     heads: HeadPort
     without_retention: PausePort
-
-
-async def drop(db: Connection) -> None:
-    await db.execute("DO $$BEGIN EXECUTE format('DROP SCHEMA %I CASCADE', current_schema); END$$")
 
 
 @pytest.fixture(params=["sqlite", "sqlite in memory", "postgres"])

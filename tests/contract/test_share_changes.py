@@ -15,7 +15,7 @@ from sluice.infrastructure.flags.postgres_changes import PostgresShareChanges
 from sluice.infrastructure.flags.sqlite_changes import SqliteShareChanges
 from sluice.infrastructure.postgres.database import PostgresDatabase
 from sluice.infrastructure.sqlite.database import SqliteDatabase
-from tests.contract.test_conversations import drop
+from tests.contract.postgres import drop
 
 AT = datetime(2026, 11, 1, 12, 0, 0, 123456, tzinfo=UTC)
 FIRST = ShareChange(1, AT, "ann", 5, 12.5, "왜\u2028\n", "rollout")

@@ -72,8 +72,8 @@ class Session:
             _mirror(ROOT / copied, self._folder / copied)
         project = (ROOT / "pyproject.toml").read_text() + self._settings()
         _replace(self._folder / "pyproject.toml", project.encode())
-        files = [ROOT / test.split("::")[0] for test in self._tests if test.startswith("tests/")]
-        tests = b"".join(path.read_bytes() for path in files)
+        places = [ROOT / test.split("::")[0] for test in self._tests if test.startswith("tests/")]
+        tests = b"".join(path.read_bytes() for place in places for path in _files(place))
         if _replace(self._folder / "tests.sha256", sha256(tests).hexdigest().encode()):
             self._forget_what_was_not_killed()
 
@@ -96,6 +96,11 @@ class Session:
             results["exit_code_by_key"] |= dict.fromkeys(self.left())
             self._results.write_text(json.dumps(results))
         (self._folder / "mutants" / "mutmut-stats.json").unlink(missing_ok=True)
+
+
+def _files(place: Path) -> list[Path]:
+    """A file, or all of a folder with what they share."""
+    return sorted(place.rglob("*.py")) if place.is_dir() else [place]
 
 
 def _mirror(source: Path, target: Path) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from pathlib import Path as FilePath
 from typing import Any
 
 import pytest
@@ -30,9 +31,11 @@ from sluice.infrastructure.llm.upstream import ChatCompletions, Upstream
 from sluice.infrastructure.openai_sdk.instrumentor import OpenAIInstrumentor
 from sluice.infrastructure.pipeline.graph import WatchedGraph
 from sluice.infrastructure.pipeline.savers.saver import Saver
+from sluice.infrastructure.pipeline.savers.sqlite import SqliteSaver
 from sluice.infrastructure.pipeline.stage_path import StagePath
 from sluice.infrastructure.pipeline.token_path import TokenPath
 from sluice.infrastructure.pipeline.visibility import Named
+from sluice.infrastructure.sqlite.checkpoints import SqliteCheckpoints
 from sluice.offline_model.server import OfflineModel
 from tests.doubles import happening
 
@@ -179,3 +182,16 @@ async def path(
     yield Path(request.param, model, completions)
     await completions.aclose()
     assert model.opened == model.closed
+
+
+@pytest.fixture
+async def checkpoints(tmp_path: FilePath) -> AsyncIterator[SqliteCheckpoints]:
+    file = SqliteCheckpoints(tmp_path / "a.db")
+    await file.open()
+    yield file
+    await file.aclose()
+
+
+@pytest.fixture
+async def saver(checkpoints: SqliteCheckpoints) -> SqliteSaver:
+    return SqliteSaver(checkpoints)

@@ -10,9 +10,7 @@ from sluice.domain.events import Json
 from sluice.infrastructure.pipeline.savers.sqlite import SqliteSaver
 from sluice.offline_model.replies import Reply
 from tests.paths.conftest import Path
-from tests.paths.test_pauses import Job, checkpoints, saver
-
-__all__ = ["checkpoints", "saver"]
+from tests.paths.pauses.jobs import Job
 
 GUIDE = (File(__file__).parents[2] / "docs" / "agents.md").read_text()
 SNIPPETS = {

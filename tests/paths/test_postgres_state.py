@@ -11,7 +11,7 @@ from sluice.domain.graph_state import Head
 from sluice.infrastructure.pipeline.savers.postgres import PostgresSaver
 from sluice.infrastructure.postgres.checkpoints import PostgresCheckpoints
 from sluice.infrastructure.postgres.database import Connection, PostgresDatabase
-from tests.contract.test_heads import drop
+from tests.contract.postgres import drop
 from tests.paths.conftest import Path
 from tests.paths.test_state import THREAD, Chat, echo
 

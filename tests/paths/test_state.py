@@ -3,7 +3,6 @@
 import asyncio
 import subprocess
 import sys
-from collections.abc import AsyncIterator
 from operator import add
 from pathlib import Path as FilePath
 from typing import Annotated, Any, TypedDict
@@ -25,19 +24,6 @@ from tests.doubles import ScriptedChatModel
 from tests.paths.conftest import Path
 
 THREAD = Head("thread")
-
-
-@pytest.fixture
-async def checkpoints(tmp_path: FilePath) -> AsyncIterator[SqliteCheckpoints]:
-    file = SqliteCheckpoints(tmp_path / "a.db")
-    await file.open()
-    yield file
-    await file.aclose()
-
-
-@pytest.fixture
-async def saver(checkpoints: SqliteCheckpoints) -> SqliteSaver:
-    return SqliteSaver(checkpoints)
 
 
 def asked(text: str, head: Head = THREAD, job_id: str = "") -> Question:

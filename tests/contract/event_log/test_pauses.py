@@ -1,31 +1,14 @@
 """What every store of the log promises of an attempt that pauses, and goes on as the same one."""
 
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
-from pathlib import Path
-
 import pytest
 
 from sluice.application.ports import EventLogPort
 from sluice.domain.errors import Superseded
 from sluice.domain.events import Cancelled, Cursor, NeedsInput, Reset, Token
-from tests.contract.test_event_log import FIRST, Store, a_job, begun, followed, kind, store_of
-
-__all__ = ["kind"]
+from tests.contract.event_log.stores import FIRST, Store, a_job, begun, followed
 
 ASKED = NeedsInput("send", {"to": "무색"}, "approval", "2026-11-01T12:00:00Z", {"type": "boolean"})
 DONE = Cancelled("user")
-
-
-@pytest.fixture
-async def store(kind: str, tmp_path: Path) -> AsyncIterator[Store]:
-    async with AsyncExitStack() as stack:
-        yield await store_of(kind, tmp_path, stack, 3600)
-
-
-@pytest.fixture
-def log(store: Store) -> EventLogPort:
-    return store.log
 
 
 async def paused(log: EventLogPort) -> str:

@@ -1,0 +1,87 @@
+"""On both paths: which nodes are stages, and when they start and end."""
+
+import asyncio
+from typing import Any
+
+from langgraph.graph import END, START, StateGraph
+from langgraph.types import RetryPolicy
+
+from sluice.domain.events import StageCompleted, StageStarted, Token
+from sluice.domain.ports import LLMClientPort
+from sluice.offline_model.replies import Gate, Reply
+from tests.paths import graphs
+from tests.paths.conftest import Path
+from tests.paths.graphs import SPEAKS, State
+
+
+async def test_a_subgraphs_nodes_have_paths_and_voices_of_their_own(path: Path) -> None:
+    path.model.script(Reply(pieces=["thought"]), Reply(pieces=["sa", "id"]))
+    told = await path.tell(graphs.subgraph)
+    assert told.done.answer == "said"
+    assert {t.node for t in told.tokens} == ({"outer/say"} if path.speaks else set())
+    assert told.stages == [
+        "+outer", "+outer/think", "-outer/think", "+outer/say", "-outer/say", "-outer",
+    ]  # fmt: skip
+
+
+async def test_a_stage_starts_when_its_work_starts(path: Path) -> None:
+    gate = Gate()
+    path.model.script(Reply(pieces=["late"], hold_after=0, gate=gate))
+    async with path.running(graphs.answering) as events:
+        assert await anext(events) == StageStarted("answer", 0)
+        following = asyncio.ensure_future(anext(events))
+        await gate.reached()  # the stage is told while the model is still silent
+        gate.release()
+        assert isinstance(await following, Token if path.speaks else StageCompleted)
+
+
+async def test_a_hidden_stage_is_not_shown(path: Path) -> None:
+    path.model.script(Reply(pieces=["x"]))
+
+    def build(llm: LLMClientPort) -> Any:
+        return graphs.chain(
+            ("secret", lambda s: {"notes": ["x"]}, {"stage": False}),
+            ("answer", graphs.streaming(llm), SPEAKS),
+        )
+
+    assert (await path.tell(build)).stages == ["+answer", "-answer"]
+
+
+async def test_conditional_edges_are_no_stages(path: Path) -> None:
+    path.model.script(Reply(pieces=["x"]))
+
+    def build(llm: LLMClientPort) -> Any:
+        graph = StateGraph(State)
+        graph.add_node("answer", graphs.streaming(llm), metadata=SPEAKS)
+        graph.add_node("more", lambda s: {"notes": ["m"]})
+        graph.add_conditional_edges(START, lambda s: "answer", ["answer"])
+        graph.add_conditional_edges("answer", lambda s: "more", ["more", END])
+        return graph
+
+    assert (await path.tell(build)).stages == ["+answer", "-answer", "+more", "-more"]
+
+
+async def test_a_retried_node_is_told_once_in_the_end(path: Path) -> None:
+    tries: list[int] = []
+
+    def build(llm: LLMClientPort) -> Any:
+        async def flaky(state: State) -> dict[str, str]:
+            text = await graphs.joined(llm.stream("x"))
+            tries.append(1)
+            if len(tries) == 1:
+                raise ConnectionError("once")
+            return {"answer": text}
+
+        graph = StateGraph(State)
+        graph.add_node(
+            "answer",
+            flaky,
+            metadata=SPEAKS,
+            retry_policy=RetryPolicy(max_attempts=2, initial_interval=0.01),
+        )
+        return graph.add_edge(START, "answer")
+
+    path.model.script(Reply(pieces=["said"]), Reply(pieces=["said"]))
+    told = await path.tell(build)
+    assert told.done.answer == "said"
+    assert told.stages == ["+answer", "-answer"]
