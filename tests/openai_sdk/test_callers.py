@@ -186,6 +186,60 @@ async def test_a_langchain_that_is_not_known_is_given_objects(
     assert (upstream.only.model, upstream.only.plain) == (model, False)
 
 
+async def test_without_the_method_that_converts_chunks_they_are_objects(
+    upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "_convert_chunk_to_generation_chunk"
+    model = upstream.model(streaming=True)
+    monkeypatch.delattr(langchain_openai.BaseChatOpenAI, name)
+    with pytest.raises(AttributeError, match=name):
+        await model.ainvoke("Why?")
+    assert (upstream.only.model, upstream.only.plain) == (model, False)
+
+
+async def without_a_payload(
+    self: Any, messages: Any, *_: Any, **__: Any
+) -> AsyncIterator[ChatGenerationChunk]:
+    assert isinstance({"model": "m"}, dict)
+    await self.async_client.create(model="m", messages=[])
+    yield ChatGenerationChunk(message=AIMessageChunk("a"))
+
+
+async def without_dicts(
+    self: Any, messages: Any, *_: Any, **__: Any
+) -> AsyncIterator[ChatGenerationChunk]:
+    payload = {"model": "m", "messages": messages[:0]}
+    await self.async_client.create(**payload)
+    yield ChatGenerationChunk(message=AIMessageChunk("a"))
+
+
+@pytest.mark.parametrize("reader", [without_a_payload, without_dicts])
+async def test_a_reader_that_is_not_known_is_given_objects(
+    reader: Any, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader.__code__ = reader.__code__.replace(co_name="_astream")
+    monkeypatch.setattr(langchain_openai.BaseChatOpenAI, "_astream", reader)
+    model = upstream.model(streaming=True)
+    await model.ainvoke("Why?")
+    assert (upstream.only.model, upstream.only.plain) == (model, False)
+
+
+class Wrapping(ChatOpenAI):
+    """Reads another model below LangChain."""
+
+    inner: Any
+
+    async def _astream(self, *given: Any, **options: Any) -> AsyncIterator[ChatGenerationChunk]:
+        async for part in self.inner._astream(*given, **options):
+            yield part
+
+
+async def test_a_model_has_no_run_where_only_whoever_reads_it_has_one(upstream: Upstream) -> None:
+    inner = upstream.model()
+    await upstream.model(Wrapping, inner=inner, streaming=True).ainvoke("Why?")
+    assert upstream.only == Caller(inner, None, plain=True, invoked=False)
+
+
 class Asking(GenericFakeChatModel):
     """A model of somebody else's, whose stream is read with a client of its own."""
 
