@@ -120,7 +120,12 @@ async def test_who_asks_for_nothing_takes_nothing_away(watched: Watched) -> None
 
 async def test_without_anybody_to_tell_a_token_is_handed_all_the_same(watched: Watched) -> None:
     pushed: list[bytes] = []
-    await watched.reader(lambda body: not pushed.append(body), who=None)
+
+    def push(body: bytes) -> bool:
+        pushed.append(body)
+        return True
+
+    await watched.reader(push, who=None)
     watched.notifier.publish(A)
     assert len(pushed) == 1
 
