@@ -87,7 +87,7 @@ bench-users: $(VENV)/developed    ## users' own clients beside the thirty lines,
 bench-steps: $(VENV)/developed    ## what each step of a token's way costs
 	$(BIN)/python -m benchmarks.steps
 
-instructions: $(VENV)/developed   ## count a token's CPU instructions; over 10 % more than kept is an error
+instructions: $(VENV)/developed   ## count the CPU instructions of answers and tokens; over 10 % more than kept is an error
 	$(BIN)/python -m benchmarks.instructions
 
 lock:                             ## pin every dependency with its hashes (needs uv)

@@ -38,7 +38,7 @@ class Process:
             argv,
             stdout=subprocess.PIPE if talks else subprocess.DEVNULL,
             stderr=self._errors,
-            env=_clean_environment(env or {}),
+            env=clean_environment(env or {}),
             cwd=ROOT,
             start_new_session=True,
         )
@@ -113,7 +113,7 @@ def python(module: str, *arguments: str) -> list[str]:
     return [sys.executable, "-m", module, *arguments]
 
 
-def _clean_environment(added: Mapping[str, str]) -> dict[str, str]:
+def clean_environment(added: Mapping[str, str]) -> dict[str, str]:
     """Ours without settings that would reach the servers, nor a proxy between them."""
     ours = {
         name: value

@@ -24,6 +24,7 @@ CATCH_ALLS = {
     "application/background.py": "what is repeated goes on: nobody would see that its task ended",
     "application/process_chat.py": "the one of the use cases: whatever happens, the log ends",
     "application/relay.py": "no node sees an error of ours: it is raised where the run is awaited",
+    "application/shadow.py": "whatever a shadow fails with is a figure, and nobody's else",
     "infrastructure/composition/user_graph.py": "a factory, and its import, is the user's code",
     "infrastructure/event_log/buffer.py": "no job ends by a fault in one reader's encoder",
     "infrastructure/pipeline/model_callers.py": "a user's object may raise when it is looked at",
