@@ -143,7 +143,7 @@ class Own(ChatOpenAI):
         self, messages: list[BaseMessage], *_: Any, **__: Any
     ) -> AsyncIterator[ChatGenerationChunk]:
         await self.async_client.create(model="m", messages=[])
-        yield ChatGenerationChunk(message=AIMessageChunk("a"))
+        yield ChatGenerationChunk(message=AIMessageChunk(content="a"))
 
 
 @pytest.mark.parametrize(
@@ -202,7 +202,7 @@ async def without_a_payload(
 ) -> AsyncIterator[ChatGenerationChunk]:
     assert isinstance({"model": "m"}, dict)
     await self.async_client.create(model="m", messages=[])
-    yield ChatGenerationChunk(message=AIMessageChunk("a"))
+    yield ChatGenerationChunk(message=AIMessageChunk(content="a"))
 
 
 async def without_dicts(
@@ -210,7 +210,7 @@ async def without_dicts(
 ) -> AsyncIterator[ChatGenerationChunk]:
     payload = {"model": "m", "messages": messages[:0]}
     await self.async_client.create(**payload)
-    yield ChatGenerationChunk(message=AIMessageChunk("a"))
+    yield ChatGenerationChunk(message=AIMessageChunk(content="a"))
 
 
 @pytest.mark.parametrize("reader", [without_a_payload, without_dicts])
@@ -247,7 +247,7 @@ class Asking(GenericFakeChatModel):
 
     def _stream(self, *_: Any, **__: Any) -> Iterator[ChatGenerationChunk]:
         self.found.append(caller())
-        yield ChatGenerationChunk(message=AIMessageChunk("a"))
+        yield ChatGenerationChunk(message=AIMessageChunk(content="a"))
 
 
 def test_somebody_elses_model_is_never_plain() -> None:

@@ -162,8 +162,9 @@ async def test_outside_a_job_and_after_the_service_nothing_is_taken(
         await instrumentor.uninstrument()
         kinds = [AsyncStream, Stream]
         assert await streamed() == kinds
-        for kind, patched in zip((AsyncOpenAI, OpenAI), ours, strict=True):
-            kind.request = patched  # type: ignore[attr-defined] # as who wraps it has kept it
+        both: tuple[Any, Any] = (AsyncOpenAI, OpenAI)
+        for kind, patched in zip(both, ours, strict=True):
+            kind.request = patched  # as who wraps it has kept it
             assert await streamed() == kinds
             del kind.request
     assert run.teller.ends == []
@@ -342,10 +343,9 @@ async def test_a_client_that_is_not_known_is_told_of_and_the_other_is_heard(
 
     monkeypatch.setattr(base, "request", request)
     # What others have put over it says nothing of what is below.
-    monkeypatch.setattr(
-        OpenAI, "request", lambda *given, **named: _own(*given, **named), raising=False
-    )
-    _own = vars(OpenAI.__mro__[1])["request"]
+    own: Any = vars(OpenAI.__mro__[1])["request"]
+    over: Any = lambda *given, **named: own(*given, **named)  # noqa: E731
+    monkeypatch.setattr(OpenAI, "request", over, raising=False)
     instrument()
     with Run().entered() as run:
         await upstream.client().chat.completions.create(**ASKED)

@@ -171,7 +171,9 @@ async def test_a_users_own_timeout_is_left(sync: bool, own: Any) -> None:
         asked.in_a_thread(sent)
     else:
         assert await asked.streams(sent) == 0.1
-    assert sent.options.timeout is before
+    [(cast_to, options, stream, kind)] = sent.given
+    assert (cast_to, stream, options.timeout) == (ChatCompletion, True, before)
+    assert issubclass(kind, Stream if sync else AsyncStream)
 
 
 @pytest.mark.parametrize("own", [None, openai.DEFAULT_TIMEOUT])
@@ -221,6 +223,15 @@ async def test_a_stream_has_what_the_sending_left_of_its_first_deadline(
     await asyncio.wait([reading])
 
 
+def test_a_synchronous_stream_is_given_up_as_the_limits_say() -> None:
+    asked, sent = Asked(sync=True, limits=Limits(first_token=-1, idle=30)), Sent()
+    asked.in_a_thread(sent)
+    response = httpx2.Response(200, content=iter([b": warm\n\n"] * 2), request=UPSTREAM)
+    stream = sent.given[0][3](cast_to=ChatCompletionChunk, response=response, client=asked.client)
+    with pytest.raises(openai.APITimeoutError):
+        next(stream)
+
+
 async def test_no_timer_is_left_of_a_request() -> None:
     loop: Any = asyncio.get_running_loop()
     for sent in (Sent(), Sent(ValueError())):
@@ -239,6 +250,8 @@ async def test_a_server_that_refuses_to_be_asked_for_usage_is_asked_once_more(
     (cast_to, first, stream, kind), again = sent.given
     assert first.json_data == {**BODY, **COUNTED}
     assert (again[0], again[1].json_data, again[2:]) == (cast_to, BODY, (stream, kind))
+    assert read_of(again[1]) == read_of(first)
+    assert isinstance(again[1].post_parser, NotGiven)
     assert list(asked.no_usage) == [asked.client]
     later = Asked(by=PLAIN, sync=sync, client=asked.client, no_usage=asked.no_usage)
     told = Sent()
