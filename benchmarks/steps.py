@@ -149,9 +149,9 @@ def _graph_of(reader: str) -> Work:
                 yield ChatGenerationChunk(message=AIMessageChunk(content="token "))
 
     class Completions:
-        """Whose only call says its tokens."""
+        """Whose only call says its tokens, and wakes who waits for them as at 50 a second."""
 
-        usage, finish_reason = None, "stop"
+        usage, finish_reason, piece_interval = None, "stop", 0.1
 
         def __init__(self, tokens: int) -> None:
             self._tokens = tokens
@@ -159,10 +159,14 @@ def _graph_of(reader: str) -> Work:
         def call(self, *given: Any, **options: Any) -> "Completions":
             return self
 
-        async def deltas(self) -> AsyncGenerator[Delta, None]:
-            for _ in range(self._tokens):
-                await asyncio.sleep(0)
-                yield Delta("token ")
+        async def heard(
+            self, hear: Callable[[Delta], None], seconds: float
+        ) -> AsyncGenerator[None, None]:
+            for number in range(1, self._tokens + 1):
+                hear(Delta("token "))
+                if number % 5 == 0 or number == self._tokens:
+                    await asyncio.sleep(0)
+                    yield
 
     async def work(tokens: int) -> None:
         completions = cast("ChatCompletions", Completions(tokens))

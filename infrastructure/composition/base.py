@@ -115,7 +115,7 @@ class Base(DeclarativeContainer):
     completions: Provider[ChatCompletions] = Singleton(
         ChatCompletions, Call(upstream_of, settings, offline_url)
     )
-    raw_client: Provider[LLMClientPort] = Singleton(OpenAILLMClient, completions)
+    raw_client: Provider[OpenAILLMClient] = Singleton(OpenAILLMClient, completions)
     wrapped_client: Provider[LLMClientPort] = Singleton(
         LangChainLLMAdapter,
         Singleton(LangChainOpenAIRunnable, completions=completions),

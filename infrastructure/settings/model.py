@@ -135,6 +135,7 @@ class Settings(BaseSettings):
     total_timeout: Seconds = 600
     input_timeout: Annotated[float, Field(gt=0, le=_LONGEST_WAIT, allow_inf_nan=False)] = 86400
     upstream_retries: Annotated[int, Field(ge=0, le=10)] = 2
+    piece_interval: Annotated[float, Field(ge=0, le=10, allow_inf_nan=False)] = 0.1
 
     on_disconnect: str = "continue"
     when_busy: Literal["enqueue", "reject", "interrupt"] = "enqueue"

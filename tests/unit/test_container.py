@@ -422,6 +422,7 @@ def test_the_upstream_is_the_one_that_was_set(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:2/v1")
     monkeypatch.setenv("OPENAI_MODEL", "m")
     upstream = upstream_of(read_settings(idle_timeout=7, upstream_retries=0), None)
+    assert upstream.piece_interval == 0.1
     assert (upstream.base_url, upstream.api_key, upstream.model) == (
         "http://127.0.0.1:2/v1", "key", "m",
     )  # fmt: skip

@@ -1,6 +1,6 @@
 """What A2's model client asks of a LangChain model, and what it makes of its answers."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from typing import Any
 
@@ -23,7 +23,8 @@ from sluice.domain.errors import (
     UpstreamError,
     UpstreamTimeout,
 )
-from sluice.domain.ports import LLMClientPort, ToolCall
+from sluice.domain.ports import ToolCall
+from sluice.infrastructure.llm.decoding import Delta
 from sluice.infrastructure.llm.langchain_adapter import LangChainLLMAdapter, chat_model_of
 from sluice.infrastructure.llm.langchain_runnable_wrapper import LangChainOpenAIRunnable
 from sluice.infrastructure.llm.openai_client import OpenAILLMClient
@@ -96,25 +97,17 @@ class Emitting(NodeRun):
         return self.told.append if self.listens else None
 
 
-class Direct(ScriptedLLM):
-    """Says "x" and "y", and knows whether it was closed."""
-
-    closed = 0
-
-    async def stream(self, prompt: Any, *, system: str | None = None) -> AsyncGenerator[str, None]:
-        self.prompts.append((prompt, system))
-        try:
-            yield "x"
-            yield "y"
-        finally:
-            self.closed += 1
+def below(*texts: str) -> tuple[OpenAILLMClient, ScriptedCompletions]:
+    """The client below LangChain."""
+    completions = ScriptedCompletions(*map(Delta, texts))
+    return OpenAILLMClient(completions), completions
 
 
 def said(*texts: str) -> list[Any]:
     return [AIMessageChunk(content=text) for text in texts]
 
 
-def adapter(*parts: Any, direct: LLMClientPort | None = None) -> LangChainLLMAdapter:
+def adapter(*parts: Any, direct: OpenAILLMClient | None = None) -> LangChainLLMAdapter:
     return LangChainLLMAdapter(Model(parts=list(parts)), direct=direct)
 
 
@@ -145,30 +138,30 @@ async def test_a_stream_that_fails_has_its_code(
 
 
 async def test_what_the_run_hears_itself_is_asked_past_langchain() -> None:
-    direct, node = Direct(), Emitting(listens=True)
+    (direct, completions), node = below("x", "y"), Emitting(listens=True)
     llm = adapter(*said("a"), direct=direct)
     before = current_node.set(node)
     try:
         async with aclosing(llm.stream("?", system="Be brief.")) as texts:
             assert (await anext(texts), node.told) == ("x", ["x"])
-        assert direct.closed == 1
+        assert completions.last.closed
         assert await streamed(llm) == ["x", "y"]
     finally:
         current_node.reset(before)
     assert node.told == ["x", "x", "y"]
-    assert direct.prompts == [("?", "Be brief.")] * 2
+    assert completions.asked == [(ASKED, {})] * 2
     assert asked_of(llm) == []
 
 
 @pytest.mark.parametrize("node", [None, Emitting(listens=False)])
 async def test_what_somebody_else_hears_is_asked_through_langchain(node: NodeRun | None) -> None:
-    direct = Direct()
+    direct, completions = below("x")
     before = current_node.set(node)
     try:
         assert await streamed(adapter(*said("a"), direct=direct)) == ["a"]
     finally:
         current_node.reset(before)
-    assert direct.prompts == []
+    assert completions.asked == []
 
 
 async def test_without_a_client_below_langchain_is_asked() -> None:

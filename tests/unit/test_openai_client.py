@@ -108,3 +108,13 @@ async def test_a_structure_is_asked_for_and_refusals_are_remembered() -> None:
     completions.refused.add(RESPONSE_FORMAT)
     await llm.structured("?", City)
     assert "response_format" not in completions.asked[-1][1]
+
+
+@pytest.mark.parametrize(("emit", "seconds"), [(None, 1), ([].append, 0.1)])
+async def test_pieces_that_no_user_sees_are_joined_ten_times_as_long(
+    emit: Any, seconds: float
+) -> None:
+    llm, completions = client(Delta("a"), Delta("b"))
+    completions.interval = 0.1
+    assert [text async for text in llm.stream("?", emit=emit)] == ["a", "b"]
+    assert completions.last.seconds == pytest.approx(seconds)

@@ -15,6 +15,7 @@ from openai import AsyncOpenAI, AsyncStream, OpenAI, Stream
 from openai.types.chat import ChatCompletionChunk
 
 from sluice.application.model_calls import ModelCalls, NodeRun
+from sluice.infrastructure.llm import body
 from sluice.infrastructure.openai_sdk import streams
 from sluice.infrastructure.openai_sdk.answers import UserCall
 from sluice.infrastructure.openai_sdk.chunks import Chunks, OneText
@@ -197,12 +198,12 @@ async def test_a_body_with_nothing_to_decode_is_read_as_it_comes(
 ) -> None:
     loop = asyncio.get_running_loop()
     protocol: Any = aiohttp.base_protocol.BaseProtocol(loop)
-    body = aiohttp.StreamReader(protocol, 2**16, loop=loop)
-    body.feed_data(B + STOP)
-    body.feed_eof()
+    reader = aiohttp.StreamReader(protocol, 2**16, loop=loop)
+    reader.feed_data(B + STOP)
+    reader.feed_eof()
     streamed = Streamed(A)
-    bodies = {id(streamed.response): body}
-    monkeypatch.setattr(streams, "plain_body", lambda of: bodies[id(of)])
+    bodies = {id(streamed.response): reader}
+    monkeypatch.setattr(body, "plain_body", lambda of: bodies[id(of)])
     assert len(await streamed.read()) == 2
     assert (streamed.teller.said, streamed.body.left) == (["b"], [A])
 

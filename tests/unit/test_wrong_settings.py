@@ -82,6 +82,7 @@ WRONG = {
     "SLUICE_IDLE_TIMEOUT": ["0"],
     "SLUICE_TOTAL_TIMEOUT": ["0"],
     "SLUICE_UPSTREAM_RETRIES": ["-1", "1.5", "many"],
+    "SLUICE_PIECE_INTERVAL": ["-1", "11", "nan", "soon"],
     "SLUICE_ON_DISCONNECT": [
         "stop",
         "cancel",
