@@ -223,13 +223,26 @@ async def test_a_stream_has_what_the_sending_left_of_its_first_deadline(
     await asyncio.wait([reading])
 
 
-def test_a_synchronous_stream_is_given_up_as_the_limits_say() -> None:
-    asked, sent = Asked(sync=True, limits=Limits(first_token=-1, idle=30)), Sent()
+SAID = b'data: {"choices":[{"index":0,"delta":{"content":"a"}}]}\n\n'
+WARM = b": warm\n\n"
+
+
+@pytest.mark.parametrize(
+    ("limits", "reads"),
+    [
+        (Limits(first_token=-1, idle=30), [WARM, WARM]),
+        (Limits(first_token=30, idle=-1), [SAID, WARM, WARM]),
+    ],
+)
+def test_a_synchronous_stream_is_given_up_as_the_limits_say(
+    limits: Limits, reads: list[bytes]
+) -> None:
+    asked, sent = Asked(sync=True, limits=limits), Sent()
     asked.in_a_thread(sent)
-    response = httpx2.Response(200, content=iter([b": warm\n\n"] * 2), request=UPSTREAM)
+    response = httpx2.Response(200, content=iter(reads), request=UPSTREAM)
     stream = sent.given[0][3](cast_to=ChatCompletionChunk, response=response, client=asked.client)
     with pytest.raises(openai.APITimeoutError):
-        next(stream)
+        list(stream)
 
 
 async def test_no_timer_is_left_of_a_request() -> None:
