@@ -203,8 +203,9 @@ async def test_the_reader_knows_a_future_that_may_be_done_twice() -> None:
 class CountingTimer(TimerNoop):
     entered = left = 0
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> Any:
         self.entered += 1
+        return self
 
     def __exit__(self, *_: object) -> None:
         self.left += 1
@@ -241,11 +242,11 @@ async def test_a_body_that_is_read_gives_each_read_and_then_nothing() -> None:
     assert take.taken == [b"a"]
 
 
-def below(reader: Any, **headers: str) -> httpx2.Response:
+def below(reader: Any, **headers: str) -> Any:
     """As the SDK's aiohttp transport answers."""
     answer = Mock(spec=aiohttp.ClientResponse, content=reader)
-    response = httpx2.Response(200, headers=headers)
-    response.stream = SimpleNamespace(_stream=SimpleNamespace(_aiohttp_response=answer))  # type: ignore[assignment]
+    response: Any = httpx2.Response(200, headers=headers)
+    response.stream = SimpleNamespace(_stream=SimpleNamespace(_aiohttp_response=answer))
     return response
 
 
@@ -255,7 +256,7 @@ async def test_what_stands_below_is_used_where_its_bytes_are_the_bodys() -> None
     assert plain_body(below(reader, **{"content-encoding": "gzip"})) is None
     assert plain_body(httpx2.Response(200, content=b"a")) is None
     other = below(reader)
-    other.stream._stream._aiohttp_response = SimpleNamespace(content=reader)  # type: ignore[attr-defined]
+    other.stream._stream._aiohttp_response = SimpleNamespace(content=reader)
     assert plain_body(other) is None
 
 
