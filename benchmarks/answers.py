@@ -10,10 +10,11 @@ import json
 import os
 import signal
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple
 
 from aiohttp import ClientSession, TCPConnector
 
@@ -38,18 +39,29 @@ PATIENCE = {f"SLUICE_{name}_TIMEOUT": "600" for name in ("CONNECT", "FIRST_TOKEN
 def serve(name: str, say: Callable[[str], None]) -> None:
     """Until SIGTERM. At SIGUSR1 it forks a process that ends at once and says its id:
 
-    valgrind then tells how many instructions there were so far.
+    valgrind then tells how many instructions there were so far. Beside it the ticks of uvicorn's
+    own timer, of which an idle service makes ten a second.
     """
+    import uvicorn
+
     from sluice.interfaces.cli import main
+
+    ticks, on_tick = 0, uvicorn.Server.on_tick
+
+    async def counted(server: uvicorn.Server, counter: int) -> bool:
+        nonlocal ticks
+        ticks = counter
+        return await on_tick(server, counter)
 
     def mark(*_: object) -> None:
         if (child := os.fork()) == 0:
             os._exit(0)
         os.waitpid(child, 0)
-        say(f"mark\t{child}")
+        say(f"mark\t{child}\t{ticks}")
 
     flag, graph = SERVICES[name]
     os.environ |= {"ENABLE_TOKEN_STREAMING": flag, "SLUICE_PIPELINE": f"benchmarks.graph:{graph}"}
+    uvicorn.Server.on_tick = counted  # type: ignore[method-assign,assignment]
     signal.signal(signal.SIGUSR1, mark)
     main(["serve"])
 
@@ -73,25 +85,28 @@ def settings(port: int, upstream: int) -> dict[str, str]:
     }  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Marks:
-    """Ids of processes that valgrind gives a count for, and the seconds between the last four."""
+class Mark(NamedTuple):
+    """The id of a process that valgrind gives a count for, and the service's ticks until then."""
 
-    answers: tuple[str, str]
-    tokens: tuple[str, str]
-    idle: tuple[str, str]
-    tokens_s: float
-    idle_s: float
+    process: str
+    ticks: int
 
-    def costs(self, counts: dict[str, int]) -> tuple[float, float]:
-        """Instructions of an answer with one token, and of a token more."""
 
-        def between(begin: str, end: str) -> int:
-            return counts[end] - counts[begin]
+def costs(marks: Sequence[Mark], counts: Mapping[str, int]) -> tuple[float, float]:
+    """Instructions of an answer with one token, and of a token more.
 
-        answer = between(*self.answers) / ANSWERS
-        resting = between(*self.idle) / self.idle_s * self.tokens_s
-        return answer, (between(*self.tokens) - answer - resting) / (TOKENS - 1)
+    The marks are before the answers, behind them, behind the tokens, and behind a rest that was as
+    long: what the service does without being asked is taken off, by the tick, for on a busy machine
+    there are fewer of them in a second.
+    """
+    spans = [
+        (counts[end.process] - counts[begin.process], end.ticks - begin.ticks)
+        for begin, end in pairwise(marks)
+    ]
+    (answers, answers_ticks), (tokens, tokens_ticks), (idle, idle_ticks) = spans
+    tick = idle / idle_ticks
+    answer = (answers - tick * answers_ticks) / ANSWERS
+    return answer, (tokens - tick * tokens_ticks - answer) / (TOKENS - 1)
 
 
 class Client:
@@ -162,17 +177,17 @@ async def upstream() -> AsyncIterator[tuple[Model, int]]:
         yield model, server.sockets[0].getsockname()[1]
 
 
-async def ask(client: Client, mark: Callable[[], Awaitable[str]]) -> Marks:
-    """Of a service that has just been started; `mark` has it marked and returns the id."""
+async def ask(client: Client, mark: Callable[[], Awaitable[Mark]]) -> list[Mark]:
+    """Of a service that has just been started."""
     await client.ready()
     for _ in range(WARM):
         await client.answer(2)
-    answers = await mark()
+    marks = [await mark()]
     for _ in range(ANSWERS):
         await client.answer(1)
-    begin, began = await mark(), time.monotonic()
+    marks.append(await mark())
+    began = time.monotonic()
     await client.answer(TOKENS)
-    end, ended = await mark(), time.monotonic()
-    await asyncio.sleep(IDLE_S)
-    idle, idled = await mark(), time.monotonic()
-    return Marks((answers, begin), (begin, end), (end, idle), ended - began, idled - ended)
+    marks.append(await mark())
+    await asyncio.sleep(max(IDLE_S, time.monotonic() - began))
+    return [*marks, await mark()]

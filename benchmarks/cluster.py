@@ -61,6 +61,7 @@ class Fleet(Running):
             "SLUICE_STORE": self.store,
             "SLUICE_DATABASE": database,
             "ENABLE_TOKEN_STREAMING": self.server.flag,
+            "SLUICE_PIPELINE": f"benchmarks.graph:{self.server.graph}",
         }
         self.worker = Process(python("sluice.interfaces.cli", "worker"), cpu, env, talks=False)
         gateway = Process(python("sluice.interfaces.cli", "serve"), cpu, env, talks=False)

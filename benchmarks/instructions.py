@@ -27,11 +27,12 @@ from pathlib import Path
 from typing import Self
 
 from benchmarks import answers
-from benchmarks.answers import SERVICES, Client, Marks, ask
+from benchmarks.answers import SERVICES, Client, Mark, ask
 from benchmarks.processes import ROOT, clean_environment, free_port
 from benchmarks.steps import STEPS, Work, in_loop
 
 KEPT = Path(__file__).with_name("instructions.json")
+BEFORE = KEPT.parent / "results" / "instructions_before.json"
 ALLOWED = 1.1
 FEW, MANY = 200, 1200
 OURS = [name for name in STEPS if name.startswith("Sluice")]
@@ -116,10 +117,10 @@ class Valgrind:
                 return line.rstrip().split("\t")
         return []
 
-    async def mark(self, pid: int) -> str:
+    async def mark(self, pid: int) -> Mark:
         os.kill(pid, signal.SIGUSR1)
-        _, marked = await self.said()
-        return marked
+        _, process, ticks = await self.said()
+        return Mark(process, int(ticks))
 
     async def counts(self) -> dict[str, int]:
         """Instructions by process id, once all of them have ended."""
@@ -135,7 +136,7 @@ class Valgrind:
 async def counted(*names: str) -> Mapping[str, float]:
     """Instructions: of a step a token, the yardstick's among them; of a service see `told_as`."""
     steps: dict[str, list[str]] = {}
-    services: dict[str, Marks] = {}
+    services: dict[str, Sequence[Mark]] = {}
     async with answers.upstream() as (model, upstream):
         port = free_port()
         env = clean_environment({"PYTHONHASHSEED": "0", **answers.settings(port, upstream)})
@@ -149,16 +150,26 @@ async def counted(*names: str) -> Mapping[str, float]:
                     services[name] = await ask(client, partial(valgrind.mark, int(pid)))
                 os.kill(int(pid), signal.SIGTERM)
             counts = await valgrind.counts()
-    costs = {
+    found = {
         name: (counts[many] - counts[few]) / (MANY - FEW) for name, (few, many) in steps.items()
     }
     for name, marks in services.items():
-        costs |= zip(told_as(name), marks.costs(counts), strict=True)
-    return costs
+        found |= zip(told_as(name), answers.costs(marks, counts), strict=True)
+    return found
 
 
 def told_as(service: str) -> tuple[str, str]:
     return f"answer, {service}", f"lone token, {service}"
+
+
+def told() -> dict[str, float]:
+    """Millions of instructions: what is kept, and as `before: …` what was before it was held."""
+    return _millions(KEPT) | {f"before: {name}": n for name, n in _millions(BEFORE).items()}
+
+
+def _millions(path: Path) -> dict[str, float]:
+    kept = json.loads(path.read_text()) if path.exists() else {}
+    return {name: count * kept[UNIT] / 1e6 for name, count in kept.items() if name != UNIT}
 
 
 def compared(now: Mapping[str, float], kept: Mapping[str, float], unit: float) -> str:
@@ -184,7 +195,7 @@ def main() -> int:
     unit = costs.pop(UNIT)
     now = {name: cost / unit for name, cost in costs.items()}
     if options.write:
-        rounded = {name: round(count, 3) for name, count in now.items()}
+        rounded = {UNIT: round(unit), **{name: round(count, 3) for name, count in now.items()}}
         KEPT.write_text(json.dumps(rounded, indent=1) + "\n")
     kept = json.loads(KEPT.read_text())
     print(f"In yardsticks of {unit:,.0f} instructions:\n{compared(now, kept, unit)}")

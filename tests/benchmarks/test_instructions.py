@@ -8,18 +8,19 @@ import sys
 import pytest
 
 from benchmarks import answers, instructions
-from benchmarks.answers import ANSWERS, SERVICES, TOKENS, Client, Marks
+from benchmarks.answers import ANSWERS, SERVICES, TOKENS, Client, Mark
 from benchmarks.instructions import TOGETHER, Valgrind, compared, dearer, told_as
 from benchmarks.processes import clean_environment, free_port
 
 
 def test_an_answer_and_a_token_are_told_apart_and_from_an_idle_service() -> None:
-    answer, token, idle_s, tokens_s = 9_000_000, 60_000, 500_000, 4.0
-    counts = {"0": 1_000, "1": 1_000 + ANSWERS * answer}
-    counts["2"] = counts["1"] + answer + (TOKENS - 1) * token + int(idle_s * tokens_s)
-    counts["3"] = counts["2"] + 2 * idle_s
-    marks = Marks(("0", "1"), ("1", "2"), ("2", "3"), tokens_s, 2.0)
-    assert marks.costs(counts) == pytest.approx((answer, token))
+    answer, token, idle = 9_000_000, 60_000, 500_000
+    counts = {"0": 1_000}
+    counts["1"] = counts["0"] + ANSWERS * answer + 8 * idle
+    counts["2"] = counts["1"] + answer + (TOKENS - 1) * token + 4 * idle
+    counts["3"] = counts["2"] + 4 * idle
+    marks = [Mark(name, ticks) for name, ticks in zip("0123", (100, 108, 112, 116), strict=True)]
+    assert answers.costs(marks, counts) == pytest.approx((answer, token))
 
 
 KEPT = {TOGETHER: 2.0, "a step": 1.0} | dict.fromkeys(
@@ -55,7 +56,7 @@ async def test_a_process_is_asleep_only_while_none_of_its_threads_runs() -> None
 @pytest.mark.parametrize("service", SERVICES)
 async def test_a_service_is_asked_and_marked(service: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(instructions, "VALGRIND", ())
-    for name, few in (("WARM", 1), ("ANSWERS", 1), ("TOKENS", 3), ("IDLE_S", 0)):
+    for name, few in (("WARM", 1), ("ANSWERS", 1), ("TOKENS", 3), ("IDLE_S", 0.2)):
         monkeypatch.setattr(answers, name, few)
     async with answers.upstream() as (model, upstream):
         port = free_port()
@@ -68,4 +69,5 @@ async def test_a_service_is_asked_and_marked(service: str, monkeypatch: pytest.M
             os.kill(int(pid), signal.SIGTERM)
             assert await process.said() == []
             assert await process.counts() == {}
-    assert len({*marks.answers, *marks.tokens, *marks.idle}) == 4
+    assert len({mark.process for mark in marks}) == 4
+    assert marks[3].ticks > marks[2].ticks
