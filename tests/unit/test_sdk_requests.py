@@ -284,6 +284,14 @@ async def test_another_failure_is_one(sync: bool) -> None:
         assert (len(sent.given), len(asked.no_usage)) == (1, 0)
 
 
+@pytest.mark.parametrize("sync", [True, False])
+async def test_what_does_not_stream_was_not_asked_for_usage(sync: bool) -> None:
+    asked, sent = Asked(by=PLAIN, sync=sync), Sent(refusal())
+    with pytest.raises(openai.BadRequestError):
+        _ = asked.in_a_thread(sent, stream=False) if sync else await asked.asks(sent)
+    assert (len(sent.given), len(asked.no_usage)) == (1, 0)
+
+
 @pytest.mark.parametrize(
     ("by", "body", "asks"),
     [
