@@ -14,8 +14,17 @@ from sluice.offline_model.server import OfflineModel
 from tests.cuts import CUTS, seed
 from tests.frontends.packages import install
 from tests.services import own_postgres, own_redis, postgres_url, redis_server_url, redis_url
+from tests.spans import exporter, spans
 
-__all__ = ["own_postgres", "own_redis", "postgres_url", "redis_server_url", "redis_url"]
+__all__ = [
+    "exporter",
+    "own_postgres",
+    "own_redis",
+    "postgres_url",
+    "redis_server_url",
+    "redis_url",
+    "spans",
+]
 
 # The same examples in every run, however busy the machine: a red test is red again.
 settings.register_profile("sluice", deadline=None, derandomize=True)

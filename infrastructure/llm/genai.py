@@ -10,7 +10,6 @@ from typing import Any, Literal
 from opentelemetry import trace
 from opentelemetry.trace import SpanKind, Status, StatusCode
 
-from sluice.domain.errors import ChatError
 from sluice.domain.events import Usage
 
 Names = Literal["new", "old", "both"]
@@ -50,10 +49,10 @@ class CallSpan:
         self._set("operation", "chat")
         self._set("model", model)
 
-    def failed(self, error: ChatError) -> None:
-        """By its code: an error's text may hold what was said."""
-        self._span.set_status(Status(StatusCode.ERROR, error.code))
-        self._span.set_attribute("error.type", error.code)
+    def failed(self, code: str) -> None:
+        """An error's text may hold what was said."""
+        self._span.set_status(Status(StatusCode.ERROR, code))
+        self._span.set_attribute("error.type", code)
 
     def end(self, usage: Usage | None, finish_reason: str | None) -> None:
         if usage is not None:

@@ -163,7 +163,7 @@ class Call:
                     going = await receiver.more(body, seconds)
             receiver.check_end()
         except ChatError as error:
-            span.failed(error)
+            span.failed(error.code)
             raise
         finally:
             timeouts.deadline.close()

@@ -10,6 +10,7 @@ from sluice.application.model_calls import CallTeller
 from sluice.domain.errors import AnswerTooLarge
 from sluice.domain.events import Usage
 from sluice.infrastructure.llm.event_stream import EventSplitter
+from sluice.infrastructure.llm.genai import CallSpan
 
 from .chunks import Chunks, OneText, Stream
 from .events import (
@@ -19,7 +20,7 @@ from .events import (
     responses_finish_reason,
     usage_of,
 )
-from .failures import CutAnswer, NamedFailure, NoAnswer
+from .failures import CutAnswer, NamedFailure, NoAnswer, classify
 from .whole_answers import said_in
 
 _DONE = b"[DONE]"
@@ -36,6 +37,9 @@ class UserCall:
     chunks: type[Chunks] = Chunks
     over: bool = False
     max_answer: int = 4 * 2**20
+    span: CallSpan | None = None
+    cost: Usage | None = None
+    finish_reason: str | None = None
 
     def events(self) -> EventReader:
         return (
@@ -48,7 +52,18 @@ class UserCall:
         """Told once, however often a user parses a raw response."""
         if not self.over:
             self.over = True
+            self.cost, self.finish_reason = usage, finish_reason
             self.teller.ended(usage, finish_reason)
+
+    def close(self, error: BaseException | None = None) -> None:
+        """Nothing more comes of it. Whoever gave it up, or was cancelled, has not failed."""
+        span, self.span = self.span, None
+        if span is None:
+            return
+        if isinstance(error, Exception):
+            known = classify(error)
+            span.failed(known.code if known else type(error).__name__)
+        span.end(self.cost, self.finish_reason)
 
 
 class StreamedAnswer:
@@ -111,8 +126,9 @@ class StreamedAnswer:
             raise NoAnswer(message="the answer is no event stream", request=request)
         raise CutAnswer(message="the answer ended without a finish reason", request=request)
 
-    def close(self) -> None:
+    def close(self, error: Exception | None = None) -> None:
         self._call.end(self._events.usage, self._events.finish_reason)
+        self._call.close(error)
 
 
 def whole(call: UserCall, answer: object, request: Any) -> None:

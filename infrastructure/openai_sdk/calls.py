@@ -14,6 +14,7 @@ from sluice.application.heard_calls import CountedCall, muted
 from sluice.application.model_calls import CallTeller, NodeRun
 from sluice.domain.errors import UpstreamTimeout
 from sluice.infrastructure.llm.deadline import Deadline
+from sluice.infrastructure.llm.genai import Names
 from sluice.infrastructure.llm.openai_errors import timed_out
 
 from .answers import UserCall, whole
@@ -26,13 +27,14 @@ from .timeouts import Timeouts
 @dataclass(frozen=True, slots=True)
 class Limits:
     """As the settings have them. Those in seconds are for calls whose user has set none;
-    `max_answer` is in bytes of UTF-8.
+    `max_answer` is in bytes of UTF-8, and `genai` says by which names a call is told in its span.
     """
 
     connect: float = 5
     first_token: float = 30
     idle: float = 30
     max_answer: int = 4 * 2**20
+    genai: Names = "new"
 
 
 class Request:
@@ -114,7 +116,12 @@ class Request:
         theirs = options.post_parser
 
         def looked_at(answer: Any) -> Any:
-            whole(self._call, answer, self._request)
+            try:
+                whole(self._call, answer, self._request)
+            except Exception as error:
+                self._call.close(error)
+                raise
+            self._call.close()
             return answer if isinstance(theirs, NotGiven) else theirs(answer)
 
         return options.model_copy(update={**changed, "post_parser": looked_at})
@@ -139,6 +146,7 @@ class Request:
             yield
         except BaseException as error:
             self._call.end(None, None)
+            self._call.close(error)
             if isinstance(error, openai.APITimeoutError) and not timed_out(error):
                 raise openai.APIConnectionError(request=error.request) from error.__cause__
             raise

@@ -21,6 +21,7 @@ from sluice.application.model_calls import current_node
 
 from .callers import caller
 from .calls import Limits, Request, heard
+from .spans import span_of
 from .transport import Transports
 
 logger = logging.getLogger(__name__)
@@ -58,7 +59,7 @@ class OpenAIInstrumentor:
             if list(inspect.signature(_own_request(kind)).parameters) != _PARAMETERS:
                 logger.warning(_NOT_PATCHED, kind.__name__)
                 continue
-            patched = ours(before)
+            patched = ours(before, alone=before is _own_request(kind))
             self._before[kind] = before if "request" in vars(kind) else None, patched
             kind.request = patched  # type: ignore[method-assign]
         if _CHUNK_TIMEOUT not in os.environ:
@@ -78,12 +79,12 @@ class OpenAIInstrumentor:
             del os.environ[_CHUNK_TIMEOUT]
         await self._transports.aclose()
 
-    def _async(self, before: Any) -> Callable[..., Any]:
+    def _async(self, before: Any, *, alone: bool) -> Callable[..., Any]:
         async def request(
             self: Any, cast_to: Any, options: Any, *, stream: bool = False, stream_cls: Any = None
         ) -> Any:
             send = before.__get__(self, type(self))
-            ours = this._request(self, cast_to, options, stream_cls if stream else None)
+            ours = this._request(self, cast_to, options, stream_cls if stream else None, alone)
             if ours is None:
                 return await send(cast_to, options, stream=stream, stream_cls=stream_cls)
             this._transports.swap(self)
@@ -93,12 +94,12 @@ class OpenAIInstrumentor:
         this = self
         return request
 
-    def _sync(self, before: Any) -> Callable[..., Any]:
+    def _sync(self, before: Any, *, alone: bool) -> Callable[..., Any]:
         def request(
             self: Any, cast_to: Any, options: Any, *, stream: bool = False, stream_cls: Any = None
         ) -> Any:
             send = before.__get__(self, type(self))
-            ours = this._request(self, cast_to, options, stream_cls if stream else None)
+            ours = this._request(self, cast_to, options, stream_cls if stream else None, alone)
             if ours is None:
                 return send(cast_to, options, stream=stream, stream_cls=stream_cls)
             with _once(), ours.unless_opened():
@@ -107,7 +108,9 @@ class OpenAIInstrumentor:
         this = self
         return request
 
-    def _request(self, client: Any, cast_to: Any, options: Any, stream_cls: Any) -> Request | None:
+    def _request(
+        self, client: Any, cast_to: Any, options: Any, stream_cls: Any, alone: bool
+    ) -> Request | None:
         """None for what is none of our business: other endpoints, our own client, no job."""
         node = current_node.get() if self._installed else None
         if node is None or cast_to is object or _sending.get():
@@ -120,6 +123,7 @@ class OpenAIInstrumentor:
             return None
         by = caller()
         call = heard(node, by, body, responses=responses, streamed=stream_cls is not None)
+        call.span = span_of(body, self._limits.genai, alone=alone)
         return Request(client, node, options, call, by, self._limits, self._no_usage)
 
 

@@ -37,6 +37,7 @@ def stream_class(theirs: Any, call: UserCall, timeouts: Timeouts, node: NodeRun)
             await self._iterator.aclose()
         await self.response.aclose()
         call.end(None, None)  # of a stream that nobody has read
+        call.close()
 
     def read_sync(self: Any) -> Iterator[Any]:
         return _read_sync(self, StreamedAnswer(call, self), timeouts, node)
@@ -46,6 +47,7 @@ def stream_class(theirs: Any, call: UserCall, timeouts: Timeouts, node: NodeRun)
             self._iterator.close()
         self.response.close()
         call.end(None, None)
+        call.close()
 
     ours: dict[str, Any] = {"__stream__": read, "close": close}
     if not issubclass(origin, openai.AsyncStream):
@@ -57,7 +59,7 @@ def stream_class(theirs: Any, call: UserCall, timeouts: Timeouts, node: NodeRun)
 async def _read(
     stream: Any, answer: StreamedAnswer, reads: TimedReads
 ) -> AsyncGenerator[Any, None]:
-    response = stream.response
+    response, failed = stream.response, None
     try:
         async with body_of(response) as body:
             if answer.joins:
@@ -74,8 +76,11 @@ async def _read(
                 await _drained(body)
         for chunk in answer.end():
             yield chunk
+    except Exception as error:
+        failed = error
+        raise
     finally:
-        answer.close()
+        answer.close(failed)
         reads.close()
         await response.aclose()
 
@@ -106,7 +111,7 @@ async def _drained(body: Body) -> None:
 def _read_sync(
     stream: Any, answer: StreamedAnswer, timeouts: Timeouts, node: NodeRun
 ) -> Iterator[Any]:
-    response = stream.response
+    response, failed = stream.response, None
     idle = IdleCheck(timeouts)
     try:
         with _stoppable(response, node):
@@ -120,8 +125,11 @@ def _read_sync(
                 if not answer.finished:
                     raise of_the_sdk(failure, response.request) from failure
             yield from answer.end()
+    except Exception as error:
+        failed = error
+        raise
     finally:
-        answer.close()
+        answer.close(failed)
         response.close()
 
 

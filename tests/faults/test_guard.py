@@ -1,4 +1,4 @@
-"""The guard on a real process. At two gateways and two workers: `python -m tests.live.guarded`."""
+"""The guard on a real process; tests/cluster/test_guard.py has it at two gateways and workers."""
 
 from pathlib import Path
 

@@ -57,9 +57,13 @@ class Guarded:
     async def starts(self) -> None:
         """A plan, at every gateway."""
         await self.change(plan=PLAN)
+        await self.in_force(50)
+
+    async def in_force(self, share: float) -> None:
+        """At every gateway, as its metrics tell."""
         async with asyncio.timeout(5):
             for gateway in self.gateways:
-                while (await gateway.metrics())["sluice_rollout_share"] != 50:
+                while (await gateway.metrics())["sluice_rollout_share"] != share:
                     await asyncio.sleep(0.05)
 
     async def asks(self, kind: str, users: int) -> None:

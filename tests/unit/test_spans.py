@@ -1,14 +1,12 @@
 """Jobs, nodes, model calls and deliveries as spans: right parents, no text, every token still."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import pytest
-from opentelemetry import trace
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
@@ -20,30 +18,12 @@ from sluice.infrastructure.composition.embedded import Embedded
 from sluice.infrastructure.llm.genai import CallSpan, Names
 from sluice.infrastructure.settings import read_settings
 from sluice.infrastructure.telemetry.spans import job_ids
-from sluice.infrastructure.telemetry.tracing import job_ids_generator
 from sluice.interfaces.protocols.native.encoder import encoder_for
 from sluice.offline_model import OfflineModel
 from tests.doubles import a_job
 
 pytestmark = pytest.mark.usefixtures("no_settings")
 FLAG = Flag(25, "control", "control", "r")
-
-
-@pytest.fixture(scope="module")
-def exporter() -> InMemorySpanExporter:
-    """Set once: OpenTelemetry has one provider for a process."""
-    exporter = InMemorySpanExporter()
-    provider = TracerProvider(id_generator=job_ids_generator())
-    provider.add_span_processor(SimpleSpanProcessor(exporter))
-    trace.set_tracer_provider(provider)
-    return exporter
-
-
-@pytest.fixture
-def spans(exporter: InMemorySpanExporter) -> Iterator[InMemorySpanExporter]:
-    exporter.clear()
-    yield exporter
-    exporter.clear()
 
 
 @asynccontextmanager
