@@ -107,8 +107,7 @@ class LangChainOpenAIRunnable(BaseChatModel):
         return RunnableLambda(partial(self._structured, schema))
 
     async def _structured(self, schema: type[BaseModel], given: LanguageModelInput) -> BaseModel:
-        messages = convert_to_openai_messages(self._convert_input(given).to_messages())
-        said = messages if isinstance(messages, list) else [messages]
+        said = convert_to_openai_messages(self._convert_input(given).to_messages())
         return await structured(schema, said, self._ask, self.completions.refused)
 
     async def _ask(self, messages: Messages, options: Mapping[str, Any]) -> Output:

@@ -119,7 +119,7 @@ class OpenAIInstrumentor:
         responses = path.endswith("/responses")
         if not (responses or path.endswith("/chat/completions")) or not isinstance(body, Mapping):
             return None
-        if getattr(options, "stream_mode", "legacy") != "legacy":
+        if options.stream_mode != "legacy":
             return None
         by = caller()
         call = heard(node, by, body, responses=responses, streamed=stream_cls is not None)

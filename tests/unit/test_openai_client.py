@@ -1,6 +1,6 @@
 """What A1's model client asks, gives, and reports to the node that it is called in."""
 
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import Iterator
 from contextlib import aclosing, contextmanager
 from typing import Any
 
@@ -9,49 +9,14 @@ from pydantic import BaseModel
 
 from sluice.application.model_calls import ModelCalls, NodeRun, current_node
 from sluice.domain.errors import UpstreamTruncated
-from sluice.domain.events import Usage
 from sluice.domain.ports import ToolCall
 from sluice.infrastructure.llm.decoding import Delta, ToolCallPart
 from sluice.infrastructure.llm.openai_client import OpenAILLMClient
 from sluice.infrastructure.llm.refusals import RESPONSE_FORMAT
+from tests.unit.scripted_completions import COST, ScriptedCompletions
 
 ASKED = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "?"}]
 TOOL: dict[str, Any] = {"type": "function", "function": {"name": "f"}}
-COST = Usage(1, 2, 3)
-
-
-class Call:
-    def __init__(self, deltas: list[Delta | Exception]) -> None:
-        self.usage, self.finish_reason = COST, "stop"
-        self.closed = False
-        self._deltas = deltas
-
-    async def heard(
-        self, hear: Callable[[Delta], None], seconds: float
-    ) -> AsyncGenerator[None, None]:
-        self.seconds = seconds
-        try:
-            for delta in self._deltas:
-                if isinstance(delta, Exception):
-                    raise delta
-                hear(delta)
-                yield
-        finally:
-            self.closed = True
-
-
-class Completions:
-    """Answers each call with these deltas, and keeps what it was asked."""
-
-    def __init__(self, *deltas: Delta | Exception) -> None:
-        self.refused = set[str]()
-        self.piece_interval = 0.0
-        self.asked: list[tuple[Any, dict[str, Any]]] = []
-        self.last = Call(list(deltas))
-
-    def call(self, messages: Any, **options: Any) -> Call:
-        self.asked.append((messages, options))
-        return self.last
 
 
 class Node(NodeRun):
@@ -72,8 +37,8 @@ def inside(node: Node) -> Iterator[Node]:
         current_node.reset(before)
 
 
-def client(*deltas: Delta | Exception) -> tuple[Any, Completions]:
-    completions: Any = Completions(*deltas)
+def client(*deltas: Delta | Exception) -> tuple[Any, ScriptedCompletions]:
+    completions = ScriptedCompletions(*deltas)
     return OpenAILLMClient(completions), completions
 
 
@@ -150,6 +115,6 @@ async def test_pieces_that_no_user_sees_are_joined_ten_times_as_long(
     emit: Any, seconds: float
 ) -> None:
     llm, completions = client(Delta("a"), Delta("b"))
-    completions.piece_interval = 0.1
+    completions.interval = 0.1
     assert [text async for text in llm.stream("?", emit=emit)] == ["a", "b"]
     assert completions.last.seconds == pytest.approx(seconds)

@@ -8,12 +8,14 @@ from typing import Any
 import pytest
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from opentelemetry.trace import StatusCode
+from opentelemetry.trace import SpanKind, StatusCode
 
 from sluice.domain.chat import Chat, Job, now
-from sluice.domain.events import QUEUED, Cancelled, Done, Event, Failed, Token
+from sluice.domain.errors import UpstreamTimeout
+from sluice.domain.events import QUEUED, Cancelled, Done, Event, Failed, Token, Usage
 from sluice.domain.rollout import Flag
 from sluice.infrastructure.composition.embedded import Embedded
+from sluice.infrastructure.llm.genai import CallSpan, Names
 from sluice.infrastructure.settings import read_settings
 from sluice.infrastructure.telemetry.spans import job_ids
 from sluice.interfaces.protocols.native.encoder import encoder_for
@@ -140,6 +142,40 @@ async def test_a_model_call_has_the_names_that_were_chosen(
         given = set(call.attributes or {})
         assert there | {"gen_ai.operation.name", "gen_ai.request.model"} <= given
         assert not missing & given
+
+
+ASKED = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "m"}
+NEW = {"gen_ai.provider.name": "openai"}
+OLD = {"gen_ai.system": "openai"}
+NEW_COST = {"gen_ai.usage.input_tokens": 1, "gen_ai.usage.output_tokens": 2}
+OLD_COST = {"gen_ai.usage.prompt_tokens": 1, "gen_ai.usage.completion_tokens": 2}
+FINISHED = {"gen_ai.response.finish_reasons": ("stop",)}
+
+
+@pytest.mark.parametrize(
+    ("names", "asked", "cost"),
+    [
+        ("new", NEW, NEW_COST),
+        ("old", OLD, OLD_COST),
+        ("both", NEW | OLD, NEW_COST | OLD_COST),
+    ],
+)
+def test_a_call_span_says_what_was_asked_and_how_it_ended(
+    spans: InMemorySpanExporter, names: Names, asked: dict[str, Any], cost: dict[str, Any]
+) -> None:
+    CallSpan("m", names).end(None, None)
+    CallSpan("m", names).end(Usage(1, 2, 3), "stop")
+    failing = CallSpan("m", names)
+    failing.failed(UpstreamTimeout())
+    failing.end(None, None)
+    bare, whole, failed = named(spans, "chat m")
+    assert (bare.name, bare.kind, bare.status.is_unset) == ("chat m", SpanKind.CLIENT, True)
+    assert dict(bare.attributes or {}) == ASKED | asked
+    assert dict(whole.attributes or {}) == ASKED | asked | cost | FINISHED
+    assert dict(failed.attributes or {}) == ASKED | asked | {"error.type": "upstream_timeout"}
+    assert (failed.status.status_code, failed.status.description) == (
+        StatusCode.ERROR, "upstream_timeout",
+    )  # fmt: skip
 
 
 async def test_a_failure_is_told_by_its_code(spans: InMemorySpanExporter) -> None:
