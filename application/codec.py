@@ -68,6 +68,8 @@ FORMS: Mapping[type[Event], Form] = {
     Cancelled: _form("cancelled", "status reason", "cancelled"),
 }
 
+_ANY_JSON = (Data, NeedsInput)
+"""What has more in its fields than texts and numbers."""
 _KINDS = {(form.name, form.status): (kind, form) for kind, form in FORMS.items()}
 
 
@@ -126,8 +128,13 @@ def require_encodable(event: Event) -> None:
     if type(event) is Token:  # nearly every event is one, and nearly every text ASCII
         if not event.content.isascii() or not event.node.isascii():
             f"{event.content}{event.node}".encode()
-    else:
+    elif isinstance(event, _ANY_JSON):
         encode(event)[1].encode()
+    else:
+        for name in event.__match_args__:
+            value = getattr(event, name)
+            if isinstance(value, str) and not value.isascii():
+                value.encode()
 
 
 @cache

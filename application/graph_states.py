@@ -49,6 +49,10 @@ class GraphStates:
             return None
         return await self._heads.begin(job)
 
+    def has_left(self, job: Job, asked: Question | None) -> bool:
+        """Whether there is anything to tidy up after the job, which most graphs leave nothing."""
+        return self._has_own_thread(job) or (asked is not None and asked.head is not None)
+
     async def tidy(self, job: Job, asked: Question | None) -> None:
         """After the job's end: forgets what no run can begin at.
 
@@ -80,7 +84,7 @@ class GraphStates:
         if not keep:  # its chat was deleted meanwhile
             await self._checkpoints.forget(thread_id)
         elif self._prunable:
-            await self._checkpoints.prune(thread_id, keep)
+            await self._checkpoints.prune(thread_id, keep, job.id)
 
 
 class ForgetThreads:

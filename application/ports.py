@@ -157,8 +157,11 @@ class CheckpointPort(Protocol):
         """Deletes the thread with every text in it, if there is one."""
         ...
 
-    async def prune(self, thread_id: str, keep: Collection[str]) -> None:
-        """Deletes all of a thread's checkpoints but those. No run may be on it."""
+    async def prune(self, thread_id: str, keep: Collection[str], job_id: JobId) -> None:
+        """Deletes all of a thread's checkpoints but those, which were in use behind the job's end.
+
+        Deletes none if another job of its chat has begun since: that one builds on others.
+        """
         ...
 
 

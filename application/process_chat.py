@@ -92,8 +92,7 @@ class ProcessChat:
             begun, cancelled = await to_its_end(beginning, lambda: stop() is None)
         except (Finished, NotFound):
             logger.info("job %s is over already", job.id)
-            if self._states is not None:  # it may have asked, and its chat have been deleted since
-                await to_its_end(self._states.tidy(job, None))
+            await self._tidy(job, None)  # it may have asked, and its chat have been deleted since
             return None
         if isinstance(begun, datetime):
             return begun
@@ -120,9 +119,12 @@ class ProcessChat:
                 self._shadow.follow(Ended(job, begun.relay, terminal, begun_at, ended_at))
         except NotFound:
             logger.info("job %s is no more", job.id)
-        if self._states is not None:
-            await to_its_end(self._states.tidy(job, begun.relay.question))
+        await self._tidy(job, begun.relay.question)
         return None
+
+    async def _tidy(self, job: Job, asked: Question | None) -> None:
+        if self._states is not None and self._states.has_left(job, asked):
+            await to_its_end(self._states.tidy(job, asked))
 
     async def _run(
         self, job: Job, begun: Begun, stop: Stop, last: int

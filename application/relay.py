@@ -9,6 +9,7 @@ from datetime import datetime
 from sluice.application.coalescing import SAFE_TOKEN_CHARACTERS, split
 from sluice.application.codec import encode
 from sluice.application.ports import PipelinePort
+from sluice.application.shielding import until_over
 from sluice.domain.chat import Question, now
 from sluice.domain.errors import AnswerTooLarge, PipelineError
 from sluice.domain.events import (
@@ -54,8 +55,9 @@ class Relay:
         self._max_answer = max_answer
         self._pieces: list[str] = []
         self._size = self._beside = 0
-        self._failed: asyncio.Future[Exception] | None = None
-        """None while there is nobody to tell."""
+        self._over: asyncio.Future[None] | None = None
+        """What `run` waits for; None while there is nobody to tell."""
+        self._error: Exception | None = None
 
     @property
     def text(self) -> str:
@@ -93,14 +95,14 @@ class Relay:
         """Returns or raises when the pipeline has come to its end, also when cancelled."""
         self.question = question
         running = asyncio.create_task(pipeline.run(question, self._tell))
-        failed = self._failed = asyncio.get_running_loop().create_future()
+        self._over, self._error = until_over(running), None
         try:
-            await asyncio.wait([running, failed], return_when=asyncio.FIRST_COMPLETED)
+            await self._over
         finally:
-            self._failed = None  # whatever is said from now on is said to nobody
+            self._over = None  # whatever is said from now on is said to nobody
             await _stop(running)
-        if failed.done():
-            raise failed.result()
+        if self._error is not None:
+            raise self._error
         outcome = _result(running)
         if not isinstance(outcome, Pause):
             self._check_end(outcome.done if isinstance(outcome, Advanced) else outcome)
@@ -112,13 +114,14 @@ class Relay:
         _bytes(f"{done.intent}{done.finish_reason}{done.hint}")
 
     def _tell(self, event: Event) -> None:
-        if (failed := self._failed) is None:
+        if (over := self._over) is None:
             return
         try:
             self._publish(event)
         except Exception as error:  # noqa: BLE001 - raised by `run`
-            self._failed = None
-            failed.set_result(error)
+            self._over, self._error = None, error
+            if not over.done():
+                over.set_result(None)
 
     def _publish(self, event: Event) -> None:
         if isinstance(event, Token):  # first, and without a pattern: nearly every event is one
@@ -189,10 +192,12 @@ async def _stop(running: asyncio.Task[Outcome]) -> None:
     """One that goes on though it is cancelled is left alone: its job must have an end."""
     running.add_done_callback(_seen)
     for _ in range(_CANCEL_ATTEMPTS):
-        running.cancel()
-        await asyncio.wait([running], timeout=_CANCEL_TIMEOUT_SECONDS)
         if running.done():
             return
+        running.cancel()
+        await asyncio.wait([running], timeout=_CANCEL_TIMEOUT_SECONDS)
+    if running.done():
+        return
     logger.error("a node goes on though it was cancelled")
 
 

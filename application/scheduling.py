@@ -86,6 +86,8 @@ def next_to_run(jobs: Collection[S], bounds: Bounds) -> S | None:
 
     `jobs` are in order of arrival.
     """
+    if not [one for one in jobs if one.state == "waiting" and one.recorded]:
+        return None  # which is so whenever a job ends with room for others
     first_of_chat: dict[ChatId, S] = {}
     for one in jobs:
         first_of_chat.setdefault(one.job.chat_id, one)
@@ -100,7 +102,7 @@ def next_to_run(jobs: Collection[S], bounds: Bounds) -> S | None:
 
 def _running(jobs: Collection[Scheduled]) -> Counter[str]:
     """By user."""
-    return Counter(one.job.user for one in jobs if one.state == "running")
+    return Counter([one.job.user for one in jobs if one.state == "running"])
 
 
 def _has_slot(job: Job, running: Counter[str], bounds: Bounds) -> bool:

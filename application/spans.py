@@ -1,7 +1,7 @@
 """What a tracer is told: of each job, and of each reader's stream. Never a text."""
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol
 
 from sluice.domain.chat import ExecutionPath, Job
@@ -28,17 +28,14 @@ class SpansPort(Protocol):
 class NoSpans:
     """A SpansPort for whoever traces nothing."""
 
-    @contextmanager
-    def job(self, job: Job, attempt: int | None) -> Iterator[TellEnd]:
-        yield _told
+    def job(self, job: Job, attempt: int | None) -> AbstractContextManager[TellEnd]:
+        return nullcontext(_told)
 
-    @contextmanager
-    def delivery(self, job: Job) -> Iterator[None]:
-        yield
+    def delivery(self, job: Job) -> AbstractContextManager[None]:
+        return nullcontext()
 
-    @contextmanager
-    def shadow(self, job: Job, path: ExecutionPath) -> Iterator[None]:
-        yield
+    def shadow(self, job: Job, path: ExecutionPath) -> AbstractContextManager[None]:
+        return nullcontext()
 
 
 def _told(_end: Terminal) -> None:

@@ -28,7 +28,7 @@ SERVICES = {
     "A1": ("false", "build"),
 }
 """The flag, and which of `benchmarks.graph`."""
-WARM, ANSWERS, TOKENS = 15, 30, 150
+WARM, ANSWERS, TOKENS = 10, 20, 150
 APART_S = 0.01
 """Between two tokens at least; then the next one waits for the service to sleep."""
 IDLE_S = 2.0

@@ -245,6 +245,7 @@ def _response() -> Work:
 
     from sluice.application.encoding import Batch
     from sluice.domain.events import Cursor, Recorded, Token
+    from sluice.interfaces.http.server.frame_writer import ON_LEFT, PUSH, RESET
     from sluice.interfaces.http.services import StreamStats
     from sluice.interfaces.http.sse import EventStream
     from sluice.interfaces.protocols.native.encoder import frame
@@ -264,7 +265,8 @@ def _response() -> Work:
             await asyncio.sleep(0)
 
         stream = EventStream(batches(tokens), StreamStats(), ping=10, expires=None)
-        await stream({"type": "http", "method": "GET"}, receive, send)
+        extensions = dict.fromkeys((PUSH, RESET, ON_LEFT), lambda *_: None)
+        await stream({"method": "GET", "extensions": extensions}, receive, send)
 
     return in_loop(work)
 

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sluice.application.outcome_rows import FIELDS, READ, READ_DELIVERED, is_time, stored
+from sluice.application.outcome_rows import FIELDS, READ, READ_DELIVERED, stored
 from sluice.domain.chat import micros, moment, now
 from sluice.domain.outcome import Delivered, StoredOutcome
 from sluice.infrastructure.sqlite.database import SqliteDatabase
-from sluice.infrastructure.sqlite.outcomes import stored_value
+from sluice.infrastructure.sqlite.outcomes import TIMES, stored_value
 
 _SELECT = f"SELECT {READ}, {READ_DELIVERED} FROM outcomes o LEFT JOIN deliveries d USING (job_id)"  # noqa: S608
 _MERGE = """INSERT INTO deliveries VALUES (?, ?, ?, ?, ?) ON CONFLICT (job_id) DO UPDATE SET
@@ -18,7 +18,7 @@ _MERGE = """INSERT INTO deliveries VALUES (?, ?, ?, ?, ?) ON CONFLICT (job_id) D
         ifnull(excluded.longest_gap, longest_gap)),
     seen = max(seen, excluded.seen)"""
 _FIRST_AT = 4 + len(FIELDS) + 1
-_TIMES = {1, _FIRST_AT} | {4 + place for place, name in enumerate(FIELDS) if is_time(name)}
+_TIMES = {1, _FIRST_AT} | {4 + place for place in TIMES}
 
 
 class SqliteOutcomes:

@@ -189,6 +189,8 @@ def _message(item: Any) -> list[BaseMessage]:
         if item.id is None and isinstance(item, AIMessage):
             item.id = str(uuid4())
         return [item]
+    if item is None or (isinstance(item, Mapping) and "content" not in item and "lc" not in item):
+        return []  # what LangChain would say too, by an error that it takes long to word
     try:
         return convert_to_messages([dict(item) if isinstance(item, Mapping) else item])
     except (ValueError, TypeError, NotImplementedError, KeyError):  # what is no message

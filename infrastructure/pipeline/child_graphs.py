@@ -30,6 +30,10 @@ from sluice.infrastructure.pipeline.running_node import (
 _COORDINATES = ("thread_id", "checkpoint_ns", "checkpoint_id", "checkpoint_map")
 _TASK = "__pregel_task_id"
 _FOLLOWED = "sluice_follows"
+_HEARD_BY_CONTEXT: Mapping[str, Any] = {
+    RUNTIME: Runtime(stream_writer=write_where_it_runs),
+    STREAM: StreamProtocol(lambda _: None, set()),
+}
 
 
 def follow() -> None:
@@ -41,8 +45,7 @@ def follow() -> None:
 
 def heard_by_context() -> dict[str, Any]:
     """The `configurable` of a run whose graphs inherit one writer, which asks the context."""
-    nothing = StreamProtocol(lambda _: None, set())
-    return {RUNTIME: Runtime(stream_writer=write_where_it_runs), STREAM: nothing}
+    return {**_HEARD_BY_CONTEXT}
 
 
 def _following(stream: Callable[..., Any]) -> Callable[..., Any]:

@@ -17,10 +17,13 @@ from sluice.infrastructure.pipeline.child_graphs import follow
 from sluice.infrastructure.pipeline.finish_reasons import FinishReasons
 from sluice.infrastructure.pipeline.loops import has_loop
 from sluice.infrastructure.pipeline.model_callers import agent_node, model_callers
+from sluice.infrastructure.pipeline.node_sequence import shorten
 from sluice.infrastructure.pipeline.nodes import WatchedNode
 from sluice.infrastructure.pipeline.savers.saver import Saver
 from sluice.infrastructure.pipeline.visibility import Named, Visibility
 
+_STEPS = 10_007
+"""LangGraph's own bound of a run's steps. `astream_events` would make it 25, and nothing else."""
 _MESSAGES: Mapping[str, type[BaseMessage]] = {
     "system": SystemMessage,
     "user": HumanMessage,
@@ -35,8 +38,9 @@ class WatchedGraph:
     hands metadata down to subgraphs. A graph that a node runs by itself is unknown here.
 
     `notice` is what whoever runs the graph should know of who speaks; None if the graph says it.
-    `hint` is that notice where nobody speaks. `has_loop`: a node may run again. `reasons`: what
-    its models have told of their answers' ends.
+    `hint` is that notice where nobody speaks. `thinks`: a node shows more than text. `has_loop`: a
+    node may run again, `steps` at most. `reasons`: what its models have told of their answers'
+    ends.
 
     A graph that `keeps` its state, or may ask a human, has a `saver`, which takes the place of its
     own checkpointer: there its runs leave their checkpoints. Others have none, and pay nothing.
@@ -77,6 +81,8 @@ class WatchedGraph:
                 self.notice = f"the graph is an agent and declares no speaking node: {agent} speaks"
             else:
                 self.notice = self.hint = _nobody_speaks(list(model_callers(graph)))
+        self.thinks = self.visibility.uses("tools", "reasoning", "data")
+        self.steps = (graph.config or {}).get("recursion_limit", _STEPS)
         self.has_loop = has_loop(graph)
         self.reasons = FinishReasons()
         self.visibility.check()
@@ -102,14 +108,9 @@ class WatchedGraph:
         that keeps its own state knows the earlier ones.
         """
         job = question.job
-        messages = [
-            _MESSAGES[turn.role](turn.content, id=f"{job.id}:{n}")
-            for n, turn in enumerate(() if question.head else question.history)
-        ]
-        messages.append(HumanMessage(job.message, id=f"{job.id}:{len(messages)}"))
         state = {
             "message": job.message,
-            "messages": messages,
+            "messages": _messages(question) if "messages" in self._keys else (),
             "chat_id": job.chat_id,
             "job_id": job.id,
             "user_id": job.user,
@@ -151,7 +152,17 @@ class WatchedGraph:
                 inner = self._watched(inner, f"{path}/")
             watched = {"bound": WatchedNode(inner), "metadata": metadata}
             nodes[name] = node.copy({**watched, "subgraphs": node.subgraphs})
+            shorten(nodes[name])
         return graph.copy({"nodes": nodes, **({} if saver is None else {"checkpointer": saver})})
+
+
+def _messages(question: Question) -> list[BaseMessage]:
+    job = question.job
+    messages = [
+        _MESSAGES[turn.role](turn.content, id=f"{job.id}:{n}")
+        for n, turn in enumerate(() if question.head else question.history)
+    ]
+    return [*messages, HumanMessage(job.message, id=f"{job.id}:{len(messages)}")]
 
 
 def _nobody_speaks(callers: list[str]) -> str:

@@ -31,7 +31,7 @@ from sluice.infrastructure.pipeline.visibility import SILENT
 
 class WatchedNode(Runnable[Any, Any]):
     def __init__(self, bound: Runnable[Any, Any]) -> None:
-        self._bound, self._is_graph = bound, isinstance(bound, Pregel)
+        self._bound, self.is_graph = bound, isinstance(bound, Pregel)
         self._tools = getattr(bound, "tools_by_name", None)
 
     def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
@@ -68,7 +68,7 @@ class WatchedNode(Runnable[Any, Any]):
         finally:
             var_child_runnable_config.reset(child)
             current_node.reset(context)
-        if run.visibility.answers(node.path, is_graph=self._is_graph):
+        if run.visibility.answers(node.path, is_graph=self.is_graph):
             run.answer.add(output, input, inside="/" in node.path)
         if self._tools:
             run.answer.add_direct(output, self._tools)
@@ -81,7 +81,7 @@ class WatchedNode(Runnable[Any, Any]):
         node = RunningNode(
             run,
             namespace,
-            declared=SILENT if self._is_graph else run.visibility.declared(path_of(namespace)),
+            declared=SILENT if self.is_graph else run.visibility.declared(path_of(namespace)),
             stream=configurable.get(STREAM),
         )
         run.node_started(node)

@@ -34,8 +34,6 @@ L = TypeVar("L", bound="BaseCallbackHandler")
 
 _PATIENCE = 2
 """Seconds for a checkpointer to forget a run: its answer is there, and waits."""
-_STEPS = 10_007
-"""LangGraph's own bound of a run's steps. `astream_events` would make it 25, and nothing else."""
 _NO_SAVER = (
     "the graph waits for a human, and what it knows cannot be kept until the answer:"
     " it needs the extra `state`, and SLUICE_STORE=sqlite:///… or SLUICE_DATABASE"
@@ -140,13 +138,12 @@ async def outcome_of(
 
 
 def _config(graph: WatchedGraph, run: GraphRun, listener: BaseCallbackHandler) -> RunnableConfig:
-    limit = (graph.graph.config or {}).get("recursion_limit", _STEPS)
     listeners = [listener]
-    if graph.visibility.uses("tools", "reasoning", "data"):
+    if graph.thinks:
         run.thoughts = agents = AgentListener(run)
         listeners.append(agents)
     return RunnableConfig(
-        callbacks=listeners, recursion_limit=limit, configurable=heard_by_context()
+        callbacks=listeners, recursion_limit=graph.steps, configurable=heard_by_context()
     )
 
 

@@ -57,7 +57,18 @@ class TokenPath:
             return await outcome_of(call, self._stream, "A2", offline=self._offline)
 
     async def _invoke(self, call: Call[Tap]) -> object:
-        final: object = await self._graph.graph.ainvoke(call.input, call.config, **call.options)
+        """As `ainvoke` does, which reads every update beside the states and throws it away."""
+        graph, final = self._graph.graph, None
+        states = graph.astream(
+            call.input,
+            call.config,
+            stream_mode="values",
+            output_keys=graph.output_channels,
+            **call.options,
+        )
+        async with aclosing(states):  # type: ignore[type-var]
+            async for state in states:
+                final = state
         return final
 
     async def _stream(self, call: Call["_Tasks"]) -> object:

@@ -6,9 +6,20 @@ does, and what a process without a graph may have to do.
 
 from collections.abc import Collection
 
+from sluice.domain.chat import JobId
+from sluice.domain.graph_state import ROOT
 from sluice.infrastructure.postgres.database import Connection, PostgresDatabase
 
 _TABLES = ("checkpoint_writes", "checkpoint_blobs", "checkpoints")
+
+# A worker that was frozen behind a job's end may wake up while the chat's next job runs, whose
+# checkpoints build on those that it would delete: they hold no value that an earlier one has. So
+# no job may begin before it has looked and deleted, nor wait for it if it stops again.
+_NO_LONGER = "SET LOCAL idle_in_transaction_session_timeout = '5s'"
+_HOLD = """SELECT chats.key, chats.head FROM turns JOIN chats ON chats.key = turns.chat
+    WHERE turns.job_id = %s FOR UPDATE OF chats"""
+_BEGUN = """SELECT EXISTS (SELECT FROM turns
+    WHERE chat = %s AND began_at IS NOT NULL AND ended_on IS NULL)"""
 
 # Of a subgraph with a memory of its own the newest is kept: it goes on from that.
 _OLD = """DELETE FROM checkpoints WHERE thread_id = %s AND CASE
@@ -39,14 +50,25 @@ class PostgresCheckpoints:
 
         await self._database.run(work)
 
-    async def prune(self, thread_id: str, keep: Collection[str]) -> None:
+    async def prune(self, thread_id: str, keep: Collection[str], job_id: JobId) -> None:
         async def work(db: Connection) -> None:
-            if await _has_tables(db):
+            await db.execute(_NO_LONGER)
+            if await _has_tables(db) and not await _goes_on(db, keep, job_id):
                 await db.execute(_OLD, (thread_id, list(keep)))
                 await db.execute(_WRITES, [thread_id])
                 await db.execute(_BLOBS, [thread_id])
 
         await self._database.run(work)
+
+
+async def _goes_on(db: Connection, keep: Collection[str], job_id: JobId) -> bool:
+    """Another job of the chat has begun, or been over, since `keep` was found."""
+    row = await (await db.execute(_HOLD, [job_id])).fetchone()
+    if row is None:
+        return False
+    chat, head = row
+    begun = await (await db.execute(_BEGUN, [chat])).fetchone()
+    return begun == (True,) or (head or ROOT) not in keep
 
 
 async def _has_tables(db: Connection) -> bool:

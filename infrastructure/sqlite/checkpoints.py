@@ -4,11 +4,13 @@ Its tables are LangGraph's, whose saver is given the connection; here is what no
 file of its own: a graph's state is large, and its writes would keep the tokens' waiting.
 """
 
+import asyncio
 import os
 import sqlite3
 from collections.abc import Callable, Collection
 from pathlib import Path
 
+from sluice.domain.chat import JobId
 from sluice.domain.errors import Unavailable
 from sluice.infrastructure.sqlite.database import ConnectionThread
 from sluice.infrastructure.sqlite.file import LOCK_TIMEOUT_SECONDS, truncate_wal
@@ -56,8 +58,11 @@ class SqliteCheckpoints:
 
         await self._run(work)
 
-    async def prune(self, thread_id: str, keep: Collection[str]) -> None:
-        """Of a subgraph with a memory of its own the newest is kept: it goes on from that."""
+    async def prune(self, thread_id: str, keep: Collection[str], job_id: JobId) -> None:
+        """Of a subgraph with a memory of its own the newest is kept: it goes on from that.
+
+        The job's place in its chat is held meanwhile: in one process none has begun since.
+        """
         kept = list(keep)
         old = f"""DELETE FROM checkpoints WHERE thread_id = ? AND CASE
             WHEN checkpoint_ns = '' THEN checkpoint_id NOT IN ({", ".join("?" * len(kept))})
@@ -80,8 +85,12 @@ class SqliteCheckpoints:
     async def _run(self, work: Callable[[sqlite3.Connection], None]) -> None:
         if not self._is_open:
             return
+        wanted = True
         try:
-            await self._cleaner.run(lambda db: work(db) if _has_tables(db) else None)
+            await self._cleaner.run(lambda db: work(db) if wanted and _has_tables(db) else None)
+        except asyncio.CancelledError:
+            wanted = False  # later, the next job may have begun
+            raise
         except sqlite3.DatabaseError as error:
             raise Unavailable("the graphs' state cannot be written") from error
 

@@ -12,6 +12,7 @@ import os
 import sqlite3
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Generic, Self, TypeVar, cast
 
@@ -97,6 +98,7 @@ class SqliteDatabase:
         self._pending: deque[_Write[Any]] = deque()
         self._outage: BaseException | None = None
         self._lock_timeout = LOCK_TIMEOUT_SECONDS
+        self._in_force: tuple[int, bool] | None = None
         self.unscrubbed = False
 
     async def open(self) -> None:
@@ -106,7 +108,7 @@ class SqliteDatabase:
                 self._writer = await _Here(self._connect).start()
             else:
                 self._writer = await ConnectionThread(self._connect).start()
-                self._reader = await ConnectionThread(self._connect_reader).start()
+                self._reader = await ConnectionThread(partial(connect_reader, self._path)).start()
         except OSError as error:
             await self.aclose()
             raise ValueError(f"{self._path}: {error.strerror}") from error
@@ -175,8 +177,7 @@ class SqliteDatabase:
 
     async def scrub_rest(self) -> None:
         if self.unscrubbed:
-            truncated = await self._open(self._writer).run(truncate_wal)
-            self.unscrubbed = not truncated
+            self.unscrubbed = not await self._open(self._writer).run(self._truncate_wal)
 
     def _open(self, connection: ConnectionThread | _Here | None) -> ConnectionThread | _Here:
         if connection is None:
@@ -199,46 +200,48 @@ class SqliteDatabase:
             group.append(self._pending.popleft())
         if not group:
             return
-        error = _commit(db, group, self._lock_timeout)
+        error = self._commit(db, group)
         # While a lock lasts only the first waits for it: the others would wait behind each other.
         self._lock_timeout = 0 if error is not None and _is_outage(error) else LOCK_TIMEOUT_SECONDS
-        if error is None:
+        if error is not None:
+            for write in group:
+                alone = len(group) == 1 or _is_outage(error)
+                write.error = error if alone else self._commit(db, [write])
+
+    def _commit(self, db: sqlite3.Connection, group: list[_Write[Any]]) -> BaseException | None:
+        """All or nothing; the error is what ended it."""
+        try:
+            self._prepare(db, durable=any(write.durable for write in group))
+            db.execute("BEGIN IMMEDIATE")
+            for write in group:
+                write.result = write.work(db)
+            db.execute("COMMIT")
+        except BaseException as error:  # noqa: BLE001 - each caller gets its own, in its own task
+            try:
+                if db.in_transaction:
+                    db.execute("ROLLBACK")
+            except sqlite3.Error as worse:
+                return worse
+            return error
+        return None
+
+    def _prepare(self, db: sqlite3.Connection, *, durable: bool) -> None:
+        wanted = self._lock_timeout, durable
+        if self._memory or self._in_force == wanted:
             return
-        for write in group:
-            if len(group) == 1 or _is_outage(error):
-                write.error = error
-            else:
-                write.error = _commit(db, [write], self._lock_timeout)
+        db.execute(f"PRAGMA busy_timeout = {1000 * self._lock_timeout}")
+        db.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+        self._in_force = wanted
+
+    def _truncate_wal(self, db: sqlite3.Connection) -> bool:
+        self._in_force = None  # it sets what it needs, too
+        return truncate_wal(db)
 
     def _connect(self) -> sqlite3.Connection:
+        self._in_force = None
         if not self._memory:
             self._lock = reserve(self._path)
         return connect(self._path)
-
-    def _connect_reader(self) -> sqlite3.Connection:
-        return connect_reader(self._path)
-
-
-def _commit(
-    db: sqlite3.Connection, group: list[_Write[Any]], lock_timeout: int
-) -> BaseException | None:
-    """All or nothing; the error is what ended it."""
-    durable = any(write.durable for write in group)
-    try:
-        db.execute(f"PRAGMA busy_timeout = {1000 * lock_timeout}")
-        db.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
-        db.execute("BEGIN IMMEDIATE")
-        for write in group:
-            write.result = write.work(db)
-        db.execute("COMMIT")
-    except BaseException as error:  # noqa: BLE001 - each caller gets its own, in its own task
-        try:
-            if db.in_transaction:
-                db.execute("ROLLBACK")
-        except sqlite3.Error as worse:
-            return worse
-        return error
-    return None
 
 
 def _is_outage(error: BaseException) -> bool:

@@ -5,10 +5,11 @@ import sqlite3
 from datetime import datetime
 from typing import Any
 
-from sluice.application.outcome_rows import FIELDS, hashed, values
+from sluice.application.outcome_rows import FIELDS, hashed, is_time, values
 from sluice.domain.chat import micros, now
 from sluice.domain.outcome import JobOutcome
 
+TIMES = tuple(place for place, name in enumerate(FIELDS) if is_time(name))
 _SET = ", ".join(f"{name} = excluded.{name}" for name in FIELDS)
 _INSERT = f"""INSERT INTO outcomes ({", ".join(FIELDS)}, user_hash, written_at, first)
     VALUES ({", ".join("?" * (len(FIELDS) + 2))}, ? AND NOT EXISTS (
@@ -21,7 +22,9 @@ _INSERT = f"""INSERT INTO outcomes ({", ".join(FIELDS)}, user_hash, written_at, 
 def write_outcome(db: sqlite3.Connection, outcome: JobOutcome, targeting_key: str) -> None:
     """In place of what an earlier attempt wrote, and of nothing a later one did."""
     user = hashed(_key(db), targeting_key)
-    given = [stored_value(value) for value in values(outcome)]
+    given = values(outcome)
+    for place in TIMES:
+        given[place] = stored_value(given[place])
     rollout, counts = outcome.rollout or "", outcome.left_out is None
     db.execute(_INSERT, (*given, user, micros(now()), counts, rollout, user))
 

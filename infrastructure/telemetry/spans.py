@@ -5,15 +5,23 @@ it, can link to it without being told anything.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from hashlib import sha256
 
 from opentelemetry import trace
 from opentelemetry.context import Context
-from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TraceFlags
+from opentelemetry.trace import (
+    Link,
+    ProxyTracerProvider,
+    SpanContext,
+    SpanKind,
+    Status,
+    StatusCode,
+    TraceFlags,
+)
 
-from sluice.application.spans import TellEnd
+from sluice.application.spans import NoSpans, TellEnd
 from sluice.domain.chat import ExecutionPath, Job, JobId
 from sluice.domain.events import Cancelled, Failed, Terminal
 from sluice.domain.rollout import FLAG
@@ -24,8 +32,20 @@ ids_of_job: ContextVar[tuple[int, int | None] | None] = ContextVar("ids_of_job",
 
 
 class OpenTelemetrySpans:
-    """The SpansPort."""
+    """The SpansPort. Tells nothing while no provider is set, by us or by the user's program: a
+    span that nobody records is not free."""
 
+    def job(self, job: Job, attempt: int | None) -> AbstractContextManager[TellEnd]:
+        return _spans().job(job, attempt)
+
+    def delivery(self, job: Job) -> AbstractContextManager[None]:
+        return _spans().delivery(job)
+
+    def shadow(self, job: Job, path: ExecutionPath) -> AbstractContextManager[None]:
+        return _spans().shadow(job, path)
+
+
+class _Spans:
     @contextmanager
     def job(self, job: Job, attempt: int | None) -> Iterator[TellEnd]:
         """The current span of all that the job does."""
@@ -80,6 +100,14 @@ class OpenTelemetrySpans:
 def _link(job: Job) -> Link:
     trace_id, span_id = job_ids(job.id)
     return Link(SpanContext(trace_id, span_id, True, TraceFlags(TraceFlags.SAMPLED)))
+
+
+_recorded, _unrecorded = _Spans(), NoSpans()
+
+
+def _spans() -> _Spans | NoSpans:
+    untraced = isinstance(trace.get_tracer_provider(), ProxyTracerProvider)
+    return _unrecorded if untraced else _recorded
 
 
 def job_ids(job_id: JobId, attempt: int = 1) -> tuple[int, int]:

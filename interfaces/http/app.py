@@ -7,12 +7,12 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
 from sluice.interfaces.http.assets import Assets
+from sluice.interfaces.http.direct_routes import DirectRoutes
 from sluice.interfaces.http.hosts import HostCheck
 from sluice.interfaces.http.middleware import ResponseHeaders
 from sluice.interfaces.http.problems import answer_problems, describe_problems
 from sluice.interfaces.http.routes import chats, health, jobs, pages, rollout
 from sluice.interfaces.http.services import Options, Services
-from sluice.interfaces.http.sse import leave_ending_to_the_log
 
 _OF_OPENAIS_CLIENT = [
     "X-Stainless-" + name
@@ -76,5 +76,6 @@ def create_app(services: Services, options: Options, *protocols: APIRouter) -> F
         app.include_router(routes)
     app.mount("/assets", assets)
     answer_problems(app)
-    leave_ending_to_the_log()
+    app.add_middleware(DirectRoutes, routes=app.routes)
+    app.middleware_stack = app.build_middleware_stack()  # else the first request would wait for it
     return app

@@ -7,6 +7,7 @@ from one of ours. Names that nobody else can own are known, and those that the o
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from starlette.responses import Response
@@ -18,6 +19,7 @@ _HOST = re.compile(r"(?:\[([^\]]*)\]|([^:\[\]]*))(?::[0-9]*)?")
 _Name = str | IPv4Address | IPv6Address
 
 
+@lru_cache(maxsize=256)
 def _name(host: str) -> _Name:
     """Without port, brackets and the dot of the root; a text that is no host is no known name."""
     match = _HOST.fullmatch(host)

@@ -2,18 +2,21 @@
 
 import json
 import math
+import re
 from collections.abc import Callable, Coroutine
 from typing import Any, NoReturn
 
 from fastapi.routing import APIRoute
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
+from sluice.interfaces.http.arguments import NO_BODY, plan_of
 from sluice.interfaces.http.auth.identity import User, check_origin
 from sluice.interfaces.http.problems import Problem, too_large, wrong
 from sluice.interfaces.http.services import Options
 
 _MAX_HISTORY_BYTES = 8 * 1024 * 1024
+_JSON = re.compile(r"application/(json|[^/]+\+json)")
 Endpoint = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
@@ -31,7 +34,24 @@ class ApiRoute(APIRoute):
         """Raises NotFound for whom the route is not there."""
 
     def get_route_handler(self) -> Endpoint:
-        handle = super().get_route_handler()
+        return self.around(super().get_route_handler())
+
+    def direct_endpoint(self) -> Endpoint | None:
+        """The same past FastAPI, where the route's function has a plan for its arguments."""
+        plan = plan_of(self.endpoint, self.path)
+        if plan is None:
+            return None
+
+        async def handle(request: Request) -> Response:
+            given = plan.wants_body and await request.body()
+            body = await request.json() if given else NO_BODY
+            response: Response = await plan(request, body)
+            return response
+
+        return self.around(handle)
+
+    def around(self, handle: Endpoint) -> Endpoint:
+        """What is done for each request before FastAPI, or the route's plan, handles it."""
 
         async def handle_known(request: Request) -> Response:
             request.state.problem_form = self.told
@@ -72,17 +92,23 @@ class JsonRequest(Request):
     async def body(self) -> bytes:
         if not hasattr(self, "_body"):
             self._check_headers()
-            whole = bytearray()
-            async for chunk in self.stream():
-                whole += chunk
-                if len(whole) > self._limit:
-                    raise too_large()
-            self._body = bytes(whole)
+            self._body = await self._read()
             if self._body:
                 self._check_type()
             elif self._wanted:
                 raise _no_json("The body is not JSON.")
         return self._body
+
+    async def _read(self) -> bytes:
+        whole = bytearray()
+        try:
+            async for chunk in self.stream():
+                whole += chunk
+                if len(whole) > self._limit:
+                    raise too_large()
+        except ClientDisconnect:
+            raise _no_json("The body is not whole.") from None
+        return bytes(whole)
 
     async def json(self) -> Any:
         return parse_json(self._body)
@@ -100,7 +126,7 @@ class JsonRequest(Request):
         """A missing type is fine, a wrong one is not: other sites can send those unasked."""
         given = self.headers.get("content-type", "application/json")
         kind = given.partition(";")[0].strip().lower()
-        if kind != "application/json" and not kind.endswith("+json"):
+        if not _JSON.fullmatch(kind):
             detail = "Send JSON, with the header Content-Type: application/json."
             raise Problem(415, "unsupported_media_type", detail)
 

@@ -38,14 +38,13 @@ class ResponseHeaders:
         request_id = _given_id(scope) or new_id()
         scope.setdefault("state", {})["request_id"] = request_id
         caching = b"no-store" if scope["path"].startswith(_PERSONAL) else b"no-cache"
-        own = [(b"x-request-id", request_id.encode()), *SECURITY_HEADERS]
 
         def sending(message: Message) -> Any:
             if message["type"] == "http.response.start":
-                headers = [*message.get("headers", ()), *own]
-                if not any(name == b"cache-control" for name, _ in headers):
+                headers = [*message.get("headers", ()), (b"x-request-id", request_id.encode())]
+                if all(name != b"cache-control" for name, _ in headers):
                     headers.append((b"cache-control", caching))
-                message = {**message, "headers": headers}
+                message = {**message, "headers": headers + SECURITY_HEADERS}
             return send(message)
 
         # It has been answered and logged without its text; the server would print that.

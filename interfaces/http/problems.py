@@ -135,9 +135,12 @@ _PROBLEMS: dict[type[Exception], Callable[[Any], Problem]] = {
 }  # fmt: skip
 
 
+FORESEEN = tuple(kind for kind in _PROBLEMS if kind is not Exception)
+
+
 def answer_problems(app: FastAPI) -> None:
     for kind in _PROBLEMS:
-        app.add_exception_handler(kind, _answer)
+        app.add_exception_handler(kind, answer)
 
 
 def problem_of(error: Exception, request_id: str) -> Problem:
@@ -148,7 +151,7 @@ def problem_of(error: Exception, request_id: str) -> Problem:
     return _PROBLEMS[kind](error)
 
 
-async def _answer(request: Request, error: Exception) -> Response:
+async def answer(request: Request, error: Exception) -> Response:
     """`request.state.problem_form`: how the request's protocol tells problems, if not as we do."""
     request_id = request.state.request_id
     problem = problem_of(error, request_id)

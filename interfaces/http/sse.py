@@ -5,23 +5,26 @@ the job waits for a human, in protocols that end there;
 by the reader, who may come back with a cursor; and unfinished, when the log cannot be read for now
 or the reader's identity expires. Clients of most protocols take a proper end for a whole answer,
 so an unfinished body is cut by a reset; one whose protocol knows better may say so and end it.
+
+The library says what an event stream's response is; how it is sent is ours. It runs four tasks for
+each stream, for the frames, for keepalives, for the reader's leaving and for SIGTERM: a fourteenth
+of an answer's instructions, and a third of what a silent stream holds. Here the request's own task
+sends the frames, the connection tells of the leaving, a timer of the silence, the log of SIGTERM.
 """
 
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
-from functools import partial
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from sse_starlette import EventSourceResponse, ServerSentEvent
-from sse_starlette.sse import AppStatus
-from starlette.types import Message, Receive, Scope, Send
+from sse_starlette import EventSourceResponse
+from starlette.types import Receive, Scope, Send
 
-from sluice.application.encoding import Batch
+from sluice.application.encoding import Batch, Push
 from sluice.domain.errors import NotFound, Unavailable
 from sluice.domain.events import BEGINNING, TERMINAL, Cursor, NeedsInput, Recorded
-from sluice.interfaces.http.server.frame_writer import RESET
+from sluice.interfaces.http.server.frame_writer import ON_LEFT, PUSH, RESET, OnLeft
 from sluice.interfaces.http.services import StreamStats
 
 Batches = AsyncGenerator[Batch, None]
@@ -31,20 +34,24 @@ HEADERS: Mapping[str, str] = {
     "Cache-Control": "no-store, no-transform",
     "X-Accel-Buffering": "no",
 }
+_FIELDS = [
+    field
+    for field in EventSourceResponse(iter(()), headers=HEADERS).raw_headers
+    if field[0] != b"connection"
+]
+"""The library's, asked for once."""
+_KEEP_ALIVE, _CLOSE = (b"connection", b"keep-alive"), (b"connection", b"close")
+"""The library's is the first, also here: where it was to be closed, Node takes a reset for the end
+of the body.
+"""
 _WRITE_BYTES = 16 * 1024
 """A part of a long body: one waits to be sent behind what the transport holds, for each reader."""
 
 
-def leave_ending_to_the_log() -> None:
-    """The library would cut every stream at SIGTERM; the log knows which jobs may still end.
-
-    Its switch is one for the whole process.
-    """
-    AppStatus.enable_automatic_graceful_drain = False
-
-
 class EventStream(EventSourceResponse):
     """`expires`: the epoch second at which the reader's identity ends."""
+
+    status_code, background = 200, None
 
     opening: ClassVar[bytes] = b""
     """What leaves before the first event."""
@@ -63,41 +70,60 @@ class EventStream(EventSourceResponse):
     def __init__(
         self, batches: Batches, stats: StreamStats, *, ping: float, expires: float | None
     ) -> None:
-        self._batches, self._ended = batches, False
+        self._batches, self._ended, self._sending = batches, False, False
         self._reset: Callable[[], None] | None = None
-        super().__init__(
-            self._frames(batches, stats, expires),
-            headers=HEADERS,
-            ping=ping,
-            ping_message_factory=partial(_Raw, self.keepalive),
-        )
-        if self.ends_unfinished:
-            # The library keeps it alive. Others do so, too: where it was to be closed, Node takes
-            # a reset for the end of the body.
-            self.headers["Connection"] = "close"
+        self._timer: asyncio.TimerHandle
+        self._bodies = self._frames(batches, stats, expires)
+        self.ping_interval = ping
+        self.raw_headers = [*_FIELDS, _CLOSE if self.ends_unfinished else _KEEP_ALIVE]
 
-    async def _send_with_timeout(self, send: Send, message: Message) -> None:
-        """Without a timer for each write, a tenth of a token's cost: `Connection` cuts stalls.
-
-        Megabytes, as a `done` may have, are handed over in parts, so that a connection whose
-        peer does not read holds one of them.
-        """
-        body = message.get("body", b"")
-        if self._ended and body == self.keepalive:
-            return  # its reader is slow, and would find it behind the end
-        if len(body) <= _WRITE_BYTES and not self._ended:
-            await send(message)
-            return
-        async with self._send_lock:  # no keepalive comes between two parts, nor behind the last
-            for start in range(0, len(body), _WRITE_BYTES):
-                await send({**message, "body": body[start : start + _WRITE_BYTES]})
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if not self.ends_unfinished:
-            self._reset = scope["extensions"][RESET]
+    async def __call__(self, scope: Scope, _receive: Receive, send: Send) -> None:
         # Also for HEAD, and for a reader that leaves before the first byte.
         async with aclosing(self._batches):
-            await super().__call__(scope, receive, send)
+            await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+            if scope["method"] == "HEAD":
+                await send({"type": "http.response.body"})
+            else:
+                await self._send_until_left(scope["extensions"], send)
+
+    async def _send_until_left(self, connection: Mapping[str, Any], send: Send) -> None:
+        if not self.ends_unfinished:
+            self._reset = connection[RESET]
+        on_left: OnLeft = connection[ON_LEFT]
+        loop, push = asyncio.get_running_loop(), connection[PUSH]
+        self._timer = loop.call_later(self.ping_interval, self._keep_alive, loop, push)
+        try:
+            async with asyncio.timeout(None) as reading:  # until the reader leaves
+                on_left(lambda: reading.reschedule(0))
+                await self._send(send)
+        except TimeoutError:
+            if not reading.expired():
+                raise
+        finally:
+            on_left(None)
+            self._timer.cancel()
+
+    async def _send(self, send: Send) -> None:
+        """Megabytes, as a `done` may have, are handed over in parts, so that a connection whose
+        peer does not read holds one of them.
+        """
+        async with aclosing(self._bodies) as bodies:
+            async for body in bodies:
+                self._sending = True
+                for start in range(0, len(body), _WRITE_BYTES):
+                    part = body[start : start + _WRITE_BYTES]
+                    await send({"type": "http.response.body", "body": part, "more_body": True})
+                self._sending = False
+        self._ended = True
+        await send({"type": "http.response.body"})
+
+    def _keep_alive(self, loop: asyncio.AbstractEventLoop, push: Push) -> None:
+        """Pushed as a token is: never to a reader that does not read, and never between two parts
+        of a body or behind the last.
+        """
+        if not (self._sending or self._ended):
+            push(self.keepalive)
+        self._timer = loop.call_later(self.ping_interval, self._keep_alive, loop, push)
 
     async def _frames(
         self, batches: Batches, stats: StreamStats, expires: float | None
@@ -136,14 +162,3 @@ async def _by(deadline: float, batches: Batches) -> Batch | None:
     """Raises TimeoutError when it is time, but never while the reader is being written to."""
     async with asyncio.timeout_at(deadline):
         return await anext(batches, None)
-
-
-class _Raw(ServerSentEvent):
-    """What the library sends as it is."""
-
-    def __init__(self, frame: bytes) -> None:
-        super().__init__()
-        self._frame = frame
-
-    def encode(self) -> bytes:
-        return self._frame

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 from collections.abc import AsyncIterator
 from contextlib import closing, suppress
 from itertools import pairwise
@@ -12,9 +13,10 @@ from aiohttp import ClientSession
 
 from benchmarks import mix
 from benchmarks.fake_model import ARGUMENTS, FIRST_S, MEAN, MEDIAN, Model
-from benchmarks.harness import Bench
+from benchmarks.harness import Bench, describe
 from benchmarks.kept_connection import KeptConnection, RefusedError
 from benchmarks.mix import LADDER, STEP, holds, offered
+from benchmarks.processes import Process, core_s, spinner
 from benchmarks.results import Results, Row
 from benchmarks.servers import SLUICE
 from benchmarks.stamp import now_us
@@ -117,6 +119,39 @@ async def test_requests_share_a_connection_until_the_server_closes_it() -> None:
         connection.close()
         await until_closed(2)
     assert asked == [3, 1]
+
+
+def a_row(waited: float, others: float) -> Row:
+    took = {"server": 3.0, "waited": waited, "others": others, "at_s": 5.0, "sent": 9000.0}
+    took |= dict.fromkeys(("upstream", "client", "redis"), 0.5)
+    spreads = {name: {"p50": 1.0, "p99": 2.0, "max": 3.0} for name in ("lag_ms", "first_ms")}
+    counts = dict.fromkeys(("gaps", "repeats", "fairness", "least", "wire_bytes"), 0)
+    came = {"tokens": 9000, "content_bytes": 0, "outcomes": {}, **spreads, **counts}
+    return describe(SLUICE, mix.life(50, 5), took, came)
+
+
+def test_a_server_is_disturbed_only_where_others_have_its_core_while_it_waits() -> None:
+    assert a_row(waited=2, others=2).disturbed
+    assert not a_row(waited=2, others=0.1).disturbed  # its own threads wait for each other
+    assert not a_row(waited=0.1, others=1.9).disturbed  # they take what it leaves
+
+
+async def test_a_core_is_kept_awake_by_what_gives_way_to_all_else() -> None:
+    cpu = min(os.sched_getaffinity(0))
+    before = core_s(cpu)
+    spinning = spinner(cpu)
+    try:
+        async with asyncio.timeout(30):
+            while not spinning.cpu_s() or policy(spinning) != os.SCHED_IDLE:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+    finally:
+        spinning.stop()
+    assert core_s(cpu) >= before
+
+
+def policy(process: Process) -> int:
+    (pid,) = process._tree()
+    return os.sched_getscheduler(pid)
 
 
 def test_each_rate_is_a_tenth_more_than_the_one_before() -> None:

@@ -40,6 +40,13 @@ async def order(state: State) -> State:
     return {"told": [interrupt({"question": "What shall it be?"}, response_schema=ORDER)]}
 
 
+async def approval(state: State) -> State:
+    """As LangChain's agents have their tools approved."""
+    calls = [{"name": "send", "args": {"to": to}, "description": f"to {to}"} for to in ("A", "B")]
+    reviews = [{"action_name": "send", "allowed_decisions": ["approve", "reject"]}]
+    return {"told": [interrupt({"action_requests": calls, "review_configs": reviews})]}
+
+
 async def end(state: State) -> State:
     return {"answer": json.dumps(state["told"])}
 
@@ -47,6 +54,16 @@ async def end(state: State) -> State:
 def form(_: Any) -> StateGraph[Any]:
     built = StateGraph(State).add_node("order", order)
     return _ended(built).add_edge(START, "order").add_edge("order", "end")
+
+
+def approved(_: Any) -> StateGraph[Any]:
+    built = StateGraph(State).add_node("approval", approval)
+    return _ended(built).add_edge(START, "approval").add_edge("approval", "end")
+
+
+def stops(_: Any) -> Any:
+    """Where it is compiled to stop, and asks nothing itself."""
+    return _ended(StateGraph(State)).add_edge(START, "end").compile(interrupt_before=["end"])
 
 
 def two(_: Any) -> StateGraph[Any]:

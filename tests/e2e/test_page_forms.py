@@ -127,3 +127,26 @@ async def test_two_questions_are_two_cards_and_the_answer_waits_for_both(
         await amount.get_by_label("Your answer").fill("3")
         await amount.get_by_role("button", name="Send answer").click()
         assert await told(page) == ["green", 3]
+
+
+async def test_an_agents_tools_are_approved_all_at_once(
+    serve: "Serve", page: "Page", tmp_path: Path
+) -> None:
+    async with serve(**asks(tmp_path, "tests.e2e.forms:approved")) as base:
+        await page.goto(base)
+        await ask(page, "Send it to both")
+        await expect(page.locator(f"{CARD} pre")).to_contain_text("to A", timeout=SHOWN_MS)
+        await page.get_by_role("button", name="Approve").click()
+        assert await told(page) == [{"decisions": [{"type": "approve"}] * 2}]
+
+
+@pytest.mark.parametrize(("choice", "state"), [("Approve", "completed"), ("Reject", "failed")])
+async def test_a_graph_that_stops_goes_on_or_ends(
+    serve: "Serve", page: "Page", tmp_path: Path, choice: str, state: str
+) -> None:
+    async with serve(**asks(tmp_path, "tests.e2e.forms:stops")) as base:
+        await page.goto(base)
+        await ask(page, "Go on?")
+        await page.locator(CARD).wait_for(timeout=SHOWN_MS)
+        await page.get_by_role("button", name=choice).click()
+        await page.locator(f'{LIVE}[data-state="{state}"]').wait_for(timeout=SHOWN_MS)

@@ -46,9 +46,10 @@ class CuttingProxy:
             writer.close()
 
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        # Not before that: the service closes a connection that asks nothing for a while.
         upstream, up = await asyncio.open_connection("127.0.0.1", self.port)
         try:
-            head = await reader.readuntil(b"\r\n\r\n")
             up.write(head + await reader.readexactly(_length(head)))
             head = await upstream.readuntil(b"\r\n\r\n")
             _send(writer, head)

@@ -168,14 +168,13 @@ async def serving(
     bounds: Bounds | None = None,
     streams: int | None = None,
     timeout: float = 30,
-    protocol: type[asyncio.Protocol] | None = None,
     routers: Sequence[APIRouter] = (),
     ask_model: AskModel | None = None,
     share: Share | None = None,
     input_timeout: float = 60,
     **options: Any,
 ) -> AsyncIterator[House]:
-    """A house whose pipeline plays `plays` for every job; `protocol`: another server's.
+    """A house whose pipeline plays `plays` for every job.
 
     `routers`: the routes of protocols beside our own. `share`: what the environment says of the
     rollout, which then decides instead of the fixed flag.
@@ -228,7 +227,7 @@ async def serving(
     )
     given = Options(identity=identity or Anonymous(), web=WEB, **options)
     state = ServerState()
-    protocol = protocol or connections(given.streams, timeout=timeout)
+    protocol = connections(given.streams, timeout=timeout)
     app = create_app(services, given, *PROTOCOLS.values(), *routers)
     async with aclosing(database), listening(app, state, protocol) as url:
         # Without `verify=False` every client would load the system's certificates.

@@ -2,18 +2,17 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
 import pytest
-from sse_starlette.sse import AppStatus
 
 from sluice.application.encoding import Batch
 from sluice.domain.errors import NotFound, Unavailable
 from sluice.domain.events import BEGINNING, Cursor, Done, Event, Recorded, Reset, Token
-from sluice.interfaces.http.server.frame_writer import RESET
+from sluice.interfaces.http.server.frame_writer import ON_LEFT, PUSH, RESET
 from sluice.interfaces.http.services import StreamStats
-from sluice.interfaces.http.sse import EventStream, leave_ending_to_the_log
+from sluice.interfaces.http.sse import EventStream
 
 DONE = Done("A2", "")
 FIRST = Cursor(1, 1)
@@ -43,11 +42,15 @@ def said(body: bytes) -> Batch:
 
 
 class Exchange:
-    """A request's two sides: what was sent, how often its connection was cut."""
+    """A request's two sides: what was sent, how often its connection was cut.
+
+    `left` is whom the stream wants told when its reader is gone.
+    """
 
     def __init__(self, kind: type[EventStream], *plays: Any, **options: Any) -> None:
         self.sent: list[dict[str, Any]] = []
         self.cuts = 0
+        self.left: Callable[[], None] | None = None
         self.stats = StreamStats()
         self.open: list[int] = []
         given = {"ping": 60, "expires": None} | options
@@ -67,17 +70,25 @@ class Exchange:
     def _cut(self) -> None:
         self.cuts += 1
 
+    def _push(self, body: bytes) -> bool:
+        self.sent.append({"type": "http.response.body", "body": body, "more_body": True})
+        return True
+
+    def _on_left(self, left: Callable[[], None] | None) -> None:
+        self.left = left
+
     async def send(self, message: Any) -> None:
         self.sent.append(message)
 
     async def run(self) -> None:
-        scope = {"type": "http", "method": "GET", "extensions": {RESET: self._cut}}
+        extensions = {RESET: self._cut, PUSH: self._push, ON_LEFT: self._on_left}
+        scope = {"type": "http", "method": "GET", "extensions": extensions}
         async with asyncio.timeout(5):
             await self.stream(scope, asyncio.Event().wait, self.send)  # type: ignore[arg-type]
 
     @property
     def parts(self) -> list[bytes]:
-        return [message["body"] for message in self.sent[1:]]
+        return [message.get("body", b"") for message in self.sent[1:]]
 
     @property
     def headers(self) -> dict[str, str]:
@@ -98,7 +109,7 @@ async def test_frames_leave_as_they_are_behind_the_opening_and_the_body_ends(
 ) -> None:
     exchange = await exchanged(kind, said(b"a"), said(b""), said(b"\r\nb"), batch(DONE, b"end"))
     assert exchange.parts == [*opening, b"a", b"\r\nb", b"end", b""]
-    assert [message.get("more_body") for message in exchange.sent[1:]] == [
+    assert [message.get("more_body", False) for message in exchange.sent[1:]] == [
         *[True] * (len(exchange.parts) - 1),
         False,
     ]
@@ -236,10 +247,54 @@ async def test_no_keepalive_comes_between_the_parts_of_a_long_body() -> None:
     assert exchange.parts[at + 1] == b"e" * 3616
 
 
-def test_the_librarys_own_ending_at_sigterm_is_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(AppStatus, "enable_automatic_graceful_drain", True)
-    monkeypatch.setattr(AppStatus, "should_exit", False)
-    monkeypatch.setattr(AppStatus, "original_handler", None)
-    leave_ending_to_the_log()
-    AppStatus.handle_exit()  # type: ignore[no-untyped-call]
-    assert not AppStatus.should_exit
+@pytest.mark.parametrize("kind", [Cut, Ended])
+async def test_a_reader_that_leaves_ends_its_stream_wherever_that_waits(
+    kind: type[EventStream],
+) -> None:
+    waiting = Exchange(kind, said(b"a"), asyncio.Event())
+    running = asyncio.create_task(waiting.run())
+    await until_sent(waiting, b"a")
+    assert waiting.left is not None
+    waiting.left()
+    await running
+    assert (waiting.parts[-1], waiting.cuts, waiting.stats.open) == (b"a", 0, 0)
+    slow = Slow(kind, said(b"a" * 20_000), asyncio.Event())
+    slow.holds = b"a"
+    running = asyncio.create_task(slow.run())
+    await until_sent(slow, b"a" * 16_384)
+    assert slow.left is not None
+    slow.left()
+    await running
+    assert (slow.cuts, slow.stats.open) == (0, 0)
+
+
+async def test_a_reader_that_had_left_before_its_stream_began_gets_none() -> None:
+    class Gone(Exchange):
+        def _on_left(self, left: Callable[[], None] | None) -> None:
+            if left is not None:
+                left()
+
+    gone = Gone(Cut, asyncio.Event())
+    await gone.run()
+    assert (gone.cuts, gone.stats.open, gone.parts) == (0, 0, [])
+
+
+async def test_who_cancels_a_stream_is_not_taken_for_its_leaving_reader() -> None:
+    exchange = Exchange(Cut, said(b"a"), asyncio.Event())
+    running = asyncio.create_task(exchange.run())
+    await until_sent(exchange, b"a")
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert (exchange.stats.open, exchange.left) == (0, None)
+
+
+async def test_a_stream_runs_in_its_requests_task_alone() -> None:
+    gate = asyncio.Event()
+    exchange = Exchange(Ended, said(b"a"), gate, batch(DONE, b"end"), ping=0.001)
+    before = len(asyncio.all_tasks())
+    running = asyncio.create_task(exchange.run())
+    await until_sent(exchange, Ended.keepalive)
+    assert len(asyncio.all_tasks()) == before + 1
+    gate.set()
+    await running

@@ -60,7 +60,7 @@ async def test_pruning_leaves_what_the_kept_checkpoint_needs_and_no_more(
     one = await chat.turn("a", THREAD)
     two = await chat.turn("b", one.head)
     before = await rows(database)
-    await checkpoints.prune("thread", {two.head.checkpoint_id})
+    await checkpoints.prune("thread", {two.head.checkpoint_id}, "job")
     after = await rows(database)
     assert after["checkpoints"] == 1
     assert 0 < after["checkpoint_blobs"] < before["checkpoint_blobs"]
@@ -82,7 +82,7 @@ async def test_nothing_is_forgotten_where_no_graph_left_anything(
     database: PostgresDatabase,
 ) -> None:
     await PostgresCheckpoints(database).forget("thread")
-    await PostgresCheckpoints(database).prune("thread", ())
+    await PostgresCheckpoints(database).prune("thread", (), "job")
 
 
 @only_a2

@@ -228,7 +228,7 @@ async def test_pruning_keeps_what_is_named_and_the_chat_goes_on(
     chat = Chat(path, echo, saver)
     one = await chat.turn("a", THREAD)
     two = await chat.turn("b", one.head)
-    await checkpoints.prune("thread", {two.head.checkpoint_id})
+    await checkpoints.prune("thread", {two.head.checkpoint_id}, "job")
     assert await kept(checkpoints) == [two.head.checkpoint_id]
     assert (await chat.turn("c", two.head)).done.answer == "a+b+c"
     await checkpoints.forget("thread")

@@ -13,6 +13,7 @@ from sluice.application.guard import Guard, SoleDecider
 from sluice.application.metrics import JobMetrics
 from sluice.application.rollout import ControlShare
 from sluice.domain.errors import Unavailable
+from sluice.infrastructure.event_log.sqlite import log as logs
 from sluice.infrastructure.flags import redis_news as news
 from sluice.infrastructure.flags.sqlite_changes import SqliteShareChanges
 from sluice.infrastructure.jobs.redis import readers as reading
@@ -122,3 +123,17 @@ async def test_who_is_read_is_told_on(
     await repeated(readers.report(), failing, 2)
     await redis.aclose()
     assert "telling who is read failed: ValueError" in caplog.text
+
+
+async def test_expired_logs_are_deleted_on(
+    database: SqliteDatabase, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(logs, "_SWEEP_INTERVAL_S", 0)
+    log = logs.SqliteEventLog(database)
+    failing = Failing(Unavailable("away"), ValueError("secret"))
+    monkeypatch.setattr(log, "sweep", failing)
+    await log.open()
+    await until(lambda: failing.asked > 2)
+    await log.aclose()
+    assert "deleting expired logs failed: ValueError" in caplog.text
+    assert "expired logs could not be deleted" in caplog.text

@@ -128,11 +128,18 @@ async def test_first_events_attempts_and_ends_reach_the_disk_tokens_the_system(
     database: SqliteDatabase, log: SqliteEventLog
 ) -> None:
     statements: list[str] = []
+    mode = "FULL"
     await database.write(lambda db: db.set_trace_callback(statements.append))
 
     def synced() -> list[str]:
         """How each commit since the last question was made."""
-        modes = [line.split()[-1] for line in statements if "synchronous" in line]
+        nonlocal mode
+        modes = []
+        for line in statements:
+            if "synchronous" in line:
+                mode = line.split()[-1]
+            elif line == "COMMIT":
+                modes.append(mode)
         statements.clear()
         return modes
 

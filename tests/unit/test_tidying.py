@@ -54,7 +54,7 @@ class Checkpoints:
     async def forget(self, thread_id: str) -> None:
         self.told.append(("forget", thread_id))
 
-    async def prune(self, thread_id: str, keep: Collection[str]) -> None:
+    async def prune(self, thread_id: str, keep: Collection[str], job_id: str) -> None:
         self.told.append(("prune", thread_id, *keep))
 
 

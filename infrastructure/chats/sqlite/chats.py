@@ -26,27 +26,31 @@ from sluice.domain.errors import NotFound
 from sluice.domain.graph_state import Head
 from sluice.domain.outcome import JobOutcome
 from sluice.infrastructure.chats.sqlite.heads import keep_deleted_threads, move_head
+from sluice.infrastructure.chats.sqlite.known_chats import KnownChats
 from sluice.infrastructure.sqlite.database import SqliteDatabase
 from sluice.infrastructure.sqlite.outcomes import write_outcome
 
 
 class SqliteChats:
     def __init__(self, database: SqliteDatabase) -> None:
-        self._database = database
+        self._database, self._known = database, KnownChats()
 
     async def open(self, chat: Chat) -> Chat:
         def work(db: sqlite3.Connection) -> Chat:
-            db.execute(
+            opened = db.execute(
                 "INSERT INTO chats (user, id, title, created_at) VALUES (?, ?, ?, ?)"
                 " ON CONFLICT DO NOTHING",
                 (chat.user, chat.id, chat.title, micros(chat.created_at)),
             )
-            return _chat(db, chat.user, chat.id)
+            return chat if opened.rowcount else _chat(db, chat.user, chat.id)
 
-        return await self._database.write(work)
+        return await self._known.learn(self._database.write(work))
 
     async def chat(self, user: UserId, chat_id: ChatId) -> Chat:
-        return await self._database.read(lambda db: _chat(db, user, chat_id))
+        if (known := self._known.get(user, chat_id)) is not None:
+            return known
+        reading = self._database.read(lambda db: _chat(db, user, chat_id))
+        return await self._known.learn(reading)
 
     async def chats(
         self, user: UserId, *, limit: int, before: tuple[datetime, ChatId] | None
@@ -68,8 +72,9 @@ class SqliteChats:
             update = "UPDATE chats SET title = ? WHERE user = ? AND id = ?"
             return db.execute(update, (title, user, chat_id)).rowcount
 
-        if not await self._database.write(work):
-            raise NotFound(chat_id)
+        with self._known.changing(user, chat_id):
+            if not await self._database.write(work):
+                raise NotFound(chat_id)
 
     async def delete(self, user: UserId, chat_id: ChatId) -> None:
         def work(db: sqlite3.Connection) -> int:
@@ -81,22 +86,22 @@ class SqliteChats:
             delete = "DELETE FROM chats WHERE user = ? AND id = ?"
             return db.execute(delete, (user, chat_id)).rowcount
 
-        if not await self._database.write(work):
-            raise NotFound(chat_id)
+        with self._known.changing(user, chat_id):
+            if not await self._database.write(work):
+                raise NotFound(chat_id)
         await self._database.scrub()
 
     async def messages(self, user: UserId, chat_id: ChatId) -> Sequence[Message]:
-        def work(db: sqlite3.Connection) -> list[Any]:
-            return db.execute(
-                "SELECT id, role, content, job_id, status, created_at FROM messages"
-                " WHERE chat = ? ORDER BY turn, key",
-                (_key(db, user, chat_id),),
-            ).fetchall()
-
-        rows = await self._database.read(work)
+        query = """SELECT m.id, role, content, job_id, status, m.created_at
+            FROM chats LEFT JOIN messages AS m ON m.chat = chats.key
+            WHERE user = ? AND chats.id = ? ORDER BY turn, m.key"""
+        rows = await self._database.read(lambda db: db.execute(query, (user, chat_id)).fetchall())
+        if not rows:
+            raise NotFound(chat_id)
         return [
             Message(message_id, role, content, job_id, status, moment(created_at))
             for message_id, role, content, job_id, status, created_at in rows
+            if message_id is not None  # a chat without messages is one row
         ]
 
     async def add_question(self, job: Job, message_id: str | None = None) -> None:
@@ -121,16 +126,17 @@ class SqliteChats:
         def work(db: sqlite3.Connection) -> None:
             turns = db.execute(
                 "UPDATE turns SET attempt = ?, ended = TRUE, ended_on = ?"
-                " WHERE job_id = ? AND attempt <= ? RETURNING chat, turn",
+                " WHERE job_id = ? AND attempt <= ? RETURNING chat, turn, began_at",
                 (attempt, micros(now()), job.id, attempt),
             ).fetchall()
-            for chat, turn in turns:
+            for chat, turn, began_at in turns:
                 if answer:
                     _say(db, job, chat, turn, "assistant", answer, status, new_id())
                 else:
                     unsay = "DELETE FROM messages WHERE job_id = ? AND role = 'assistant'"
                     db.execute(unsay, (job.id,))
-                move_head(db, job.id, chat, turn, head)
+                if began_at is not None:  # else its graph keeps no state
+                    move_head(db, job.id, chat, turn, head)
             if outcome is not None:
                 write_outcome(db, outcome, job.targeting_key)
 
@@ -155,15 +161,6 @@ def _chat_of(row: tuple[Any, ...]) -> Chat:
     return Chat(chat_id, user, title, moment(created_at))
 
 
-def _key(db: sqlite3.Connection, user: UserId, chat_id: ChatId) -> int:
-    query = "SELECT key FROM chats WHERE user = ? AND id = ?"
-    row = db.execute(query, (user, chat_id)).fetchone()
-    if row is None:
-        raise NotFound(chat_id)
-    key: int = row[0]
-    return key
-
-
 def _turn(db: sqlite3.Connection, job_id: str) -> tuple[int, int] | None:
     """The chat's key and the turn of a job's question."""
     row: tuple[int, int] | None = db.execute(
@@ -174,8 +171,13 @@ def _turn(db: sqlite3.Connection, job_id: str) -> tuple[int, int] | None:
 
 def _ask(db: sqlite3.Connection, job: Job, message_id: str) -> None:
     """A retried question is not repeated: it becomes the new job's."""
-    chat = _key(db, job.user, job.chat_id)
-    if _turn(db, job.id) is not None:
+    query = """SELECT key, (SELECT max(turn) FROM messages WHERE chat = chats.key),
+        EXISTS (SELECT 1 FROM turns WHERE job_id = ?) FROM chats WHERE user = ? AND id = ?"""
+    found = db.execute(query, (job.id, job.user, job.chat_id)).fetchone()
+    if found is None:
+        raise NotFound(job.chat_id)
+    chat, last, known = found
+    if known:
         db.execute("UPDATE turns SET attempt = 1 WHERE job_id = ? AND attempt > 1", (job.id,))
         return
     retried = job.retry_of and _turn(db, job.retry_of)
@@ -186,7 +188,6 @@ def _ask(db: sqlite3.Connection, job: Job, message_id: str) -> None:
             (job.id, chat, turn),
         )
     else:
-        (last,) = db.execute("SELECT max(turn) FROM messages WHERE chat = ?", (chat,)).fetchone()
         turn = (last or 0) + 1
         _say(db, job, chat, turn, "user", job.message, "completed", message_id)
     db.execute("INSERT INTO turns (job_id, chat, turn) VALUES (?, ?, ?)", (job.id, chat, turn))

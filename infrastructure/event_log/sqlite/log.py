@@ -8,6 +8,7 @@ from contextlib import suppress
 from datetime import timedelta
 from weakref import WeakValueDictionary
 
+from sluice.application.background import survives
 from sluice.application.codec import require_encodable
 from sluice.application.tracebacks import format_traceback
 from sluice.domain.chat import ChatId, Job, JobId, micros, now
@@ -106,11 +107,14 @@ class SqliteEventLog(LogReader):
 
     async def _sweeps(self) -> None:
         while True:
-            try:
-                await self.sweep()
-            except Unavailable as error:
-                logger.warning("expired logs could not be deleted: %s", format_traceback(error))
+            await survives(self._swept(), "deleting expired logs")
             await asyncio.sleep(_SWEEP_INTERVAL_S)
+
+    async def _swept(self) -> None:
+        try:
+            await self.sweep()
+        except Unavailable as error:
+            logger.warning("expired logs could not be deleted: %s", format_traceback(error))
 
     async def _find(self, job_id: JobId) -> StoredLog:
         log = self._logs.get(job_id)

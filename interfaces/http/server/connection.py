@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from sluice.interfaces.http.server.frame_writer import PUSH, RESET, FrameWriter
+from sluice.interfaces.http.server.frame_writer import ON_LEFT, PUSH, RESET, FrameWriter, Left
 from sluice.interfaces.http.server.head_limit import HeadLimit
 from sluice.interfaces.http.server.refusal import BAD_REQUEST, HEAD_TOO_LARGE, refusal
 from sluice.interfaces.http.services import StreamStats
@@ -43,6 +43,8 @@ class Connection(HttpToolsProtocol):
         self._head = HeadLimit()
         self._in_body = False
         self._refused = False
+        self._answering: RequestResponseCycle | None = None
+        self._writer: FrameWriter | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -51,7 +53,16 @@ class Connection(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         _stop(self._request_timer)
         _stop(self._write_timer)
+        if self._answering is not None:  # uvicorn tells the last request only that has come
+            self._answering.disconnected = not self._answering.response_complete
         super().connection_lost(exc)
+        if self._left is not None:
+            self._left()
+
+    @property
+    def _left(self) -> Left | None:
+        """Whom to tell when the peer is gone: the body that is being sent, if it asked for that."""
+        return None if self._writer is None else self._writer.left
 
     def data_received(self, data: bytes) -> None:
         for start in range(0, len(data), _PARSED_BYTES):
@@ -111,8 +122,10 @@ class Connection(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         """What still comes after the answer is discarded, so that its peer gets to read it."""
         self._head.reset()
-        super().on_body(body)
-        if self.cycle.response_complete:
+        unread = self._left is not None
+        if not unread:
+            super().on_body(body)
+        if unread or self.cycle.response_complete:
             self._discard(len(body))
 
     def _discard(self, size: int) -> None:
@@ -178,7 +191,8 @@ class Connection(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         writer: Any = FrameWriter(cycle, self.loop.time)
-        cycle.scope["extensions"] = {PUSH: writer, RESET: writer.reset}
+        cycle.scope["extensions"] = {PUSH: writer, RESET: writer.reset, ON_LEFT: writer.on_left}
+        self._answering, self._writer = cycle, writer
         if not cycle.keep_alive:
             app = self._reading_on(cycle, app)
         if cycle.scope["http_version"] == "1.0":

@@ -16,6 +16,16 @@ RESET = "sluice.reset"
 PUSH = "sluice.push"
 """The ASGI extension for a Push: it writes to the body that is being sent."""
 
+ON_LEFT = "sluice.on_left"
+"""The ASGI extension for an OnLeft: else a task for each body would have to wait in `receive`."""
+
+Left = Callable[[], None]
+OnLeft = Callable[[Left | None], None]
+"""Takes whom to tell when the peer is gone, at once if it is; None for nobody any more.
+
+What the peer still sends of its request is then read by nobody.
+"""
+
 _NO_LINGER = struct.pack("ii", 1, 0)
 """For SO_LINGER: a close resets, which HTTP/1.0 readers notice too, who know no chunks."""
 
@@ -29,13 +39,22 @@ class FrameWriter:
     A wake-up, a dozen coroutines and three layers of `send` are most of what a reader costs.
     """
 
-    __slots__ = ("_chunked", "_flow", "_now", "_transport", "_wrote")
+    __slots__ = ("_chunked", "_flow", "_now", "_transport", "_wrote", "left")
 
     def __init__(self, cycle: RequestResponseCycle, now: Callable[[], float]) -> None:
         """It does not keep the cycle, whose scope keeps it: such rings wait for the collector."""
         self._flow, self._transport, self._now = cycle.flow, cycle.transport, now
         self._chunked = cycle.scope["http_version"] != "1.0"
         self._wrote = 0.0
+        self.left: Left | None = None
+
+    def on_left(self, left: Left | None) -> None:
+        self.left = left
+        if left is None:
+            return
+        self._flow.resume_reading()  # else nobody would notice that the peer leaves
+        if self._transport.is_closing():
+            left()
 
     def __call__(self, frames: bytes) -> bool:
         now = self._now()

@@ -42,12 +42,12 @@ class NativeStream(EventStream):
 
 
 class StreamRoute(ApiRoute):
-    def get_route_handler(self) -> Endpoint:
-        handle = super().get_route_handler()
+    def around(self, handle: Endpoint) -> Endpoint:
+        handle_known = super().around(handle)
 
         async def handle_outage(request: Request) -> Response:
             try:
-                return await handle(request)
+                return await handle_known(request)
             except Unavailable:
                 return come_back()
 

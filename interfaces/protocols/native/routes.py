@@ -6,7 +6,6 @@ A cut reader of that goes on where any other does, so these routes include those
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header
-from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
@@ -170,7 +169,7 @@ def _body(accepted: Accepted) -> AcceptedBody:
 
 
 def _json(body: BaseModel, status: int, headers: dict[str, str]) -> Response:
-    return JSONResponse(body.model_dump(mode="json"), status, headers)
+    return Response(body.model_dump_json(), status, headers, "application/json")
 
 
 routes.include_router(reading.routes)

@@ -1,0 +1,90 @@
+"""A node and the writing of what it gives, without LangChain's telling of it to nobody.
+
+LangGraph runs both as a sequence that is a run of its own: with a callback manager, events, and a
+task that shields them. Where the tap alone listens it is told directly, by the same methods and
+in the same order, and an answer costs a tenth less. Whoever else listens, as LangSmith does, and
+every other reader has LangGraph's sequence.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+from uuid import UUID, uuid4
+
+from langchain_core.callbacks import AsyncCallbackManager, BaseCallbackManager
+from langchain_core.runnables import Runnable, RunnableConfig
+
+from sluice.application.model_calls import current_node
+from sluice.infrastructure.pipeline.nodes import WatchedNode
+from sluice.infrastructure.pipeline.running_node import RunningNode
+from sluice.infrastructure.pipeline.tap import Tap
+
+
+class NodeSequence(Runnable[Any, Any]):
+    """Takes the place of `sequence`, whose steps are `first` and `writers`."""
+
+    def __init__(
+        self, sequence: Runnable[Any, Any], first: WatchedNode, writers: list[Runnable[Any, Any]]
+    ) -> None:
+        self._sequence, self._first, self._writers = sequence, first, writers
+
+    def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
+        return self._sequence.invoke(input, config, **kwargs)
+
+    async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
+        manager = None if config is None else config.get("callbacks")
+        tap = _only_listener(manager) if isinstance(manager, BaseCallbackManager) else None
+        if config is None or tap is None or not isinstance(manager, BaseCallbackManager):
+            return await self._sequence.ainvoke(input, config, **kwargs)
+        run_id, name = uuid4(), config.get("run_name")
+        inner = _inner(config, manager, run_id)
+        metadata = {**manager.metadata, **(config.get("metadata") or {})}
+        tap.on_chain_start(None, input, run_id=run_id, metadata=metadata, name=name)
+        try:
+            # In a task: what a node sets in its context is its own.
+            output = await asyncio.create_task(self._first.ainvoke(input, inner, **kwargs))
+            for writer in self._writers:
+                output = await writer.ainvoke(output, inner)
+        except BaseException as error:
+            tap.on_chain_error(error, run_id=run_id)
+            raise
+        tap.on_chain_end(output, run_id=run_id)
+        return output
+
+    async def astream(
+        self, input: Any, config: RunnableConfig | None = None, **kwargs: Any
+    ) -> AsyncIterator[Any]:
+        async for chunk in self._sequence.astream(input, config, **kwargs):
+            yield chunk
+
+
+def shorten(node: Any) -> None:
+    """Gives a graph's node the shorter sequence, if it is one of those that we know."""
+    sequence = getattr(node, "node", None)
+    steps = getattr(sequence, "steps", None)
+    if not (isinstance(sequence, Runnable) and isinstance(steps, list) and steps):
+        return
+    first, *writers = steps
+    if isinstance(first, WatchedNode) and not first.is_graph:
+        node.node = NodeSequence(sequence, first, writers)
+
+
+def _inner(config: RunnableConfig, manager: BaseCallbackManager, run_id: UUID) -> RunnableConfig:
+    """What the node's own runs inherit, as from a run in which they are."""
+    child = AsyncCallbackManager([], parent_run_id=run_id)
+    child.set_handlers(manager.inheritable_handlers)
+    child.add_tags([*manager.inheritable_tags, *(config.get("tags") or ())])
+    child.add_metadata({**manager.inheritable_metadata, **(config.get("metadata") or {})})
+    inner: RunnableConfig = {**config, "callbacks": child}
+    inner.pop("run_name", None)
+    inner.pop("run_id", None)
+    return inner
+
+
+def _only_listener(manager: BaseCallbackManager) -> Tap | None:
+    """The tap of the run that is being read, if nobody else hears it."""
+    node = current_node.get()
+    if not isinstance(node, RunningNode) or not isinstance(node.run.listener, Tap):
+        return None
+    alone = node.run.thoughts is None and node.run.hears_alone(manager.handlers)
+    return node.run.listener if alone else None

@@ -1,0 +1,91 @@
+"""What is remembered of chats is what stands in the database, whatever happens side by side."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from sluice.domain.chat import Chat, new_id, now
+from sluice.domain.errors import NotFound, Unavailable
+from sluice.infrastructure.chats.sqlite.chats import SqliteChats
+from sluice.infrastructure.chats.sqlite.known_chats import KnownChats
+from sluice.infrastructure.sqlite.database import SqliteDatabase
+
+
+@pytest.fixture
+async def database(tmp_path: Path) -> AsyncIterator[SqliteDatabase]:
+    database = SqliteDatabase(tmp_path / "sluice.db")
+    await database.open()
+    yield database
+    await database.aclose()
+
+
+def a_chat(title: str | None = None) -> Chat:
+    return Chat(new_id(), "ann", title, now())
+
+
+async def test_a_chat_that_was_asked_for_is_known_without_the_database(
+    database: SqliteDatabase,
+) -> None:
+    chats = SqliteChats(database)
+    opened = await chats.open(a_chat())
+    earlier = await SqliteChats(database).open(a_chat())
+    found = await chats.chat("ann", earlier.id)
+    await database.aclose()
+    assert await chats.chat("ann", opened.id) == opened
+    assert await chats.chat("ann", earlier.id) == found == earlier
+    with pytest.raises(Unavailable):  # another user's is another question
+        await chats.chat("bob", opened.id)
+
+
+async def test_a_chat_is_known_by_its_new_name_and_not_at_all_once_it_is_deleted(
+    database: SqliteDatabase,
+) -> None:
+    chats = SqliteChats(database)
+    chat = await chats.open(a_chat("old"))
+    await chats.rename("ann", chat.id, "new")
+    assert (await chats.chat("ann", chat.id)).title == "new"
+    await chats.delete("ann", chat.id)
+    with pytest.raises(NotFound):
+        await chats.chat("ann", chat.id)
+
+
+async def test_what_was_read_before_a_change_is_not_remembered_after_it() -> None:
+    known, chat, read_on = KnownChats(), a_chat(), asyncio.Event()
+
+    async def read() -> Chat:
+        await read_on.wait()
+        return chat
+
+    reading = asyncio.create_task(known.learn(read()))
+    await asyncio.sleep(0)
+    with known.changing("ann", chat.id):
+        pass
+    read_on.set()
+    assert await reading == chat
+    assert known.get("ann", chat.id) is None
+
+
+async def test_a_change_that_may_have_happened_is_looked_up_again() -> None:
+    known, chat = KnownChats(), a_chat()
+
+    async def read() -> Chat:
+        return chat
+
+    await known.learn(read())
+    with pytest.raises(Unavailable), known.changing("ann", chat.id):
+        raise Unavailable
+    assert known.get("ann", chat.id) is None
+
+
+async def test_only_the_last_of_very_many_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sluice.infrastructure.chats.sqlite.known_chats._MOST", 2)
+    known, chats = KnownChats(), [a_chat(), a_chat(), a_chat()]
+
+    async def read(chat: Chat) -> Chat:
+        return chat
+
+    for chat in chats:
+        await known.learn(read(chat))
+    assert [known.get("ann", chat.id) for chat in chats] == [None, *chats[1:]]
