@@ -38,8 +38,8 @@ class Rows:
 
 
 @pytest.fixture(autouse=True)
-def pages_of_two(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(export, "_PAGE", 2)
+def pages_of_three(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(export, "_PAGE", 3)
 
 
 async def parts(rows: Rows, kind: ExportFormat, *rollout: str) -> list[bytes]:
@@ -48,29 +48,29 @@ async def parts(rows: Rows, kind: ExportFormat, *rollout: str) -> list[bytes]:
 
 
 async def test_lines_come_a_page_at_a_time_oldest_first_and_each_once() -> None:
-    rows = Rows(5)
+    rows = Rows(7)
     told = await parts(rows, "jsonl", "r")
-    assert rows.asked == [(0, 2, "r"), (6, 2, "r"), (12, 2, "r")]
-    assert [part.count(b"\n") for part in told] == [2, 2, 1]
+    assert rows.asked == [(0, 3, "r"), (9, 3, "r"), (18, 3, "r")]
+    assert [part.count(b"\n") for part in told] == [3, 3, 1]
     assert b"".join(told).decode() == "".join(f"{json.dumps(flat(r))}\n" for r in rows.rows)
 
 
 async def test_a_table_has_one_header_and_the_line_ends_of_its_standard() -> None:
-    rows = Rows(3)
+    rows = Rows(4)
     told = await parts(rows, "csv")
-    assert rows.asked == [(0, 2, None), (6, 2, None)]
+    assert rows.asked == [(0, 3, None), (9, 3, None)]
     header, *lines, end = b"".join(told).decode().split("\r\n")
     assert header == ",".join(flat(rows.rows[0]))
-    assert [line.split(",")[0] for line in lines] == ["job-1", "job-2", "job-3"]
+    assert [line.split(",")[0] for line in lines] == ["job-1", "job-2", "job-3", "job-4"]
     assert end == ""
     assert "\n" not in "".join(lines)
     assert len(told) == 2
 
 
 async def test_behind_a_last_page_that_is_full_there_is_no_empty_part() -> None:
-    rows = Rows(2)
+    rows = Rows(3)
     assert len(await parts(rows, "jsonl")) == 1
-    assert [after for after, *_ in rows.asked] == [0, 6]
+    assert [after for after, *_ in rows.asked] == [0, 9]
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "csv"])
@@ -82,8 +82,8 @@ async def test_a_store_that_is_away_is_told_before_the_first_part_and_later_whil
     away: Any = Rows(1, away_after=0)
     with pytest.raises(Unavailable):
         await ExportOutcomes(away)("jsonl")
-    later: Any = Rows(3, away_after=6)
+    later: Any = Rows(4, away_after=9)
     told = await ExportOutcomes(later)("jsonl")
-    assert (await anext(told)).count(b"\n") == 2
+    assert (await anext(told)).count(b"\n") == 3
     with pytest.raises(Unavailable):
         await anext(told)
