@@ -42,7 +42,7 @@ SETTINGS = {
     "OPENAI_MODEL": "m",
 }
 STOPPED = 0.2
-SETTLED_WITHIN = 120
+ENDS_WITHIN, SETTLED_WITHIN = 60, 120
 LOST = ("worker_lost",)
 """How a job may fail whose processes were killed twice."""
 
@@ -124,10 +124,13 @@ class Agents:
         return list(found)
 
     async def _over(self, job: str) -> dict[str, Any]:
+        """Raises AssertionError if it was answered or stopped, and does not end."""
+        latest = time.monotonic() + ENDS_WITHIN
         while True:
             view: dict[str, Any] = await self._insist("GET", f"jobs/{job}", {200})
             if view["ended_at"] is not None:
                 return view
+            assert time.monotonic() < latest, f"job {job} is {view['status']} for good"
             await asyncio.sleep(0.1)
 
     def _judge(

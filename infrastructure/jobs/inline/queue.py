@@ -23,7 +23,7 @@ _ENDS_WITHIN_S = 3.0
 
 
 class _Entry(Scheduled):
-    """`why` it is cancelled; its `task`, while it has one; `over` when it is.
+    """`why` it is cancelled; its `task`, while it has one; `over` when it is, for this process.
 
     A paused one is looked at again when its `timer` rings, or as soon as it is `woken`.
     """
@@ -115,6 +115,7 @@ class InlineJobQueue:
         """Takes nothing new, gives what runs `grace` seconds, then ends it.
 
         A paused job is waited for by nobody: it is the next start's, or over where there is none.
+        Until the process is gone it can be cancelled like any other.
         """
         self._draining = True
         for entry in [e for e in self._entries.values() if e.state == "paused"]:
@@ -123,7 +124,7 @@ class InlineJobQueue:
         for entry in list(self._entries.values()):
             if not self._durable:
                 self._cancel(entry, "shutdown")
-            elif entry.task is not None:
+            elif entry.task is not None and entry.state != "ending":
                 stop(entry.task)
         await self._wait(_ENDS_WITHIN_S)
 
@@ -173,6 +174,7 @@ class InlineJobQueue:
     def _end(self, entry: _Entry) -> None:
         """Only its end is to be written: no bound counts for that."""
         _stop_timer(entry)
+        entry.over.clear()
         entry.state = "ending"
         self._start(entry)
         self._fill_slots()
@@ -182,19 +184,23 @@ class InlineJobQueue:
 
     async def _execute(self, entry: _Entry) -> None:
         until: datetime | None = None
+        handed_back = False
         try:
             until = await self._run(entry.job, lambda: entry.why)
         except asyncio.CancelledError:
+            handed_back = True
             logger.info("job %s is handed back", entry.job.id)
         except Superseded:
             logger.info("job %s is not this run's any more", entry.job.id)
         except Unavailable as error:
             logger.error("job %s could not be written: %s", entry.job.id, format_traceback(error))
         finally:
-            if until is None:
-                self._leave(entry)
-            else:
+            if until is not None:
                 self._pause(entry, until)
+            elif handed_back and entry.why is not None and entry.state != "ending":
+                self._end(entry)  # cancelled while it was being handed back
+            else:
+                self._leave(entry)
 
     def _pause(self, entry: _Entry, until: datetime) -> None:
         entry.task, entry.state = None, "paused"
@@ -217,8 +223,9 @@ class InlineJobQueue:
 
     def _rest(self, entry: _Entry) -> None:
         """A paused job in a process that leaves."""
+        _stop_timer(entry)
         if self._durable:
-            self._leave(entry)
+            entry.over.set()
         else:
             self._cancel(entry, "shutdown")
 
