@@ -1,6 +1,7 @@
 """What operators do with the share: each step a record, behind the newest one only."""
 
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -22,7 +23,9 @@ from tests.unit.rollouts import AT, Announced, Changes, Outcomes
 
 PLAN = Plan.parse({"steps": [{"share": 5}, {"share": 50}], "limits": {"late_seconds": 3}})
 OPEN = replace(PLAN, late=None)
-RUNS = ShareChange(1, AT, "eve", 0, 25, "go", "r", PLAN, "running", AT, {"rule": "promotion"})
+RUNS = ShareChange(
+    1, AT - timedelta(hours=1), "eve", 0, 25, "go", "r", PLAN, "running", AT, {"rule": "promotion"}
+)
 
 
 @dataclass
@@ -64,6 +67,7 @@ async def test_the_first_share_begins_a_rollout_and_is_in_force(house: House) ->
     rollout = house.last.rollout
     assert house.changes.kept == [ShareChange(1, AT, "ann", 10, 25, "go", rollout)]
     assert rollout
+    assert house.changes.limits == [1, 1]
     assert house.flag.flag == Flag(25, "control", "control", rollout)
     assert house.announced.times == 1
 
