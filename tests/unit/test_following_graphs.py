@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from langchain_core.messages import AIMessage, ToolMessage
@@ -16,13 +16,13 @@ from langgraph.prebuilt import ToolNode
 from sluice.domain.events import Done, Event, Token
 from sluice.infrastructure.pipeline.child_graphs import follow
 from sluice.infrastructure.pipeline.graph import WatchedGraph
-from sluice.infrastructure.pipeline.listeners import Reader
 from sluice.infrastructure.pipeline.namespaces import ROOT
 from sluice.infrastructure.pipeline.token_path import TokenPath
 from tests.unit.small_graphs import SPEAKS, THREAD, MemorySaver, State, a_question, chain
 
 OWN: RunnableConfig = {"configurable": {"thread_id": "own"}, "metadata": {"mine": 1}}
 Run = Callable[[Any], Any]
+Reader = Literal["tap", "messages"]
 
 
 class Inner:

@@ -43,7 +43,7 @@ def test_a_plan_is_the_same_again_and_none_is_none() -> None:
     kept = dump_plan(PLAN)
     assert kept is not None
     assert load_plan(kept) == PLAN
-    assert dump_plan(None) is load_plan(None) is None
+    assert (dump_plan(None), load_plan(None)) == (None, None)
 
 
 @pytest.mark.parametrize("verdict", [{"action": "hold", "무": [1, None]}, {}])
@@ -51,4 +51,4 @@ def test_a_verdict_is_the_same_again_and_none_is_none(verdict: dict[str, object]
     kept = dump_verdict(verdict)
     assert kept is not None
     assert load_verdict(kept) == verdict
-    assert dump_verdict(None) is load_verdict(None) is None
+    assert (dump_verdict(None), load_verdict(None)) == (None, None)

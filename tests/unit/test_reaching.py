@@ -35,6 +35,10 @@ def by_name() -> Any:
     return WANTED
 
 
+def takes_one(_: Any) -> Any:
+    return WANTED
+
+
 def without() -> Any:
     return HOLDER
 
@@ -143,7 +147,7 @@ LEADING: dict[str, Any] = {
     "a method of its own": Owner().calls_another,
     "a call": CallsItself(),
     "an object": Owner(),
-    "a runnable's part": RunnableLambda(by_name),
+    "a runnable's part": RunnableLambda(takes_one),
     "a graph": chain(a=by_name).compile(),
     "behind what raises": [Raising(), WANTED],
 }
@@ -194,7 +198,12 @@ def test_what_leads_to_itself_is_looked_at_once() -> None:
     ring: list[Any] = []
     ring.append(ring)
     looks: list[object] = []
-    assert not reaches(ring, lambda each: bool(looks.append(each)))
+
+    def look(each: object) -> bool:
+        looks.append(each)
+        return False
+
+    assert not reaches(ring, look)
     assert looks == [ring]
 
 

@@ -1,65 +1,29 @@
 """What operators do with the share: each step a record, behind the newest one only."""
 
-from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from sluice.application import rollout_changes
-from sluice.application.rollout import ControlShare, RolloutFlag
 from sluice.application.rollout_changes import (
     SetShare,
-    ShowRollout,
     StartPlan,
     Steer,
-    SteerPlan,
 )
 from sluice.domain.errors import Conflict, Outdated
-from sluice.domain.guard.plan import Plan
 from sluice.domain.rollout import Flag, Share
 from sluice.domain.share_change import ShareChange
-from tests.unit.rollouts import AT, Announced, Changes, Outcomes
+from tests.unit.operated import PLAN, RUNS, House, started
+from tests.unit.rollouts import AT, Announced
 
-PLAN = Plan.parse({"steps": [{"share": 5}, {"share": 50}], "limits": {"late_seconds": 3}})
 OPEN = replace(PLAN, late=None)
-RUNS = ShareChange(
-    1, AT - timedelta(hours=1), "eve", 0, 25, "go", "r", PLAN, "running", AT, {"rule": "promotion"}
-)
-
-
-@dataclass
-class House:
-    changes: Changes = field(default_factory=Changes)
-    outcomes: Outcomes = field(default_factory=Outcomes)
-    announced: Announced = field(default_factory=Announced)
-    environment: Share = field(default_factory=lambda: Share(10))
-
-    def __post_init__(self) -> None:
-        self.control = ControlShare(self.changes)
-        self.flag = RolloutFlag(self.environment, [self.control])
-        common: Any = (self.flag, self.control, self.changes)
-        stores: Any = self.outcomes
-        self.set = SetShare(*common, self.announced)
-        self.start = StartPlan(*common, stores, self.announced)
-        self.steer = SteerPlan(*common, self.announced)
-        self.show = ShowRollout(*common, stores)
-
-    @property
-    def last(self) -> ShareChange:
-        return self.changes.kept[-1]
 
 
 @pytest.fixture
 def house(monkeypatch: pytest.MonkeyPatch) -> House:
     monkeypatch.setattr(rollout_changes, "now", lambda: AT)
     return House()
-
-
-def started(state: Any, **fields: Any) -> House:
-    house = House()
-    house.changes.kept.append(replace(RUNS, state=state, **fields))
-    return house
 
 
 async def test_the_first_share_begins_a_rollout_and_is_in_force(house: House) -> None:
@@ -222,54 +186,3 @@ async def test_where_no_plan_runs_none_is_steered(fields: Any) -> None:
 async def test_a_step_of_a_plan_that_was_changed_meanwhile_is_refused() -> None:
     with pytest.raises(Outdated):
         await started("running").steer("ann", "held", None, after=2)
-
-
-async def test_before_the_first_change_the_environment_is_shown(house: House) -> None:
-    house.outcomes.write(rollout=None)
-    house.outcomes.seen.append(("r", AT, "{}"))
-    view = await house.show()
-    assert (view.flag, view.environment) == (Flag(10, "split", "env"), Share(10))
-    assert (view.number, view.history, view.latest, view.looks) == (0, [], None, ())
-    assert view.arms is not None
-    assert view.arms["A1"].jobs == 1
-    assert "late" not in view.arms["A1"].bad
-
-
-async def test_a_rollout_is_shown_as_it_is_in_force_with_its_own_jobs_and_looks() -> None:
-    house = started("running")
-    house.outcomes.write(took=4)
-    house.outcomes.write(rollout=None)
-    house.outcomes.seen += [("r", AT, "first"), ("r", AT, "second"), ("other", AT, "third")]
-    view = await house.show(limit=7)
-    assert (view.number, view.history, view.latest) == (1, [RUNS], RUNS)
-    assert view.flag == Flag(25, "control", "control", "r")
-    assert view.looks == ["second"]
-    assert house.changes.limits[0] == 7
-    assert house.outcomes.asked == [("r", 2000)]
-    assert view.arms is not None
-    assert (view.arms["A1"].jobs, view.arms["A1"].bad["late"].count) == (1, 1)
-    assert (await house.show(looks=0)).looks == ()
-    assert (await house.show(looks=2)).looks == ["second", "first"]
-
-
-async def test_twenty_changes_are_shown_unless_it_is_said_how_many(house: House) -> None:
-    await house.show()
-    assert house.changes.limits[0] == 20
-
-
-async def test_behind_a_share_that_was_given_back_jobs_of_no_rollout_are_shown() -> None:
-    house = started(None, after=None)
-    house.outcomes.write()
-    house.outcomes.seen.append(("r", AT, "{}"))
-    view = await house.show()
-    assert view.arms is not None
-    assert (view.arms["A1"].jobs, view.looks, view.number) == (0, (), 1)
-
-
-async def test_while_the_store_is_away_what_is_known_is_shown() -> None:
-    house = started("running")
-    await house.control.refresh()
-    house.changes.away = True
-    view = await house.show()
-    assert (view.number, view.history, view.arms, view.looks) == (0, None, None, ())
-    assert (view.latest, view.flag.share) == (RUNS, 25)

@@ -56,7 +56,7 @@ async def test_it_is_told_with_its_path_and_whose_answer_it_is(offline: bool) ->
     graph = WatchedGraph(chain(answer=(answer, SPEAKS)))
     for path, name in ((TokenPath, "A2"), (StagePath, "A1")):
         done = await path(graph, offline=offline).run(a_question(), lambda _: None)
-        assert done == Done(name, "x", offline_model=offline)  # type: ignore[arg-type]
+        assert done == Done(name, "x", offline_model=offline)
 
 
 async def test_a_run_of_a_chat_moves_its_head_and_leaves_one_checkpoint() -> None:
@@ -153,7 +153,7 @@ async def test_an_answer_that_is_none_is_asked_for_again_and_its_words_are_known
     assert isinstance(pause, Pause)
     assert again.head == pause.head
     assert again.requests[0].input_id == f"{pause.requests[0].input_id}.2"
-    assert again.said | {"asked": 1} == pause.said
+    assert {**again.said, "asked": 1} == pause.said
     done = await ran(graph, answered(again, {"amount": 2}))
     assert isinstance(done, Done)
     assert done.answer == "How much? 2"

@@ -76,7 +76,8 @@ async def test_at_the_root_of_a_thread_nothing_was_before() -> None:
     graph = await watched(MemorySaver())
     start = await started(graph, a_question(head=Head("thread")))
     assert start.place == Place("thread", ROOT, {})
-    assert (start.before, start.given) == ({}, {"job:0"})
+    assert start.before == {}
+    assert start.given == {"job:0"}
 
 
 async def test_a_run_that_goes_on_stands_at_its_pause_and_has_its_note() -> None:

@@ -18,7 +18,7 @@ from sluice.infrastructure.pipeline.graph import WatchedGraph
 from sluice.infrastructure.pipeline.nodes import WatchedNode
 from tests.unit.small_graphs import SPEAKS, MemorySaver, State, a_question, chain
 
-MODEL: Any = ChatOpenAI(model="m", api_key="x")  # type: ignore[arg-type]
+MODEL: Any = ChatOpenAI(model="m", api_key="x")
 HISTORY = [Turn("system", "Be brief"), Turn("user", "first"), Turn("assistant", "second")]
 
 
