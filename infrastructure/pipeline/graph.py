@@ -79,9 +79,7 @@ class WatchedGraph:
         self.reasons = FinishReasons()
         self.visibility.check()
         builder = graph.builder
-        self._keys = frozenset(
-            _fields(builder.input_schema) if builder.input_schema else builder.channels
-        )
+        self._keys = frozenset(_fields(builder.input_schema))
         self._context_keys = _fields(builder.context_schema) if builder.context_schema else ()
 
     def input(self, question: Question) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from langchain_core.runnables import RunnableConfig
+from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.config import get_config
 from langgraph.graph import END, START, StateGraph
@@ -13,7 +14,7 @@ from pydantic import BaseModel
 
 from sluice.application.model_calls import current_node
 from sluice.domain.errors import DeadlineExceeded, PipelineError, UpstreamTruncated
-from sluice.domain.events import Done, Event, StageStarted
+from sluice.domain.events import Done, Event, StageStarted, Tool
 from sluice.infrastructure.pipeline import runs
 from sluice.infrastructure.pipeline.graph import WatchedGraph
 from sluice.infrastructure.pipeline.place import current_place
@@ -62,6 +63,23 @@ async def test_who_listens_to_agents_is_there_if_a_node_is_declared_so() -> None
         with_one = await seen_by(lambda graph: graph, named={word: frozenset({"look"})})
         assert listeners(with_one) == [*alone, "AgentListener"]
     assert listeners(await seen_by(lambda graph: graph, named=frozenset({"look"}))) == alone
+
+
+async def test_what_its_listener_hears_is_told_of_the_run() -> None:
+    @tool
+    def find(where: str) -> str:
+        """Finds."""
+        return f"found {where}"
+
+    async def look(state: State) -> State:
+        call = {"name": "find", "args": {"where": "here"}, "id": "1", "type": "tool_call"}
+        return {"answer": str((await find.ainvoke(call)).content)}
+
+    told: list[Event] = []
+    graph = WatchedGraph(chain(look=look), {"tools": frozenset({"look"})})
+    await TokenPath(graph).run(a_question(), told.append)
+    steps = [(event.call_id, event.status) for event in told if isinstance(event, Tool)]
+    assert steps[-1] == ("1", "completed")
 
 
 async def test_a_graphs_own_checkpointer_has_a_thread_a_run_and_forgets_it() -> None:

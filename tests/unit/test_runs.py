@@ -53,10 +53,15 @@ async def test_a_run_without_a_state_comes_to_its_answer() -> None:
 
 @pytest.mark.parametrize("offline", [True, False])
 async def test_it_is_told_with_its_path_and_whose_answer_it_is(offline: bool) -> None:
-    graph = WatchedGraph(chain(answer=(answer, SPEAKS)))
+    built = chain(answer=(answer, SPEAKS))
+    graph, kept = WatchedGraph(built), WatchedGraph(built, new_saver=MemorySaver, keeps=True)
     for path, name in ((TokenPath, "A2"), (StagePath, "A1")):
+        expected = Done(name, "x", offline_model=offline)
         done = await path(graph, offline=offline).run(a_question(), lambda _: None)
-        assert done == Done(name, "x", offline_model=offline)
+        assert done == expected
+        outcome = await path(kept, offline=offline).run(a_question(head=THREAD), lambda _: None)
+        assert isinstance(outcome, Advanced)
+        assert outcome.done == expected
 
 
 async def test_a_run_of_a_chat_moves_its_head_and_leaves_one_checkpoint() -> None:

@@ -54,6 +54,8 @@ async def test_what_is_kept_is_found() -> None:
     await kept(saver)
     assert len([each async for each in saver.alist(AT, limit=1)]) == 1
     assert len([each async for each in saver.alist(None)]) == 2
+    other: RunnableConfig = {"configurable": {"thread_id": "other", "checkpoint_ns": ""}}
+    assert [each async for each in saver.alist(other)] == []
 
 
 async def test_a_writes_place_among_tasks_is_handed_on() -> None:

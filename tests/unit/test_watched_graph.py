@@ -91,6 +91,8 @@ def test_what_langgraph_adds_by_itself_is_declared_nowhere() -> None:
     built = StateGraph(State)
     built.add_node("a", note, metadata=SPEAKS, error_handler=lambda state: {"notes": ["y"]})
     watched = WatchedGraph(built.add_edge(START, "a"))
+    with pytest.raises(ValueError, match="__error_handler__a"):
+        WatchedGraph(built, frozenset({"__error_handler__a"}))
     hidden = {name for name in watched.graph.nodes if name.startswith("__")} - {START}
     assert hidden
     for name in hidden:
