@@ -22,7 +22,7 @@ OURS   := sluice domain application infrastructure interfaces offline_model test
 # By file: what a file starts, it starts once. In their order, which begins with the longest.
 PARALLEL := -p xdist -n 3 --dist loadfile --no-loadscope-reorder
 
-.PHONY: run help cluster test style types suite unit short cuts e2e chaos chaos-cluster mutation newcomer bench bench-users bench-steps instructions wheel lock clean
+.PHONY: run help cluster test style types suite unit short cuts e2e chaos chaos-cluster mutation newcomer bench bench-steps instructions wheel lock clean
 
 run: $(VENV)/installed            ## serve at http://127.0.0.1:8000; without a key the offline model answers
 	$(BIN)/sluice serve
@@ -78,16 +78,13 @@ wheel: $(VENV)/developed          ## build the wheel, install it alone elsewhere
 newcomer: $(VENV)/developed       ## the guide's agent in a fresh environment and project, its tokens in Chromium; minutes
 	$(BIN)/python -m tests.live.newcomer
 
-bench: $(VENV)/developed          ## measure beside what a user would write; under 15 minutes on an idle machine
-	$(BIN)/python -m benchmarks
-
-bench-users: $(VENV)/developed    ## users' own clients beside the thirty lines, on a load as in life; ten minutes
-	$(BIN)/python -m benchmarks --only users --out $(or $(OUT),/tmp/bench-users)
+bench: $(VENV)/developed          ## measure beside what a user would write, as in life; under 15 minutes when idle
+	$(BIN)/python -m benchmarks --write
 
 bench-steps: $(VENV)/developed    ## what each step of a token's way costs
 	$(BIN)/python -m benchmarks.steps
 
-instructions: $(VENV)/developed   ## count a token's CPU instructions; over 10 % more than kept is an error
+instructions: $(VENV)/developed   ## count the CPU instructions of answers and tokens; over 10 % more than kept is an error
 	$(BIN)/python -m benchmarks.instructions
 
 lock:                             ## pin every dependency with its hashes (needs uv)

@@ -3,8 +3,10 @@
 What holds for tokens here holds for pieces of reasoning, too.
 """
 
-from collections.abc import Sequence
+from array import array
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import accumulate, pairwise
 
 from sluice.application.compact_json import compact
 from sluice.domain.events import Cursor, Data, Event, Reasoning, Recorded, Token
@@ -25,13 +27,20 @@ def split(token: Text) -> list[Text]:
     return [kind(content[start : start + SAFE_TOKEN_CHARACTERS], token.node) for start in starts]
 
 
-def split_again(token: Recorded, pieces: Sequence[str]) -> list[Recorded]:
+Lengths = Sequence[int]
+"""Characters of each of the tokens that one was joined of: their texts stand in its own."""
+
+
+def split_again(token: Recorded, lengths: Lengths) -> list[Recorded]:
     """The tokens that one was joined of: each by its own id, the last by the joined one's."""
     (attempt, seq), event = token
-    first = seq - len(pieces) + 1
-    node = event.node if isinstance(event, Token) else ""
+    if not isinstance(event, Token | Reasoning):
+        return []
+    before, kind = seq - len(lengths), type(event)
+    ends = list(accumulate(lengths, initial=0))
     return [
-        Recorded(Cursor(attempt, first + n), Token(piece, node)) for n, piece in enumerate(pieces)
+        Recorded(Cursor(attempt, before + n), kind(event.content[start:end], event.node))
+        for n, (start, end) in enumerate(pairwise(ends), 1)
     ]
 
 
@@ -75,6 +84,26 @@ def coalesce(batch: Sequence[Recorded]) -> Sequence[Recorded]:
         last = recorded
     _flush(joined, pieces, last)
     return joined
+
+
+def join(log: Sequence[Recorded]) -> tuple[Sequence[Recorded], Mapping[int, Lengths]]:
+    """The log coalesced, and by index in it what each joined token was joined of."""
+    joined = coalesce(log)
+    lengths: dict[int, Lengths] = {}
+    start = 0
+    for index, recorded in enumerate(joined):
+        end = start
+        while log[end].id != recorded.id:
+            end += 1
+        if end > start:
+            lengths[index] = array("I", map(_length, log[start : end + 1]))
+        start = end + 1
+    return joined, lengths
+
+
+def _length(recorded: Recorded) -> int:
+    event = recorded.event
+    return len(event.content) if isinstance(event, Token | Reasoning) else 0
 
 
 def _flush(joined: list[Recorded], pieces: list[str], last: Recorded) -> None:

@@ -58,6 +58,10 @@ class JobMetrics:
     fallbacks: int = 0
     tokens: Counter[tuple[str, str]] = field(default_factory=Counter)
     """By path and kind: `input` and `output` as the upstream says, and `thrown_away` pieces."""
+    shadows: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """By the shadow's path and what came of it. They are in no other figure."""
+    shadows_skipped: Counter[str] = field(default_factory=Counter)
+    shadow_tokens: int = 0
 
     def behind(self, events: int) -> None:
         self.lag = max(self.lag, events)

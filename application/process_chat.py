@@ -16,6 +16,8 @@ from sluice.application.pause_port import KeptPause
 from sluice.application.pauses import Pauses
 from sluice.application.ports import EventLogPort, PipelinePort, Stop
 from sluice.application.relay import Relay
+from sluice.application.shadow import Shadow
+from sluice.application.shadow_comparison import Ended
 from sluice.application.shielding import to_its_end
 from sluice.application.spans import NoSpans, SpansPort, TellEnd
 from sluice.application.tracebacks import format_traceback
@@ -65,10 +67,12 @@ class ProcessChat:
         fallback: PipelinePort | None = None,
         states: GraphStates | None = None,
         spans: SpansPort | None = None,
+        shadow: Shadow | None = None,
     ) -> None:
         self._pipeline, self._spans = pipeline, spans or NoSpans()
         self._pauses, self._metrics, self._fallback = pauses, metrics, fallback
         self._states, self._question = states, ReadQuestion(chats, states)
+        self._shadow = shadow
         self._keep_end = KeepEnd(chats, log)
         self._attempts = Attempts(log, pauses, max_answer)
         self._deadline = deadline
@@ -108,8 +112,12 @@ class ProcessChat:
             if isinstance(end, KeptPause):
                 logger.info("job %s waits for a human", job.id)
                 return end.expires_at
+            ended_at = now()
             await to_its_end(self._end(job, begun, end, begun_at))
-            tell_end(end.done if isinstance(end, Advanced) else end)
+            terminal = end.done if isinstance(end, Advanced) else end
+            tell_end(terminal)
+            if self._shadow is not None:
+                self._shadow.follow(Ended(job, begun.relay, terminal, begun_at, ended_at))
         except NotFound:
             logger.info("job %s is no more", job.id)
         if self._states is not None:

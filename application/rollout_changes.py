@@ -8,12 +8,14 @@ from typing import Literal
 from sluice.application.outcomes import OutcomesPort
 from sluice.application.ports import nothing
 from sluice.application.rollout import ControlShare, RolloutFlag, ShareChangesPort
+from sluice.application.shadows import ShowShadows
 from sluice.domain.chat import ExecutionPath, UserId, new_id, now
 from sluice.domain.errors import Conflict, Outdated, Unavailable
 from sluice.domain.guard.figures import ArmFigures, figures
 from sluice.domain.guard.plan import Plan
 from sluice.domain.outcome import StoredOutcome
 from sluice.domain.rollout import Flag, Share
+from sluice.domain.shadow import ShadowFigures
 from sluice.domain.share_change import ShareChange
 
 _SHOWN_JOBS = 2000
@@ -34,7 +36,7 @@ _FROM: Mapping[Steer, tuple[str, ...]] = {
 class RolloutView:
     """`number` is the newest change's, 0 before the first. While their store is away, `history`
     and `arms` are None. `latest` is the newest change as known here, and `looks` are the guard's,
-    as JSON, newest first.
+    as JSON, newest first. `shadow` is None where there is none, too.
     """
 
     flag: Flag
@@ -44,6 +46,7 @@ class RolloutView:
     latest: ShareChange | None
     arms: Mapping[ExecutionPath, ArmFigures] | None
     looks: Sequence[str]
+    shadow: ShadowFigures | None = None
 
 
 class ShowRollout:
@@ -55,14 +58,16 @@ class ShowRollout:
         control: ControlShare,
         changes: ShareChangesPort,
         outcomes: OutcomesPort,
+        shadows: ShowShadows | None = None,
     ) -> None:
         self._flag, self._control, self._changes = flag, control, changes
-        self._outcomes = outcomes
+        self._outcomes, self._shadows = outcomes, shadows
 
     async def __call__(self, limit: int = 20, looks: int = 1) -> RolloutView:
         history: Sequence[ShareChange] | None = None
         arms: Mapping[ExecutionPath, ArmFigures] | None = None
         seen: Sequence[str] = ()
+        shadow: ShadowFigures | None = None
         with suppress(Unavailable):
             history = await self._changes.newest(limit)
             await self._control.refresh()
@@ -72,9 +77,11 @@ class ShowRollout:
             arms = figures(rows, latest.plan.late if latest and latest.plan else None)
             if rollout is not None and looks:
                 seen = await self._outcomes.looks(rollout, looks)
+            if self._shadows is not None:
+                shadow = await self._shadows()
         number = history[0].number if history else 0
-        flag, environment = self._flag.flag, self._flag.environment
-        return RolloutView(flag, environment, number, history, self._control.latest, arms, seen)
+        flag, environment, latest = self._flag.flag, self._flag.environment, self._control.latest
+        return RolloutView(flag, environment, number, history, latest, arms, seen, shadow)
 
 
 class _Changing:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
-from sluice.domain.chat import Job
+from sluice.domain.chat import ExecutionPath, Job
 from sluice.domain.events import Terminal
 
 TellEnd = Callable[[Terminal], None]
@@ -20,6 +20,10 @@ class SpansPort(Protocol):
         """While one reader is written to, on another process maybe: linked to the job."""
         ...
 
+    def shadow(self, job: Job, path: ExecutionPath) -> AbstractContextManager[None]:
+        """While the job runs once more, on that path: linked to the job."""
+        ...
+
 
 class NoSpans:
     """A SpansPort for whoever traces nothing."""
@@ -30,6 +34,10 @@ class NoSpans:
 
     @contextmanager
     def delivery(self, job: Job) -> Iterator[None]:
+        yield
+
+    @contextmanager
+    def shadow(self, job: Job, path: ExecutionPath) -> Iterator[None]:
         yield
 
 

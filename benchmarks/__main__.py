@@ -3,22 +3,23 @@
 import argparse
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from rich.console import Console
 from rich.markdown import Markdown
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from benchmarks import instructions
 from benchmarks.harness import Bench
-from benchmarks.matrix import Step, matrix, quick_matrix
+from benchmarks.mix import Step, quick_mix, quick_rate
 from benchmarks.processes import StartError, machine
-from benchmarks.report import write
+from benchmarks.report import renew_pages, write
 from benchmarks.results import Results
 from benchmarks.servers import SERVERS
-from benchmarks.special import ALONE, SPECIAL
+from benchmarks.special import ALONE, SCENARIOS
 
-QUICK = ("idle", "half", "readers", "replay", "startup")
+QUICK = {"mix": quick_mix, "rate": quick_rate, **{n: SCENARIOS[n] for n in ("idle", "startup")}}
 
 
 def told(steps: Sequence[Step], console: Console) -> Iterator[Step]:
@@ -39,25 +40,27 @@ def told(steps: Sequence[Step], console: Console) -> Iterator[Step]:
             progress.advance(task)
 
 
-def _usual(scenarios: Iterable[str]) -> list[str]:
-    return [name for name in scenarios if name not in ALONE]
-
-
 def main() -> None:
-    scenarios = {"matrix": matrix, **SPECIAL}
+    scenarios = SCENARIOS | ALONE
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="a subset, two minutes")
+    parser.add_argument("--quick", action="store_true", help="a subset, under three minutes")
     parser.add_argument("--only", choices=scenarios, action="append", help="may be repeated")
     parser.add_argument("--server", choices=SERVERS, action="append", help="may be repeated")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
+    parser.add_argument("--write", action="store_true", help="renew the tables in the docs, too")
     options = parser.parse_args()
-    if options.quick:
-        scenarios["matrix"] = quick_matrix
-    names = options.only or (["matrix", *QUICK] if options.quick else _usual(scenarios))
+    usual = QUICK if options.quick else SCENARIOS
+    chosen = {
+        name: (QUICK if options.quick else {}).get(name, scenarios[name])
+        for name in options.only or usual
+    }
     console, results, about = Console(stderr=True), Results(), machine()
+    began = time.monotonic()
+    for name, count in instructions.told().items():
+        results.add(f"instructions {name}", count)
     bench = Bench(options.server or SERVERS)
     try:
-        steps = [step for name in names for step in scenarios[name](bench, results)]
+        steps = [step for made in chosen.values() for step in made(bench, results)]
         for step in told(steps, console):
             try:
                 step.run()
@@ -65,7 +68,10 @@ def main() -> None:
                 bench.refused[step.says] = str(error)
     finally:
         bench.close()
+        about["minutes"] = round((time.monotonic() - began) / 60, 1)
         text = write(options.out, about, results, bench.refused)
+    if options.write:
+        renew_pages(about, results)
     Console().print(Markdown(text)) if sys.stdout.isatty() else print(text)
 
 

@@ -2,9 +2,9 @@
 
 `python -m benchmarks.baselines NAME`, with the upstream in `OPENAI_BASE_URL`:
 
-- `passthrough`: the raw SDK in a StreamingResponse, no graph. Its `/whole` reads the stream to
-  its end and answers at once: what A1's client costs by itself.
+- `passthrough`: the raw SDK in a StreamingResponse, no graph.
 - `naive`: ChatOpenAI in a graph of one node, `stream_mode="messages"`, sse-starlette.
+- `naive_agent`: the same with `create_agent` and a tool in the node's place.
 
 Both are FastAPI on uvicorn, uvloop and httptools, with uvicorn's defaults.
 """
@@ -13,16 +13,19 @@ import json
 import socket
 import sys
 from collections.abc import AsyncIterator
+from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
-from fastapi.responses import Response, StreamingResponse
+from fastapi.responses import StreamingResponse
 from langchain_core.messages import AIMessageChunk, HumanMessage
 from langchain_openai import ChatOpenAI
 from langgraph.graph import START, MessagesState, StateGraph
 from openai import AsyncOpenAI
 from pydantic import BaseModel
 from sse_starlette import EventSourceResponse
+
+from benchmarks.graph import agent
 
 
 class Ask(BaseModel):
@@ -50,11 +53,6 @@ def passthrough() -> FastAPI:
 
         return StreamingResponse(frames(), media_type="text/event-stream")
 
-    @app.post("/whole")
-    async def whole(ask: Ask) -> Response:
-        length = len("".join([text async for text in answer(ask)]))
-        return Response(f"data: {length}\n\ndata: [DONE]\n\n", media_type="text/event-stream")
-
     return app
 
 
@@ -64,7 +62,16 @@ def naive() -> FastAPI:
     async def answer(state: MessagesState) -> dict[str, object]:
         return {"messages": [await model.ainvoke(state["messages"])]}
 
-    graph = StateGraph(MessagesState).add_node(answer).add_edge(START, "answer").compile()
+    return _streaming(
+        StateGraph(MessagesState).add_node(answer).add_edge(START, "answer").compile()
+    )
+
+
+def naive_agent() -> FastAPI:
+    return _streaming(agent())
+
+
+def _streaming(graph: Any) -> FastAPI:
     app = FastAPI()
 
     @app.post("/chat")
@@ -81,10 +88,13 @@ def naive() -> FastAPI:
     return app
 
 
+APPS = {"passthrough": passthrough, "naive": naive, "naive_agent": naive_agent}
+
+
 def main() -> None:
     listener = socket.create_server(("127.0.0.1", 0), backlog=4096)
     print(json.dumps({"port": listener.getsockname()[1]}), flush=True)
-    app = {"passthrough": passthrough, "naive": naive}[sys.argv[1]]()
+    app = APPS[sys.argv[1]]()
     uvicorn.Server(uvicorn.Config(app, log_level="warning")).run(sockets=[listener])
 
 

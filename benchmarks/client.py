@@ -1,6 +1,7 @@
 """A load client that costs little: `python -m benchmarks.client '<plan as JSON>'`.
 
 Prints one JSON object: what came in the plan's window, how long it took, and what was wrong.
+All times are microseconds of `stamp.now_us`.
 """
 
 import asyncio
@@ -9,18 +10,51 @@ import json
 import sys
 from array import array
 from collections import Counter
-from functools import partial
+from dataclasses import dataclass
 from typing import Any, cast
 
 import httptools
 import uvloop
 
-from benchmarks.plan import BUCKET_US, Plan
+from benchmarks.kept_connection import KeptConnection, RefusedError, request
 from benchmarks.sse import DIALECTS, Reading
 from benchmarks.stamp import now_us
 from benchmarks.stats import fairness, spread
 
 QUESTION = "How is an answer streamed?"
+PLAIN = {
+    "message": QUESTION,
+    "model": "m",
+    "stream": True,
+    "messages": [{"role": "user", "content": QUESTION}],
+}
+
+
+BUCKET_US = 250_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """`streams` lanes, opened over `ramp_us`, each reading one answer after the other.
+
+    A lane stops after `rounds` answers, or with 0 at the first that ends after `stop_us`; at
+    `deadline_us` everything still open is cut. With `urls`, lanes read those instead of asking.
+    `timed` False leaves each token's stamp unread, which is cheaper.
+    """
+
+    port: int
+    dialect: str
+    path: str = ""
+    streams: int
+    begin_us: int
+    ramp_us: int = 0
+    window: tuple[int, int]
+    stop_us: int
+    deadline_us: int
+    rounds: int = 0
+    urls: tuple[str, ...] = ()
+    timed: bool = True
+    text: str = ""
 
 
 class Bucket:
@@ -48,6 +82,7 @@ class Load:
         self._outcomes: Counter[str] = Counter()
         self._first_ms: list[float] = []
         self._round_ms: list[float] = []
+        self._asking: dict[int, KeptConnection] = {}
         self._gaps = self._repeats = self._tokens = 0
 
     def at(self, now: int) -> Bucket:
@@ -72,10 +107,9 @@ class Load:
         if answer.first:
             self._first_ms.append((answer.first - answer.asked) / 1000)
             self._round_ms.append((answer.first - answer.began) / 1000)
-        if answer.reading:
-            self._gaps += answer.reading.gaps
-            self._repeats += answer.reading.repeats
-            self._tokens += answer.reading.tokens
+        self._gaps += answer.reading.gaps
+        self._repeats += answer.reading.repeats
+        self._tokens += answer.reading.tokens
 
     async def run(self) -> None:
         asyncio.get_running_loop().call_later(
@@ -84,29 +118,49 @@ class Load:
         await asyncio.gather(*(self._lane(number) for number in range(self.plan.streams)))
 
     async def _lane(self, number: int) -> None:
-        plan, loop = self.plan, asyncio.get_running_loop()
+        plan = self.plan
         start = plan.begin_us + plan.ramp_us * number // plan.streams
         await asyncio.sleep(max(0, start - now_us()) / 1e6)
+        asking = self._asking[number] = KeptConnection(plan.port)
         done = 0
         while not self.cut:
-            url = plan.urls[(number + done * plan.streams) % len(plan.urls)] if plan.urls else ""
-            over = loop.create_future()
             try:
-                await loop.create_connection(
-                    partial(Round, self, number, url, over), "127.0.0.1", plan.port
-                )
-            except OSError:
-                self._outcomes["connection refused"] += 1
-                return
-            await over
+                await self._round(asking, number, number + done * plan.streams)
+            except (OSError, RefusedError) as error:
+                self._outcomes["unfinished" if self.cut else str(error)] += 1
+                if isinstance(error, ConnectionRefusedError):
+                    break
             done += 1
             if done == plan.rounds or now_us() > plan.stop_us:
-                return
+                break
+        asking.close()
+
+    async def _round(self, asking: KeptConnection, lane: int, number: int) -> None:
+        """One answer; a stream has a connection of its own."""
+        plan, loop, began, asked = self.plan, asyncio.get_running_loop(), now_us(), 0
+        question: object = None
+        if plan.urls:
+            path = plan.urls[number % len(plan.urls)]
+        elif plan.path:
+            path, question = plan.path, PLAIN
+        else:
+            chat = await asking.post("/api/v1/chat")
+            asked = now_us()
+            reply = await asking.post(f"/api/v1/chat/{chat['id']}/messages", {"message": QUESTION})
+            path = reply["stream_url"]
+            self.urls.append(path)
+        sent = request("POST" if question else "GET", path, question)
+        _, answer = await loop.create_connection(
+            lambda: Round(self, lane, sent, began, asked), "127.0.0.1", plan.port
+        )
+        await answer.over
 
     def _cut_all(self) -> None:
         self.cut = True
         for answer in tuple(self.open):
             answer.end("unfinished")
+        for asking in self._asking.values():
+            asking.close()
 
     @property
     def _window_buckets(self) -> int:
@@ -142,53 +196,28 @@ class Load:
 
 
 class Round(asyncio.Protocol):
-    """One answer, from the connection to the last frame. Sluice takes three requests for it."""
+    """One answer's stream, from the connection to the last frame."""
 
-    def __init__(self, load: Load, lane: int, url: str, over: asyncio.Future[None]) -> None:
-        self.over = over
-        self.began = now_us()
-        self.asked = self.first = 0
-        self.reading: Reading | None = None
-        self._load, self._lane, self._url = load, lane, url
-        self._body = b""
+    def __init__(self, load: Load, lane: int, request: bytes, began: int, asked: int) -> None:
+        self.over = asyncio.get_running_loop().create_future()
+        self.began, self.asked, self.first = began, asked or now_us(), 0
+        self._load, self._lane, self._request = load, lane, request
+        seen = load.seen if load.plan.timed else None
+        self.reading = Reading(load.dialect, load.text, seen)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
         self._parser = httptools.HttpResponseParser(self)
         self._load.open.add(self)
-        if self._url:
-            self._listen("GET", self._url)
-        elif self._load.plan.path:
-            self._listen("POST", self._load.plan.path)
-        else:
-            self._send("POST", "/api/v1/chat")
-
-    def _send(self, method: str, path: str, body: object = None) -> None:
-        data = json.dumps(body).encode() if body else b""
-        head = f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(data)}\r\n"
-        kind = "Content-Type: application/json\r\n" if data else ""
-        self._transport.write(f"{head}{kind}\r\n".encode() + data)
-
-    def _listen(self, method: str, path: str) -> None:
-        self.asked = self.asked or now_us()
-        seen = self._load.seen if self._load.plan.timed else None
-        self.reading = Reading(self._load.dialect, self._load.text, seen)
-        plain = {"message": QUESTION, "model": "m", "stream": True}
-        plain["messages"] = [{"role": "user", "content": QUESTION}]
-        self._send(method, path, plain if method == "POST" else None)
+        self._transport.write(self._request)
 
     def data_received(self, data: bytes) -> None:
         self._now = now_us()
-        bucket = self._load.at(self._now)
-        if self.reading:
-            bucket.wire_bytes += len(data)
+        self._load.at(self._now).wire_bytes += len(data)
         self._parser.feed_data(data)
 
     def on_body(self, body: bytes) -> None:
         reading = self.reading
-        if reading is None:
-            self._body += body
-            return
         before = reading.content_bytes
         tokens = reading.feed(body, self._now)
         if not self.first and (tokens or reading.last):
@@ -198,19 +227,9 @@ class Round(asyncio.Protocol):
             self.end(reading.fault or "ended")
 
     def on_message_complete(self) -> None:
-        if self._transport.is_closing():
-            return
-        status = self._parser.get_status_code()
-        if status >= 400 or self.reading:
+        if not self._transport.is_closing():
+            status = self._parser.get_status_code()
             self.end(f"status {status}" if status >= 400 else "no last frame")
-            return
-        reply, self._body = json.loads(self._body), b""
-        if "stream_url" in reply:
-            self._load.urls.append(reply["stream_url"])
-            self._listen("GET", reply["stream_url"])
-        else:
-            self.asked = now_us()
-            self._send("POST", f"/api/v1/chat/{reply['id']}/messages", {"message": QUESTION})
 
     def end(self, outcome: str) -> None:
         if not self.over.done():

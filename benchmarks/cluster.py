@@ -22,6 +22,27 @@ def redis_server(cpu: int | None, folder: Path) -> tuple[Process, str]:
     return redis.until(lambda: listens(port)), f"redis://127.0.0.1:{port}/0"
 
 
+def postgres_server(cpu: int | None, folder: Path) -> tuple[Process, str]:
+    """A PostgreSQL that keeps nothing through a crash, and its address. Raises StartError."""
+    initdb = shutil.which("initdb")
+    if initdb is None:
+        raise StartError("no initdb on this machine, and no SLUICE_DATABASE")
+    programs, home, port = Path(initdb).resolve().parent, folder / "pg", free_port()
+    home.mkdir()
+    other: list[str] = []
+    if os.geteuid() == 0:  # PostgreSQL refuses root
+        other = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"]
+        folder.chmod(0o711)
+        shutil.chown(home, "nobody", "nogroup")
+    data = str(home / "data")
+    options = ("-D", data, "-U", "sluice", "-A", "trust", "-E", "UTF8", "--no-sync")
+    Process([*other, str(programs / "initdb"), *options], None).output(60)
+    options = ("-D", data, "-p", str(port), "-h", "127.0.0.1", "-k", "", "-F")
+    argv = [*other, str(programs / "postgres"), *options]
+    postgres = Process(argv, cpu, talks=False).until(lambda: listens(port))
+    return postgres, f"postgresql://sluice@127.0.0.1:{port}/postgres"
+
+
 class Fleet(Running):
     """A gateway and a worker on the server's CPU, the stores on the other one."""
 
@@ -31,36 +52,21 @@ class Fleet(Running):
     def _start(self, upstream: Process, cpu: int | None, load_cpu: int | None) -> Process:
         port = free_port()
         self.redis, self.store = redis_server(load_cpu, self._folder)
+        database = os.environ.get("SLUICE_DATABASE")
+        if not database:
+            self.postgres, database = postgres_server(load_cpu, self._folder)
         env = BOUNDS | model_of(upstream)
         env |= {
             "SLUICE_PORT": str(port),
             "SLUICE_STORE": self.store,
-            "SLUICE_DATABASE": os.environ.get("SLUICE_DATABASE") or self._database(load_cpu),
+            "SLUICE_DATABASE": database,
             "ENABLE_TOKEN_STREAMING": self.server.flag,
+            "SLUICE_PIPELINE": f"benchmarks.graph:{self.server.graph}",
         }
         self.worker = Process(python("sluice.interfaces.cli", "worker"), cpu, env, talks=False)
         gateway = Process(python("sluice.interfaces.cli", "serve"), cpu, env, talks=False)
         gateway.port = port
         return gateway.until(lambda: answers(port, "/readyz"))
-
-    def _database(self, cpu: int | None) -> str:
-        initdb = shutil.which("initdb")
-        if initdb is None:
-            raise StartError("no initdb on this machine, and no SLUICE_DATABASE")
-        programs, home, port = Path(initdb).resolve().parent, self._folder / "pg", free_port()
-        home.mkdir()
-        other: list[str] = []
-        if os.geteuid() == 0:  # PostgreSQL refuses root
-            other = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"]
-            self._folder.chmod(0o711)
-            shutil.chown(home, "nobody", "nogroup")
-        data = str(home / "data")
-        options = ("-D", data, "-U", "sluice", "-A", "trust", "-E", "UTF8", "--no-sync")
-        Process([*other, str(programs / "initdb"), *options], None).output(60)
-        options = ("-D", data, "-p", str(port), "-h", "127.0.0.1", "-k", "", "-F")
-        argv = [*other, str(programs / "postgres"), *options]
-        self.postgres = Process(argv, cpu, talks=False).until(lambda: listens(port))
-        return f"postgresql://sluice@127.0.0.1:{port}/postgres"
 
     def cpu_s(self) -> float:
         assert self.worker is not None

@@ -1,16 +1,18 @@
-"""The fake model's answers: what they look like, at what pace, and the one timer they share."""
+"""The fake model's answers: what they look like, and at what pace they come."""
 
 import asyncio
 import json
+from collections.abc import Sequence
 from math import log
 from random import Random
 
 from benchmarks.stamp import now_us, token
+from benchmarks.timers import Timers, Wheel
 
-SLOT_S = 0.001
 FIRST_S = 0.3
-LENGTH = log(150), (2 * log(225 / 150)) ** 0.5
-"""Of a mixed load's answers, lognormal: median 150 tokens, mean 225."""
+MEDIAN, MEAN = 150, 225
+"""Tokens of a mixed load's answers, which are lognormal."""
+LENGTH = log(MEDIAN), (2 * log(MEAN / MEDIAN)) ** 0.5
 BATCH = 32
 CHUNK = (
     '{"id":"chatcmpl-benchmark","object":"chat.completion.chunk","created":1760000000,'
@@ -34,14 +36,16 @@ def http_chunk(body: bytes) -> bytes:
 BEFORE, AFTER = sse(CHUNK % CHOICE % ('{"content":"@"}', "null")).split(b"@")
 ROLE = http_chunk(sse(CHUNK % CHOICE % ('{"role":"assistant","content":""}', "null")))
 STOP = http_chunk(sse(CHUNK % CHOICE % ("{}", '"stop"')))
+CALL = {"index": 0, "id": "call_1", "type": "function"}
+ARGUMENTS = ('{"', "city", '":', ' "', "Se", "oul", '"', "}")
 END = http_chunk(sse("[DONE]")) + b"0\r\n\r\n"
 
 
-def end(tokens: int, usage: bool) -> bytes:
+def end(tokens: int, usage: bool, stop: bytes = STOP) -> bytes:
     """What closes a stream, with the usage if it was asked for."""
     count = f'"prompt_tokens":10,"completion_tokens":{tokens},"total_tokens":{tokens + 10}'
     told = http_chunk(sse(CHUNK[:-1] % "[]" + f',"usage":{{{count}}}}}')) if usage else b""
-    return STOP + told + END
+    return stop + told + END
 
 
 def streamed(text: str, usage: bool) -> bytes:
@@ -50,43 +54,9 @@ def streamed(text: str, usage: bool) -> bytes:
     return STREAM_HEAD + ROLE + http_chunk(sse(CHUNK % CHOICE % (delta, "null"))) + end(1, usage)
 
 
-class Wheel:
-    """Gives every answer one slot of the pace's interval; a late tick catches up, none drifts."""
-
-    def __init__(self, pace: float) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._slots: list[set[Answer]] = [set() for _ in range(max(1, round(pace / SLOT_S)))]
-        self._home: dict[Answer, int] = {}
-        self._turn = 0
-        self._position = 0
-        self._due = 0.0
-        self._ticking = False
-
-    def join(self, answer: "Answer") -> None:
-        if not self._ticking:
-            self._ticking = True
-            self._due = self._loop.time() + SLOT_S
-            self._loop.call_at(self._due, self._tick)
-        self._turn = (self._turn + 1) % len(self._slots)
-        self._slots[self._turn].add(answer)
-        self._home[answer] = self._turn
-
-    def leave(self, answer: "Answer") -> None:
-        slot = self._home.pop(answer, None)
-        if slot is not None:
-            self._slots[slot].discard(answer)
-
-    def _tick(self) -> None:
-        # uvloop's timers round to a millisecond: waiting for less than half of one would spin.
-        now = self._loop.time() + SLOT_S / 2
-        while self._due <= now:
-            self._position = (self._position + 1) % len(self._slots)
-            for answer in tuple(self._slots[self._position]):
-                answer.speak(1)
-            self._due += SLOT_S
-        self._ticking = bool(self._home)
-        if self._ticking:
-            self._loop.call_at(self._due, self._tick)
+def tool_call_chunk(function: dict[str, str], call: dict[str, object]) -> bytes:
+    delta = json.dumps({"tool_calls": [call | {"function": function}]})
+    return http_chunk(sse(CHUNK % CHOICE % (delta, "null")))
 
 
 class Model:
@@ -96,21 +66,40 @@ class Model:
     pace is that of the paced answers under way, too. `tokens` 0: until `/finish`.
 
     `mixed`: answers of lengths as people get them, each with its first token after `FIRST_S` and
-    then a Poisson process of its own around the pace; to their own end.
+    then a Poisson process of its own around the pace; to their own end. The first `begun` of them
+    are met under way.
     """
 
     def __init__(self, pace: float, tokens: int, text: bytes) -> None:
         self.text = text
         self.sent = 0
         self.open: set[Answer] = set()
-        self.random = Random(1)
+        self.timers = Timers()
         self.set(pace, tokens)
 
-    def set(self, pace: float, tokens: int, *, mixed: bool = False) -> None:
-        self.pace, self.tokens, self.mixed = pace, tokens, mixed
+    def set(self, pace: float, tokens: int, *, mixed: bool = False, begun: int = 0) -> None:
+        """The same draws for each load, so that servers are asked the same."""
+        self.pace, self.tokens, self.mixed, self._begun = pace, tokens, mixed, begun
+        self.random = Random(1)
         self.wheel = Wheel(pace) if pace > 0 else None
         for answer in tuple(self.open):
             answer.keep_pace()
+
+    def drawn(self) -> tuple[int, float]:
+        """Tokens of the next mixed answer, and the seconds until its first.
+
+        One that is met under way is a long one more often, and anywhere in it: so answers end
+        from a load's beginning as often as later.
+        """
+        median, deviation = LENGTH
+        if self._begun > 0:
+            self._begun -= 1
+            met = self.random.lognormvariate(median + deviation**2, deviation)
+            return max(1, round(met * self.random.random())), self.gap()
+        return max(1, round(self.random.lognormvariate(median, deviation))), FIRST_S
+
+    def gap(self) -> float:
+        return self.random.expovariate(1 / self.pace)
 
     def finish(self) -> None:
         """Ends what is open, and lets what is asked for later end after a token."""
@@ -127,6 +116,8 @@ class Model:
 
 
 class Answer:
+    stop = STOP
+
     def __init__(self, model: Model, transport: asyncio.Transport, usage: bool) -> None:
         self.transport = transport
         self._model = model
@@ -134,19 +125,18 @@ class Answer:
         self._sequence = 0
         self._limit = 0
         self._wheel: Wheel | None = None
-        self._unpaced = self._pumping = self._paused = False
-        self._timer: asyncio.TimerHandle | None = None
+        self._unpaced = self._mixed = self._pumping = self._paused = False
         model.open.add(self)
         transport.write(STREAM_HEAD + ROLE)
         self.keep_pace()
 
     def keep_pace(self) -> None:
-        if self._unpaced or self._timer or self._model.pace < 0:
+        if self._unpaced or self._mixed or self._model.pace < 0:
             return
         if self._model.mixed:
-            self._limit = max(1, round(self._model.random.lognormvariate(*LENGTH)))
-            self._rate = 1 / self._model.pace
-            self._speak_at(asyncio.get_running_loop().time() + FIRST_S)
+            self._mixed = True
+            self._limit, wait_s = self._drawn()
+            self._speak_at(now_us() + int(wait_s * 1e6))
             return
         if self._wheel:
             if self._model.wheel:
@@ -155,7 +145,7 @@ class Answer:
                 self._wheel.join(self)
             return
         self._wheel, self._unpaced = self._model.wheel, self._model.pace == 0
-        self._limit = self._model.tokens
+        self._limit = self._tokens()
         if self._unpaced:
             self._pump()
             return
@@ -164,26 +154,41 @@ class Answer:
             self._wheel.join(self)
 
     def speak(self, tokens: int) -> None:
-        at, text, first = now_us(), self._model.text, self._sequence
+        first = self._sequence
         last = min(first + tokens, self._limit) if self._limit else first + tokens
-        self.transport.write(
-            b"".join(
-                http_chunk(BEFORE + token(text, sequence, at) + AFTER)
-                for sequence in range(first, last)
-            )
-        )
+        self.transport.write(self._chunks(first, last))
         self._sequence = last
-        self._model.sent += last - first
         if last == self._limit:
             self.end()
 
-    def _speak_at(self, due: float) -> None:
-        self._timer = asyncio.get_running_loop().call_at(due, self._speak_one, due)
+    def _chunks(self, first: int, last: int) -> bytes:
+        at, text = now_us(), self._model.text
+        self._model.sent += last - first
+        return b"".join(
+            http_chunk(BEFORE + token(text, sequence, at) + AFTER)
+            for sequence in range(first, last)
+        )
 
-    def _speak_one(self, due: float) -> None:
+    def _spoken(self) -> int:
+        """Tokens of text, for the usage."""
+        return self._sequence
+
+    def _drawn(self) -> tuple[int, float]:
+        return self._model.drawn()
+
+    def _tokens(self) -> int:
+        return self._model.tokens
+
+    def _speak_at(self, due_us: int) -> None:
+        self._due_us = due_us
+        self._model.timers.at(due_us, self._speak_one)
+
+    def _speak_one(self) -> None:
+        if self not in self._model.open:
+            return
         self.speak(1)
         if self in self._model.open:
-            self._speak_at(due + self._model.random.expovariate(self._rate))
+            self._speak_at(self._due_us + int(self._model.gap() * 1e6))
 
     def _pump(self) -> None:
         self._pumping = not self._paused and self in self._model.open
@@ -201,11 +206,31 @@ class Answer:
 
     def end(self) -> None:
         self.leave()
-        self.transport.write(end(self._sequence, self._usage))
+        self.transport.write(end(self._spoken(), self._usage, self.stop))
 
     def leave(self) -> None:
         self._model.open.discard(self)
-        if self._timer:
-            self._timer.cancel()
         if self._wheel:
             self._wheel.leave(self)
+
+
+class ToolCall(Answer):
+    """What a model says before it has a tool's result: one call, its arguments in pieces."""
+
+    stop = http_chunk(sse(CHUNK % CHOICE % ("{}", '"tool_calls"')))
+    pieces: Sequence[bytes] = (
+        tool_call_chunk({"name": "weather", "arguments": ""}, CALL),
+        *(tool_call_chunk({"arguments": piece}, {"index": 0}) for piece in ARGUMENTS),
+    )
+
+    def _chunks(self, first: int, last: int) -> bytes:
+        return b"".join(self.pieces[first:last])
+
+    def _spoken(self) -> int:
+        return 0
+
+    def _drawn(self) -> tuple[int, float]:
+        return len(self.pieces), FIRST_S
+
+    def _tokens(self) -> int:
+        return len(self.pieces)

@@ -48,8 +48,8 @@ def raw_sdk(_: "LLMClientPort") -> "StateGraph[State, None, State, State]":
     return _of(answer)
 
 
-def agent(_: "LLMClientPort") -> object:
-    """With a tool that is never called: what is measured is the text."""
+def agent(_: "LLMClientPort | None" = None) -> object:
+    """The model calls the tool, and answers with what it has got."""
     from langchain.agents import create_agent
     from langchain_openai import ChatOpenAI
 

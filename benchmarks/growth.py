@@ -2,21 +2,22 @@
 
     python -m benchmarks.growth [FOLDER]
 
-`benchmarks/model.py` says what the model is. It reads what `python -m
-benchmarks` (result.json) and `python -m benchmarks.fleet` (fleet.json) have left in the folder,
-and renews the tables between the marks in docs/scaling.md.
+`benchmarks/model.py` says what the model is, `capacity` how many processes a number of live
+streams takes. It reads what `python -m benchmarks` (result.json) and `python -m benchmarks.fleet`
+(fleet.json) have left in the folder, and renews the tables between the marks in docs/scaling.md.
 """
 
 import argparse
 import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from math import ceil
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks.capacity import capacity
-from benchmarks.model import TERMS, Seen, fit
+from benchmarks.fake_model import MEAN
+from benchmarks.model import TERMS, Model, Seen, fit
 from benchmarks.processes import ROOT
 from benchmarks.results import DISTURBED
 from benchmarks.svg import short
@@ -28,17 +29,32 @@ LONG_TOKENS_S = 5000
 ALONE = ("a2-memory", "a2-sqlite")
 """Servers that are one process."""
 PAGE = ROOT / "docs" / "scaling.md"
+TOKENS_S = 30
+"""Of one answer, as models write."""
+ANSWER = 400
+"""Tokens."""
+READERS = 1.2
+"""Of one answer: now and then a second tab, or a second device."""
+BUSY = 0.6
+"""Share of a core that is planned with; the rest is for peaks and for the model's error."""
+RETENTION_S = 3600
+LIVE = (100, 1_000, 10_000, 100_000)
+PROCESSES = ("worker", "gateway", "redis", "postgres")
+GIB = 1 << 30
+KIB = 1 << 10
 
 
 def of_result(result: Mapping[str, Any]) -> dict[str, list[Seen]]:
-    """Loads by process. Unpaced rows are left out: what is coalesced is not sent by token."""
+    """Loads by process. As in life, a token brings its share of a job."""
     loads: dict[str, list[Seen]] = defaultdict(list)
     for row in result["rows"]:
         server, cpu_us, busy = row["server"], row["cpu_us"], row["busy"]
         if server in ALONE and row["pace_ms"] and cpu_us and busy < SATURATED:
             seconds = 1 / row["tokens_s"]
-            says = f"{row['streams']} streams"
-            loads[server].append(Seen(says, 0, 1, 1, seconds, cpu_us, row["waited"]))
+            mixed = row.get("mixed", False)
+            says = f"{row['streams']} streams{' as in life' if mixed else ''}"
+            jobs = 1 / MEAN if mixed else 0
+            loads[server].append(Seen(says, jobs, 1, 1, seconds, cpu_us, row["waited"]))
     figures = {name: median(samples) for name, samples in result["figures"].items()}
     for name, value in figures.items():
         figure, _, of = name.partition(" ")
@@ -112,6 +128,51 @@ def figures_table(machine: Mapping[str, Any], figures: Mapping[str, float]) -> s
     ]
     about = ", ".join(f"{name.replace('_', ' ')}: {value}" for name, value in machine.items())
     return "\n".join(lines) + f"\n\nMeasured on: {about}."
+
+
+def cores(model: Model, live: float, tokens_s: float = TOKENS_S) -> float:
+    """What so many answers that are being written and read at once cost."""
+    tokens = live * tokens_s
+    wakes = tokens * (1 - BUSY)
+    return model.cpu_us(live * TOKENS_S / ANSWER, tokens, tokens * READERS, wakes, 0) / 1e6
+
+
+def assumptions() -> str:
+    return (
+        f"{TOKENS_S} tokens/s and {ANSWER} tokens an answer, {READERS} readers each,"
+        f" {BUSY:.0%} of a core used, logs kept for {RETENTION_S} s."
+    )
+
+
+def capacity(models: Mapping[str, Model], figures: Mapping[str, float]) -> str:
+    """`figures` in bytes: see `python -m benchmarks.fleet`."""
+    head = ["live streams", *(short(live) for live in LIVE)]
+    rows = [["tokens/s", *(short(live * TOKENS_S) for live in LIVE)]]
+    rows += [["jobs/s", *(short(live * TOKENS_S / ANSWER) for live in LIVE)]]
+    rows += [_needed(name, models[name], TOKENS_S) for name in PROCESSES if name in models]
+    if "redis" in models:
+        rows.append(_needed("… redis, if it kept no tokens", models["redis"], 0))
+    for says, each in _bytes(figures).items():
+        rows.append([says, *(f"{each * live / GIB:,.1f} GiB" for live in LIVE)])
+    lines = [head, ["---"] * len(head), *rows]
+    return f"{assumptions()}\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _needed(says: str, model: Model, tokens_s: float) -> list[str]:
+    room = BUSY - model.cost.get("seconds", 0) / 1e6
+    one = room / cores(model, 1, tokens_s)
+    return [f"{says}: one carries {short(one)}", *(short(ceil(live / one)) for live in LIVE)]
+
+
+def _bytes(figures: Mapping[str, float]) -> dict[str, float]:
+    """Memory by what holds it, for one live stream."""
+    kept = figures["redis_token"] * TOKENS_S * RETENTION_S
+    return {
+        "memory of all workers' jobs": figures["worker_job"],
+        "memory of all gateways' streams": figures["gateway_job"]
+        + (READERS - 1) * figures["gateway_reader"],
+        "memory of all Redis": kept,
+    }
 
 
 def renew(page: str, tables: Mapping[str, str]) -> str:

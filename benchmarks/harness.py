@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from benchmarks.client import Plan
 from benchmarks.cluster import started
-from benchmarks.plan import Plan
-from benchmarks.processes import Process, StartError, call, python, two_cpus
+from benchmarks.processes import Process, StartError, call, core_s, python, spinner, two_cpus
 from benchmarks.results import Row
 from benchmarks.servers import Running, Server
 from benchmarks.stamp import now_us
@@ -28,7 +28,7 @@ class Cell:
     """One load on one server. `pace` in seconds, 0 unpaced; `tokens` 0: until the window ends.
 
     `drain_s`: how long streams may still deliver after the upstream has ended. `mixed`: answers
-    of lengths and at times as in life, see `fake_model`.
+    of lengths and at times as in life, see `fake_model`; those that are open first are under way.
     """
 
     streams: int
@@ -54,6 +54,7 @@ class Bench:
         self.cpus = two_cpus()
         if self.cpus[1] is not None:
             os.sched_setaffinity(0, {self.cpus[1]})
+        self._spinners = [spinner(cpu) for cpu in self.cpus if cpu is not None]
         self.upstream = Process(python("benchmarks.upstream"), self.cpus[1]).read_port()
         self.refused: dict[str, str] = {}
         self._running: dict[str, Running] = {}
@@ -84,15 +85,22 @@ class Bench:
         finally:
             running.stop()
 
-    def control(self, pace: float, tokens: int, *, mixed: bool = False) -> None:
-        given = {"pace": pace, "tokens": tokens, "mixed": mixed}
+    def control(self, pace: float, tokens: int, *, mixed: bool = False, begun: int = 0) -> None:
+        given = {"pace": pace, "tokens": tokens, "mixed": mixed, "begun": begun}
         call(self.upstream.port, "/control", given)
+
+    def others_s(self, running: Running) -> float:
+        """Seconds so far in which others than the server had its core."""
+        cpu = self.cpus[0]
+        if cpu is None:
+            return 0.0
+        return core_s(cpu) - self._spinners[0].cpu_s() - running.cpu_s()
 
     def finish(self) -> None:
         call(self.upstream.port, "/finish", {})
 
     def load(self, running: Running, cell: Cell) -> "Load":
-        self.control(cell.pace, cell.tokens, mixed=cell.mixed)
+        self.control(cell.pace, cell.tokens, mixed=cell.mixed, begun=cell.streams)
         return Load(self, running, cell)
 
     def measure(self, running: Running, cell: Cell) -> Row:
@@ -119,7 +127,8 @@ class Bench:
     def close(self) -> None:
         for running in self._running.values():
             running.stop()
-        self.upstream.stop()
+        for process in (self.upstream, *self._spinners):
+            process.stop()
 
 
 class Load:
@@ -159,6 +168,7 @@ class Load:
                     "at_s": now_us() / 1e6,
                     "server": self._running.cpu_s(),
                     "waited": self._running.waited_s(),
+                    "others": self._bench.others_s(self._running),
                     "upstream": self._bench.upstream.cpu_s(),
                     "client": self._client.cpu_s(),
                     "redis": redis.cpu_s() if redis else 0.0,
@@ -186,6 +196,8 @@ def describe(server: Server, cell: Cell, took: dict[str, float], came: dict[str,
     """
     delivered, sent, seconds = came["tokens"], took["sent"], took["at_s"]
     busy = took["server"] / seconds
+    # A thread of its own that waits for another is not disturbed.
+    waited = max(0.0, min(took["waited"], took["others"]))
     counted = delivered
     if server.whole and cell.pace:
         counted = sent if busy < SATURATED else 0
@@ -197,12 +209,13 @@ def describe(server: Server, cell: Cell, took: dict[str, float], came: dict[str,
         server=server.name,
         streams=cell.streams,
         pace_ms=cell.pace * 1000,
+        mixed=cell.mixed,
         tokens_s=each(counted, seconds) or None,
         sent_s=sent / seconds,
         cpu_us=each(took["server"] * 1e6, counted),
         redis_us=each(took["redis"] * 1e6, counted) or None,
         busy=busy,
-        waited=took["waited"] / seconds,
+        waited=waited / seconds,
         rig_busy=(took["upstream"] + took["client"] + took["redis"]) / seconds,
         wire_bytes=each(came["wire_bytes"], delivered),
         content_bytes=each(came["content_bytes"], delivered),

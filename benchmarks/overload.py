@@ -5,13 +5,13 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 from benchmarks.harness import Bench, Cell
-from benchmarks.matrix import PACE_S, Step
+from benchmarks.mix import MEMORY, PACE_S, Step
 from benchmarks.processes import call
 from benchmarks.results import Results
-from benchmarks.servers import SERVERS, Running
+from benchmarks.servers import Running
 from benchmarks.stamp import now_us
 
-A2 = SERVERS["a2-memory"]
+A2 = MEMORY
 NORMAL_LAG_MS = 10
 STREAMS = 1000
 EASED_S = 4
@@ -73,8 +73,8 @@ def overload(bench: Bench, results: Results) -> list[Step]:
 
 
 def _peak(bench: Bench, results: Results, running: Running) -> float:
-    """Most tokens per second it delivers; from the matrix, if that was run."""
-    if peak := results.figure("peak") or results.peak(A2.name):
+    """Most tokens per second it delivers."""
+    if peak := results.figure("peak"):
         return peak
     peak = max(bench.measure(running, Cell(streams=n)).tokens_s or 0 for n in (200, 500))
     results.add("peak", peak)

@@ -19,6 +19,20 @@ ROOT = Path(__file__).parent.parent
 START_S = 30.0
 
 
+_SPIN = """
+import os, pathlib
+group = pathlib.Path("/proc/self/autogroup")
+if group.exists():
+    group.write_text("19")
+os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+parent = os.getppid()
+while os.getppid() == parent:
+    for _ in range(1_000_000):
+        pass
+"""
+"""A kernel that groups by terminal would give it half of the core otherwise. It ends with us."""
+
+
 class StartError(Exception):
     """A process ended, or said nothing, before it was ready; the text is its last line."""
 
@@ -38,7 +52,7 @@ class Process:
             argv,
             stdout=subprocess.PIPE if talks else subprocess.DEVNULL,
             stderr=self._errors,
-            env=_clean_environment(env or {}),
+            env=clean_environment(env or {}),
             cwd=ROOT,
             start_new_session=True,
         )
@@ -109,11 +123,19 @@ class Process:
             self._popen.stdout.close()
 
 
+def spinner(cpu: int) -> Process:
+    """Keeps a core awake with what runs only while nothing else wants to.
+
+    An idle core is slow to wake, and charges that to whoever is woken.
+    """
+    return Process([sys.executable, "-c", _SPIN], cpu, talks=False)
+
+
 def python(module: str, *arguments: str) -> list[str]:
     return [sys.executable, "-m", module, *arguments]
 
 
-def _clean_environment(added: Mapping[str, str]) -> dict[str, str]:
+def clean_environment(added: Mapping[str, str]) -> dict[str, str]:
     """Ours without settings that would reach the servers, nor a proxy between them."""
     ours = {
         name: value
@@ -145,6 +167,16 @@ def _pss(pid: int) -> int:
     except OSError:
         return 0
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
+
+
+def core_s(cpu: int) -> float:
+    """Seconds in which the core worked for anybody, or another machine's work had it."""
+    for line in Path("/proc/stat").read_text().splitlines():
+        if line.startswith(f"cpu{cpu} "):
+            user, nice, system, _idle, _waits, irq, softirq, steal = map(int, line.split()[1:9])
+            ticks = user + nice + system + irq + softirq + steal
+            return ticks / os.sysconf("SC_CLK_TCK")
+    return 0.0
 
 
 def listens(port: int) -> bool:

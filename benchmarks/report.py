@@ -1,29 +1,23 @@
-"""Writes a run down: `result.md`, `result.json` and the charts, into one folder."""
+"""Writes a run down: `result.md`, `result.json` and the charts, and the tables in the docs."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmarks.goals import GOALS
+from benchmarks.growth import renew
+from benchmarks.mix import FULL, LAG_MS, LIGHT, MIX, RATED, offered
+from benchmarks.processes import ROOT
 from benchmarks.results import Results, Row
-from benchmarks.servers import SERVERS
-from benchmarks.stats import ratio
-from benchmarks.svg import bars, lines, short
+from benchmarks.servers import NAIVE, NAIVE_AGENT, PASSTHROUGH, PROXY, SERVERS, SLUICE
+from benchmarks.stats import middle
+from benchmarks.svg import bars, short
 
 SATURATED = 0.95
-COLUMNS: dict[str, Callable[[Row], float | None]] = {
-    "CPU µs per token of the server": lambda row: row.cpu_us,
-    "tokens per second held": lambda row: row.tokens_s,
-    "wire bytes per token": lambda row: row.wire_bytes,
-}
-LAGS: dict[str, Callable[[Row], float | None]] = {
-    "lag p50, ms": lambda row: row.lag_p50_ms or None,
-    "lag p99, ms": lambda row: row.lag_p99_ms or None,
-    "lag max, ms": lambda row: row.lag_max_ms or None,
-}
-PACES = ((20.0, "paced at 20 ms", COLUMNS | LAGS), (0.0, "unpaced", COLUMNS))
-"""Unpaced, a lag is the time spent in socket buffers, which says nothing of the server."""
+REPORT = ROOT / "docs" / "reports" / "performance.md"
+README = ROOT / "README.md"
+AGENTS = ("agent", NAIVE_AGENT.name)
 
 
 def write(folder: Path, machine: dict[str, Any], results: Results, refused: dict[str, str]) -> str:
@@ -38,28 +32,44 @@ def write(folder: Path, machine: dict[str, Any], results: Results, refused: dict
     return text
 
 
+def renew_pages(machine: dict[str, Any], results: Results) -> None:
+    """What stands between the marks in the report and in the README."""
+    tables = sections(results) | {"machine": about(machine)}
+    tables["goals"] = goal_table(results)
+    REPORT.write_text(renew(REPORT.read_text(), tables))
+    README.write_text(renew(README.read_text(), {"speed": headline(results)}))
+
+
+def about(machine: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name.replace('_', ' ')}: {value}" for name, value in machine.items())
+
+
 def judged(results: Results) -> list[dict[str, Any]]:
     rows = []
     for goal in GOALS:
         value = goal.measure(results)
         bound = {"unit": goal.unit, "goal": goal.goal, "far": goal.far, "at_most": goal.most}
-        rows.append({"says": goal.says, "value": value, **bound, "judged": goal.judge(value)})
+        told = {"says": goal.says, "today": goal.today, "value": value, **bound}
+        rows.append(told | {"judged": goal.judge(value)})
     return rows
 
 
 def markdown(machine: dict[str, Any], results: Results, refused: dict[str, str]) -> str:
-    parts = [", ".join(f"{name.replace('_', ' ')}: {value}" for name, value in machine.items())]
+    parts = [about(machine)]
     parts += [f"Not measured: {name}: {reason}" for name, reason in refused.items()]
     if disturbed := sum(row.disturbed for row in results.rows):
         others = "in which other processes took the server's CPU: they prove no goal and no ratio"
         parts.append(f"{disturbed} of {len(results.rows)} loads were disturbed, {others}.")
-    parts += ["## Goals", _goal_table(results), "## Ratios at 50 paced streams", _ratios(results)]
-    for pace_ms, says, columns in PACES:
-        rows = [row for row in results.rows if row.pace_ms == pace_ms]
-        if rows:
-            parts.append(f"## Streams {says}")
-            for title, read in columns.items():
-                parts += [f"### {title}", _by_streams(results, rows, read, pace_ms)]
+    parts += ["## Goals", goal_table(results)]
+    titles = {
+        "mix": f"{FULL} streams as in life",
+        "light": f"{LIGHT} streams as in life",
+        "rate": f"Largest rate with a lag p99 of at most {LAG_MS} ms",
+        "parts": "An answer and a lone token, in instructions",
+        "slots": f"{FULL} streams in slots, answers without end",
+    }
+    for name, table in sections(results).items():
+        parts += [f"## {titles[name]}", table]
     if results.rows:
         parts += ["## What else came out", _outcomes(results)]
     figures = [[name, short(results.figure(name) or 0)] for name in results.samples]
@@ -67,41 +77,107 @@ def markdown(machine: dict[str, Any], results: Results, refused: dict[str, str])
     return "\n\n".join(parts) + "\n"
 
 
-def _goal_table(results: Results) -> str:
+def sections(results: Results) -> dict[str, str]:
+    """The tables, by the names of their marks."""
+    return {
+        "mix": side_by_side(results, FULL),
+        "light": side_by_side(results, LIGHT),
+        "rate": _rates(results),
+        "parts": _parts(results),
+        "slots": side_by_side(results, FULL, mixed=False),
+    }
+
+
+def goal_table(results: Results) -> str:
     rows = [
         [
             goal["says"],
+            goal["today"],
             _say(goal["value"], goal["unit"]),
             ("≤ " if goal["at_most"] else "≥ ") + short(goal["goal"]),
-            "" if goal["far"] is None else short(goal["far"]),
-            goal["judged"],
+            "–" if goal["far"] is None else short(goal["far"]),
+            goal["judged"].replace("not met", "**not met**"),
         ]
         for goal in judged(results)
     ]
-    return _table(["goal", "measured", "aimed at", "far goal", ""], rows)
+    return _table(["goal", "before", "measured", "must", "far", ""], rows)
 
 
-def _ratios(results: Results) -> str:
-    """CPU per token of each server in that of three others."""
-    others = ("naive", "passthrough", "proxy")
+def headline(results: Results) -> str:
+    """Who costs what as in life, for those who read one table."""
+    names = (PROXY.name, SLUICE.name, "chatopenai", PASSTHROUGH.name, NAIVE.name)
     rows = []
-    for name in _measured(results.rows):
-        cpu = results.cpu(name)
-        shares = [ratio(results.cpu(other), cpu) for other in others]
-        if cpu is not None and name != "direct":
-            rows.append([SERVERS[name].says, _say(cpu, "µs"), *(_say(s, "×") for s in shares)])
-    return _table(["server", "CPU per token", *(f"{o} costs" for o in others)], rows)
+    for name in (*names, *AGENTS):
+        lag = results.at(name, FULL, lambda row: row.lag_p99_ms)
+        cells = [_across(results.ratios(name, PROXY.name, FULL)), _say(lag, "ms")]
+        if results.rounds(name, FULL):
+            rows.append([SERVERS[name].says, *cells, _say(results.figure(f"rate {name}"))])
+    head = f"tokens/s one core bears with lag p99 ≤ {LAG_MS} ms"
+    return _table(["", "CPU per token, in byte proxies", "lag p99", head], rows)
 
 
-def _by_streams(
-    results: Results, rows: Sequence[Row], read: Callable[[Row], float | None], pace_ms: float
-) -> str:
-    streams = sorted({row.streams for row in rows})
-    body = [
-        [SERVERS[name].says, *(_say(results.at(name, n, read, pace_ms)) for n in streams)]
-        for name in _measured(rows)
+def side_by_side(results: Results, streams: int, *, mixed: bool = True) -> str:
+    """A server a line; ratios are medians of the rounds, with the least and the most."""
+    rows = []
+    for server in SERVERS.values():
+        rounds = results.rounds(server.name, streams, mixed=mixed)
+        calm = [row for row in rounds if not row.disturbed]
+        if not calm:
+            continue
+        naive = NAIVE_AGENT if server.name in AGENTS else NAIVE
+        others = (
+            results.ratios(server.name, PROXY.name, streams, mixed=mixed),
+            results.ratios(PASSTHROUGH.name, server.name, streams, mixed=mixed),
+            results.ratios(naive.name, server.name, streams, mixed=mixed),
+        )
+        told = [_across([row.cpu_us for row in calm if row.cpu_us], "µs"), *map(_across, others)]
+        rows.append([server.says, *told, *_middles(calm, whole=server.whole)])
+    sent = f" of {offered(streams):,.0f}" if mixed else ""
+    head = ["server", "CPU per token", "in byte proxies", "pass-through / it", "thirty lines / it"]
+    head += [f"tok/s{sent}", "lag p50, p99, ms", "its core busy", "the rig's core busy"]
+    return _table(head, rows)
+
+
+def _middles(rows: Sequence[Row], *, whole: bool) -> list[str]:
+    lag = [middle([row.lag_p50_ms for row in rows]), middle([row.lag_p99_ms for row in rows])]
+    busy = [middle([row.busy for row in rows]), middle([row.rig_busy for row in rows])]
+    shares = [
+        f"{share or 0:.0%}{' (saturated)' if (share or 0) > SATURATED else ''}" for share in busy
     ]
-    return _table(["streams", *map(str, streams)], body)
+    lags = "–" if whole else ", ".join(_say(each) for each in lag)
+    return [_say(middle([row.tokens_s for row in rows])), lags, *shares]
+
+
+def _rates(results: Results) -> str:
+    rows = []
+    for server in RATED:
+        found = [
+            results.figure(f"{name} {server.name}")
+            for name in ("rate", "rate_streams", "rate_lag_ms", "rate_busy", "rate_rig")
+        ]
+        if found[0] is not None:
+            shares = [f"{share or 0:.0%}" for share in found[3:]]
+            rows.append([server.says, *(_say(each) for each in found[:3]), *shares])
+    head = ["server", "tok/s", "streams", "lag p99, ms", "its core busy", "the rig's core busy"]
+    return _table(head, rows)
+
+
+def _parts(results: Results) -> str:
+    rows = []
+    for service in ("llm", "ChatOpenAI", "A1"):
+        parts = [results.figure(f"instructions {part}, {service}") for part in PARTS]
+        before = [results.figure(f"instructions before: {part}, {service}") for part in PARTS]
+        rows.append(
+            [
+                service,
+                *(_say(each, "M") for pair in zip(before, parts, strict=True) for each in pair),
+            ]
+        )
+    head = ["", "an answer, before", "now", "a lone token, before", "now"]
+    return _table(head, rows)
+
+
+PARTS = ("answer", "lone token")
 
 
 def _outcomes(results: Results) -> str:
@@ -114,7 +190,7 @@ def _outcomes(results: Results) -> str:
         said += ["load generator saturated"] if row.rig_busy > SATURATED else []
         said += [f"disturbed: {row.waited:.0%} of the time"] if row.disturbed else []
         if said:
-            load = f"{row.streams}, {'paced' if row.pace_ms else 'unpaced'}"
+            load = f"{row.streams}, {'as in life' if row.mixed else 'in slots'}"
             rows.append([SERVERS[row.server].says, load, "; ".join(said)])
     return (
         _table(["server", "streams", "what"], rows)
@@ -124,45 +200,26 @@ def _outcomes(results: Results) -> str:
 
 
 def charts(results: Results) -> dict[str, str]:
-    names = [name for name in _measured(results.rows) if name != "direct"]
-    each = {name: results.at(name, 50, lambda row: row.cpu_us) for name in names}
-    cpu = {SERVERS[name].says: value for name, value in each.items() if value is not None}
-    memory = {
-        SERVERS[name].says: value
-        for name in SERVERS
-        if (value := results.figure(f"stream_kib {name}")) is not None
+    each = {
+        server.says: results.at(server.name, FULL, lambda row: row.cpu_us) for server in MIX[FULL]
     }
-    over = "streams, a token every 20 ms each"
+    memory = {server.says: results.figure(f"stream_kib {name}") for name, server in SERVERS.items()}
     return {
-        "cpu": bars("CPU per token, 50 paced streams", "µs", cpu),
-        "memory": bars("Memory per open stream", "KiB", memory),
-        "throughput": lines(
-            "Tokens per second held on one core", over, "tokens/s",
-            _series(results, names, lambda row: row.tokens_s), log=False,
-        ),
-        "lag": lines(
-            "Lag from upstream to client, p99", over, "ms",
-            _series(results, names, lambda row: row.lag_p99_ms), log=True,
-        ),
-    }  # fmt: skip
-
-
-def _series(
-    results: Results, names: Sequence[str], read: Callable[[Row], float | None]
-) -> dict[str, list[tuple[float, float]]]:
-    streams = sorted({row.streams for row in results.rows if row.pace_ms})
-    return {
-        SERVERS[name].says: [
-            (n, value) for n in streams if (value := results.at(name, n, read)) is not None
-        ]
-        for name in names
-        if not SERVERS[name].whole
+        "cpu": bars(f"CPU per token, {FULL} streams as in life", "µs", _measured(each)),
+        "memory": bars("Memory of a silent stream", "KiB", _measured(memory)),
     }
 
 
-def _measured(rows: Sequence[Row]) -> list[str]:
-    found = {row.server for row in rows}
-    return [name for name in SERVERS if name in found]
+def _measured(values: Mapping[str, float | None]) -> dict[str, float]:
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _across(values: Sequence[float], unit: str = "") -> str:
+    """The median, and how far the rounds are apart."""
+    if not values:
+        return "–"
+    told = _say(middle(values), unit)
+    return told if len(values) < 2 else f"{told} ({short(min(values))} to {short(max(values))})"
 
 
 def _say(value: float | None, unit: str = "") -> str:

@@ -5,14 +5,16 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from benchmarks.stats import middle
+from benchmarks.stats import middle, ratio
 
 DISTURBED = 0.15
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One load on one server. `tokens_s` is what arrived, or for a paced A1 what was sent upstream.
+    """One load on one server; `mixed`: as in life, see `benchmarks.mix`.
+
+    `tokens_s` is what arrived, or for a paced A1 what was sent upstream.
 
     `cpu_us` is the server's per token, `redis_us` its Redis's besides. `busy` and `rig_busy` are
     shares of one CPU: at 1.0 the server is saturated, or the load generator is. `waited`: the
@@ -22,6 +24,7 @@ class Row:
     server: str
     streams: int
     pace_ms: float
+    mixed: bool
     tokens_s: float | None
     sent_s: float
     cpu_us: float | None
@@ -46,6 +49,9 @@ class Row:
         return self.waited > DISTURBED
 
 
+Read = Callable[[Row], float | None]
+
+
 @dataclass(slots=True)
 class Results:
     rows: list[Row] = field(default_factory=list)
@@ -59,26 +65,28 @@ class Results:
         """The median over the rounds of this run."""
         return middle(self.samples.get(name, []))
 
-    def at(
-        self, server: str, streams: int, read: Callable[[Row], float | None], pace_ms: float = 20
-    ) -> float | None:
-        found = [row for row in self._of(server, pace_ms) if row.streams == streams]
-        return middle([read(row) for row in found])
+    def rounds(self, server: str, streams: int, *, mixed: bool = True) -> list[Row]:
+        """In their order: the nth of each server were measured beside each other."""
+        return [
+            row
+            for row in self.rows
+            if (row.server, row.streams, row.mixed) == (server, streams, mixed) and row.pace_ms
+        ]
 
-    def sure(self, server: str, streams: int, read: Callable[[Row], float | None]) -> float | None:
-        """As `at`, paced, from undisturbed rounds alone: the only ones that prove a goal."""
-        return self.at(server, streams, lambda row: None if row.disturbed else read(row))
+    def at(self, server: str, streams: int, read: Read, *, mixed: bool = True) -> float | None:
+        """The median of the undisturbed rounds: the others prove nothing."""
+        rows = self.rounds(server, streams, mixed=mixed)
+        return middle([read(row) for row in rows if not row.disturbed])
 
-    def cpu(self, server: str, streams: int = 50) -> float | None:
-        return self.sure(server, streams, lambda row: row.cpu_us)
-
-    def peak(self, server: str, pace_ms: float = 20) -> float | None:
-        """Most tokens per second at any number of streams, undisturbed."""
-        rows = [row for row in self._of(server, pace_ms) if not row.disturbed]
-        return max((row.tokens_s or 0 for row in rows), default=None)
-
-    def _of(self, server: str, pace_ms: float) -> list[Row]:
-        return [row for row in self.rows if row.server == server and row.pace_ms == pace_ms]
+    def ratios(self, above: str, below: str, streams: int, *, mixed: bool = True) -> list[float]:
+        """Of CPU per token, round by round."""
+        pairs = zip(
+            self.rounds(above, streams, mixed=mixed),
+            self.rounds(below, streams, mixed=mixed),
+            strict=False,
+        )
+        found = [ratio(a.cpu_us, b.cpu_us) for a, b in pairs if not a.disturbed | b.disturbed]
+        return [each for each in found if each is not None]
 
     def as_json(self) -> dict[str, Any]:
         return {"rows": [asdict(row) for row in self.rows], "figures": dict(self.samples)}

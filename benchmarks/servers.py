@@ -39,14 +39,17 @@ class Server:
     @property
     def whole(self) -> bool:
         """Answers at the end, without tokens."""
-        return self.flag == "false" or self.path == "/whole"
+        return self.flag == "false"
+
+
+STORES = {"sqlite": "SQLite", "memory": "memory", "redis": "Redis, gateway and worker"}
 
 
 def _sluice(path: str, store: str) -> Server:
     flag = "true" if path == "A2" else "false"
     return Server(
         f"{path.lower()}-{store}",
-        f"Sluice {path}, {store} store",
+        f"Sluice, `llm`, {STORES[store]}" if path == "A2" else f"Sluice A1, {STORES[store]}",
         "sluice.interfaces.cli",
         ("serve",),
         dialect="sluice",
@@ -58,31 +61,27 @@ def _sluice(path: str, store: str) -> Server:
 DIRECT = Server("direct", "the upstream itself", path="/v1/chat/completions")
 PROXY = Server("proxy", "byte proxy", "benchmarks.byte_proxy", path="/v1/chat/completions")
 PASSTHROUGH = Server(
-    "passthrough", "SDK pass-through", "benchmarks.baselines", ("passthrough",), "/chat"
-)
-CLIENT = Server(
-    "client", "SDK, answer at the end", "benchmarks.baselines", ("passthrough",), "/whole"
+    "passthrough", "SDK pass-through, no graph", "benchmarks.baselines", ("passthrough",), "/chat"
 )
 NAIVE = Server(
-    "naive", "naive", "benchmarks.baselines", ("naive",), "/chat", dialect="sse-starlette"
+    "naive", "the thirty lines", "benchmarks.baselines", ("naive",), "/chat", "sse-starlette"
 )
-BASELINES = (DIRECT, PROXY, PASSTHROUGH, CLIENT, NAIVE)
-SLUICES = tuple(_sluice(path, s) for s in ("memory", "sqlite", "redis") for path in ("A2", "A1"))
-REFERENCE = replace(
-    _sluice("A2", "memory"),
-    name="a2-messages",
-    says="Sluice A2 from `messages`",
-    module="benchmarks.reference",
+NAIVE_AGENT = replace(
+    NAIVE, name="naive-agent", says="the thirty lines, `create_agent`", arguments=("naive_agent",)
 )
-
-_MEMORY = _sluice("A2", "memory")
+BASELINES = (DIRECT, PROXY, PASSTHROUGH, NAIVE, NAIVE_AGENT)
+SLUICES = tuple(_sluice(path, s) for s in ("sqlite", "memory", "redis") for path in ("A2", "A1"))
+SLUICE = SLUICES[0]
+"""As it comes: the bundled client, tokens, and its default store."""
 CHATOPENAI = replace(
-    _MEMORY, name="a2-chatopenai", says="Sluice A2, the user's ChatOpenAI", graph="chatopenai"
+    SLUICE, name="chatopenai", says="Sluice, `ChatOpenAI` in a node", graph="chatopenai"
 )
-RAW_SDK = replace(_MEMORY, name="a2-raw-sdk", says="Sluice A2, the user's SDK", graph="raw_sdk")
-AGENT = replace(_MEMORY, name="a2-agent", says="Sluice A2, create_agent", graph="agent")
+RAW_SDK = replace(SLUICE, name="raw-sdk", says="Sluice, the OpenAI SDK in a node", graph="raw_sdk")
+AGENT = replace(
+    SLUICE, name="agent", says="Sluice, `create_agent` with a tool, two calls", graph="agent"
+)
 USERS = (CHATOPENAI, RAW_SDK, AGENT)
-SERVERS = {server.name: server for server in (*BASELINES, *SLUICES, REFERENCE, *USERS)}
+SERVERS = {server.name: server for server in (*BASELINES, *SLUICES, *USERS)}
 
 
 def model_of(upstream: Process) -> dict[str, str]:

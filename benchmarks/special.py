@@ -9,20 +9,19 @@ from pathlib import Path
 
 from benchmarks.cluster import redis_server
 from benchmarks.harness import Bench, Cell
-from benchmarks.matrix import PACE_S, Step
+from benchmarks.mix import MEMORY, PACE_S, Step, mix, rate, slots
 from benchmarks.overload import half, overload
 from benchmarks.processes import Process, call, python
 from benchmarks.results import Results
-from benchmarks.servers import DIRECT, NAIVE, PASSTHROUGH, PROXY, SERVERS, Running
-from benchmarks.users import users
+from benchmarks.servers import DIRECT, NAIVE, PASSTHROUGH, PROXY, SERVERS, SLUICE, Running
 
-A2 = SERVERS["a2-memory"]
+A2 = MEMORY
 KIB = 1024
 
 
 def idle(bench: Bench, results: Results) -> list[Step]:
     """One user at a time: how long the whole round takes to the first token."""
-    servers = (DIRECT, PROXY, PASSTHROUGH, NAIVE, A2, SERVERS["a2-sqlite"])
+    servers = (DIRECT, PROXY, PASSTHROUGH, NAIVE, A2, SLUICE)
     cell = Cell(streams=1, pace=0, tokens=2, rounds=20, window_s=1.5, ramp_s=0)
 
     def measure(name: str) -> None:
@@ -109,41 +108,40 @@ def store(bench: Bench, results: Results) -> list[Step]:
 
 
 def memory(bench: Bench, results: Results) -> list[Step]:
-    """Growth of a fresh server's proportional set per open stream, and per idle reader.
+    """Growth of a fresh server's proportional set per silent open stream, and per idle reader."""
+    streams, idle_readers = 300, 500
 
-    A stream is measured when some 100 tokens of its answer have been read, under the load of
-    fifty streams at the usual pace.
-    """
-    streams, idle_readers = 100, 500
-    cell = Cell(streams=streams, pace=2 * PACE_S, ramp_s=1, window_s=4)
+    def grown(running: Running, cell: Cell) -> float:
+        """KiB of each stream of the cell."""
+        before = running.process.memory()
+        load = bench.load(running, cell)
+        load.sample()
+        growth = running.process.memory() - before
+        bench.finish()
+        load.came()
+        return growth / cell.streams / KIB
 
     def stream(name: str) -> None:
         with bench.fresh(SERVERS[name]) as running:
             bench.measure(running, Cell(streams=20, window_s=0.5))
-            before = running.process.memory()
-            load = bench.load(running, cell)
-            load.sample()
-            grown = running.process.memory() - before
-            results.add(f"stream_kib {name}", grown / streams / KIB)
-            bench.finish()
-            load.came()
+            silent = Cell(streams=streams, pace=-1, window_s=0.5)
+            results.add(f"stream_kib {name}", grown(running, silent))
 
     def reader() -> None:
         with bench.fresh(A2) as running:
             bench.measure(running, Cell(streams=20, window_s=0.5))
             bench.control(-1, 0)
-            url = _job(running)
-            before = running.process.memory()
-            load = bench.load(running, Cell(streams=idle_readers, urls=(url,), window_s=0.5))
-            load.sample()
-            grown = running.process.memory() - before
-            results.add("reader_kib", grown / idle_readers / KIB)
-            bench.finish()
-            load.came()
+            cell = Cell(streams=idle_readers, pace=-1, urls=(_job(running),), window_s=0.5)
+            results.add("reader_kib", grown(running, cell))
+
+    def kept() -> None:
+        said = json.loads(Process(python("benchmarks.store", "--kept"), bench.cpus[0]).output(60))
+        results.add("kept_kib", said["kept_kib"])
 
     names = (PROXY.name, PASSTHROUGH.name, NAIVE.name, A2.name)
-    steps = [Step(f"memory per open stream: {name}", partial(stream, name)) for name in names]
-    return [*steps, Step("memory per idle reader", reader)]
+    steps = [Step(f"memory per silent stream: {name}", partial(stream, name)) for name in names]
+    one = [Step("memory per idle reader", reader), Step("memory of a token that is kept", kept)]
+    return steps + one
 
 
 def startup(bench: Bench, results: Results) -> list[Step]:
@@ -161,17 +159,20 @@ def startup(bench: Bench, results: Results) -> list[Step]:
     return [*serve, *[Step("sluice --help", helped)] * 5]
 
 
-ALONE: dict[str, Callable[[Bench, Results], list[Step]]] = {"users": users}
-"""Run when asked for by name only: ten minutes each."""
-SPECIAL: dict[str, Callable[[Bench, Results], list[Step]]] = {
+SCENARIOS: dict[str, Callable[[Bench, Results], list[Step]]] = {
+    "mix": mix,
+    "slots": slots,
+    "rate": rate,
     "idle": idle,
+    "readers": readers,
+    "replay": replay,
+    "memory": memory,
+    "startup": startup,
+}
+ALONE: dict[str, Callable[[Bench, Results], list[Step]]] = {
     "half": half,
     "overload": overload,
     "long": long,
-    "readers": readers,
-    "replay": replay,
     "store": store,
-    "memory": memory,
-    "startup": startup,
-    **ALONE,
 }
+"""Run when asked for by name only."""

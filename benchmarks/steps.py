@@ -8,8 +8,9 @@ Each takes its tokens one at a time, as a paced stream brings them.
 import argparse
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from statistics import median
+from typing import TYPE_CHECKING, Any, cast
 
 import uvloop
 from rich.console import Console
@@ -18,6 +19,9 @@ from rich.table import Table
 
 from benchmarks.fake_model import AFTER, BEFORE, CHUNK
 from benchmarks.stamp import token
+
+if TYPE_CHECKING:
+    from sluice.infrastructure.llm.decoding import Delta
 
 Work = Callable[[int], object]
 STEPS: dict[str, tuple[str, Callable[[], Work]]] = {}
@@ -113,18 +117,37 @@ def _sdk() -> Work:
     return in_loop(work)
 
 
+class _Completions:
+    """Whose only call says its tokens, and wakes who waits for them as at 50 a second."""
+
+    usage, finish_reason, piece_interval = None, "stop", 0.1
+
+    def __init__(self, tokens: int) -> None:
+        self._tokens = tokens
+
+    def call(self, *given: Any, **options: Any) -> "_Completions":
+        return self
+
+    async def heard(
+        self, hear: Callable[["Delta"], None], seconds: float
+    ) -> AsyncGenerator[None, None]:
+        from sluice.infrastructure.llm.decoding import Delta
+
+        for number in range(1, self._tokens + 1):
+            hear(Delta("token "))
+            if number % 5 == 0 or number == self._tokens:
+                await asyncio.sleep(0)
+                yield
+
+
 def _graph_of(reader: str) -> Work:
     """A one-node graph whose model says its tokens from memory, read by one of A2's readers."""
-    from collections.abc import AsyncGenerator
-    from typing import Any, cast
-
     from langchain_core.language_models import BaseChatModel
     from langchain_core.messages import AIMessageChunk, BaseMessage
     from langchain_core.outputs import ChatGenerationChunk, ChatResult
 
     from benchmarks.graph import build
     from sluice.domain.chat import Job, Question
-    from sluice.infrastructure.llm.decoding import Delta
     from sluice.infrastructure.llm.langchain_adapter import LangChainLLMAdapter
     from sluice.infrastructure.llm.openai_client import OpenAILLMClient
     from sluice.infrastructure.llm.upstream import ChatCompletions
@@ -148,24 +171,8 @@ def _graph_of(reader: str) -> Work:
                 await asyncio.sleep(0)
                 yield ChatGenerationChunk(message=AIMessageChunk(content="token "))
 
-    class Completions:
-        """Whose only call says its tokens."""
-
-        usage, finish_reason = None, "stop"
-
-        def __init__(self, tokens: int) -> None:
-            self._tokens = tokens
-
-        def call(self, *given: Any, **options: Any) -> "Completions":
-            return self
-
-        async def deltas(self) -> AsyncGenerator[Delta, None]:
-            for _ in range(self._tokens):
-                await asyncio.sleep(0)
-                yield Delta("token ")
-
     async def work(tokens: int) -> None:
-        completions = cast("ChatCompletions", Completions(tokens))
+        completions = cast("ChatCompletions", _Completions(tokens))
         direct = OpenAILLMClient(completions) if reader == "direct" else None
         llm = LangChainLLMAdapter(Memory(tokens=tokens), direct=direct)
         path = TokenPath(

@@ -14,6 +14,7 @@ import json
 import sqlite3
 import tempfile
 import time
+import tracemalloc
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -31,6 +32,8 @@ from sluice.interfaces.protocols.native.encoder import NATIVE
 
 PACE = 0.02
 OLD = 100_000
+ANSWER, ANSWERS = 225, 200
+"""Tokens, and how many, of which it is measured what is kept."""
 
 
 async def opened(kind: str, stack: AsyncExitStack) -> tuple[EventLogPort, SqliteDatabase | None]:
@@ -89,6 +92,19 @@ async def paced(kind: str, jobs: int, seconds: float) -> float:
         return took / (jobs * tokens) * 1e6
 
 
+async def kept() -> float:
+    """KiB that a log in memory keeps of a token, once its job is over."""
+    log = MemoryEventLog(joined_after=0)
+    await run(log, ANSWER, 0)
+    tracemalloc.start()
+    before, _ = tracemalloc.get_traced_memory()
+    for _ in range(ANSWERS):
+        await run(log, ANSWER, 0)
+        await asyncio.sleep(0.001)
+    gc.collect()
+    return (tracemalloc.get_traced_memory()[0] - before) / (ANSWERS * ANSWER * 1024)
+
+
 async def sleeps(times: int) -> None:
     for _ in range(times):
         await asyncio.sleep(PACE)
@@ -129,7 +145,11 @@ async def main() -> None:
     parser.add_argument("--jobs", type=int, default=50)
     parser.add_argument("--seconds", type=float, default=5)
     parser.add_argument("--redis", help="measure this Redis too; its logs expire after a minute")
+    parser.add_argument("--kept", action="store_true", help="only what a token keeps in memory")
     given = parser.parse_args()
+    if given.kept:
+        print(json.dumps({"kept_kib": await kept()}))
+        return
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)

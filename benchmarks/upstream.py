@@ -1,7 +1,8 @@
 """A fake OpenAI-compatible upstream that costs little: chunks are rendered beforehand.
 
 Besides `/v1/chat/completions` it has a control side for the harness: `POST /control` sets
-`{"pace", "tokens", "mixed"?}` of the answers to come, `POST /finish` ends the open ones properly,
+`{"pace", "tokens", "mixed"?, "begun"?}` of the answers to come, `POST /finish` ends the open
+ones properly,
 `POST /abort` cuts them, `GET /stats` counts tokens sent and answers open.
 """
 
@@ -14,7 +15,7 @@ from typing import Any, cast
 import httptools
 import uvloop
 
-from benchmarks.fake_model import Answer, Model, streamed
+from benchmarks.fake_model import Answer, Model, ToolCall, streamed
 
 
 class Connection(asyncio.Protocol):
@@ -45,7 +46,10 @@ class Connection(asyncio.Protocol):
             return
         actions: dict[bytes, Callable[[], None]] = {
             b"/control": lambda: self._model.set(
-                asked["pace"], asked["tokens"], mixed=asked.get("mixed", False)
+                asked["pace"],
+                asked["tokens"],
+                mixed=asked.get("mixed", False),
+                begun=asked.get("begun", 0),
             ),
             b"/finish": self._model.finish,
             b"/abort": self._model.abort,
@@ -59,7 +63,9 @@ class Connection(asyncio.Protocol):
         usage = bool(options.get("include_usage"))
         wanted = asked.get("response_format", {}).get("json_schema", {}).get("schema")
         if asked.get("stream") and not wanted:
-            self._answer = Answer(self._model, self._transport, usage)
+            calls = asked.get("tools") and asked["messages"][-1]["role"] != "tool"
+            kind = ToolCall if calls else Answer
+            self._answer = kind(self._model, self._transport, usage)
             return
         text = json.dumps(example(wanted, wanted)) if wanted else "a short answer"
         if asked.get("stream"):

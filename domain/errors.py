@@ -105,6 +105,10 @@ class PipelineError(ChatError):
     public = "The answer could not be made."
 
 
+class AsksHuman(PipelineError):
+    """A node waits for a human, and what it knows cannot be kept until the answer."""
+
+
 class StateLost(PipelineError):
     """What the chat's graph knew is not where it was kept."""
 

@@ -12,6 +12,7 @@ from hypothesis import Phase, settings
 
 from sluice.offline_model.server import OfflineModel
 from tests.cuts import CUTS, seed
+from tests.frontends.packages import install
 from tests.services import own_postgres, own_redis, postgres_url, redis_server_url, redis_url
 
 __all__ = ["own_postgres", "own_redis", "postgres_url", "redis_server_url", "redis_url"]
@@ -46,6 +47,14 @@ def pytest_collection() -> Generator[None, object, object]:
     finally:
         settle()
         gc.enable()
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Before the first test that wants them, whose own time the installation would take."""
+    if not session.config.option.collectonly and any(
+        "packages" in getattr(item, "fixturenames", ()) for item in session.items
+    ):
+        install()
 
 
 def settle() -> None:

@@ -3,9 +3,7 @@
 The ports are dependencies here: each deployment declares its adapters.
 """
 
-import logging
-from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
@@ -47,12 +45,14 @@ from sluice.application.process_chat import ProcessChat
 from sluice.application.rollout import ControlShare, RolloutFlag, ShareChangesPort
 from sluice.application.rollout_changes import SetShare, ShowRollout, StartPlan, SteerPlan
 from sluice.application.sessions import Sessions
+from sluice.application.shadow import Shadow
+from sluice.application.shadows import ShadowsPort, ShowShadows
 from sluice.application.side_calls import AskModel
 from sluice.application.submit import SubmitMessage
 from sluice.domain.chat import ExecutionPath, Job
 from sluice.domain.ports import LLMClientPort
 from sluice.infrastructure.composition.flag_provider import provider_of, sources_of
-from sluice.infrastructure.composition.user_graph import factory_of, graph_of
+from sluice.infrastructure.composition.user_graph import factory_of, graph_of, shadow_of
 from sluice.infrastructure.composition.values import bounds_of, limits_of, streams_of, upstream_of
 from sluice.infrastructure.jobs.shared import Run
 from sluice.infrastructure.json_schema import check_value
@@ -66,8 +66,6 @@ from sluice.infrastructure.pipeline.stage_path import StagePath
 from sluice.infrastructure.pipeline.token_path import TokenPath
 from sluice.infrastructure.settings import Settings
 from sluice.infrastructure.telemetry.spans import OpenTelemetrySpans
-
-logger = logging.getLogger(__name__)
 
 
 def runner(
@@ -104,6 +102,7 @@ class Base(DeclarativeContainer):
     saver: Provider[Saver | None] = Dependency()
     """Asked for by a graph that leaves checkpoints; None where nothing could keep them."""
     outcomes: Provider[OutcomesPort] = Dependency()
+    shadows: Provider[ShadowsPort] = Dependency()
     decider: Provider[DeciderPort] = Dependency()
     queue: Provider[Any] = Dependency()
     """A JobQueuePort, whose type each deployment knows better."""
@@ -116,7 +115,7 @@ class Base(DeclarativeContainer):
     completions: Provider[ChatCompletions] = Singleton(
         ChatCompletions, Call(upstream_of, settings, offline_url)
     )
-    raw_client: Provider[LLMClientPort] = Singleton(OpenAILLMClient, completions)
+    raw_client: Provider[OpenAILLMClient] = Singleton(OpenAILLMClient, completions)
     wrapped_client: Provider[LLMClientPort] = Singleton(
         LangChainLLMAdapter,
         Singleton(LangChainOpenAIRunnable, completions=completions),
@@ -150,6 +149,22 @@ class Base(DeclarativeContainer):
         prunable=Call(lambda graph: not graph.builds_on, wrapped_graph),
         retention=settings.provided.retention,
     )
+    shadow_pipeline: Provider[PipelinePort] = Aggregate(
+        A1=Singleton(StagePath, Singleton(shadow_of, raw_graph), offline=offline),
+        A2=Singleton(TokenPath, Singleton(shadow_of, wrapped_graph), offline=offline),
+    )
+    shadow = Singleton(
+        Shadow,
+        shadow_pipeline.provider,
+        shadows,
+        log,
+        metrics,
+        settings.provided.shadow,
+        budget=settings.provided.shadow_budget,
+        deadline=settings.provided.total_timeout,
+        max_answer=settings.provided.max_answer_bytes,
+        spans=spans,
+    )
     process_chat: Provider[ProcessChat] = Factory(
         ProcessChat,
         log=log,
@@ -160,6 +175,7 @@ class Base(DeclarativeContainer):
         max_answer=settings.provided.max_answer_bytes,
         states=states,
         spans=spans,
+        shadow=shadow,
     )
     run: Provider[Run] = Call(
         runner, pipeline.provider, process_chat.provider, fallback=settings.provided.fallback
@@ -174,7 +190,10 @@ class Base(DeclarativeContainer):
     )
     announce: Provider[Record] = Object(nothing)
     """Tells others that the share was changed, where there are any."""
-    show_rollout = Singleton(ShowRollout, flag, control, share_changes, outcomes)
+    show_shadows = Singleton(
+        ShowShadows, shadows, settings.provided.shadow, settings.provided.shadow_budget
+    )
+    show_rollout = Singleton(ShowRollout, flag, control, share_changes, outcomes, show_shadows)
     set_share = Singleton(SetShare, flag, control, share_changes, announce)
     start_plan = Singleton(StartPlan, flag, control, share_changes, outcomes, announce)
     steer_plan = Singleton(SteerPlan, flag, control, share_changes, announce)
@@ -208,23 +227,3 @@ class Base(DeclarativeContainer):
         deadline=settings.provided.total_timeout,
     )
     named = Singleton(Sessions, sessions, keys, show_chat, log, queue)
-
-
-@asynccontextmanager
-async def instrumented(container: Base) -> AsyncGenerator[None, None]:
-    """Users' own clients are heard: from before their graph is built, until jobs have ended."""
-    instrumentor = container.instrumentor()
-    instrumentor.instrument()
-    try:
-        yield
-    finally:
-        await instrumentor.uninstrument()
-
-
-def build_every_path(container: Base) -> None:
-    """Raises WrongSetting now rather than at the first question."""
-    paths: tuple[ExecutionPath, ...] = ("A1", "A2")
-    for path in paths:
-        container.pipeline(path)
-    if notice := container.wrapped_graph().notice:
-        logger.info("%s", notice)

@@ -9,6 +9,7 @@ from sluice.application.outcomes import OutcomesPort
 from sluice.application.pause_port import PausePort
 from sluice.application.ports import CheckpointPort, EventLogPort, ReadersPort
 from sluice.application.rollout import ShareChangesPort
+from sluice.application.shadows import ShadowsPort
 from sluice.application.unread import CancelUnread
 from sluice.infrastructure.chats.sqlite.chats import SqliteChats
 from sluice.infrastructure.chats.sqlite.heads import SqliteHeads
@@ -22,6 +23,7 @@ from sluice.infrastructure.event_log.sqlite.log import SqliteEventLog
 from sluice.infrastructure.flags.sqlite_changes import SqliteShareChanges
 from sluice.infrastructure.jobs.inline.queue import InlineJobQueue
 from sluice.infrastructure.outcomes.sqlite import SqliteOutcomes
+from sluice.infrastructure.outcomes.sqlite_shadows import SqliteShadows
 from sluice.infrastructure.pipeline.savers import sqlite_saver
 from sluice.infrastructure.pipeline.savers.saver import Saver
 from sluice.infrastructure.settings import Settings, SqliteStore
@@ -68,6 +70,7 @@ class Embedded(Base):
     checkpoints: Provider[CheckpointPort] = Call(lambda file: file, state_file)
     saver: Provider[Saver | None] = Singleton(sqlite_saver, state_file)
     outcomes: Provider[OutcomesPort] = Singleton(SqliteOutcomes, database)
+    shadows: Provider[ShadowsPort] = Singleton(SqliteShadows, database)
     decider: Provider[DeciderPort] = Singleton(SoleDecider)
     queue: Provider[InlineJobQueue] = Singleton(
         InlineJobQueue,

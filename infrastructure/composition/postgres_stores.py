@@ -17,6 +17,7 @@ from sluice.application.outcomes import OutcomesPort
 from sluice.application.pause_port import PausePort
 from sluice.application.ports import CheckpointPort
 from sluice.application.rollout import ShareChangesPort
+from sluice.application.shadows import ShadowsPort
 from sluice.infrastructure.chats.postgres.chats import PostgresChats
 from sluice.infrastructure.chats.postgres.heads import PostgresHeads
 from sluice.infrastructure.chats.postgres.idempotency import PostgresIdempotency
@@ -25,6 +26,7 @@ from sluice.infrastructure.chats.postgres.sessions import PostgresSessions
 from sluice.infrastructure.flags.postgres_changes import PostgresShareChanges
 from sluice.infrastructure.flags.postgres_decider import PostgresDecider
 from sluice.infrastructure.outcomes.postgres import PostgresOutcomes
+from sluice.infrastructure.outcomes.postgres_shadows import PostgresShadows
 from sluice.infrastructure.pipeline.savers import postgres_saver
 from sluice.infrastructure.pipeline.savers.saver import Saver
 from sluice.infrastructure.postgres.checkpoints import PostgresCheckpoints
@@ -46,4 +48,5 @@ class PostgresStores(DeclarativeContainer):
     checkpoints: Provider[CheckpointPort] = Singleton(PostgresCheckpoints, postgres)
     saver: Provider[Saver | None] = Singleton(postgres_saver, postgres)
     outcomes: Provider[OutcomesPort] = Singleton(PostgresOutcomes, postgres)
+    shadows: Provider[ShadowsPort] = Singleton(PostgresShadows, postgres)
     decider: Provider[DeciderPort] = Singleton(PostgresDecider, postgres)

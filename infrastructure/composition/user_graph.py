@@ -28,7 +28,9 @@ def factory_of(settings: Settings) -> GraphFactory:
             documents = Documents(settings.documents or bundled_documents())
         except ValueError as error:
             raise WrongSetting(f"SLUICE_DOCUMENTS: {error}") from error
-        return lambda llm: bundled.build(llm, documents)
+        return lambda llm: (
+            bundled.build(llm, documents).compile().with_config(metadata={"shadow_safe": True})
+        )
     module, _, name = settings.pipeline.partition(":")
     try:
         factory: GraphFactory = getattr(import_module(module), name)
@@ -55,6 +57,22 @@ def graph_of(
         raise WrongSetting(f"SLUICE_PIPELINE: {error}") from error
     except UnknownNodeError as error:
         raise WrongSetting(f"{_SETTINGS[error.word]}: {error}") from error
+
+
+def shadow_of(graph: WatchedGraph) -> WatchedGraph:
+    """Raises WrongSetting for a graph that may not run in the shadow."""
+    if not graph.shadow_safe:
+        raise WrongSetting(
+            "SLUICE_SHADOW: the graph does not say that a second run of a question does no harm;"
+            " if no node writes, sends or buys anything, have SLUICE_PIPELINE return"
+            ' graph.compile().with_config(metadata={"shadow_safe": True}), else set 0%'
+        )
+    if graph.stops:
+        raise WrongSetting(
+            "SLUICE_SHADOW: the graph is compiled to stop for a human, and a shadow asks nobody:"
+            " set 0%"
+        )
+    return graph.shadow()
 
 
 def named_by(settings: Settings) -> Named:

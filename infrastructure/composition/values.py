@@ -18,6 +18,7 @@ def upstream_of(settings: Settings, offline_url: str | None) -> Upstream:
         idle_timeout=settings.idle_timeout,
         retries=settings.upstream_retries,
         max_answer=settings.max_answer_bytes,
+        piece_interval=settings.piece_interval,
         genai=settings.otel_genai,
     )
 

@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 from weakref import WeakValueDictionary
 
-from sluice.application.coalescing import coalesce, size_of, split_again
+from sluice.application.coalescing import Lengths, coalesce, size_of, split_again
 from sluice.application.encoding import Batch, Encoder, Handed, Push
 from sluice.domain.errors import Finished
 from sluice.domain.events import BEGINNING, TERMINAL, Cursor, Reasoning, Recorded, Reset, Token
@@ -22,7 +22,7 @@ _BATCH_BYTES = 32 * 1024
 """A reader that does not read holds its batch about five times: as events, body and on its way."""
 
 _UNKNOWN = Recorded(BEGINNING, Reset("cursor_unknown"))
-_NO_PIECES: Mapping[int, Sequence[str]] = MappingProxyType({})
+_NOTHING_JOINED: Mapping[int, Lengths] = MappingProxyType({})
 _id = attrgetter("id")
 
 
@@ -59,18 +59,18 @@ class _Reader:
 class Buffer:
     """Append-only; readers hold a position in it, not a queue.
 
-    A store may load old tokens joined: `pieces` then has what such a token was joined of, by its
+    A store may hold old tokens joined: `joined` then has what such a token was joined of, by its
     index in `records`, and each piece's id is a cursor like any other.
     """
 
-    __slots__ = ("_forms", "_handed", "_pieces", "_waiting", "broken", "records")
+    __slots__ = ("_forms", "_handed", "_joined", "_waiting", "broken", "records")
 
     def __init__(
-        self, records: Iterable[Recorded] = (), pieces: Mapping[int, Sequence[str]] = _NO_PIECES
+        self, records: Iterable[Recorded] = (), joined: Mapping[int, Lengths] = _NOTHING_JOINED
     ) -> None:
         self.records = list(records)
         self.broken: Exception | None = None
-        self._pieces = pieces
+        self._joined = joined
         self._waiting: list[_Reader] = []
         self._forms: WeakValueDictionary[Encoder, EncodedLog] | None = None
         self._handed: Handed | None = None
@@ -147,7 +147,7 @@ class Buffer:
             self._forms = WeakValueDictionary()
         form = self._forms.get(encoder)
         if form is None:
-            form = self._forms[encoder] = EncodedLog(encoder, self.records, self._pieces)
+            form = self._forms[encoder] = EncodedLog(encoder, self.records, self._joined)
         return form
 
     def _start(self, after: Cursor | None) -> _Start:
@@ -166,11 +166,11 @@ class Buffer:
 
     def _inside(self, index: int, after: Cursor) -> _Start | None:
         """Behind one of the pieces of a joined token."""
-        whole, pieces = self.records[index], self._pieces.get(index, ())
+        whole, lengths = self.records[index], self._joined.get(index, ())
         missing = whole.id.seq - after.seq
-        if whole.id.attempt != after.attempt or missing >= len(pieces):
+        if whole.id.attempt != after.attempt or missing >= len(lengths):
             return None
-        unjoined = split_again(whole, pieces)
+        unjoined = split_again(whole, lengths)
         return _Start(index + 1, unjoined[-missing:], unjoined[:-missing])
 
     async def _events(self, start: _Start) -> AsyncGenerator[Sequence[Recorded], None]:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sluice.application.coalescing import coalesce, split_again
+from sluice.application.coalescing import Lengths, coalesce, split_again
 from sluice.application.encoding import Batch, Encoder
 from sluice.domain.events import BEGINNING, Cursor, Recorded
 
@@ -28,13 +28,13 @@ class EncodedLog:
     """Keeps what was encoded last: readers that keep up are all at the same place.
 
     A state is a value that depends on the log's prefix alone, so each reader holds its own, and
-    those at one place hold the same. `records` and `pieces` are the buffer's own.
+    those at one place hold the same. `records` and `joined` are the buffer's own.
     """
 
     __slots__ = (
         "__weakref__",
         "_body",
-        "_pieces",
+        "_joined",
         "_position",
         "_records",
         "_state",
@@ -46,9 +46,9 @@ class EncodedLog:
         self,
         encoder: Encoder,
         records: Sequence[Recorded],
-        pieces: Mapping[int, Sequence[str]],
+        joined: Mapping[int, Lengths],
     ) -> None:
-        self.encoder, self._records, self._pieces = encoder, records, pieces
+        self.encoder, self._records, self._joined = encoder, records, joined
         self._position = -1
         self._body, self._state = b"", None
         self._stretch: tuple[int, int, Any, Batch] | None = None
@@ -78,7 +78,7 @@ class EncodedLog:
     def batch(self, start: int, end: int, state: Any, skip: int) -> tuple[Any, Batch]:
         """What a reader at `start`, in the state there, is told up to `end`."""
         records = self._records[start:end]
-        if self._pieces and not self.encoder.joins_tokens:
+        if self._joined and not self.encoder.joins_tokens:
             records = self._unjoined(start, records)
         if skip:
             return encoded(self.encoder, state, self._before(start), records, skip)
@@ -106,7 +106,7 @@ class EncodedLog:
         return [
             each
             for index, one in found
-            for each in split_again(one, self._pieces.get(index, ())) or [one]
+            for each in split_again(one, self._joined.get(index, ())) or [one]
         ]
 
     def _before(self, position: int) -> Cursor:

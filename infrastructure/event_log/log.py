@@ -3,6 +3,7 @@
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from datetime import datetime
 
+from sluice.application.coalescing import Lengths
 from sluice.application.codec import require_encodable
 from sluice.application.encoding import Batch, Encoder, Handed, Push
 from sluice.application.ports import JobLog
@@ -27,13 +28,13 @@ class Log(Buffer):
         self,
         job: Job,
         records: Iterable[Recorded],
-        pieces: Mapping[int, Sequence[str]] | None = None,
+        joined: Mapping[int, Lengths] | None = None,
         *,
         attempt: int = 0,
         paused: bool = False,
         ended_at: datetime | None = None,
     ) -> None:
-        super().__init__(records, pieces or {})
+        super().__init__(records, joined or {})
         self.job, self.attempt, self.ended_at = job, attempt, ended_at
         self.ending, self.paused = ended_at is not None, paused
         self.writer: Attempt | None = None

@@ -2,9 +2,10 @@
 
 import asyncio
 from collections.abc import Callable
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from typing import NoReturn
 
+from sluice.application.background import survives
 from sluice.domain.errors import Unavailable
 from sluice.infrastructure.redis.client import RedisClient
 
@@ -31,8 +32,10 @@ class RedisShareNews:
     async def hear(self, wake: Callable[[], None]) -> NoReturn:
         """Until it is cancelled. `wake` is also called whenever news may have been missed."""
         while True:
-            with suppress(Unavailable):
-                async with aclosing(self._redis.listen(_CHANNEL)) as messages:
-                    async for _ in messages:
-                        wake()
+            await survives(self._heard(wake), "hearing of changes of the share")
             await asyncio.sleep(_RETRY_SECONDS)
+
+    async def _heard(self, wake: Callable[[], None]) -> None:
+        async with aclosing(self._redis.listen(_CHANNEL)) as messages:
+            async for _ in messages:
+                wake()

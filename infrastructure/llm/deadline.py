@@ -14,9 +14,9 @@ class Deadline:
     """Entered around each wait; raises UpstreamTimeout when a wait outlasts it.
 
     At first one deadline spans all waits, counted from construction. It is counted anew from the
-    next wait on when `restarts` is set, which is done for what was waited for and for nothing
-    else. What happens between waits never raises, so a slow consumer is no timeout. As with
-    `asyncio.timeout`, a cancellation from outside stays one.
+    next wait on when `restarts` is set, or at once by `renew`; that is done for what was waited
+    for and for nothing else. What happens between waits never raises, so a slow consumer is no
+    timeout. As with `asyncio.timeout`, a cancellation from outside stays one.
 
     The timer is not moved with every restart: when it goes off it looks how long the deadline
     has run and sets itself again. A token costs it two attribute stores.
@@ -48,6 +48,12 @@ class Deadline:
     @property
     def remaining(self) -> float:
         return self._since + self._seconds - self._loop.time()
+
+    def renew(self) -> None:
+        """What is waited for has come in the middle of a wait: counted anew from now, and again
+        from the next wait on.
+        """
+        self._since, self.restarts = self._loop.time(), True
 
     def allow(self, seconds: float) -> None:
         """A new deadline, from the next wait on."""

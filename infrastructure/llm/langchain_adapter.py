@@ -27,7 +27,7 @@ class LangChainLLMAdapter:
     to stream where the run alone would have listened and takes the text at once.
     """
 
-    def __init__(self, model: BaseChatModel, *, direct: LLMClientPort | None = None) -> None:
+    def __init__(self, model: BaseChatModel, *, direct: OpenAILLMClient | None = None) -> None:
         self.model, self._direct = model, direct
 
     async def stream(
@@ -35,9 +35,8 @@ class LangChainLLMAdapter:
     ) -> AsyncGenerator[str, None]:
         node = current_node.get()
         if self._direct is not None and node is not None and (emit := node.emitter()):
-            async with aclosing(self._direct.stream(prompt, system=system)) as texts:
+            async with aclosing(self._direct.stream(prompt, system=system, emit=emit)) as texts:
                 async for text in texts:
-                    emit(text)
                     yield text
             return
         chunks = cast(

@@ -2,15 +2,20 @@
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
+from math import inf
 from typing import Any
 
-from sluice.application.model_calls import current_node
+from sluice.application.model_calls import Emit, current_node
 from sluice.domain.ports import Prompt, S, Tool, ToolCall
 
 from .answers import Answer, Output, messages_of
 from .decoding import Delta
+from .receiver import Hear
 from .structuring import Messages, structured
 from .upstream import ChatCompletions
+
+_UNHEARD = 10
+"""So many times as long are pieces joined that no user sees before the end."""
 
 
 class OpenAILLMClient:
@@ -20,15 +25,25 @@ class OpenAILLMClient:
         self.completions = completions
 
     async def stream(
-        self, prompt: Prompt, *, system: str | None = None
+        self, prompt: Prompt, *, system: str | None = None, emit: Emit | None = None
     ) -> AsyncGenerator[str, None]:
-        node = current_node.get()
-        async with self._call(prompt, system, spoken=True) as deltas:
-            async for delta in deltas:
-                if delta.reasoning and node is not None:
-                    node.reasoning(delta.reasoning)
-                if delta.text:
-                    yield delta.text
+        """`emit` is given each text where it arrives; whoever iterates gets those of a while."""
+        node, texts = current_node.get(), list[str]()
+
+        def hear(delta: Delta) -> None:
+            if delta.reasoning and node is not None:
+                node.reasoning(delta.reasoning)
+            if text := delta.text:
+                if emit is not None:
+                    emit(text)
+                texts.append(text)
+
+        seconds = self.completions.piece_interval * (1 if emit is not None else _UNHEARD)
+        async with self._call(prompt, system, hear, seconds, spoken=True) as turns:
+            async for _ in turns:
+                for piece in ["".join(texts)] if seconds and texts else texts:
+                    yield piece
+                texts.clear()
 
     async def complete(self, prompt: Prompt, *, system: str | None = None) -> str:
         return (await self._answer(prompt, system)).text
@@ -48,20 +63,27 @@ class OpenAILLMClient:
 
     async def _answer(self, prompt: Prompt, system: str | None, **options: Any) -> Answer:
         answer = Answer()
-        async with self._call(prompt, system, spoken=False, **options) as deltas:
-            async for delta in deltas:
-                answer.add(delta)
+        async with self._call(prompt, system, answer.add, inf, spoken=False, **options) as turns:
+            async for _ in turns:
+                pass
         return answer
 
     @asynccontextmanager
     async def _call(
-        self, prompt: Prompt, system: str | None, *, spoken: bool, **options: Any
-    ) -> AsyncGenerator[AsyncGenerator[Delta, None], None]:
+        self,
+        prompt: Prompt,
+        system: str | None,
+        hear: Hear,
+        seconds: float,
+        *,
+        spoken: bool,
+        **options: Any,
+    ) -> AsyncGenerator[AsyncGenerator[None, None], None]:
         node = current_node.get()
         call = self.completions.call(messages_of(prompt, system), **options)
         try:
-            async with aclosing(call.deltas()) as deltas:
-                yield deltas
+            async with aclosing(call.heard(hear, seconds)) as turns:
+                yield turns
         finally:
             if node is not None:
                 node.calls.ended(call.usage, call.finish_reason, spoken=spoken and node.speaks)

@@ -31,7 +31,7 @@ class StreamTimeouts:
         return self._believed or self._done
 
     def hear(self, delta: Delta) -> bool:
-        """Whether a next delta that is only text needs no more than `deadline.restarts`."""
+        """Whether a next delta that is only text needs no more than `deadline.renew`."""
         said = bool(delta.text or delta.reasoning or delta.tool_calls)
         belies = said and self._finished
         self._finished |= bool(delta.finish_reason)
@@ -43,7 +43,7 @@ class StreamTimeouts:
             if self._believed or not self._begun:
                 self.deadline.allow(self._idle)
             self._begun, self._believed = True, False
-            self.deadline.restarts = True
+            self.deadline.renew()
         return self._begun and not self._finished
 
     def end_is_said(self) -> None:

@@ -1,32 +1,30 @@
 """The upstream: where it is, how long it may take, and one streamed call to it."""
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
 
-import aiohttp
 import httpx2
 from openai import AsyncOpenAI, AsyncStream
 from openai._base_client import get_platform
 
 from sluice.application.model_calls import current_node
 from sluice.domain.errors import (
-    AnswerTooLarge,
     ChatError,
     UpstreamBadResponse,
     UpstreamError,
-    UpstreamTimeout,
-    UpstreamTruncated,
 )
 from sluice.domain.events import Usage
 
+from .body import Body, body_of
 from .deadline import Deadline
-from .decoding import Delta, DeltaDecoder
+from .decoding import Delta
 from .event_stream import begins_events
 from .failures import failure_in
 from .genai import CallSpan, Names
 from .openai_errors import BROKEN_BODY, UPSTREAM_FAILURES, of_failure
+from .receiver import Hear, Receiver
 from .refusals import STREAM_OPTIONS, refuses
 from .timeouts import StreamTimeouts
 from .transport import calling, http_client
@@ -41,6 +39,7 @@ class Upstream:
 
     `first_token` spans the whole call until its first token, retries and waits included;
     `retries` are tries after the first. `max_answer`: bytes of UTF-8 that one call may say.
+    `piece_interval`: seconds in which the pieces for a node are joined; 0: none are.
     `genai`: the names of its span's attributes.
     """
 
@@ -52,6 +51,7 @@ class Upstream:
     idle_timeout: float = 30
     retries: int = 2
     max_answer: int = 4 * 1024 * 1024
+    piece_interval: float = 0
     genai: Names = "new"
 
 
@@ -90,6 +90,10 @@ class ChatCompletions:
         return Call(self._client, self._upstream, body, self._refused)
 
     @property
+    def piece_interval(self) -> float:
+        return self._upstream.piece_interval
+
+    @property
     def refused(self) -> set[str]:
         """What the job's model was asked for and refused so far; to be added to."""
         return self._refused_by_model.setdefault(self._model, set())
@@ -101,59 +105,69 @@ class ChatCompletions:
 
 
 class Call:
-    """One streamed call; `usage` and `finish_reason` are what it has said of itself so far."""
+    """One streamed call, to be made once; `usage` and `finish_reason` are what it has said of
+    itself so far.
+    """
 
     def __init__(
         self, client: AsyncOpenAI, upstream: Upstream, body: dict[str, Any], refused: set[str]
     ) -> None:
         self._client, self._upstream, self._body = client, upstream, body
         self._refused = refused
-        self.usage: Usage | None = None
-        self.finish_reason: str | None = None
+        self._receiver: Receiver | None = None
+
+    @property
+    def usage(self) -> Usage | None:
+        return None if self._receiver is None else self._receiver.usage
+
+    @property
+    def finish_reason(self) -> str | None:
+        return None if self._receiver is None else self._receiver.finish_reason
 
     async def deltas(self) -> AsyncGenerator[Delta, None]:
-        """Ends only after a finish reason, else raises UpstreamTruncated or what went wrong.
+        """As `heard`, one by one."""
+        deltas: list[Delta] = []
+        async with aclosing(self.heard(deltas.append)) as turns:
+            async for _ in turns:
+                for delta in deltas:
+                    yield delta
+                deltas.clear()
 
-        Closing it closes the connection. To be called once.
+    async def heard(self, hear: Hear, seconds: float = 0) -> AsyncGenerator[None, None]:
+        """Gives each delta to `hear`: while this is waited for, where its bytes arrive. Yields
+        when something was heard, with so many `seconds` or 64 deltas in between.
+
+        Ends only after a finish reason, else raises UpstreamTruncated or what went wrong. Closing
+        it closes the connection.
         """
-        decoder, size = DeltaDecoder(), 0
-        timeouts = StreamTimeouts(self._upstream.first_token_timeout, self._upstream.idle_timeout)
-        deadline, steady = timeouts.deadline, False
-        span = CallSpan(str(self._body["model"]), self._upstream.genai)
+        upstream = self._upstream
+        timeouts = StreamTimeouts(upstream.first_token_timeout, upstream.idle_timeout)
+        receiver = Receiver(hear, timeouts, upstream.max_answer, seconds)
+        self._receiver = receiver
+        span = CallSpan(str(self._body["model"]), upstream.genai)
         try:
-            response = await self._open(deadline)
-            async with aclosing(response), _reads_of(response) as read:
-                data = await _first(response, read, timeouts)
+            response = await self._open(timeouts.deadline)
+            async with aclosing(response), body_of(response) as body:
+                head = await _first(response, body, timeouts)
+                receiver.take(head)
+                going = bool(head)
                 while True:
-                    for delta in decoder.feed(data) if data else decoder.end():
-                        text = delta.text
-                        if steady and text and not (delta.finish_reason or delta.usage):
-                            deadline.restarts = True
-                        else:
-                            steady = timeouts.hear(delta)
-                            self._note(delta)
-                        size += len(text) if text.isascii() else len(text.encode())
-                        if size > self._upstream.max_answer:
-                            raise AnswerTooLarge  # also where nobody hears the tokens, as in A1
-                        yield delta
-                    if not data:
+                    if not going:
+                        receiver.end()
+                    if receiver.heard:
+                        receiver.heard = 0
+                        yield
+                    receiver.check()
+                    if not going:
                         break
-                    if decoder.done:
-                        timeouts.end_is_said()
-                    data = await _next(read, timeouts)
-            decoder.check()
-            if not decoder.finished:
-                raise UpstreamTruncated("no finish reason")
+                    going = await receiver.more(body, seconds)
+            receiver.check_end()
         except ChatError as error:
             span.failed(error)
             raise
         finally:
-            deadline.close()
+            timeouts.deadline.close()
             span.end(self.usage, self.finish_reason)
-
-    def _note(self, delta: Delta) -> None:
-        self.usage = delta.usage or self.usage
-        self.finish_reason = delta.finish_reason or self.finish_reason
 
     async def _open(self, deadline: Deadline) -> httpx2.Response:
         """Asks for usage, but not twice of a server that refuses to be asked."""
@@ -187,64 +201,32 @@ class Call:
         return stream.response
 
 
-Read = Callable[[], Awaitable[bytes]]
-"""The next bytes of a body, none at its end."""
-
-
-@asynccontextmanager
-async def _reads_of(response: httpx2.Response) -> AsyncGenerator[Read, None]:
-    """Straight from aiohttp where there is nothing to decode.
-
-    The SDK's transport and httpx2 would pass each read through five more generators: a tenth of
-    a token's cost. What they keep to themselves may change; then their own way is taken.
-    """
-    if (body := plain_body(response)) is not None:
-        yield body.readany
-        return
-    async with aclosing(response.aiter_bytes()) as reads:
-        yield lambda: anext(reads, b"")
-
-
-def plain_body(response: httpx2.Response) -> aiohttp.StreamReader | None:
-    """What the SDK's aiohttp transport reads from, if its bytes are the body's own."""
-    below = getattr(getattr(response.stream, "_stream", None), "_aiohttp_response", None)
-    if isinstance(below, aiohttp.ClientResponse) and "content-encoding" not in response.headers:
-        return below.content
-    return None
-
-
-async def _first(response: httpx2.Response, read: Read, timeouts: StreamTimeouts) -> bytes:
+async def _first(response: httpx2.Response, body: Body, timeouts: StreamTimeouts) -> bytes:
     """The first bytes of an event stream, by whatever name it is sent: they decide. Under its own
     name only a page is none.
 
     Raises what a JSON body says that failed, else UpstreamBadResponse.
     """
-    head = await _next(read, timeouts)
+    head = await _read(body, timeouts)
     content_type, _, _ = response.headers.get("content-type", "").partition(";")
     if content_type.strip().lower() == "text/event-stream" and not head.lstrip().startswith(b"<"):
         return head
-    while (begins := begins_events(head)) is None and (more := await _next(read, timeouts)):
+    while (begins := begins_events(head)) is None and (more := await _read(body, timeouts)):
         head += more
     if begins:
         return head
     while head.lstrip().startswith((b"{", b"[")):
         if failure := failure_in(head):
             raise failure
-        if len(head) > _MAX_REFUSAL_BYTES or not (more := await _next(read, timeouts)):
+        if len(head) > _MAX_REFUSAL_BYTES or not (more := await _read(body, timeouts)):
             break
         head += more
     raise UpstreamBadResponse("no event stream")
 
 
-async def _next(read: Read, timeouts: StreamTimeouts) -> bytes:
-    """Nothing at the end, also when a finished answer's connection breaks or stays open."""
+async def _read(body: Body, timeouts: StreamTimeouts) -> bytes:
     try:
         with timeouts.deadline:
-            return await read()
-    except UpstreamTimeout:
-        if not timeouts.over:
-            raise
+            return await body.read()
     except BROKEN_BODY as failure:
-        if not timeouts.over:
-            raise of_failure(failure) from failure
-    return b""
+        raise of_failure(failure) from failure

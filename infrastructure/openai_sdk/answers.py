@@ -64,6 +64,11 @@ class StreamedAnswer:
         self.done = False
 
     @property
+    def joins(self) -> bool:
+        """Its reader is given the text in one chunk."""
+        return isinstance(self._chunks, OneText)
+
+    @property
     def finished(self) -> bool:
         return self._events.finished
 

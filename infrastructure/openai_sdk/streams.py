@@ -8,17 +8,18 @@ It must be a direct subclass of `AsyncStream[Chunk]`: the SDK reads the type of 
 import asyncio
 import socket
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
+from contextlib import contextmanager, suppress
+from math import inf
 from types import new_class
 from typing import Any
 
 import openai
 
 from sluice.application.model_calls import NodeRun
-from sluice.infrastructure.llm.upstream import plain_body
+from sluice.infrastructure.llm.body import Body, body_of
 
 from .answers import StreamedAnswer, UserCall
-from .timeouts import IdleCheck, Read, TimedReads, Timeouts, broken_body, of_the_sdk
+from .timeouts import IdleCheck, TimedReads, Timeouts, broken_body, of_the_sdk
 
 _DRAIN_SECONDS = 0.1
 """As the SDK: how long after its last event a body may take to end, for the connection's sake."""
@@ -58,14 +59,19 @@ async def _read(
 ) -> AsyncGenerator[Any, None]:
     response = stream.response
     try:
-        async with _reads_of(response) as read:
-            while data := await reads.next(read, answer, response.request):
-                for chunk in answer.feed(data):
+        async with body_of(response) as body:
+            if answer.joins:
+                for chunk in await _gathered(body, answer, reads, response.request):
                     yield chunk
-                if answer.done:
-                    await _drained(read)
-                    break
-                reads.hear(answer)
+            else:
+                while data := await reads.next(body.read, answer, response.request):
+                    for chunk in answer.feed(data):
+                        yield chunk
+                    if answer.done:
+                        break
+                    reads.hear(answer)
+            if answer.done:
+                await _drained(body)
         for chunk in answer.end():
             yield chunk
     finally:
@@ -74,20 +80,26 @@ async def _read(
         await response.aclose()
 
 
-@asynccontextmanager
-async def _reads_of(response: Any) -> AsyncGenerator[Read, None]:
-    """Straight from aiohttp where there is nothing to decode, else as the SDK reads."""
-    if (body := plain_body(response)) is not None:
-        yield body.readany
-        return
-    async with aclosing(response.aiter_bytes()) as reads:
-        yield lambda: anext(reads, b"")
+async def _gathered(
+    body: Body, answer: StreamedAnswer, reads: TimedReads, request: Any
+) -> list[Any]:
+    """The whole answer's, whose reader shows none before the end: it is not woken until then."""
+    chunks: list[Any] = []
+
+    def take(data: bytes) -> bool:
+        chunks.extend(answer.feed(data))
+        reads.hear(answer)
+        return answer.done
+
+    while not answer.done and await reads.next(lambda: body.gather(take, inf), answer, request):
+        pass
+    return chunks
 
 
-async def _drained(read: Read) -> None:
+async def _drained(body: Body) -> None:
     with suppress(TimeoutError, *broken_body()):
         async with asyncio.timeout(_DRAIN_SECONDS):
-            while await read():
+            while await body.read():
                 pass
 
 

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from time import monotonic
-from typing import Any
+from typing import Any, Literal, TypeVar
 
 import httpx2
 import openai
@@ -15,8 +15,7 @@ from sluice.infrastructure.llm.openai_errors import BROKEN_BODY, timed_out
 
 from .answers import StreamedAnswer
 
-Read = Callable[[], Awaitable[bytes]]
-"""The next bytes of a body, none at its end."""
+T = TypeVar("T", bytes, bool)
 
 
 @dataclass(slots=True, eq=False)
@@ -60,7 +59,9 @@ class TimedReads:
         self._timeouts, self._said = timeouts, 0
         self._deadline: Deadline | None = None
 
-    async def next(self, read: Read, answer: StreamedAnswer, request: Any) -> bytes:
+    async def next(
+        self, read: Callable[[], Awaitable[T]], answer: StreamedAnswer, request: Any
+    ) -> T | Literal[b""]:
         """Nothing at the end, also when a finished answer's connection breaks or stays open."""
         try:
             if self._timeouts.first_token is None:
@@ -82,7 +83,8 @@ class TimedReads:
         if self._deadline is not None and answer.said > self._said:
             if not self._said:
                 self._deadline.allow(self._timeouts.idle or 0)
-            self._said, self._deadline.restarts = answer.said, True
+            self._said = answer.said
+            self._deadline.renew()
 
     def close(self) -> None:
         if self._deadline is not None:

@@ -64,6 +64,7 @@ class PostgresOutcomes:
         async def work(db: Connection) -> None:
             await db.execute("DELETE FROM outcomes WHERE written_at < %s", [before])
             await db.execute("DELETE FROM deliveries WHERE written_at < %s", [before])
+            await db.execute("DELETE FROM shadows WHERE at < %s", [before])
             await db.execute("DELETE FROM guard_looks WHERE minute < %s", [_minute(before)])
 
         await self._database.run(work)

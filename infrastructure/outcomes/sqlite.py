@@ -59,6 +59,7 @@ class SqliteOutcomes:
         def work(db: sqlite3.Connection) -> None:
             for table in ("outcomes", "deliveries"):
                 db.execute(f"DELETE FROM {table} WHERE written_at < ?", (micros(before),))  # noqa: S608
+            db.execute("DELETE FROM shadows WHERE at < ?", (micros(before),))
             db.execute("DELETE FROM guard_looks WHERE minute < ?", (_minute(before),))
 
         await self._database.write(work, durable=False)

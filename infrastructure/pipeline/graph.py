@@ -1,7 +1,8 @@
 """A user's LangGraph graph, made ready to be read: every node wrapped, every declaration known."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, get_type_hints
+from copy import copy
+from typing import Any, Self, get_type_hints
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
 from langgraph.checkpoint.base import CheckpointTuple
@@ -39,7 +40,8 @@ class WatchedGraph:
 
     A graph that `keeps` its state, or may ask a human, has a `saver`, which takes the place of its
     own checkpointer: there its runs leave their checkpoints. Others have none, and pay nothing.
-    `stops`: it is compiled to stop before or after nodes.
+    `stops`: it is compiled to stop before or after nodes. `shadow_safe`: its own metadata says
+    that a second run does no harm.
     """
 
     def __init__(
@@ -78,9 +80,18 @@ class WatchedGraph:
         self.has_loop = has_loop(graph)
         self.reasons = FinishReasons()
         self.visibility.check()
+        self.is_shadow = False
+        self.shadow_safe = bool(((graph.config or {}).get("metadata") or {}).get("shadow_safe"))
         builder = graph.builder
         self._keys = frozenset(_fields(builder.input_schema))
         self._context_keys = _fields(builder.context_schema) if builder.context_schema else ()
+
+    def shadow(self) -> Self:
+        """The same for runs that leave nothing: neither a state nor a question to a human."""
+        same = copy(self)
+        same.graph, same.saver = self.graph.copy({"checkpointer": None}), None
+        same.is_shadow = True
+        return same
 
     def input(self, question: Question) -> dict[str, Any]:
         """The state a run starts with: only the keys that the graph's schema has.

@@ -10,7 +10,7 @@ from uuid import UUID
 from sluice.application.model_calls import Emit, ModelCalls
 from sluice.application.ports import Tell
 from sluice.domain.chat import ExecutionPath
-from sluice.domain.errors import PipelineError, UpstreamTruncated
+from sluice.domain.errors import AsksHuman, PipelineError, UpstreamTruncated
 from sluice.domain.events import (
     Beside,
     Done,
@@ -218,7 +218,7 @@ class GraphRun:
         self.stages_left()
         self._tell_waiting()
         if self.waits:
-            raise PipelineError("a node waits for a human, whose answer could not be kept")
+            raise AsksHuman
         values = {k: v for k, v in values_of(state).items() if k not in earlier}
         answer, intent = self.answer.of(values), values.get("intent")
         if any(text in answer for text in self._cut):

@@ -65,7 +65,7 @@ class Call(Generic[L]):
         """Raises PipelineError when the graph ended without an answer."""
         start = self.start
         if start.place is None:
-            if self.run.waits:
+            if self.run.waits and not self.graph.is_shadow:
                 logger.error(_NO_SAVER)
             return self.run.end(path, final, offline=offline)
         if (self.run.waits or self.graph.stops) and (pause := await self._pause(start.place)):

@@ -172,4 +172,13 @@ STEPS: tuple[str, ...] = (
     DROP INDEX closed_pauses;
     CREATE INDEX closed_pauses ON pauses (closed_at) WHERE closed_at IS NOT NULL;
     """,
+    """
+    -- Jobs that were run once more on the other path, and compared: JSON, without a text.
+    CREATE TABLE shadows (
+        job_id text PRIMARY KEY,
+        at timestamptz NOT NULL DEFAULT clock_timestamp(),
+        tokens bigint NOT NULL,
+        body text NOT NULL);
+    CREATE INDEX shadows_by_time ON shadows (at);
+    """,
 )

@@ -77,6 +77,10 @@ def _check_together(settings: Settings, *, worker: bool) -> None:
             "SLUICE_STATE: graph needs a store that keeps it: SLUICE_STORE=sqlite:///…,"
             " or SLUICE_DATABASE"
         )
+    if settings.state == "graph" and settings.shadow.percent:
+        raise WrongSetting(
+            "SLUICE_SHADOW: SLUICE_STATE=graph keeps a state, which a shadow may not change: set 0%"
+        )
     if worker:
         return
     if settings.auth == "jwt" and not (settings.jwt_secret or settings.jwt_jwks):

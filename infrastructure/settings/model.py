@@ -86,6 +86,7 @@ class Settings(BaseSettings):
     allow_path_header: bool = False
     fallback: bool = False
     shadow: Annotated[Share, NoDecode, BeforeValidator(Share.parse)] = Share(0)
+    shadow_budget: Count = 100_000
     outcomes_retention: Seconds = 2592000
     admins: Listed = ()
     flag_provider: Annotated[
@@ -134,6 +135,7 @@ class Settings(BaseSettings):
     total_timeout: Seconds = 600
     input_timeout: Annotated[float, Field(gt=0, le=_LONGEST_WAIT, allow_inf_nan=False)] = 86400
     upstream_retries: Annotated[int, Field(ge=0, le=10)] = 2
+    piece_interval: Annotated[float, Field(ge=0, le=10, allow_inf_nan=False)] = 0.1
 
     on_disconnect: str = "continue"
     when_busy: Literal["enqueue", "reject", "interrupt"] = "enqueue"
@@ -164,13 +166,6 @@ class Settings(BaseSettings):
     def orphaned_after(self) -> float | None:
         """Seconds without a reader until a job is cancelled; None: it runs on."""
         return None if self.on_disconnect == "continue" else float(self.on_disconnect[7:])
-
-    @field_validator("shadow")
-    @classmethod
-    def _shadow(cls, value: Share) -> Share:
-        if value.percent:
-            raise ValueError("this version makes no shadow runs: only 0% can be set")
-        return value
 
     @field_validator("openai_api_key")
     @classmethod

@@ -193,4 +193,13 @@ STEPS: tuple[tuple[str, ...], ...] = (
         "DROP INDEX closed_pauses",
         "CREATE INDEX closed_pauses ON pauses (closed_at) WHERE closed_at IS NOT NULL",
     ),
+    (
+        # Jobs that were run once more on the other path, and compared: JSON, without a text.
+        """CREATE TABLE shadows (
+            job_id TEXT PRIMARY KEY,
+            at INTEGER NOT NULL,
+            tokens INTEGER NOT NULL,
+            body TEXT NOT NULL) WITHOUT ROWID""",
+        "CREATE INDEX shadows_by_time ON shadows (at)",
+    ),
 )

@@ -88,6 +88,7 @@ class Metrics:
             "sluice_fallbacks", "Jobs that A2 could not begin and A1 ran", metrics.fallbacks
         )
         yield _counted("tokens", "Tokens by path and kind", ("path", "kind"), metrics.tokens)
+        yield from _shadow_metrics(metrics)
         for name, (documentation, by_path) in {
             "first_token": ("Seconds until a token was published", metrics.first_token),
             "first_character": ("Seconds until a reader had a character", metrics.first_character),
@@ -115,6 +116,20 @@ def _histogram(name: str, documentation: str, by_path: Mapping[str, Histogram]) 
         buckets = list(zip(bounds, accumulate(histogram.counts), strict=True))
         family.add_metric((path,), buckets, histogram.total)
     return family
+
+
+def _shadow_metrics(metrics: JobMetrics) -> Iterable[Metric]:
+    yield _counted(
+        "shadow_runs", "Shadows by their path and what came of them", ("path", "result"),
+        metrics.shadows,
+    )  # fmt: skip
+    yield _counted(
+        "shadow_skipped", "Jobs that were drawn and have no shadow", ("reason",),
+        metrics.shadows_skipped,
+    )  # fmt: skip
+    yield CounterMetricFamily(
+        "sluice_shadow_tokens", "Upstream tokens of shadows", metrics.shadow_tokens
+    )
 
 
 def _guard_metrics(guard: Guard) -> Iterable[Metric]:

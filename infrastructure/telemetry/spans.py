@@ -1,4 +1,4 @@
-"""Spans of jobs and deliveries, by OpenTelemetry.
+"""Spans of jobs, deliveries and shadows, by OpenTelemetry.
 
 A job's trace is named after the job: whoever knows the job's id, as a gateway does that delivers
 it, can link to it without being told anything.
@@ -14,7 +14,7 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
 from sluice.application.spans import TellEnd
-from sluice.domain.chat import Job, JobId
+from sluice.domain.chat import ExecutionPath, Job, JobId
 from sluice.domain.events import Cancelled, Failed, Terminal
 from sluice.domain.rollout import FLAG
 
@@ -56,16 +56,30 @@ class OpenTelemetrySpans:
     @contextmanager
     def delivery(self, job: Job) -> Iterator[None]:
         """A trace of its own: it may begin before the job does, and end long after."""
-        trace_id, span_id = job_ids(job.id)
-        job_context = SpanContext(trace_id, span_id, True, TraceFlags(TraceFlags.SAMPLED))
         span = _tracer.start_span(
-            "delivery", context=Context(), kind=SpanKind.PRODUCER, links=[Link(job_context)]
+            "delivery", context=Context(), kind=SpanKind.PRODUCER, links=[_link(job)]
         )
         span.set_attribute("sluice.job.id", job.id)
         try:
             yield
         finally:
             span.end()
+
+    @contextmanager
+    def shadow(self, job: Job, path: ExecutionPath) -> Iterator[None]:
+        """A trace of its own: who looks at the job's finds there what its user has waited for."""
+        span = _tracer.start_span("shadow", context=Context(), links=[_link(job)])
+        span.set_attribute("sluice.job.id", job.id)
+        span.set_attribute("sluice.path", path)
+        with trace.use_span(
+            span, end_on_exit=True, record_exception=False, set_status_on_exception=False
+        ):
+            yield
+
+
+def _link(job: Job) -> Link:
+    trace_id, span_id = job_ids(job.id)
+    return Link(SpanContext(trace_id, span_id, True, TraceFlags(TraceFlags.SAMPLED)))
 
 
 def job_ids(job_id: JobId, attempt: int = 1) -> tuple[int, int]:

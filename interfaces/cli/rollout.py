@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sluice.interfaces.cli.rollout_lines import arm_lines, guard_lines, plan_lines
+from sluice.interfaces.cli.rollout_lines import arm_lines, guard_lines, plan_lines, shadow_lines
 from sluice.interfaces.cli.shared import address, refusals
 
 if TYPE_CHECKING:
@@ -30,10 +30,12 @@ _SOURCES = {"env": "the environment", "control": "an operator"}
 
 @rollout.command()
 def status(url: Url = None, token: Token = None, user: User = None) -> None:
-    """Show the share in force and who set it, both arms' figures, and what the guard saw."""
+    """Show the share in force and who set it, both arms' figures, and what the guard and shadows
+    saw."""
     with _service(url, token, user) as service:
         body = _asked(service, "GET").json()
-    print("\n".join([_line(body), *plan_lines(body), *arm_lines(body), *guard_lines(body)]))
+    parts = (plan_lines, arm_lines, guard_lines, shadow_lines)
+    print("\n".join([_line(body), *(line for part in parts for line in part(body))]))
 
 
 @rollout.command(name="set")

@@ -38,6 +38,33 @@ def guard_lines(body: Any) -> Iterator[str]:
                 yield f"  {name}: evidence {value:.3g} of {needed:.3g}"
 
 
+def shadow_lines(body: Any) -> Iterator[str]:
+    """What running some jobs once more on the other path has shown."""
+    shadow = body["shadow"]
+    if shadow is None:
+        return
+    alike = ", ".join(f"same {what} {_of(shadow[f'same_{what}'])}" for what in ("text", "stages"))
+    yield (
+        f"shadow of {shadow['share']:g} % of jobs: {shadow['runs']} runs: {alike};"
+        f" {shadow['spent']} of {shadow['budget']} tokens this hour"
+    )
+    for path, one in shadow["paths"].items():
+        if one["failed"]["of"]:
+            first, answer = _seconds(one["first_token"]), _seconds(one["answer"])
+            tokens = f"{one['input_tokens']} + {one['output_tokens']} tokens"
+            failed = _part(one["failed"])
+            yield f"  {path}: failed {failed}; first token {first}, answer {answer}; {tokens}"
+    left = {name: shadow[name] for name in ("unfinished", "cancelled") if shadow[name]}
+    if told := ", ".join(
+        f"{name} {count}" for name, count in {**left, **shadow["skipped"]}.items()
+    ):
+        yield f"  without a result: {told}"
+
+
+def _of(part: Any) -> str:
+    return f"{part['count']} of {part['of']}"
+
+
 def _part(part: Any) -> str:
     if part["interval"] is None:
         return "-"

@@ -100,6 +100,33 @@ class ArmBody(BaseModel):
         return cls.model_validate(arm, from_attributes=True)
 
 
+class ShadowPathBody(BaseModel):
+    """Of the pairs: how many failed on the path, medians in seconds from each run's beginning where
+    both answered, and the tokens of the pairs that the upstream has counted on both."""
+
+    failed: PartBody
+    first_token: QuantileBody | None
+    answer: QuantileBody | None
+    input_tokens: int
+    output_tokens: int
+
+
+class ShadowBody(BaseModel):
+    """What came of SLUICE_SHADOW: of the newest jobs that were drawn. `spent` are the last hour's
+    upstream tokens, of `budget`; `unfinished` run now, or their process was killed."""
+
+    share: float
+    budget: int
+    spent: int
+    runs: int
+    unfinished: int
+    cancelled: int
+    skipped: dict[str, int]
+    same_text: PartBody
+    same_stages: PartBody
+    paths: dict[Literal["A1", "A2"], ShadowPathBody]
+
+
 class PlanBody(BaseModel):
     """The plan as it was given, its `state`, and since when the present share is in force."""
 
@@ -114,12 +141,14 @@ class RolloutBody(FlagBody):
 
     `arms` has both arms' figures of the newest jobs, `guard` what the guard saw, newest first.
     `history` has the newest change first. It is null, as `arms` is, while their store is away.
+    `shadow` is null where there are no shadows, too.
     """
 
     environment: str
     plan: PlanBody | None
     arms: dict[Literal["A1", "A2"], ArmBody] | None
     guard: list[dict[str, JsonValue]]
+    shadow: ShadowBody | None
     history: list[ChangeBody] | None
 
     @classmethod
@@ -133,6 +162,7 @@ class RolloutBody(FlagBody):
             plan=_plan(view),
             arms=None if arms is None else {arm: ArmBody.of(one) for arm, one in arms.items()},
             guard=[json.loads(look) for look in view.looks],
+            shadow=view.shadow and ShadowBody.model_validate(view.shadow, from_attributes=True),
             history=None
             if changes is None
             else [ChangeBody.model_validate(one, from_attributes=True) for one in changes],

@@ -1,13 +1,14 @@
 """The embedded service: one process that serves, runs jobs and keeps them."""
 
+import asyncio
 import logging
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from sluice.domain.chat import Job
 from sluice.domain.errors import Unavailable
-from sluice.infrastructure.composition.base import build_every_path, instrumented
 from sluice.infrastructure.composition.embedded import Embedded
+from sluice.infrastructure.composition.starting import build_every_path, instrumented
 from sluice.infrastructure.settings import Settings, WrongSetting
 from sluice.infrastructure.sqlite.checkpoints import SqliteCheckpoints
 from sluice.infrastructure.sqlite.database import SqliteDatabase
@@ -32,11 +33,12 @@ async def embedded(
         await log.open()
         stack.push_async_callback(log.aclose)
         stack.push_async_callback(container.completions().aclose)
+        stack.push_async_callback(container.shadow().aclose)
         await _resume(container)
 
         async def drain() -> None:
             """Streams stay while their job runs, within the grace; then each ends properly."""
-            await queue.drain(settings.shutdown_grace)
+            await asyncio.gather(container.shadow().aclose(), queue.drain(settings.shutdown_grace))
 
         await stack.enter_async_context(deliveries_kept(container))
         await stack.enter_async_context(forgotten_in_time(container))

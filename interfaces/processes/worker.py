@@ -7,7 +7,8 @@ import signal
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 
-from sluice.infrastructure.composition.base import build_every_path, instrumented
+from sluice.application.shadow import Shadow
+from sluice.infrastructure.composition.starting import build_every_path, instrumented
 from sluice.infrastructure.composition.worker import Worker
 from sluice.infrastructure.jobs.redis.worker import JobWorker
 from sluice.infrastructure.settings import Settings, WrongSetting
@@ -40,7 +41,11 @@ async def worker(
         if settings.metrics_port is not None:
             port, stop = show_metrics(container, settings.metrics_port, watch)
             stack.callback(stop)
-        yield WorkerProcess(container.worker(), grace=settings.shutdown_grace, metrics_port=port)
+        shadow = container.shadow()
+        stack.push_async_callback(shadow.aclose)
+        yield WorkerProcess(
+            container.worker(), shadow, grace=settings.shutdown_grace, metrics_port=port
+        )
 
 
 def show_metrics(container: Worker, port: int, watch: LoopWatch) -> tuple[int, Callable[[], None]]:
@@ -61,8 +66,10 @@ def show_metrics(container: Worker, port: int, watch: LoopWatch) -> tuple[int, C
 class WorkerProcess:
     """`grace` is in seconds; `metrics_port` where metrics are shown, if they are."""
 
-    def __init__(self, worker: JobWorker, *, grace: float, metrics_port: int | None) -> None:
-        self._worker, self._grace = worker, grace
+    def __init__(
+        self, worker: JobWorker, shadow: Shadow, *, grace: float, metrics_port: int | None
+    ) -> None:
+        self._worker, self._shadow, self._grace = worker, shadow, grace
         self.metrics_port = metrics_port
         self._leave = asyncio.Event()
         self._leaving = False
@@ -89,7 +96,7 @@ class WorkerProcess:
         leaving.cancel()
         if not running.done():
             logger.info("leaving: no new jobs, %d are running", self._worker.running)
-            await self._worker.drain(self._grace)
+            await asyncio.gather(self._shadow.aclose(), self._worker.drain(self._grace))
             await asyncio.wait([running])
         if not running.cancelled() and (crash := running.exception()) is not None:
             raise crash

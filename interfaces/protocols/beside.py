@@ -15,6 +15,7 @@ from sluice.domain.events import (
     Done,
     Event,
     Failed,
+    NeedsInput,
     Reasoning,
     Reset,
     Token,
@@ -152,7 +153,7 @@ def after(beside: Beside, event: Event) -> Beside:
             return beside.think(event)[0]
         case Reset(reason):
             return beside.conclude()[0] if reason == "revised" else beside.drop()
-        case Done() | Failed() | Cancelled():
+        case NeedsInput() | Done() | Failed() | Cancelled():
             return beside.conclude()[0]
     return beside
 

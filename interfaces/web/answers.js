@@ -16,7 +16,7 @@ export function choices({ kind, prompt, schema }) {
 
 /** One for each property, or one without a name for a value that is no object. */
 export function fieldsOf({ kind, schema }) {
-  if (schema === undefined) return [{ name: null, label: "Your answer", type: kind === "form" ? "json" : "text" }];
+  if (schema === undefined) return [{ ...field(null, {}, false), type: kind === "form" ? "json" : "text" }];
   if (schema.type !== "object" || !schema.properties) return [field(null, schema, true)];
   const required = new Set(schema.required ?? []);
   return Object.entries(schema.properties).map(([name, inner]) => field(name, inner, required.has(name)));

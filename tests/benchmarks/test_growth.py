@@ -4,8 +4,18 @@ from dataclasses import replace
 
 import pytest
 
-from benchmarks.capacity import BUSY, READERS, TOKENS_S, capacity, cores
-from benchmarks.growth import calm, models_table, of_fleet, of_result, renew
+from benchmarks.growth import (
+    BUSY,
+    READERS,
+    TOKENS_S,
+    calm,
+    capacity,
+    cores,
+    models_table,
+    of_fleet,
+    of_result,
+    renew,
+)
 from benchmarks.model import Model, Seen, fit
 
 KNOWN = Model({"jobs": 4000, "tokens": 60, "copies": 25, "wakes": 80, "seconds": 5000})
@@ -68,6 +78,7 @@ def test_a_result_is_read_as_loads_of_whole_and_half_jobs() -> None:
     row["tokens_s"] = 5000.0
     rows = [
         row | {"streams": 50},
+        row | {"streams": 25, "mixed": True},
         row | {"streams": 500, "busy": 0.99},
         row | {"streams": 50, "pace_ms": 0.0},
         row | {"streams": 50, "server": "naive"},
@@ -83,6 +94,7 @@ def test_a_result_is_read_as_loads_of_whole_and_half_jobs() -> None:
     assert of_result({"rows": rows, "figures": figures}) == {
         "a2-memory": [
             Seen("50 streams", 0, 1, 1, 0.0002, 100.0),
+            Seen("25 streams as in life", 1 / 225, 1, 1, 0.0002, 100.0),
             Seen("a job of 2 tokens", 1, 2, 2, 0.005, 5000.0),
             Seen("a job of 500 tokens", 1, 500, 500, 0.1, 55000.0),
             Seen("100 readers of a job", 0, 1, 100, 0.02, 2600.0),

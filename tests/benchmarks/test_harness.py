@@ -2,17 +2,22 @@
 
 import hashlib
 import json
+from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
+from benchmarks import report
 from benchmarks.goals import GOALS, Goal
-from benchmarks.report import judged, markdown
+from benchmarks.mix import FULL
+from benchmarks.report import judged, markdown, side_by_side
 from benchmarks.results import Results, Row
 from benchmarks.sse import PLAIN, SLUICE, SSE_STARLETTE, Reading
 from benchmarks.stamp import token
 from benchmarks.stats import fairness, middle, ratio, spread
-from benchmarks.svg import bars, lines
+from benchmarks.svg import bars
+
+MARKS = {"machine", "goals", "mix", "light", "rate", "parts", "slots", "speed"}
 
 
 def frame(content: str) -> bytes:
@@ -29,11 +34,12 @@ def done(answer: str, tokens: int, path: str = "A2") -> bytes:
     return b"event: done\nid: 1-9\ndata: " + json.dumps(data).encode() + b"\n\n"
 
 
-def row(server: str, cpu_us: float | None, streams: int = 50, **changed: object) -> Row:
+def row(server: str, cpu_us: float | None, streams: int = FULL, **changed: object) -> Row:
     values: dict[str, object] = dict.fromkeys(Row.__slots__, 0) | {
         "server": server,
         "streams": streams,
         "pace_ms": 20.0,
+        "mixed": True,
         "cpu_us": cpu_us,
         "outcomes": {},
     }
@@ -127,20 +133,62 @@ def test_at_most_means_not_above() -> None:
     assert [goal.judge(value) for value in (11, 10, 3)] == ["not met", "met", "far goal met"]
 
 
-def test_ratios_take_the_median_of_the_rounds() -> None:
-    results = Results(
-        rows=[row("naive", 600), row("a2-memory", 90), row("a2-memory", 100), row("a2-memory", 500)]
-    )
+RATIO = "the thirty lines / Sluice, `llm`"
+
+
+def test_ratios_are_of_rounds_that_were_beside_each_other() -> None:
+    ours = [row("a2-sqlite", cpu) for cpu in (100, 10, 200)]
+    theirs = [row("naive", cpu) for cpu in (600, 90, 800)]
+    results = Results(rows=[each for pair in zip(ours, theirs, strict=True) for each in pair])
+    assert results.ratios("naive", "a2-sqlite", FULL) == [6, 9, 4]
     by_goal = {goal["says"]: goal for goal in judged(results)}
-    assert by_goal["A2, CPU against naive"]["value"] == 6
-    assert by_goal["A2, CPU against naive"]["judged"] == "met"
+    assert (by_goal[RATIO]["value"], by_goal[RATIO]["judged"]) == (6, "met")
+    assert "6 (4 to 9)" in side_by_side(results, FULL)
 
 
 def test_a_disturbed_load_proves_no_goal() -> None:
-    results = Results(rows=[row("naive", 6000, waited=0.6), row("a2-memory", 100)])
+    results = Results(rows=[row("naive", 6000, waited=0.6), row("a2-sqlite", 100)])
     by_goal = {goal["says"]: goal for goal in judged(results)}
-    assert by_goal["A2, CPU against naive"]["judged"] == "not measured"
+    assert by_goal[RATIO]["judged"] == "not measured"
     assert "1 of 2 loads were disturbed" in markdown({}, results, {})
+
+
+def test_slots_are_no_part_of_the_mix() -> None:
+    results = Results(rows=[row("naive", 600, mixed=False), row("a2-sqlite", 100, mixed=False)])
+    assert results.ratios("naive", "a2-sqlite", FULL) == []
+    assert results.ratios("naive", "a2-sqlite", FULL, mixed=False) == [6]
+
+
+def test_the_rigs_own_limit_is_told_beside_each_server() -> None:
+    rows = [row("proxy", 30, busy=0.1, rig_busy=0.97), row("a2-sqlite", 60, busy=0.2, rig_busy=0.5)]
+    told = side_by_side(Results(rows=rows), FULL).splitlines()
+    assert told[2].endswith("| 10% | 97% (saturated) |")
+    assert told[3].endswith("| 20% | 50% |")
+
+
+def test_pages_are_renewed_between_their_marks_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    marks = "".join(f"<!-- {name} -->\nold\n<!-- /{name} -->\n" for name in MARKS)
+    for name in ("REPORT", "README"):
+        monkeypatch.setattr(report, name, tmp_path / name)
+        (tmp_path / name).write_text(f"before\n{marks}after\n")
+    rows = [row("a2-sqlite", 60, lag_p99_ms=2), row("proxy", 30)]
+    results = Results(rows=rows, samples={"rate a2-sqlite": [9000.0]})
+    report.renew_pages({"cpu": "a"}, results)
+    assert "| Sluice, `llm`, SQLite | 2 | 2 ms | 9,000 |" in (tmp_path / "README").read_text()
+    renewed = (tmp_path / "REPORT").read_text()
+    assert renewed.startswith("before\n")
+    assert renewed.endswith("after\n")
+    assert "old" not in renewed.replace("<!-- speed -->\nold", "")
+
+
+@pytest.mark.parametrize("page", ["REPORT", "README"])
+def test_the_pages_have_the_marks(page: str) -> None:
+    text = getattr(report, page).read_text()
+    wanted = {"speed"} if page == "README" else MARKS - {"speed"}
+    assert {mark for mark in MARKS if f"<!-- {mark} -->\n" in text} == wanted
+    assert all(f"\n<!-- /{mark} -->" in text for mark in wanted)
 
 
 def test_a_run_of_nothing_is_reported_as_not_measured() -> None:
@@ -159,12 +207,6 @@ def test_charts_are_well_formed_and_draw_every_value() -> None:
     chart = ElementTree.fromstring(bars("a < b", "µs", {"x & y": 3, "z": 0}))
     assert len(chart.findall("{*}rect")) == 3
 
-    drawn = lines("t", "x", "y", {"a": [(1, 5), (1000, 50)], "b": [(1, 0)]}, log=True)
-    first, second = ElementTree.fromstring(drawn).findall("{*}polyline")
-    assert len(first.attrib["points"].split()) == 2
-    assert second.attrib["points"] == ""
-
 
 def test_a_chart_of_nothing_is_still_a_chart() -> None:
     ElementTree.fromstring(bars("t", "µs", {}))
-    ElementTree.fromstring(lines("t", "x", "y", {"a": []}, log=False))

@@ -1,199 +1,125 @@
-"""Chats of an agent that keeps a state and asks, while what serves it is disturbed.
+"""Chats of an agent that keeps a state, calls a tool and asks, while what serves it is disturbed.
 
 Each chat takes turn after turn; some are stopped while they wait. No turn may be in the state
 twice, none that was answered may be missing, none that was stopped may be there, each answer to a
-question counts once, and no chat's state may be gone.
+question counts once, and no chat's state may be gone: each goes on when all is mended. Then all
+chats are deleted, and nothing of them may be left.
 
     python -m tests.chaos.agents --seconds 60 --seed 1 [--cluster]
 """
 
 import argparse
 import asyncio
-import json
+import sqlite3
 import sys
 import tempfile
 import time
-from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, closing, suppress
-from dataclasses import dataclass, field
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, closing
 from pathlib import Path
-from random import Random
-from typing import Any
 
-import httpx2
+import psycopg
+from psycopg import sql
 
-from sluice.offline_model import OfflineModel
 from tests.chaos.cluster import Distributed
 from tests.chaos.embedded import Embedded
 from tests.chaos.lanes import Lane
 from tests.chaos.record import Recording
+from tests.chaos.turns import Agents, Chat
 from tests.chaos.upstream import ChaosModel
 from tests.live.cluster import clustered
 from tests.live.service import serving
-from tests.services import PostgresServer, durable_redis
+from tests.services import PostgresServer, RedisServer, durable_redis
 
 SETTINGS = {
     "ENABLE_TOKEN_STREAMING": "60%",
     "SLUICE_PIPELINE": "tests.chaos.agent:build",
     "SLUICE_STATE": "graph",
     "SLUICE_SHUTDOWN_GRACE": "1",
+    "SLUICE_LOG_LEVEL": "INFO",
     "OPENAI_API_KEY": "key",
     "OPENAI_MODEL": "m",
 }
-STOPPED = 0.2
-ENDS_WITHIN, SETTLED_WITHIN = 60, 120
-LOST = ("worker_lost",)
-"""How a job may fail whose processes were killed twice."""
+CHATS = 8
+SETTLED_WITHIN = 300
+_OURS = "chats", "pauses", "deleted_threads"
+Stores = tuple[RedisServer, PostgresServer]
+Kept = Callable[[], dict[str, float]]
+"""How many rows the stores have of chats, of what was asked, and of graphs' states."""
 
 
-@dataclass
-class Chat:
-    """`turns`: what was answered, in order."""
-
-    number: int
-    turns: list[str] = field(default_factory=list)
-
-
-class Agents:
-    def __init__(self, seed: int, port: Callable[[], int]) -> None:
-        self._seed, self._port = seed, port
-        self._http = httpx2.AsyncClient(trust_env=False, verify=False, timeout=10)
-        self.counts: Counter[str] = Counter()
-        self.faults: list[str] = []
-
-    async def aclose(self) -> None:
-        await self._http.aclose()
-
-    async def talk(self, chat: Chat, stop: asyncio.Event) -> None:
-        rng = Random(f"{self._seed} {chat.number}")
-        while not stop.is_set():
-            await self._turn(chat, rng)
-
-    async def _turn(self, chat: Chat, rng: Random) -> None:
-        said = f"{chat.number}.{self.counts['turns']}"
-        self.counts["turns"] += 1
-        key = f"agents-{self._seed}-{said}"
-        job = (await self._insist(
-            "POST", "chat", {202}, {"Idempotency-Key": key},
-            {"message": said, "session_id": f"{self._seed}-{chat.number}"},
-        ))["job_id"]  # fmt: skip
-        given = [rng.randrange(1000), rng.randrange(1000)]
-        stops = rng.choice([0, 1]) if rng.random() < STOPPED else None
-        for n, value in enumerate(given):
-            await asyncio.sleep(rng.uniform(0, 0.5))
-            if await self._asked(job, n) is None:
-                break
-            if stops == n:
-                await self._insist("DELETE", f"jobs/{job}", {202})
-                break
-            await self._give(job, n, value)
-        self._judge(chat, said, given, await self._over(job), stopped=stops is not None)
-
-    async def _give(self, job: str, n: int, value: int) -> None:
-        """Twice: the same answer again changes nothing; another one is refused."""
-        asked = await self._asked(job, n)
-        if asked is None:
-            return
-        body = {"input_id": asked, "value": value}
-        for _ in range(2):
-            await self._insist("POST", f"chat/{job}/input", {202, 409}, {}, body)
-        await self._insist("POST", f"chat/{job}/input", {409}, {}, body | {"value": -1})
-
-    async def _asked(self, job: str, n: int) -> str | None:
-        """The id of the n-th question, once it waits for an answer; None when the job is over."""
-        while True:
-            view = await self._insist("GET", f"jobs/{job}", {200})
-            if view["ended_at"] is not None:
-                return None
-            if view["status"] == "waiting":
-                ids = await self._questions(job)
-                if len(ids) > n:
-                    return ids[n]
-            await asyncio.sleep(0.05)
-
-    async def _questions(self, job: str) -> list[str]:
-        """Each once, in order, as far as the log goes now."""
-        found: dict[str, None] = {}
-        url = f"http://127.0.0.1:{self._port()}/api/v1/chat/{job}/events"
-        with suppress(httpx2.TransportError, TimeoutError):
-            async with asyncio.timeout(0.4), self._http.stream("GET", url) as stream:
-                async for line in stream.aiter_lines():
-                    if line.startswith('data: {"input_id"'):
-                        found[json.loads(line[6:])["input_id"]] = None
-        return list(found)
-
-    async def _over(self, job: str) -> dict[str, Any]:
-        """Raises AssertionError if it was answered or stopped, and does not end."""
-        latest = time.monotonic() + ENDS_WITHIN
-        while True:
-            view: dict[str, Any] = await self._insist("GET", f"jobs/{job}", {200})
-            if view["ended_at"] is not None:
-                return view
-            assert time.monotonic() < latest, f"job {job} is {view['status']} for good"
-            await asyncio.sleep(0.1)
-
-    def _judge(
-        self, chat: Chat, said: str, given: list[int], view: dict[str, Any], *, stopped: bool
-    ) -> None:
-        self.counts[view["status"]] += 1
-        if view["status"] == "completed":
-            chat.turns.append(said)
-            expected = f"I ask: {json.dumps([chat.turns, *given])}"
-            if view["answer"] != expected:
-                self.faults.append(f"{said}: {view['answer']!r} instead of {expected!r}")
-        elif view["status"] == "failed" and view["error"]["code"] not in LOST:
-            self.faults.append(f"{said} failed: {view['error']['code']}")
-        elif view["status"] == "cancelled" and not stopped:
-            self.faults.append(f"{said} was cancelled, and nobody asked for that")
-
-    async def _insist(
-        self,
-        method: str,
-        what: str,
-        wanted: set[int],
-        headers: dict[str, str] | None = None,
-        body: Any = None,
-    ) -> Any:
-        """At any gateway, until one of them does it."""
-        while True:
-            with suppress(httpx2.TransportError):
-                url = f"http://127.0.0.1:{self._port()}/api/v1/{what}"
-                answer = await self._http.request(method, url, headers=headers, json=body)
-                if answer.status_code in wanted:
-                    return answer.json()
-                if answer.status_code < 500:
-                    told = f"{method} {what}: {answer.status_code} {answer.text}"
-                    raise AssertionError(told)
-            await asyncio.sleep(0.1)
-
-
-async def disturbed(
+async def talked(
     port: Callable[[], int], lanes: Sequence[Lane], folder: Path, seed: int, seconds: float
 ) -> Agents:
-    agents, stop = Agents(seed, port), asyncio.Event()
+    """What became of it; the chats are still there."""
+    agents, stop, chats = Agents(seed, port), asyncio.Event(), [Chat(n) for n in range(CHATS)]
     recording = Recording(folder / f"agents-{seed}.jsonl")
     try:
-        async with asyncio.timeout(seconds + SETTLED_WITHIN), asyncio.TaskGroup() as group:
-            for number in range(8):
-                group.create_task(agents.talk(Chat(number), stop))
-            for lane in lanes:
-                group.create_task(lane.run(seed, recording, stop))
-            end = time.monotonic() + seconds
-            while (left := end - time.monotonic()) > 0:
-                print(f"{left:.0f} s to go; {dict(agents.counts)}", file=sys.stderr)
-                await asyncio.sleep(min(left, 5))
-            stop.set()
+        async with asyncio.timeout(seconds + SETTLED_WITHIN):
+            async with asyncio.TaskGroup() as group:
+                for chat in chats:
+                    group.create_task(agents.talk(chat, stop))
+                for lane in lanes:
+                    group.create_task(lane.run(seed, recording, stop))
+                end = time.monotonic() + seconds
+                while (left := end - time.monotonic()) > 0:
+                    print(
+                        f"{left:.0f} s to go; {dict(agents.counts)}, {recording.counts}",
+                        file=sys.stderr,
+                    )
+                    await asyncio.sleep(min(left, 5))
+                stop.set()
+            async with asyncio.TaskGroup() as group:
+                for chat in chats:
+                    group.create_task(agents.last_turn(chat))
     finally:
         recording.close()
-        await agents.aclose()
     return agents
+
+
+async def left_over(agents: Agents, disturbs: Embedded | Distributed, kept: Kept) -> None:
+    """Adds to the faults what the processes hold, and what the stores keep of deleted chats."""
+    left = await disturbs.left(agents.job)
+    await agents.forget()
+    end = time.monotonic() + SETTLED_WITHIN
+    while any(kept().values()) and time.monotonic() < end:
+        await asyncio.sleep(0.5)
+    agents.faults += [f"left over: {n:g} {what}" for what, n in (left | kept()).items() if n]
+
+
+def in_sqlite(folder: Path) -> Kept:
+    files = {"sluice.db": _OURS, "sluice.db-state": ("checkpoints", "writes")}
+
+    def kept() -> dict[str, float]:
+        found = dict[str, float]()
+        for file, tables in files.items():
+            with closing(sqlite3.connect(folder / file)) as db:
+                for table in tables:
+                    (found[table],) = db.execute(f"SELECT count(*) FROM {table}").fetchone()
+        return found
+
+    return kept
+
+
+def in_postgres(url: str) -> Kept:
+    tables = *_OURS, "checkpoints", "checkpoint_blobs", "checkpoint_writes"
+
+    def kept() -> dict[str, float]:
+        found = dict[str, float]()
+        with psycopg.connect(url) as db:
+            for table in tables:
+                counted = sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier("sluice", table))
+                for (found[table],) in db.execute(counted):
+                    pass
+        return found
+
+    return kept
 
 
 @asynccontextmanager
 async def arena(
-    folder: Path, model: Any, stores: tuple[Any, PostgresServer] | None
-) -> AsyncIterator[Embedded | Distributed]:
+    folder: Path, model: ChaosModel, stores: Stores | None
+) -> AsyncIterator[tuple[Embedded | Distributed, Kept]]:
     async with AsyncExitStack() as stack:
         if stores is None:
             own = {
@@ -201,20 +127,25 @@ async def arena(
                 "OPENAI_BASE_URL": model.base_url,
             }
             service = await stack.enter_async_context(serving(folder, **SETTINGS | own))
-            yield Embedded(service, model)
+            yield Embedded(service, model), in_sqlite(folder)
             return
         cluster = await stack.enter_async_context(
             clustered(folder, model, stores[0], stores[1], workers=2, **SETTINGS)
         )
         await cluster.whole()
-        yield Distributed(cluster, model)
+        yield Distributed(cluster, model), in_postgres(stores[1].url)
 
 
-async def run(seed: int, seconds: float, stores: tuple[Any, PostgresServer] | None) -> Agents:
+async def run(seed: int, seconds: float, stores: Stores | None) -> Agents:
     folder = Path(tempfile.mkdtemp(prefix="sluice-agents-"))
-    model: OfflineModel = ChaosModel(seed, lambda *_, **__: None)
-    async with model, arena(folder, model, stores) as disturbs:
-        return await disturbed(disturbs.port, disturbs.lanes, folder, seed, seconds)
+    model = ChaosModel(seed, lambda *_, **__: None)
+    async with model, arena(folder, model, stores) as (disturbs, kept):
+        agents = await talked(disturbs.port, disturbs.lanes, folder, seed, seconds)
+        try:
+            await left_over(agents, disturbs, kept)
+        finally:
+            await agents.aclose()
+    return agents
 
 
 def main() -> int:
@@ -230,7 +161,7 @@ def main() -> int:
             stores = redis, stack.enter_context(closing(PostgresServer()))
         agents = asyncio.run(run(given.seed, given.seconds, stores))
     print(f"seed {given.seed}, {given.seconds:g} s: {dict(agents.counts)}")
-    print("\n".join(agents.faults) or "every turn counted once, and every answer")
+    print("\n".join(agents.faults) or "every turn counted once, every answer, and nothing is left")
     return 1 if agents.faults or not agents.counts["completed"] else 0
 
 

@@ -44,13 +44,13 @@ class Distributed:
         cluster, model = self._cluster, self._model
         peers = model.base_url, cluster.redis.url, cluster.postgres.url
         with Redis.from_url(cluster.redis.url) as admin:
-            await until(lambda: not _jobs(admin), 30)
-            await model.until_idle(30)
+            await until(lambda: not _jobs(admin), 120)
+            await model.until_idle(120)
             left: dict[str, float] = {f"key {key}": 1 for key in _endless(admin)}
             left |= {"calls upstream": model.opened - model.closed, "jobs": _jobs(admin)}
         await cluster.whole()  # and makes the gateways count
         for n, gateway in enumerate(cluster.gateways):
-            await gateway.idle(30)
+            await gateway.idle(120)
             left[f"streams of gateway-{n}"] = (await gateway.metrics())["sluice_open_streams"]
             left |= _of(f"gateway-{n}", await against_fresh(gateway, *peers, job=job))
         for n, worker in enumerate(cluster.workers):

@@ -24,8 +24,8 @@ class Embedded:
 
     async def left(self, job: str) -> dict[str, float]:
         service, model = self._service, self._model
-        await service.idle(30)
-        await model.until_idle(30)
+        await service.idle(120)
+        await model.until_idle(120)
         metrics = await service.metrics()
         return {
             "calls upstream": model.opened - model.closed,

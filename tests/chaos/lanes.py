@@ -19,6 +19,10 @@ from tests.services import PostgresServer, RedisServer
 
 Span = tuple[float, float]
 """Seconds, at least and at most."""
+_SLOWLY = 300
+"""Seconds that a process may take to go where everything is disturbed at once, and other work is
+on the machine: what is judged are the jobs.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +45,7 @@ def dismiss(process: Process) -> Fault:
 def _ended(process: Process, how: signal.Signals, status: int) -> Fault:
     async def strike() -> None:
         process.tell(how)
-        was = await process.gone()
+        was = await process.gone(_SLOWLY)
         assert was == status, f"{how.name}: exit {was}"
 
     return Fault(how.name, strike, lambda _: process.start())

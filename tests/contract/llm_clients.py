@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Protocol
@@ -100,9 +101,11 @@ async def client(kind: str, base_url: str, **settings: Any) -> AsyncIterator[LLM
 
 
 @asynccontextmanager
-async def upstream_of_bytes(*plays: bytes | float) -> AsyncIterator[str]:
+async def upstream_of_bytes(
+    *plays: bytes | float, over: ssl.SSLContext | None = None
+) -> AsyncIterator[str]:
     """The base URL of a server that answers every call with these bytes, pausing for seconds in
-    between, and then closes, or hangs if the last of them is a pause.
+    between, and then closes, or hangs if the last of them is a pause. `over`: it speaks TLS.
     """
 
     serving: set[asyncio.Task[None]] = set()
@@ -126,6 +129,6 @@ async def upstream_of_bytes(*plays: bytes | float) -> AsyncIterator[str]:
     def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         serving.add(asyncio.ensure_future(serve(reader, writer)))
 
-    async with await asyncio.start_server(accept, "127.0.0.1", 0) as server:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
+    async with await asyncio.start_server(accept, "127.0.0.1", 0, ssl=over) as server:
+        yield f"{'https' if over else 'http'}://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
     await asyncio.gather(*serving)

@@ -109,6 +109,20 @@ def test_a_joined_token_leaves_the_state_that_its_tokens_would_have_left(
     assert frames(encoder, coalesce(log[:cut]))[0] == frames(encoder, log[:cut])[0]
 
 
+@ALL
+@given(LOG, st.data())
+def test_a_prefix_of_the_log_gives_a_prefix_of_the_frames(
+    encoder: Encoder, log: list[Recorded], data: st.DataObject
+) -> None:
+    """Also told again behind the whole: no state is changed in place."""
+    log = ended(log)
+    _, whole = frames(encoder, log)
+    cut = data.draw(st.integers(0, len(log)))
+    _, some = frames(encoder, log[:cut])
+    assert some == whole[: len(some)]
+    assert frames(encoder, log)[1] == whole
+
+
 @EACH
 @given(LOG)
 def test_frames_ids_rise_and_an_events_last_frame_has_its_own(

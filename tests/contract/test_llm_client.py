@@ -14,7 +14,7 @@ from pytest_mock import MockerFixture
 from sluice.application.model_calls import ModelCalls, NodeRun, current_node
 from sluice.domain.errors import UpstreamBadResponse
 from sluice.domain.ports import ToolCall
-from sluice.infrastructure.llm import upstream
+from sluice.infrastructure.llm import body as bodies_of
 from sluice.offline_model import Gate, OfflineModel, RawAnswer, Reply
 
 from .llm_clients import REAL, Double, Real, Subject, client
@@ -130,8 +130,8 @@ async def test_the_first_piece_is_there_before_the_last_is_made(real: Real) -> N
 
 
 async def test_a_body_is_read_with_nothing_between(real: Real, mocker: MockerFixture) -> None:
-    """Should it fail with a later SDK, all is well but slower: see `_reads_of`."""
-    bodies = mocker.spy(upstream, "plain_body")
+    """Should it fail with a later SDK, all is well but slower: see `body_of`."""
+    bodies = mocker.spy(bodies_of, "plain_body")
     assert await real.llm.complete("What?")
     assert bodies.spy_return is not None
 
@@ -143,7 +143,7 @@ async def test_a_compressed_body_is_read_as_well(
     body = gzip.compress(f"data: {json.dumps({'choices': [choice]})}\n\n".encode())
     compressed = RawAnswer(200, body, "text/event-stream", {"Content-Encoding": "gzip"})
     monkeypatch.setattr(real.model, "_reply_to", lambda _: compressed)
-    bodies = mocker.spy(upstream, "plain_body")
+    bodies = mocker.spy(bodies_of, "plain_body")
     assert await real.llm.complete("What?") == TEXT
     assert bodies.spy_return is None
 

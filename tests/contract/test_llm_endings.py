@@ -15,7 +15,7 @@ from sluice.application.model_calls import ModelCalls, NodeRun, current_node
 from sluice.domain import errors
 from sluice.domain.events import Usage
 from sluice.domain.ports import LLMClientPort
-from sluice.infrastructure.llm import upstream
+from sluice.infrastructure.llm import body
 from sluice.offline_model import Fault, Gate, OfflineModel, Reply
 from sluice.offline_model import Usage as Counted
 
@@ -94,7 +94,7 @@ async def test_a_closed_stream_hangs_up(
 ) -> None:
     """`decoded`: through httpx2, as a compressed body is read."""
     if way == "decoded":
-        monkeypatch.setattr(upstream, "plain_body", lambda _: None)
+        monkeypatch.setattr(body, "plain_body", lambda _: None)
     model.script(Reply(PIECES, hold_after=2, gate=Gate()))
     async with aclosing(llm.stream("What?")) as pieces:
         assert await anext(pieces) == "a"

@@ -54,12 +54,13 @@ await run({
     return {...told, messages: http.messages};
   },
 
-  async is_asked({url, question, payload}) {
+  async is_asked({url, question, payload, payloads}) {
     const {http, told} = agent({url});
     await ask(http, question);
     const asked = http.pendingInterrupts;
     const before = shown(http.messages);
-    const resume = asked.map(({id}) => ({interruptId: id, status: "resolved", payload}));
+    const resume = asked.map(({id}) =>
+      ({interruptId: id, status: "resolved", payload: payloads?.[id] ?? payload}));
     const resolved = await http.runAgent({resume}).then(() => true, error => String(error));
     return {...told, asked, before, resolved, messages: shown(http.messages)};
   },
@@ -70,8 +71,18 @@ await run({
     await until(() => client.getInterrupts().length);
     const [asked] = client.getInterrupts();
     await asked.resolveInterrupt(payload);
-    await until(() => client.getStatus() === "ready" && bubbles(client).length > 2, 10000);
+    await until(() => client.getStatus() === "ready" && bubbles(client).length > 2);
     return {errors, asked: asked.message, messages: bubbles(client)};
+  },
+
+  async tanstack_is_asked_twice({url, question, payloads}) {
+    const {client, errors} = tanstack({url});
+    await client.sendMessage(question);
+    await until(() => client.getInterrupts().length === 2);
+    const asked = client.getInterrupts();
+    await Promise.all(asked.map(one => one.resolveInterrupt(payloads[one.id])));
+    await until(() => client.getStatus() === "ready" && bubbles(client).length > 2);
+    return {errors, asked: asked.map(one => one.message), messages: bubbles(client)};
   },
 
   async tanstack_told_beside({url, question}) {
@@ -113,6 +124,32 @@ await run({
     const {client, errors} = tanstack({url});
     for (const question of questions) await client.sendMessage(question);
     return {errors, status: client.getStatus(), messages: bubbles(client)};
+  },
+
+  async tanstack_asks_anew({url, question}) {
+    const {client, errors} = tanstack({url});
+    await client.sendMessage(question);
+    await client.reload();
+    return {errors, status: client.getStatus(), messages: bubbles(client)};
+  },
+
+  async tanstack_stops({url, question}) {
+    const {client, errors} = tanstack({url});
+    const sending = client.sendMessage(question);
+    await until(() => bubbles(client).some(one => one.role === "assistant" && one.text));
+    client.stop();
+    await sending;
+    return {errors, status: client.getStatus(), messages: bubbles(client)};
+  },
+
+  async agent_stops({url, question}) {
+    process.on("unhandledRejection", () => {});
+    const {http, told} = agent({url});
+    const asking = ask(http, question);
+    await until(() => http.messages.some(one => one.role === "assistant" && one.content));
+    http.abortRun();
+    await asking;
+    return {errors: told.errors, messages: shown(http.messages).map(one => ({text: one.content}))};
   },
 
   async tanstack_is_cut({url, runs, question}) {

@@ -79,9 +79,20 @@ await run({
     const before = shown(chat);
     const asked = chat.lastMessage.parts.find(part => part.state === "approval-requested");
     await chat.addToolApprovalResponse({id: asked.approval.id, approved});
-    await until(() => chat.lastMessage.metadata?.status === "completed", 20000);
+    await until(() => chat.lastMessage.metadata?.status === "completed");
     await new Promise(resolve => setTimeout(resolve, 200)); // it might ask again by itself
     return {asked: asked.input, before, ...told(chat, errors)};
+  },
+
+  async is_asked_twice({url, question, approved}) {
+    const {chat, errors} = open({url});
+    chat.sendsWhen = ai7.lastAssistantMessageIsCompleteWithApprovalResponses;
+    await chat.sendMessage({text: question});
+    const asked = chat.lastMessage.parts.filter(part => part.state === "approval-requested");
+    for (const [number, part] of asked.entries())
+      await chat.addToolApprovalResponse({id: part.approval.id, approved: approved[number]});
+    await until(() => chat.lastMessage.metadata?.status === "completed");
+    return {asked: asked.map(part => part.input), ...told(chat, errors)};
   },
 
   async regenerates({url, question}) {

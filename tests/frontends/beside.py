@@ -27,3 +27,11 @@ PAUSES: list[Any] = [
     Token("Sent.", "agent"),
     Done("A2", "Well. Sent."),
 ]
+TWICE = Pause(
+    Head("chat", "1"),
+    (
+        InputRequest("i1", "May I send it?", "approval"),
+        InputRequest("i2", "And post it?", "approval"),
+    ),
+)
+PAUSES_TWICE: list[Any] = [Token("Well. ", "agent"), TWICE, *PAUSES[2:]]

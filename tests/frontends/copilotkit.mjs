@@ -37,13 +37,14 @@ await run({
     return {errors, texts, steps, runErrors, messages: shown(agent)};
   },
 
-  async is_asked({url, question, payload}) {
+  async is_asked({url, question, payload, payloads}) {
     const page = await open({url});
     await ask(page, question);
     const again = await open({url});
     await again.core.connectAgent({agent: again.agent});
-    const [asked] = again.agent.pendingInterrupts;
-    const resume = [{interruptId: asked.id, status: "resolved", payload}];
+    const asked = again.agent.pendingInterrupts;
+    const resume = asked.map(({id}) =>
+      ({interruptId: id, status: "resolved", payload: payloads?.[id] ?? payload}));
     await again.agent.runAgent({resume});
     return {asked, errors: [...page.errors, ...again.errors], messages: shown(again.agent)};
   },
@@ -71,10 +72,12 @@ await run({
     const ends = [];
     for (let number = 0; number < runs; number++) {
       const page = await open({url, threadId: `thread ${number}`});
+      let finished = 0;
+      page.agent.subscribe({onRunFinishedEvent: () => void finished++});
       await ask(page, question);
       const again = await open({url: whole, threadId: `thread ${number}`});
       await again.core.connectAgent({agent: again.agent});
-      ends.push({errors: page.errors.length, messages: shown(page.agent), again: shown(again.agent)});
+      ends.push({errors: page.errors.length, finished, messages: shown(page.agent), again: shown(again.agent)});
     }
     return ends;
   },

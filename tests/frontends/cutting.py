@@ -51,11 +51,11 @@ class CuttingProxy:
             head = await reader.readuntil(b"\r\n\r\n")
             up.write(head + await reader.readexactly(_length(head)))
             head = await upstream.readuntil(b"\r\n\r\n")
-            writer.write(head)
+            _send(writer, head)
             if b"transfer-encoding: chunked" in head.lower():
                 await self._stream(upstream, writer, cut=b"event-stream" in head)
             else:
-                writer.write(await upstream.readexactly(_length(head)))
+                _send(writer, await upstream.readexactly(_length(head)))
             await writer.drain()
         finally:
             up.close()
@@ -73,18 +73,18 @@ class CuttingProxy:
             if self.framed and not left:
                 part = part[: part.rfind(b"\n\n") + 2] if b"\n\n" in part else b""
             if part:
-                writer.write(b"%x\r\n%b\r\n" % (len(part), part))
+                _send(writer, b"%x\r\n%b\r\n" % (len(part), part))
                 await writer.drain()
             if not left:
                 self.cuts += 1
                 await asyncio.sleep(_MOMENT)
                 self._cut(writer)
                 return
-        writer.write(b"0\r\n\r\n")
+        _send(writer, b"0\r\n\r\n")
 
     def _cut(self, writer: asyncio.StreamWriter) -> None:
         if self.by == "end":
-            writer.write(b"0\r\n\r\n")
+            _send(writer, b"0\r\n\r\n")
             return
         peer: socket.socket = writer.get_extra_info("socket")
         peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
@@ -120,6 +120,13 @@ async def cutting(
             task.cancel()
         if open_now:
             await asyncio.wait(open_now)
+
+
+def _send(writer: asyncio.StreamWriter, data: bytes) -> None:
+    """Raises ConnectionError where the client has left: uvloop would raise a RuntimeError."""
+    if writer.is_closing():
+        raise ConnectionResetError
+    writer.write(data)
 
 
 def _length(head: bytes) -> int:

@@ -118,6 +118,28 @@ await run({
       left: look.stream.interrupt ?? null, status: (await client.runs.get(thread, look.run)).status};
   },
 
+  async page_is_asked_twice({url, question, values}) {
+    const look = await page({apiUrl: `${url}/langgraph`, fetchStateHistory: true});
+    await look.stream.submit(asking(question));
+    await until(() => idle(look) && look.stream.interrupts.length === 2);
+    const asked = look.stream.interrupts.map(({id, value}) => ({id, value}));
+    await look.stream.submit(undefined, {command: {resume: values}});
+    await until(() => idle(look) && !look.stream.interrupts.length && look.finished === 2);
+    return {...told(look), asked};
+  },
+
+  // Asked and answered without a cut; what it goes on with is cut.
+  async resumed_is_cut({url, whole, chats, question, value}) {
+    const [client, direct] = [opened({url}), opened({url: whole})];
+    return Promise.all(Array.from({length: chats}, async () => {
+      const {thread_id: thread} = await direct.threads.create();
+      await asked(direct, thread, {input: asking(question)});
+      const parts = await asked(client, thread, {input: null, command: {resume: value}});
+      const said = Object.values(fold(parts));
+      return {sha256: sha256(said.join("")), messages: said.length, last: parts.at(-1).event};
+    }));
+  },
+
   async page_told_beside({url, question}) {
     const look = await page({apiUrl: `${url}/langgraph`});
     const seen = [];
@@ -134,6 +156,18 @@ await run({
       await look.stream.submit(asking(question));
       await until(() => idle(look));
     }
+    return told(look);
+  },
+
+  // As agent-chat-ui's button does: without an input, from the checkpoint before the answer.
+  async page_asks_anew({url, question}) {
+    const look = await page({apiUrl: `${url}/langgraph`, fetchStateHistory: true});
+    await look.stream.submit(asking(question));
+    await until(() => idle(look) && look.messages.length === 2);
+    const answer = look.stream.messages.at(-1);
+    const checkpoint = look.stream.getMessagesMetadata(answer)?.firstSeenState?.parent_checkpoint;
+    await look.stream.submit(undefined, {checkpoint, streamMode: ["values"]});
+    await until(() => idle(look) && look.messages.length === 3);
     return told(look);
   },
 

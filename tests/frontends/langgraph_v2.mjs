@@ -8,7 +8,7 @@ const asking = content => ({messages: [{type: "human", content}]});
 const texts = messages => messages.map(one => ({type: one.getType?.() ?? one.type, id: one.id, content: one.text ?? one.content}));
 const waits = () => 5;
 
-async function page({url, thread}) {
+async function page({url, thread, stages}) {
   if (!globalThis.document) {
     const {JSDOM} = await import("jsdom");
     const {window} = new JSDOM("<main></main>", {url: "http://localhost/"});
@@ -16,7 +16,7 @@ async function page({url, thread}) {
     Object.defineProperty(globalThis, "navigator", {value: window.navigator, configurable: true});
   }
   const {createRoot} = await import("react-dom/client");
-  const {useStream} = await import("@langchain/react");
+  const {useChannel, useStream} = await import("@langchain/react");
   const look = {};
   const options = {apiUrl: `${url}/langgraph`, assistantId: "agent", reconnectDelayMs: waits};
   const Page = () => {
@@ -26,6 +26,7 @@ async function page({url, thread}) {
       onThreadId: id => { look.thread = id; },
       onCreated: ({run_id}) => { look.run = run_id; },
     });
+    look.custom = stages ? useChannel(look.stream, ["custom"]) : [];
     return createElement("p", null, texts(look.stream.messages).map(one => one.content).join("|"));
   };
   const root = createRoot(document.body.appendChild(document.createElement("div")));
@@ -35,8 +36,10 @@ async function page({url, thread}) {
     submit: question => look.stream.submit(asking(question)),
     stop: () => look.stream.stop(),
     respond: value => look.stream.respond(value),
+    respondAll: values => look.stream.respondAll(values),
     leave: () => root.unmount(),
     get shown() { return look.stream; },
+    get custom() { return look.custom.map(({params}) => params.data.payload); },
     get thread() { return look.thread ?? look.stream.threadId; },
     get run() { return look.run; },
   };
@@ -56,6 +59,7 @@ function controller({url, thread}) {
     submit: question => stream.submit(asking(question)),
     stop: () => stream.stop(),
     respond: value => stream.respond(value),
+    respondAll: values => stream.respondAll(values),
     leave: () => release?.(),
     get shown() { return stream.rootStore.getSnapshot(); },
     get thread() { return this.shown.threadId; },
@@ -78,7 +82,7 @@ const beside = client => ({
 });
 const says = client => last(client)?.type === "ai" && last(client).content;
 const over = (client, messages) =>
-  until(() => !client.shown.isLoading && client.shown.messages.length >= messages, 20000);
+  until(() => !client.shown.isLoading && client.shown.messages.length >= messages);
 
 await run({
   async asks({questions, ...given}) {
@@ -94,16 +98,36 @@ await run({
   async is_asked({question, value, ...given}) {
     const client = await open(given);
     const submitting = Promise.resolve(client.submit(question)).catch(() => {});
-    await until(() => client.shown.interrupt && says(client), 20000);
+    await until(() => client.shown.interrupt && says(client));
     const asked = client.shown.interrupt;
     await submitting;
     const before = texts(client.shown.messages);
     const late = await open({...given, thread: client.thread});
-    await until(() => late.shown.interrupt, 20000);
+    await until(() => late.shown.interrupt);
     await client.respond(value);
-    await until(() => !client.shown.isLoading && last(client)?.content !== before.at(-1).content, 20000);
-    await until(() => !late.shown.isLoading && last(late)?.content === last(client).content, 20000);
+    await until(() => !client.shown.isLoading && last(client)?.content !== before.at(-1).content);
+    await until(() => !late.shown.isLoading && last(late)?.content === last(client).content);
     return {...told(client), asked, before, late: told(late), interrupt: client.shown.interrupt ?? null};
+  },
+
+  async is_asked_twice({question, values, ...given}) {
+    const client = await open(given);
+    const submitting = Promise.resolve(client.submit(question)).catch(() => {});
+    await until(() => client.shown.interrupts.length === 2 && says(client));
+    const asked = client.shown.interrupts.map(({id, value}) => ({id, value}));
+    await submitting;
+    const before = last(client).content;
+    await client.respondAll(values);
+    await until(() => !client.shown.isLoading && last(client)?.content !== before);
+    return {...told(client), asked, left: client.shown.interrupts.length};
+  },
+
+  async shows_stages({question, ...given}) {
+    const client = await open({...given, stages: true});
+    await client.submit(question);
+    await over(client, 2);
+    await until(() => client.custom.some(one => one.status === "completed" && one.stage !== "queued"));
+    return {...told(client), stages: client.custom.map(({stage, status}) => [stage, status])};
   },
 
   async told_beside({question, ...given}) {
@@ -139,7 +163,7 @@ await run({
     const other = await open({...given, thread: one.thread});
     await submitting;
     await over(one, 2);
-    await until(() => !other.shown.isLoading && last(other)?.content === last(one).content, 20000);
+    await until(() => !other.shown.isLoading && last(other)?.content === last(one).content);
     return [told(one), told(other)];
   },
 
@@ -153,12 +177,17 @@ await run({
   },
 
   // The run's end may come by one stream before the other has shown all of its text.
-  async is_cut({question, chats, length, ...given}) {
+  async is_cut({question, chats, length, value, ...given}) {
     const answers = [];
     while (answers.length < chats)
       answers.push(...await Promise.all(Array.from({length: 10}, async () => {
         const client = await open(given);
-        await client.submit(question);
+        const submitting = Promise.resolve(client.submit(question)).catch(() => {});
+        if (value !== undefined) {
+          await until(() => client.shown.interrupt, 40000);
+          await client.respond(value);
+        }
+        await submitting;
         await until(() => last(client)?.type === "ai" && last(client).content.length >= length, 40000);
         await over(client, 2);
         const {messages, error} = told(client);

@@ -8,8 +8,10 @@ import asyncio
 import fcntl
 import json
 import subprocess
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
+from shutil import rmtree
 from typing import Any
 
 import pytest
@@ -28,23 +30,32 @@ _INSTALL = [
 ]
 
 
-@pytest.fixture(scope="session")
-def packages() -> None:
+@cache
+def install() -> str | None:
+    """What is missing, if anything is. Asked before any test: a registry may be slow."""
     npm = found("npm")
     if npm is None or found("node") is None:
-        missing("Node with npm")
+        return "Node with npm"
     wanted = sha256((HERE / "package.json").read_bytes()).hexdigest()
     with (HERE / "package.json").open() as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         stamp = HERE / "node_modules" / ".installed"
         if stamp.exists() and stamp.read_text() == wanted:
-            return
+            return None
+        rmtree(HERE / "node_modules", ignore_errors=True)  # npm takes what was cut off for whole
         installed = subprocess.run(
             [str(npm), *_INSTALL], cwd=HERE, capture_output=True, text=True, check=False
         )
         if installed.returncode:
-            missing(f"npm's packages: {installed.stderr[-500:]}")
+            return f"npm's packages: {installed.stderr[-500:]}"
         stamp.write_text(wanted)
+    return None
+
+
+@pytest.fixture(scope="session")
+def packages() -> None:
+    if (what := install()) is not None:
+        missing(what)
 
 
 async def node(script: str, scenario: str, **given: Any) -> Any:

@@ -3,7 +3,7 @@ import {createHash} from "node:crypto";
 
 export const sha256 = text => createHash("sha256").update(text, "utf8").digest("hex");
 
-export async function until(holds, within = 5000) {
+export async function until(holds, within = 30000) {
   for (const end = Date.now() + within; !holds();) {
     if (Date.now() > end) throw new Error(`not so within ${within} ms: ${holds}`);
     await new Promise(resolve => setTimeout(resolve, 5));

@@ -9,7 +9,7 @@ from sluice.domain.errors import UpstreamTruncated
 from sluice.domain.events import Done, Reset, Token
 from tests.cuts import CUT_IN_TIME, CUTS
 from tests.frontends import beside
-from tests.frontends.cutting import cutting
+from tests.frontends.cutting import Cut, cutting
 from tests.frontends.packages import node
 from tests.frontends.test_ag_ui import (
     ANSWER,
@@ -76,7 +76,7 @@ async def test_a_page_that_is_loaded_again_is_asked_and_goes_on_with_the_answer(
     async with serving(*beside.PAUSES) as house:
         told = await copilotkit("is_asked", house, question="Why?", payload=True)
         assert answers_of(house) == {"i1": True}
-    assert (told["asked"]["message"], told["errors"]) == ("May I send it?", [])
+    assert ([one["message"] for one in told["asked"]], told["errors"]) == (["May I send it?"], [])
     assert [text for _, text in told["messages"]] == ["Why?", "Well. ", "Sent."]
 
 
@@ -90,15 +90,21 @@ async def test_who_connects_is_shown_the_thread_also_while_it_is_answered() -> N
 
 
 @CUT_IN_TIME
-async def test_a_run_that_is_cut_is_an_error_and_whole_when_the_page_connects_again() -> None:
+@pytest.mark.parametrize("by", ["reset", "end"])
+async def test_a_run_that_is_cut_has_not_finished_and_is_whole_when_connected_again(
+    by: Cut,
+) -> None:
+    """By a proper end the client is told no error; that the run did not finish it is."""
     whole = [["user", "Why?"], ["assistant", ANSWER]]
-    async with serving(*QUICKLY) as house, cutting(house.port, "reset", longest=600) as proxy:
+    async with serving(*QUICKLY) as house, cutting(house.port, by, longest=600) as proxy:
         given = {"url": proxy.url, "whole": house.url, "question": "Why?"}
         told = await node("copilotkit.mjs", "is_cut", runs=CUTS * 5 // 4, **given)
         assert proxy.cuts == CUTS
     assert [one["again"] for one in told] == [whole] * (CUTS * 5 // 4)
-    assert sum(one["messages"] == whole and not one["errors"] for one in told) == CUTS // 4
-    assert all(one["errors"] for one in told if one["messages"] != whole)
+    finished = [one for one in told if one["finished"]]
+    assert [(one["messages"], one["errors"]) for one in finished] == [(whole, 0)] * (CUTS // 4)
+    if by == "reset":
+        assert all(one["errors"] for one in told if not one["finished"])
 
 
 async def test_stopping_stops_the_job() -> None:

@@ -99,6 +99,7 @@ async def test_an_admin_reads_and_changes_the_share() -> None:
         assert told == {
             "share": 5, "reason": "split", "source": "env", "rollout": None,
             "environment": "5%", "plan": None, "guard": [], "history": [],
+            "shadow": None,
         }  # fmt: skip
         changed = await put(house, 25.5, shown.headers["ETag"], why="a step", headers=ANN)
         assert changed.status_code == 200

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO
 
 ROOT = Path(__file__).parents[2]
-_STARTED_WITHIN = 60
+_STARTED_WITHIN = 300
 _forking: list[str] = []
 """The address, once it has been started."""
 

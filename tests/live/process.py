@@ -18,7 +18,8 @@ from tests.live.forking import Forked, fork
 ROOT = Path(__file__).parents[2]
 OURS = ("SLUICE_", "OPENAI_", "ENABLE_TOKEN_STREAMING")
 AS_USERS_DO = (sys.executable, "-m", "sluice.interfaces.cli")
-STARTED_WITHIN, GONE_WITHIN = 60, 40
+STARTED_WITHIN, GONE_WITHIN = 300, 40
+"""Seconds. The first is beyond any test's own time: a loaded machine is no fault of a long run."""
 
 
 def environment(**settings: str) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """What a process repeats goes on after an error that nobody foresaw, and says so."""
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
 from typing import Any, NoReturn
 
 import pytest
@@ -13,8 +13,12 @@ from sluice.application.guard import Guard, SoleDecider
 from sluice.application.metrics import JobMetrics
 from sluice.application.rollout import ControlShare
 from sluice.domain.errors import Unavailable
+from sluice.infrastructure.flags import redis_news as news
 from sluice.infrastructure.flags.sqlite_changes import SqliteShareChanges
+from sluice.infrastructure.jobs.redis import readers as reading
+from sluice.infrastructure.jobs.redis.scheduler import RedisScheduler
 from sluice.infrastructure.outcomes.sqlite import SqliteOutcomes
+from sluice.infrastructure.redis.client import RedisClient
 from sluice.infrastructure.sqlite.database import SqliteDatabase
 from tests.waiting import until
 
@@ -85,3 +89,36 @@ async def test_what_readers_were_handed_is_written_on(
     monkeypatch.setattr(deliveries, "flush", failing)
     await repeated(deliveries.keep(), failing, 2)
     assert "writing what readers were handed failed: ValueError" in caplog.text
+
+
+async def test_changes_of_the_share_are_heard_on(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(news, "_RETRY_SECONDS", 0)
+    redis = RedisClient.at("redis://127.0.0.1:1/0")
+    failing = Failing(ValueError("secret"))
+
+    async def listen(_: str) -> AsyncGenerator[bytes, None]:
+        await failing()
+        yield b""
+
+    monkeypatch.setattr(redis, "listen", listen)
+    await repeated(news.RedisShareNews(redis).hear(lambda: None), failing, 2)
+    await redis.aclose()
+    assert "hearing of changes of the share failed: ValueError" in caplog.text
+    assert "secret" not in caplog.text
+
+
+async def test_who_is_read_is_told_on(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(reading, "_INTERVAL_S", 0)
+    redis = RedisClient.at("redis://127.0.0.1:1/0")
+    scheduler = RedisScheduler(redis)
+    failing = Failing(ValueError("secret"))
+    monkeypatch.setattr(scheduler, "are_read", failing)
+    readers = reading.RedisReaders(scheduler)
+    readers.joined("job")
+    await repeated(readers.report(), failing, 2)
+    await redis.aclose()
+    assert "telling who is read failed: ValueError" in caplog.text

@@ -3,9 +3,11 @@
 import asyncio
 import socket
 import sys
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any, TypedDict
+from unittest.mock import Mock
 
 import pytest
 from dependency_injector.errors import Error
@@ -22,10 +24,11 @@ from sluice.infrastructure.chats.postgres.pauses import PostgresPauses
 from sluice.infrastructure.chats.sqlite.chats import SqliteChats
 from sluice.infrastructure.chats.sqlite.idempotency import SqliteIdempotency
 from sluice.infrastructure.chats.sqlite.pauses import SqlitePauses
-from sluice.infrastructure.composition.base import Base, build_every_path, runner
+from sluice.infrastructure.composition.base import Base, runner
 from sluice.infrastructure.composition.embedded import Embedded
 from sluice.infrastructure.composition.embedded_postgres import EmbeddedPostgres
 from sluice.infrastructure.composition.gateway import Gateway
+from sluice.infrastructure.composition.starting import build_every_path
 from sluice.infrastructure.composition.user_graph import bundled_documents
 from sluice.infrastructure.composition.values import bounds_of, upstream_of
 from sluice.infrastructure.composition.worker import Worker
@@ -170,7 +173,9 @@ async def test_every_adapter_of_a_deployment_is_built_without_a_network(name: st
     kind, given, declared = DEPLOYMENTS[name]
     everything = kind(settings=read_settings(**given))
     left_out = NOT_A_WORKERS if kind is Worker else set()
-    arguments: dict[str, list[Any]] = {"pipeline": ["A1"], "process_chat": [PIPELINE]}
+    arguments: dict[str, list[Any]] = {
+        "pipeline": ["A1"], "shadow_pipeline": ["A1"], "process_chat": [PIPELINE]
+    }  # fmt: skip
     built = {
         provided: provider(*arguments.get(provided, []))
         for provided, provider in everything.providers.items()
@@ -277,6 +282,36 @@ async def test_both_paths_reach_the_same_upstream() -> None:
     both = container()
     assert both.raw_client() is not both.wrapped_client()
     assert both.completions() is both.completions()
+
+
+def shadow_safe(llm: LLMClientPort, *, stops: bool = False) -> object:
+    graph = Factory()(llm).compile(interrupt_before=["answer"] if stops else [])
+    return graph.with_config(metadata={"shadow_safe": True})
+
+
+def test_a_shadow_runs_what_was_made_for_its_path(
+    own: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build = Mock(side_effect=shadow_safe)
+    monkeypatch.setattr(own, "build", build)
+    build_every_path(both := container(shadow="1%"))
+    assert type(both.shadow_pipeline("A1")) is StagePath
+    assert type(both.shadow_pipeline("A2")) is TokenPath
+    assert build.call_count == 2
+
+
+@pytest.mark.parametrize(
+    ("graph", "says"),
+    [(Factory(), "does not say"), (partial(shadow_safe, stops=True), "stop for a human")],
+)
+async def test_a_graph_that_may_not_run_twice_is_told_so_unless_it_need_not(
+    own: ModuleType, graph: Any, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(own, "build", graph)
+    store = f"sqlite:///{tmp_path}/a.db"
+    build_every_path(container(store=store))
+    with pytest.raises(WrongSetting, match=rf"^SLUICE_SHADOW: .*{says}"):
+        build_every_path(container(store=store, shadow="1%"))
 
 
 def test_two_containers_share_nothing() -> None:
@@ -387,6 +422,7 @@ def test_the_upstream_is_the_one_that_was_set(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:2/v1")
     monkeypatch.setenv("OPENAI_MODEL", "m")
     upstream = upstream_of(read_settings(idle_timeout=7, upstream_retries=0), None)
+    assert upstream.piece_interval == 0.1
     assert (upstream.base_url, upstream.api_key, upstream.model) == (
         "http://127.0.0.1:2/v1", "key", "m",
     )  # fmt: skip

@@ -64,6 +64,8 @@ def a_busy_day() -> JobMetrics:
         counts.ended[path, "failed"] += 1
         counts.tokens[path, "input"] += 7
     counts.errors["internal"] += 1
+    counts.shadows["A2", "same"] += 1
+    counts.shadows_skipped["budget"] += 1
     return counts
 
 
@@ -101,6 +103,7 @@ def test_labels_that_are_asked_for_are_given() -> None:
         "sluice_jobs_ended_total": {"path", "status"}, "sluice_errors_total": {"code"},
         "sluice_left_early_total": {"path"}, "sluice_tokens_total": {"path", "kind"},
         "sluice_guard_evidence": {"metric"}, "sluice_guard_decisions_total": {"action", "rule"},
+        "sluice_shadow_runs_total": {"path", "result"}, "sluice_shadow_skipped_total": {"reason"},
     }  # fmt: skip
     for text in EXPRESSIONS:
         for grouped in re.findall(r"by \(([^)]*)\)", text):

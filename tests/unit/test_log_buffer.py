@@ -61,8 +61,7 @@ def loaded() -> Log:
         Recorded(Cursor(2, 4), Token("efg", "answer")),
         LOG[-1],
     ]
-    pieces = {1: "a무b", 3: "cd", 4: "xy", 6: "efg"}
-    return Log(a_job(), records, {index: list(text) for index, text in pieces.items()})
+    return Log(a_job(), records, {1: [1] * 3, 3: [1] * 2, 4: [1] * 2, 6: [1] * 3})
 
 
 def folded(
@@ -137,7 +136,7 @@ async def test_a_log_may_begin_with_a_token() -> None:
 @pytest.mark.parametrize("cursor", [(2, 0), (1, 2), (1, 3), (2, 4), (9, 9)])
 async def test_a_cursor_beside_a_joined_token_is_unknown(cursor: tuple[int, int]) -> None:
     records = [FIRST, Recorded(Cursor(2, 3), Token("efg", "answer"))]
-    batches = Buffer(records, {1: list("efg")}).follow(Cursor(*cursor))
+    batches = Buffer(records, {1: [1, 1, 1]}).follow(Cursor(*cursor))
     assert await anext(batches) == [UNKNOWN]
     assert await anext(batches) == records
     await batches.aclose()

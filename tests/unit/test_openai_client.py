@@ -1,6 +1,6 @@
 """What A1's model client asks, gives, and reports to the node that it is called in."""
 
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing, contextmanager
 from typing import Any
 
@@ -26,12 +26,16 @@ class Call:
         self.closed = False
         self._deltas = deltas
 
-    async def deltas(self) -> AsyncGenerator[Delta, None]:
+    async def heard(
+        self, hear: Callable[[Delta], None], seconds: float
+    ) -> AsyncGenerator[None, None]:
+        self.seconds = seconds
         try:
             for delta in self._deltas:
                 if isinstance(delta, Exception):
                     raise delta
-                yield delta
+                hear(delta)
+                yield
         finally:
             self.closed = True
 
@@ -41,6 +45,7 @@ class Completions:
 
     def __init__(self, *deltas: Delta | Exception) -> None:
         self.refused = set[str]()
+        self.piece_interval = 0.0
         self.asked: list[tuple[Any, dict[str, Any]]] = []
         self.last = Call(list(deltas))
 
@@ -138,3 +143,13 @@ async def test_a_structure_is_asked_for_and_refusals_are_remembered() -> None:
     completions.refused.add(RESPONSE_FORMAT)
     await llm.structured("?", City)
     assert "response_format" not in completions.asked[-1][1]
+
+
+@pytest.mark.parametrize(("emit", "seconds"), [(None, 1), ([].append, 0.1)])
+async def test_pieces_that_no_user_sees_are_joined_ten_times_as_long(
+    emit: Any, seconds: float
+) -> None:
+    llm, completions = client(Delta("a"), Delta("b"))
+    completions.piece_interval = 0.1
+    assert [text async for text in llm.stream("?", emit=emit)] == ["a", "b"]
+    assert completions.last.seconds == pytest.approx(seconds)

@@ -82,6 +82,7 @@ WRONG = {
     "SLUICE_IDLE_TIMEOUT": ["0"],
     "SLUICE_TOTAL_TIMEOUT": ["0"],
     "SLUICE_UPSTREAM_RETRIES": ["-1", "1.5", "many"],
+    "SLUICE_PIECE_INTERVAL": ["-1", "11", "nan", "soon"],
     "SLUICE_ON_DISCONNECT": [
         "stop",
         "cancel",
@@ -146,6 +147,10 @@ def test_a_wrong_option_of_the_command_line_names_its_variable() -> None:
         ({"SLUICE_AUTH": "jwt"}, "SLUICE_JWT_SECRET"),
         ({"SLUICE_STORE": "redis://127.0.0.1"}, "SLUICE_DATABASE"),
         ({"SLUICE_STORE": "memory://", "SLUICE_STATE": "graph"}, "SLUICE_STATE"),
+        (
+            {"SLUICE_STORE": "sqlite:///a.db", "SLUICE_STATE": "graph", "SLUICE_SHADOW": "1%"},
+            "SLUICE_SHADOW",
+        ),
         ({"SLUICE_HOST": "0.0.0.0"}, "SLUICE_AUTH"),
         ({"SLUICE_HOST": "::"}, "SLUICE_AUTH"),
         ({"SLUICE_HOST": "sluice.example"}, "SLUICE_AUTH"),
@@ -171,6 +176,7 @@ def test_what_does_not_go_together_is_told_in_one_line(
         {"SLUICE_AUTH": "jwt", "SLUICE_JWT_SECRET": "s"},
         {"SLUICE_STORE": "redis://a", "SLUICE_DATABASE": "postgresql://b/c"},
         {"SLUICE_STORE": "sqlite:///a.db", "SLUICE_STATE": "graph"},
+        {"SLUICE_STORE": "sqlite:///a.db", "SLUICE_SHADOW": "0.5%"},
         {
             "SLUICE_STORE": "memory://",
             "SLUICE_DATABASE": "postgresql://b/c",

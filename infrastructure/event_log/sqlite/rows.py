@@ -7,13 +7,14 @@ joins tokens, so that a replay costs what its text costs and not what its tokens
 
 import json
 import sqlite3
+from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 
-from sluice.application.coalescing import MAX_TOKEN_BYTES
+from sluice.application.coalescing import MAX_TOKEN_BYTES, Lengths
 from sluice.application.codec import decode, encode
 from sluice.application.flag_json import dump_flag, load_flag
 from sluice.domain.chat import ChatId, Job, JobId, Turn, micros, moment
@@ -29,7 +30,7 @@ _JOB = f"{', '.join(_ASKED)}, metadata, retry_of, created_at, history, flag"
 
 @dataclass(slots=True)
 class Stored:
-    """`pieces`: as Buffer takes them."""
+    """`joined`: as Buffer takes it."""
 
     key: int
     job: Job
@@ -37,7 +38,7 @@ class Stored:
     ended_at: int | None
     paused: bool = False
     records: list[Recorded] = field(default_factory=list)
-    pieces: dict[int, Sequence[str]] = field(default_factory=dict)
+    joined: dict[int, Lengths] = field(default_factory=dict)
 
 
 def insert_job(db: sqlite3.Connection, job: Job, first: Recorded) -> int | None:
@@ -215,7 +216,7 @@ class _Loading:
         pieces = self._pieces
         if pieces:
             self._last = Cursor(self._last.attempt, self._last.seq + len(pieces))
-            self._loaded.pieces[len(self._loaded.records)] = pieces
+            self._loaded.joined[len(self._loaded.records)] = array("I", map(len, pieces))
             self._loaded.records.append(Recorded(self._last, Token("".join(pieces), self._node)))
             self._pieces, self._size = [], 0
 

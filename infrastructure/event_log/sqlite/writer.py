@@ -27,7 +27,7 @@ class StoredLog(Log):
         super().__init__(
             stored.job,
             stored.records,
-            stored.pieces,
+            stored.joined,
             attempt=stored.attempt,
             paused=stored.paused,
             ended_at=None if stored.ended_at is None else moment(stored.ended_at),

@@ -6,10 +6,10 @@ what is read here. What nobody tells of is found and cancelled with the workers'
 
 import asyncio
 from collections import Counter
-from contextlib import suppress
+from typing import NoReturn
 
+from sluice.application.background import survives
 from sluice.domain.chat import JobId
-from sluice.domain.errors import Unavailable
 from sluice.infrastructure.jobs.redis.scheduler import RedisScheduler
 
 _INTERVAL_S = 0.5
@@ -36,12 +36,11 @@ class RedisReaders:
             del self._readers[job_id]
             self._left.add(job_id)
 
-    async def report(self) -> None:
+    async def report(self) -> NoReturn:
         """Until it is cancelled."""
         while True:
             if read := [*self._readers, *(self._left - self._readers.keys())]:
                 self._left.clear()
                 # Out of reach, Redis counts nothing; then those who are still there are told.
-                with suppress(Unavailable):
-                    await self._scheduler.are_read(read)
+                await survives(self._scheduler.are_read(read), "telling who is read")
             await asyncio.sleep(_INTERVAL_S)

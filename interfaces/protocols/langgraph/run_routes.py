@@ -11,7 +11,7 @@ from starlette.responses import JSONResponse, Response
 from sluice.application.jobs import JobView
 from sluice.application.ports import Accepted
 from sluice.application.submit import NewMessage
-from sluice.domain.chat import Chat, JobId
+from sluice.domain.chat import Chat, Job, JobId
 from sluice.domain.errors import Conflict, NotFound
 from sluice.interfaces.http.auth.identity import User
 from sluice.interfaces.http.problems import wrong
@@ -175,23 +175,30 @@ async def ask(
     *,
     key: str | None = None,
 ) -> Accepted:
-    """Raises what SubmitMessage does, Problem 422, and Conflict for a branch off the thread."""
+    """Without an input the thread's newest question is asked again.
+
+    Raises what SubmitMessage does, Problem 422, and Conflict for a branch off the thread.
+    """
     body.check()
-    question, message_id = question_of(body.input, options, body.assistant_id)
+    again = await _newest(thread, services, user) if body.input is None else None
+    if again is None:
+        question, message_id = question_of(body.input, options, body.assistant_id)
+        asked: dict[str, Any] = {"message": question.message, "model": question.model}
+    else:
+        message_id, asked = None, {"retry_of": again.id}
     chat = await _asked_in(thread, body, services, user, message_id)
-    metadata: dict[str, Any] = {**(body.metadata or {}), MODES_KEY: list(body.modes)}
+    given: Any = body.metadata or (again and again.metadata) or {}
     return await services.submit(
         NewMessage(
             user=user.id,
             request_id=request_id,
             chat_id=chat.id if chat else None,
             session=None if chat else thread,
-            message=question.message,
             message_id=message_id,
-            model=question.model,
-            metadata=metadata,
+            metadata={**given, MODES_KEY: list(body.modes)},
             idempotency_key=key,
             sticky=user.sticky,
+            **asked,
         )
     )
 
@@ -217,6 +224,17 @@ async def _asked_in(
     if body.multitask_strategy == "reject" and now.running is not None:
         raise Conflict("a run of this thread is not over")
     return chat
+
+
+async def _newest(thread: str | None, services: Services, user: User) -> Job | None:
+    """The last question's, if the thread has one. Raises NotFound past its retention."""
+    try:
+        chat = await chat_of(services, user.id, thread or "")
+    except NotFound:
+        return None
+    view = await services.show_chat(user.id, chat.id)
+    asked = [one.job_id for one in view.messages if one.role == "user"]
+    return (await services.show_job(user.id, asked[-1])).job if asked else None
 
 
 async def _run(services: Services, user: User, thread: str, job_id: str) -> JobView:

@@ -85,6 +85,11 @@ def item_id(job_id: str, index: int) -> str:
     return f"msg_{job_id}-r{index}" if index else f"msg_{job_id}"
 
 
+def place_of(item_id: str, index: int) -> dict[str, Any]:
+    """Of a part of an item, as its events name it."""
+    return {"item_id": item_id, "output_index": index, "content_index": 0}
+
+
 def text_part(text: str) -> dict[str, Any]:
     return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
 
@@ -94,9 +99,16 @@ def reasoning_part(text: str) -> dict[str, Any]:
 
 
 def response_object(
-    job: Job, status: str, output: Sequence[Mapping[str, Any]] = (), end: Terminal | None = None
+    job: Job,
+    conversation: str | None,
+    status: str,
+    output: Sequence[Mapping[str, Any]] = (),
+    end: Terminal | None = None,
 ) -> dict[str, Any]:
-    """`output` has the last message only: clients join the texts of all that they are given."""
+    """`output` has the last message only: clients join the texts of all that they are given.
+
+    `conversation`: the name by which a request goes on in the job's chat, if it has one.
+    """
     error = {"code": end.code, "message": end.message} if isinstance(end, Failed) else None
     usage = end.usage if isinstance(end, Done) else None
     return {
@@ -106,6 +118,7 @@ def response_object(
         "status": status,
         "error": error,
         "metadata": job.metadata,
+        "conversation": conversation and {"id": conversation},
         "model": model_name(job.model),
         "output": list(output),
         "usage": usage and _usage(usage),

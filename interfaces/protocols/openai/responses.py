@@ -1,5 +1,6 @@
 """`/v1/responses`: a job as a response, to be come back to for as long as its log is kept."""
 
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
@@ -16,8 +17,8 @@ from sluice.interfaces.http.sse import HEADERS
 from sluice.interfaces.protocols.openai.frames import STREAM_END
 from sluice.interfaces.protocols.openai.places import fold, place_behind
 from sluice.interfaces.protocols.openai.requests import ResponseRequest, model_of, question_of
-from sluice.interfaces.protocols.openai.response_object import response_object, status_of_end
-from sluice.interfaces.protocols.openai.responses_encoder import ResponseEncoder, encoder_for
+from sluice.interfaces.protocols.openai.response_object import status_of_end
+from sluice.interfaces.protocols.openai.responses_encoder import ResponseEncoder
 from sluice.interfaces.protocols.openai.serving import JOB, Caller, CallerDep, OpenAIRoute
 from sluice.interfaces.protocols.openai.streams import JobStream
 
@@ -40,10 +41,11 @@ async def create(body: ResponseRequest, caller: CallerDep) -> Response:
     fields: dict[str, Any] = {"model": model, "metadata": body.metadata or {}}
     job_id = await caller.submit(history, question.content, conversation, **fields)
     if body.stream:
+        encoder_for = partial(ResponseEncoder, conversation=conversation)
         return _stream(caller, job_id, await caller.follow(job_id, encoder_for, caller.push))
     if not body.background:
         await caller.end_of(job_id)
-    return await _shown(caller, job_id)
+    return _shown(*await _read(caller, job_id))
 
 
 @routes.get("/v1/responses/{job_id}", response_model=None)
@@ -54,9 +56,10 @@ async def show(
     starting_after: Annotated[int | None, Query(ge=0)] = None,
 ) -> Response:
     """A response as it stands, or its events behind one of them."""
+    encoder, view = await _read(caller, job_id)
     if not stream:
-        return await _shown(caller, job_id)
-    after, skip = await _place(caller, job_id, starting_after)
+        return _shown(encoder, view)
+    after, skip = _place(encoder, view, starting_after)
     caller.options.streams.resumes += starting_after is not None
     try:
         batches = await caller.services.follow(
@@ -64,7 +67,7 @@ async def show(
             job_id,
             after=after,
             skip=skip,
-            encoder_for=encoder_for,
+            encoder_for=lambda _: encoder,
             push=caller.push,
         )
     except Finished:
@@ -77,7 +80,7 @@ async def show(
 async def cancel(job_id: JobIdPath, caller: CallerDep) -> Response:
     """Stop a response. One that is over stays as it ended."""
     await caller.cancel(job_id)
-    return await _shown(caller, job_id)
+    return _shown(*await _read(caller, job_id))
 
 
 def _stream(caller: Caller, job_id: JobId, batches: Any) -> Response:
@@ -87,27 +90,34 @@ def _stream(caller: Caller, job_id: JobId, batches: Any) -> Response:
     )
 
 
-async def _place(caller: Caller, job_id: JobId, number: int | None) -> tuple[Cursor | None, int]:
+async def _read(caller: Caller, job_id: JobId) -> tuple[ResponseEncoder, JobView]:
+    """The job as it stands. Raises NotFound."""
+    view = await caller.services.show_job(caller.user.id, job_id)
+    job, conversation = view.job, None
+    if job.history is None:
+        conversation = await caller.services.names.name(job.user, job.chat_id)
+    return ResponseEncoder(job, conversation), view
+
+
+def _place(
+    encoder: ResponseEncoder, view: JobView, number: int | None
+) -> tuple[Cursor | None, int]:
     if number is None:
         return None, 0
-    view = await caller.services.show_job(caller.user.id, job_id)
-    place = place_behind(ResponseEncoder(view.job), view.events, number)
+    place = place_behind(encoder, view.events, number)
     if place is None:
         raise wrong("starting_after", "no such event was sent")
     return place
 
 
-async def _shown(caller: Caller, job_id: JobId) -> Response:
-    view = await caller.services.show_job(caller.user.id, job_id)
-    return JSONResponse(_object(view), headers={JOB: job_id})
+def _shown(encoder: ResponseEncoder, view: JobView) -> Response:
+    return JSONResponse(_object(encoder, view), headers={JOB: view.job.id})
 
 
-def _object(view: JobView) -> dict[str, Any]:
-    encoder = ResponseEncoder(view.job)
+def _object(encoder: ResponseEncoder, view: JobView) -> dict[str, Any]:
     state, end = fold(encoder, view.events), view.events[-1].event
     if not isinstance(end, TERMINAL):
-        output = encoder.output(state, "in_progress")
-        return response_object(view.job, _STATUSES[view.status], output)
+        return encoder.response(_STATUSES[view.status], encoder.output(state, "in_progress"))
     status = status_of_end(end)
     output = encoder.output(state, "completed" if status == "completed" else "incomplete")
-    return response_object(view.job, status, output, end)
+    return encoder.response(status, output, end)

@@ -29,6 +29,7 @@ from sluice.interfaces.protocols.openai.response_object import (
     Item,
     ReasoningItem,
     item_id,
+    place_of,
     reasoning_part,
     response_object,
     status_of_end,
@@ -70,6 +71,7 @@ class State:
 @dataclass(frozen=True)
 class ResponseEncoder:
     job: Job
+    conversation: str | None = None
 
     initial = State()
     joins_tokens = True
@@ -84,8 +86,7 @@ class ResponseEncoder:
         self, state: State, before: Cursor, recorded: Recorded, /
     ) -> tuple[State, Sequence[bytes]]:
         begins = not state.number
-        first = (recorded.id.attempt - 1) * ATTEMPT
-        if first > state.number:
+        if (first := (recorded.id.attempt - 1) * ATTEMPT) > state.number:
             state = replace(state, number=first)
         event = recorded.event
         if state.open and type(event) is Token and not state.beside.thinking:
@@ -94,9 +95,9 @@ class ResponseEncoder:
             return state, [frame]
         told = _Telling(self, state, [])
         if begins:
-            told.event("created", response=response_object(self.job, "queued"))
+            told.event("created", response=self.response("queued"))
         if isinstance(event, StageStarted | Token | Reasoning) and not state.running:
-            told.event("in_progress", response=response_object(self.job, "in_progress"))
+            told.event("in_progress", response=self.response("in_progress"))
             told.state = replace(told.state, running=True)
         told.tell(event, tokens_in(before, recorded.id))
         return told.state, told.frames
@@ -111,6 +112,11 @@ class ResponseEncoder:
         )
         frame = f"event: response.output_text.delta\ndata: {escaped(data)}\n\n".encode()
         return state.said_more(number + 1, text), frame
+
+    def response(
+        self, status: str, output: Sequence[Mapping[str, Any]] = (), end: Terminal | None = None
+    ) -> dict[str, Any]:
+        return response_object(self.job, self.conversation, status, output, end)
 
     def output(self, state: State, status: str) -> list[dict[str, Any]]:
         """What was thought, and the last message as far as it was said."""
@@ -181,7 +187,10 @@ class _Telling:
     def close(self, status: str) -> None:
         text = self.state.said.text
         self.event(
-            "output_text.done", **_place(self._item.id, self.state.index), text=text, logprobs=[]
+            "output_text.done",
+            **place_of(self._item.id, self.state.index),
+            text=text,
+            logprobs=[],
         )
         self._finish(self._item, self.state.index, text_part(text), status)
         self.state = replace(self.state, open=False)
@@ -195,7 +204,7 @@ class _Telling:
             self._begin(item, index, reasoning_part(""))
         # Several pieces have the last one's number, as several tokens have.
         self.state = replace(self.state, number=self.state.number + tokens - 1)
-        place = _place(item.id, self.state.places[thought.number - 1])
+        place = place_of(item.id, self.state.places[thought.number - 1])
         self.event("reasoning_text.delta", **place, delta=piece.content)
 
     def conclude(self, node: str | None = None) -> None:
@@ -204,19 +213,19 @@ class _Telling:
         for thought in ended:
             item, text = ReasoningItem(self._encoder.job.id, thought.number), thought.said.text
             index = self.state.places[thought.number - 1]
-            self.event("reasoning_text.done", **_place(item.id, index), text=text)
+            self.event("reasoning_text.done", **place_of(item.id, index), text=text)
             self._finish(item, index, reasoning_part(text), "completed")
         if ended:
             self.state = replace(self.state, beside=beside)
 
     def _begin(self, item: Item | ReasoningItem, index: int, part: Mapping[str, Any]) -> None:
         self.event("output_item.added", output_index=index, item=item.object("in_progress"))
-        self.event("content_part.added", **_place(item.id, index), part=part)
+        self.event("content_part.added", **place_of(item.id, index), part=part)
 
     def _finish(
         self, item: Item | ReasoningItem, index: int, part: Mapping[str, Any], status: str
     ) -> None:
-        self.event("content_part.done", **_place(item.id, index), part=part)
+        self.event("content_part.done", **place_of(item.id, index), part=part)
         self.event("output_item.done", output_index=index, item=item.object(status, part))
 
     def end(self, end: Terminal) -> None:
@@ -233,18 +242,9 @@ class _Telling:
         output = self._encoder.output(self.state, of_item)
         if self.state.open:
             self.close(of_item)
-        response = response_object(self._encoder.job, status, output, end)
-        self.event(_ENDS[status], response=response)
+        self.event(_ENDS[status], response=self._encoder.response(status, output, end))
         self.frames.append(STREAM_END)
 
     @property
     def _item(self) -> Item:
         return Item(self._encoder.job.id, self.state.drafts - 1)
-
-
-def _place(item_id: str, index: int) -> dict[str, Any]:
-    return {"item_id": item_id, "output_index": index, "content_index": 0}
-
-
-def encoder_for(job: Job) -> ResponseEncoder:
-    return ResponseEncoder(job)

@@ -33,6 +33,7 @@ RESPONSE: Fields = {
     "usage": (dict, NoneType), "max_output_tokens": MAYBE_COUNT, "max_tool_calls": MAYBE_COUNT,
     "store": bool, "background": bool, "service_tier": str, "metadata": dict,
     "safety_identifier": MAYBE_TEXT, "prompt_cache_key": MAYBE_TEXT,
+    "conversation": (dict, NoneType),
 }  # fmt: skip
 MESSAGE: Fields = {"id": str, "type": str, "status": str, "role": str, "content": list}
 THOUGHT: Fields = {"id": str, "type": str, "status": str, "summary": list, "content": list}

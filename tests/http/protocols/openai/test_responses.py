@@ -124,6 +124,23 @@ async def test_a_conversation_is_a_chat() -> None:
         assert second.history == [Turn("user", "Why?"), Turn("assistant", ANSWER)]
 
 
+async def test_a_response_says_which_conversation_it_belongs_to() -> None:
+    async with asking() as (house, client):
+        events = await told(client, conversation="conv_1")
+        final = events[-1].response
+        again = await client.responses.retrieve(final.id)
+        replayed = [e async for e in await client.responses.retrieve(final.id, stream=True)]
+        waited = await client.responses.create(**ASKED, conversation="conv_1")
+        for response in (events[0].response, events[1].response, final, again, waited):
+            assert response.conversation is not None
+            assert response.conversation.id == "conv_1"
+        assert (replayed[0], replayed[-1]) == (events[0], events[-1])
+        alone = (await told(client))[-1].response
+        assert alone.conversation is None
+        native = await client.responses.retrieve(await house.asked())
+        assert native.conversation is None
+
+
 @pytest.mark.parametrize(
     ("given", "field"),
     [

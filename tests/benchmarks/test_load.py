@@ -1,0 +1,160 @@
+"""The rig's own parts: a load that is not what it says makes every figure wrong."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import closing, suppress
+from itertools import pairwise
+from statistics import fmean, median
+
+import pytest
+from aiohttp import ClientSession
+
+from benchmarks import mix
+from benchmarks.fake_model import ARGUMENTS, FIRST_S, MEAN, MEDIAN, Model
+from benchmarks.harness import Bench
+from benchmarks.kept_connection import KeptConnection, RefusedError
+from benchmarks.mix import LADDER, STEP, holds, offered
+from benchmarks.results import Results, Row
+from benchmarks.servers import SLUICE
+from benchmarks.stamp import now_us
+from benchmarks.timers import Timers
+from benchmarks.upstream import Connection
+
+
+async def test_timers_ring_in_their_order_and_not_before_their_time() -> None:
+    timers, rung = Timers(), list[tuple[str, int]]()
+    done = asyncio.get_running_loop().create_future()
+    begin = now_us()
+    for name, after in (("c", 30_500), ("a", 1_100), ("b", 1_200)):
+        timers.at(begin + after, lambda name=name: rung.append((name, now_us())))  # type: ignore[misc]
+    timers.at(begin + 31_000, lambda: timers.at(0, lambda: done.set_result(None)))
+    async with asyncio.timeout(5):
+        await done
+    assert [name for name, _ in rung] == ["a", "b", "c"]
+    assert all(at >= begin + due for (_, at), due in zip(rung, (1_100, 1_200, 30_500), strict=True))
+
+
+async def test_answers_are_as_long_as_peoples_and_alike_for_every_server() -> None:
+    model = Model(-1, 0, b"")
+    model.set(0.02, 0, mixed=True)
+    drawn = [model.drawn() for _ in range(4000)]
+    lengths = [tokens for tokens, _ in drawn]
+    assert median(lengths) == pytest.approx(MEDIAN, rel=0.1)
+    assert fmean(lengths) == pytest.approx(MEAN, rel=0.1)
+    assert {first for _, first in drawn} == {FIRST_S}
+    assert fmean(model.gap() for _ in range(4000)) == pytest.approx(0.02, rel=0.1)
+    model.set(0.02, 0, mixed=True)
+    assert [model.drawn() for _ in range(4000)] == drawn
+
+
+async def test_a_load_begins_in_the_midst_of_answers_that_end_at_once_as_often_as_later() -> None:
+    model = Model(-1, 0, b"")
+    model.set(0.02, 0, mixed=True, begun=4000)
+    left = [model.drawn()[0] for _ in range(4000)]
+    assert sum(tokens <= 50 for tokens in left) / 4000 == pytest.approx(50 / MEAN, rel=0.1)
+    assert model.drawn()[1] == FIRST_S
+
+
+@pytest.fixture
+async def upstream() -> AsyncIterator[int]:
+    model = Model(0, 3, b"")
+    server = await asyncio.get_running_loop().create_server(
+        lambda: Connection(model), "127.0.0.1", 0
+    )
+    async with server:
+        yield server.sockets[0].getsockname()[1]
+
+
+async def deltas(port: int, role: str) -> list[dict[str, object]]:
+    body = {"stream": True, "tools": [{}], "messages": [{"role": role}]}
+    url = f"http://127.0.0.1:{port}/v1/chat/completions"
+    async with ClientSession() as client, client.post(url, json=body) as reply:
+        lines = (await reply.text()).split("\n\n")
+    chunks = [json.loads(line[6:]) for line in lines if line.startswith("data: {")]
+    return [chunk["choices"][0] for chunk in chunks]
+
+
+async def test_a_tool_is_called_in_pieces_and_its_result_is_answered(upstream: int) -> None:
+    called = await deltas(upstream, "user")
+    calls = [one["delta"]["tool_calls"][0] for one in called if "tool_calls" in one["delta"]]  # type: ignore[index,operator]
+    assert calls[0]["function"]["name"] == "weather"
+    assert len(calls) == 1 + len(ARGUMENTS)
+    arguments = "".join(call["function"]["arguments"] for call in calls)
+    assert json.loads(arguments) == {"city": "Seoul"}
+    assert called[-1]["finish_reason"] == "tool_calls"
+    answered = await deltas(upstream, "tool")
+    assert sum("<" in str(one["delta"]) for one in answered) == 3
+    assert answered[-1]["finish_reason"] == "stop"
+
+
+async def test_requests_share_a_connection_until_the_server_closes_it() -> None:
+    asked, over = list[int](), list[None]()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append(0)
+        with suppress(asyncio.IncompleteReadError, ConnectionError), closing(writer):
+            while asked[-1] < 3:
+                await reader.readuntil(b"\r\n\r\n")
+                asked[-1] += 1
+                status = b"200 OK" if asked[-1] < 3 else b"503 Busy"
+                writer.write(b"HTTP/1.1 %b\r\nContent-Length: 2\r\n\r\n{}" % status)
+        over.append(None)
+
+    async def until_closed(connections: int) -> None:
+        async with asyncio.timeout(5):
+            while connection.open or len(over) < connections:  # noqa: ASYNC110 - two ends
+                await asyncio.sleep(0.001)
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        connection = KeptConnection(server.sockets[0].getsockname()[1])
+        assert await connection.post("/a") == {}
+        assert await connection.post("/b") == {}
+        with pytest.raises(RefusedError, match="status 503"):
+            await connection.post("/c")
+        await until_closed(1)
+        assert await connection.post("/d") == {}
+        connection.close()
+        await until_closed(2)
+    assert asked == [3, 1]
+
+
+def test_each_rate_is_a_tenth_more_than_the_one_before() -> None:
+    assert all(1 < b / a < STEP + 0.05 for a, b in pairwise(LADDER))
+    assert offered(LADDER[0]) < 500
+    assert offered(LADDER[-1]) > 20_000
+
+
+def borne(streams: int, lag_ms: float, **changed: object) -> Row:
+    values: dict[str, object] = dict.fromkeys(Row.__slots__, 0) | {
+        "streams": streams,
+        "lag_p99_ms": lag_ms,
+        "tokens_s": offered(streams),
+        "sent_s": offered(streams),
+        "outcomes": {},
+    }
+    return Row(**values | changed)  # type: ignore[arg-type]
+
+
+def test_a_rate_holds_only_in_time_undisturbed_and_with_nothing_left_behind() -> None:
+    assert holds(borne(50, 9.9))
+    assert not holds(borne(50, 10.1))
+    assert not holds(borne(50, 1, waited=0.5))
+    assert not holds(borne(50, 1, tokens_s=0.9 * offered(50)))
+    assert not holds(borne(50, 0, tokens_s=None))
+
+
+@pytest.mark.parametrize("limit", [7, 8, 50, 217, 10_000])
+def test_the_largest_rate_that_holds_is_found(limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    tried = list[int]()
+
+    def held(_bench: Bench, _server: object, streams: int) -> Row | None:
+        tried.append(streams)
+        return borne(streams, 1) if streams <= limit else None
+
+    monkeypatch.setattr(mix, "_held", held)
+    results = Results()
+    mix._search(Bench.__new__(Bench), results, SLUICE)
+    best = max((streams for streams in LADDER if streams <= limit), default=None)
+    assert results.figure(f"rate_streams {SLUICE.name}") == best
+    assert len(tried) <= 6

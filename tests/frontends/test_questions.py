@@ -1,0 +1,101 @@
+"""Two questions at once, over each protocol that can carry them, answered by its real client."""
+
+from typing import Any
+
+import pytest
+
+from sluice.client import AsyncClient, Done, NeedsInput
+from tests.frontends import beside
+from tests.frontends.packages import node
+from tests.http.house import House, serving
+from tests.http.protocols.test_langgraph import clients, run, said
+
+NODE = pytest.mark.usefixtures("packages")
+VALUES = {"i1": True, "i2": False}
+ASKED = ["May I send it?", "And post it?"]
+
+
+def given_to(house: House) -> Any:
+    """The answers that the job has gone on with; it was asked once and resumed once."""
+    _, resumed = house.pipeline.asked
+    assert resumed.resumption is not None
+    return resumed.resumption.answers
+
+
+@NODE
+async def test_langgraphs_page_answers_both_in_one_map() -> None:
+    async with serving(*beside.PAUSES_TWICE) as house:
+        told = await node(
+            "langgraph_v1.mjs", "page_is_asked_twice", url=house.url, question="Why?", values=VALUES
+        )
+        assert given_to(house) == VALUES
+    assert [(one["id"], one["value"]) for one in told["asked"]] == [
+        *zip(VALUES, ASKED, strict=True)
+    ]
+    assert told["errors"] == []
+    assert [one["content"] for one in told["messages"]] == ["Why?", "Well. Sent."]
+
+
+async def test_langgraphs_python_client_answers_both_in_one_map() -> None:
+    async with serving(*beside.PAUSES_TWICE) as house, clients(house.url) as client:
+        thread = (await client.threads.create())["thread_id"]
+        first = await run(client, thread)
+        assert [one["value"] for one in first[-2].data["__interrupt__"]] == ASKED
+        resumed = await run(client, thread, input=None, command={"resume": VALUES})
+        assert given_to(house) == VALUES
+    assert list(said(resumed).values()) == ["Well. Sent."]
+
+
+@NODE
+@pytest.mark.parametrize("client", ["react", "controller"])
+async def test_the_newer_protocols_pages_answer_both_in_one_command(client: str) -> None:
+    given = {"client": client, "question": "Why?", "values": VALUES}
+    async with serving(*beside.PAUSES_TWICE) as house:
+        told = await node("langgraph_v2.mjs", "is_asked_twice", url=house.url, **given)
+        assert given_to(house) == VALUES
+    assert [(one["id"], one["value"]) for one in told["asked"]] == [
+        *zip(VALUES, ASKED, strict=True)
+    ]
+    assert (told["error"], told["left"]) == (None, 0)
+    assert [one["content"] for one in told["messages"]] == ["Why?", "Well. Sent."]
+
+
+@NODE
+async def test_the_ai_sdk_answers_each_approval_and_goes_on_after_the_last() -> None:
+    given = {"question": "Why?", "approved": [*VALUES.values()]}
+    async with serving(*beside.PAUSES_TWICE) as house:
+        told = await node("ai_sdk.mjs", "is_asked_twice", url=house.url, **given)
+        assert given_to(house) == VALUES
+    assert (told["asked"], told["errors"], told["status"]) == (ASKED, [], "ready")
+    assert [one["text"] for one in told["messages"]] == ["Why?", "Well. Sent."]
+
+
+@NODE
+@pytest.mark.parametrize("script", ["ag_ui.mjs", "copilotkit.mjs"])
+async def test_ag_uis_clients_answer_both_in_one_run(script: str) -> None:
+    async with serving(*beside.PAUSES_TWICE) as house:
+        told = await node(script, "is_asked", url=house.url, question="Why?", payloads=VALUES)
+        assert given_to(house) == VALUES
+    assert [one["message"] for one in told["asked"]] == ASKED
+    texts = [one[1] if isinstance(one, list) else one["content"] for one in told["messages"]]
+    assert texts == ["Why?", "Well. ", "Sent."]
+
+
+@NODE
+async def test_tanstack_answers_both_in_one_run() -> None:
+    given = {"question": "Why?", "payloads": VALUES}
+    async with serving(*beside.PAUSES_TWICE) as house:
+        told = await node("ag_ui.mjs", "tanstack_is_asked_twice", url=house.url, **given)
+        assert given_to(house) == VALUES
+    assert (told["errors"], told["asked"]) == ([], ASKED)
+    assert [one["text"] for one in told["messages"]] == ["Why?", "Well. ", "Sent."]
+
+
+async def test_our_own_client_answers_one_after_the_other() -> None:
+    async with serving(*beside.PAUSES_TWICE) as house:
+        client = AsyncClient(house.url, http=house.client)
+        async for received in client.ask("Why?"):
+            if isinstance(event := received.event, NeedsInput):
+                await client.give_input(received.job_id, event.input_id, VALUES[event.input_id])
+        assert isinstance(event, Done)
+        assert (event.answer, given_to(house)) == ("Well. Sent.", VALUES)
