@@ -28,6 +28,8 @@ from .event_stream import EventSplitter
 from .failures import failure_in, of_choice, of_error, of_finish_reason
 
 _DONE = b"[DONE]"
+_new = tuple.__new__
+"""A named tuple's own `__new__` costs a call in Python, and there is one for each token."""
 
 
 class ToolCallPart(NamedTuple):
@@ -119,7 +121,7 @@ class DeltaDecoder:
         )
         if type(text) is str and text and not (beside or self._unsettled):
             self._begun = True
-            return Delta(text, finish_reason, usage)
+            return _new(Delta, (text, finish_reason, usage, (), ""))
         delta = self._all_of(said)._replace(finish_reason=finish_reason, usage=usage or None)
         return delta if any(delta) else None
 

@@ -51,7 +51,7 @@ class Upstream:
     idle_timeout: float = 30
     retries: int = 2
     max_answer: int = 4 * 1024 * 1024
-    piece_interval: float = 0
+    piece_interval: float = 0.1
     genai: Names = "new"
 
 

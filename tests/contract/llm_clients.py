@@ -77,7 +77,9 @@ def _messages(prompt: Prompt, system: str | None) -> list[Mapping[str, str]]:
 
 @asynccontextmanager
 async def client(kind: str, base_url: str, **settings: Any) -> AsyncIterator[LLMClientPort]:
-    """Without retries and with deadlines that nothing reaches, unless told otherwise."""
+    """Without retries, each piece by itself, and with deadlines that nothing reaches, unless told
+    otherwise.
+    """
     if kind == "chat-openai":
         async with httpx2.AsyncClient() as http:
             yield LangChainLLMAdapter(
@@ -89,7 +91,8 @@ async def client(kind: str, base_url: str, **settings: Any) -> AsyncIterator[LLM
                 )
             )
         return
-    upstream = Upstream(base_url, "key", "sluice-offline", **{"retries": 0, **settings})
+    alone = {"retries": 0, "piece_interval": 0, **settings}
+    upstream = Upstream(base_url, "key", "sluice-offline", **alone)
     completions = ChatCompletions(upstream)
     try:
         if kind == "raw":

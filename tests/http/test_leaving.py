@@ -1,10 +1,15 @@
-"""Readers that leave while they, or somebody before them, still sent something."""
+"""Readers that leave while they, or somebody before them, still sent something; what they leave."""
 
 import asyncio
+import gc
 import logging
+import weakref
+from typing import Any
 
 import pytest
 
+from sluice.domain.events import Done
+from sluice.interfaces.protocols.native.reading import NativeStream
 from tests.http.house import House, path, serving
 from tests.waiting import until
 
@@ -60,3 +65,27 @@ async def test_a_reader_that_comes_with_many_leaves_by_itself() -> None:
         writers[0].transport.abort()
         writers[2].transport.abort()
         await gone(house)
+
+
+async def test_a_stream_leaves_nothing_for_the_collector(monkeypatch: pytest.MonkeyPatch) -> None:
+    streams: list[weakref.ref[NativeStream]] = []
+    init = NativeStream.__init__
+
+    def remembered(stream: NativeStream, *given: Any, **named: Any) -> None:
+        init(stream, *given, **named)
+        streams.append(weakref.ref(stream))
+
+    monkeypatch.setattr(NativeStream, "__init__", remembered)
+    async with serving(Done("A2", "")) as house:
+        job = await house.asked()
+        gc.collect()
+        gc.disable()
+        try:
+            for _ in range(3):
+                reader, writer = await house.raw(f"GET {path(job)} HTTP/1.1\r\nHost: x\r\n\r\n")
+                await reader.read()
+                writer.close()
+            await until(lambda: not house.state.connections)
+            assert [stream() for stream in streams[1:]] == [None] * 3
+        finally:
+            gc.enable()

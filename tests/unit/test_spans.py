@@ -11,7 +11,6 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import SpanKind, StatusCode
 
 from sluice.domain.chat import Chat, Job, now
-from sluice.domain.errors import UpstreamTimeout
 from sluice.domain.events import QUEUED, Cancelled, Done, Event, Failed, Token, Usage
 from sluice.domain.rollout import Flag
 from sluice.infrastructure.composition.embedded import Embedded
@@ -166,7 +165,7 @@ def test_a_call_span_says_what_was_asked_and_how_it_ended(
     CallSpan("m", names).end(None, None)
     CallSpan("m", names).end(Usage(1, 2, 3), "stop")
     failing = CallSpan("m", names)
-    failing.failed(UpstreamTimeout())
+    failing.failed("upstream_timeout")
     failing.end(None, None)
     bare, whole, failed = named(spans, "chat m")
     assert (bare.name, bare.kind, bare.status.is_unset) == ("chat m", SpanKind.CLIENT, True)
