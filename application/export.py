@@ -47,7 +47,7 @@ def _lines(page: Sequence[StoredOutcome]) -> bytes:
 def _csv(page: Sequence[StoredOutcome], *, header: bool) -> bytes:
     rows = [flat(row) for row in page]
     text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\r\n")
+    writer = csv.DictWriter(text, list(rows[0]))
     if header:
         writer.writeheader()
     writer.writerows(rows)

@@ -89,9 +89,7 @@ class WatchedGraph:
         self.is_shadow = False
         self.shadow_safe = bool(((graph.config or {}).get("metadata") or {}).get("shadow_safe"))
         builder = graph.builder
-        self._keys = frozenset(
-            _fields(builder.input_schema) if builder.input_schema else builder.channels
-        )
+        self._keys = frozenset(_fields(builder.input_schema))
         self._context_keys = _fields(builder.context_schema) if builder.context_schema else ()
 
     def shadow(self) -> Self:

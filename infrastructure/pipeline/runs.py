@@ -75,9 +75,6 @@ class Call(Generic[L]):
 
     async def _pause(self, place: Place) -> Pause | None:
         snapshot = await self.graph.graph.aget_state(at(place.head))
-        if not snapshot.next:
-            self.run.waits = False  # whoever asked was caught
-            return None
         resumption = self.question.resumption
         before = None if resumption is None else resumption.pause
         return pause_of(snapshot, place.head, self.run.pause(), before)

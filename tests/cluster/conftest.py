@@ -12,9 +12,11 @@ from redis import Redis
 
 from sluice.application.scheduling import Bounds
 from sluice.domain.chat import Job
+from sluice.infrastructure.event_log.redis.log import RedisEventLog
 from sluice.infrastructure.jobs.redis.scheduler import Claimed, Held, RedisScheduler
 from sluice.infrastructure.redis.client import RedisClient
 from sluice.offline_model import OfflineModel
+from tests.cluster.redis_logs import process
 from tests.http.house import Frame, text
 from tests.live.cluster import Cluster, clustered
 from tests.live.service import Service
@@ -101,3 +103,18 @@ async def claimed(
 
 async def finished(scheduler: RedisScheduler, job_id: str, claim: str = "claim") -> None:
     await scheduler.finish(Held(job_id, claim))
+
+
+@pytest.fixture
+async def worker(own_redis: RedisServer) -> AsyncIterator[RedisEventLog]:
+    with Redis.from_url(own_redis.url) as admin:
+        admin.flushall()
+        admin.config_set("maxmemory", 0)
+    async with process(own_redis.url) as log:
+        yield log
+
+
+@pytest.fixture
+async def gateway(own_redis: RedisServer) -> AsyncIterator[RedisEventLog]:
+    async with process(own_redis.url) as log:
+        yield log

@@ -10,7 +10,7 @@ from sluice.domain.errors import Unavailable
 from sluice.infrastructure.event_log.redis.log import RedisEventLog
 from sluice.infrastructure.event_log.redis.scripts import CREATE
 from sluice.infrastructure.redis.client import RedisClient
-from tests.cluster.test_redis_log import DONE, FIRST, begun
+from tests.cluster.redis_logs import DONE, FIRST, begun
 from tests.doubles import a_job
 from tests.services import RedisServer
 from tests.waiting import until

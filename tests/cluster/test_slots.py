@@ -14,7 +14,7 @@ from sluice.domain.events import Token
 from sluice.infrastructure.jobs.redis.scheduler import RedisScheduler
 from sluice.infrastructure.redis.client import RedisClient
 from tests.cluster.conftest import claimed, finished, submitted
-from tests.cluster.test_redis_log import DONE, FIRST, begun, process
+from tests.cluster.redis_logs import DONE, FIRST, begun, process
 from tests.doubles import a_job
 from tests.services import RedisServer, found, free_port, missing
 
