@@ -1,188 +1,157 @@
-"""What one call says, as it is taken where it arrives: told, counted, bounded, and its failure."""
+"""What becomes of an answer's bytes, whoever reads them."""
 
-import asyncio
-import json
 from math import inf
-from typing import Any
 
-import aiohttp
 import pytest
 
 from sluice.domain import errors
 from sluice.domain.events import Usage
-from sluice.infrastructure.llm.body import Body, Take
+from sluice.infrastructure.llm.body import Body
 from sluice.infrastructure.llm.decoding import Delta
 from sluice.infrastructure.llm.receiver import Receiver
 from sluice.infrastructure.llm.timeouts import StreamTimeouts
 
-
-def says(text: str = "", finish_reason: str | None = None, **more: Any) -> bytes:
-    choice = {"index": 0, "delta": {"content": text}, "finish_reason": finish_reason}
-    return f"data: {json.dumps({'choices': [choice], **more})}\n\n".encode()
+CHUNK = 'data: {"choices":[{"index":0,"delta":{"content":"%s"},"finish_reason":%s}]}\n\n'
+COST = {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}
 
 
-A, STOP, DONE = says("a"), says("", "stop"), b"data: [DONE]\n\n"
-BROKEN = b"data: {\n\n"
-USED = {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}
+def says(text: str, finish_reason: str = "null") -> bytes:
+    return (CHUNK % (text, finish_reason)).encode()
 
 
-class Received:
-    def __init__(self, *, seconds: float = 0, max_answer: int = 1000, idle: float = 30) -> None:
-        self.heard: list[Delta] = []
-        self.timeouts = StreamTimeouts(30, idle)
-        self.receiver = Receiver(self.heard.append, self.timeouts, max_answer, seconds)
-
-    @property
-    def text(self) -> str:
-        return "".join(delta.text for delta in self.heard)
+@pytest.fixture
+def heard() -> list[Delta]:
+    return []
 
 
-async def test_each_delta_is_told_and_counted_until_somebody_has_asked() -> None:
-    received = Received()
-    assert received.receiver.take(A + A)
-    assert (received.text, received.receiver.heard) == ("aa", 2)
-    received.receiver.heard = 0
-    received.receiver.take(A)
-    assert (received.text, received.receiver.heard) == ("aaa", 1)
+@pytest.fixture
+async def timeouts() -> StreamTimeouts:
+    return StreamTimeouts(30, 20)
 
 
-async def test_who_waits_is_woken_at_once_or_for_64_deltas_or_never() -> None:
-    for seconds, woken in ((0.0, [True] * 3), (9.0, [False, True, True]), (inf, [False] * 3)):
-        received = Received(seconds=seconds)
-        assert [received.receiver.take(part) for part in (A * 63, A, A * 100)] == woken
+@pytest.fixture
+async def receiver(heard: list[Delta], timeouts: StreamTimeouts) -> Receiver:
+    return Receiver(heard.append, timeouts, 100, 0.1)
 
 
-async def test_a_call_knows_its_cost_and_its_last_finish_reason() -> None:
-    receiver = Received().receiver
-    assert (receiver.usage, receiver.finish_reason) == (None, None)
-    receiver.take(A + says("b", "length") + says("", usage=USED) + says("c"))
+async def test_deltas_are_heard_in_order_and_counted(
+    receiver: Receiver, heard: list[Delta]
+) -> None:
+    assert not receiver.take(says("a") + says("나"))
+    assert ([delta.text for delta in heard], receiver.heard) == (["a", "나"], 2)
+
+
+@pytest.mark.parametrize(("seconds", "enough"), [(0, 1), (0.1, 64), (inf, None)])
+async def test_whoever_waits_is_woken_when_it_is_worth_it(
+    timeouts: StreamTimeouts, seconds: float, enough: int | None
+) -> None:
+    receiver = Receiver(lambda _: None, timeouts, 1000, seconds)
+    woken = [number for number in range(1, 200) if receiver.take(says("a"))]
+    assert (woken[0] if woken else None) == enough
+
+
+async def test_without_an_interval_it_is_woken_by_each_read(timeouts: StreamTimeouts) -> None:
+    assert Receiver(lambda _: None, timeouts, 100, 0).take(b": warm\n\n")
+
+
+async def test_what_it_says_of_itself_is_kept(receiver: Receiver) -> None:
+    receiver.take(says("a") + says("b", '"length"'))
+    receiver.take(b'data: {"choices":[],"usage":%b}\n\n' % str(COST).replace("'", '"').encode())
+    receiver.take(says(""))
     assert (receiver.usage, receiver.finish_reason) == (Usage(1, 2, 3), "length")
-    receiver.take(A + A + STOP)
-    assert (receiver.usage, receiver.finish_reason) == (Usage(1, 2, 3), "stop")
-    receiver = Received().receiver
-    receiver.take(A + A + says("b", usage=USED))
-    assert receiver.usage == Usage(1, 2, 3)
-
-
-@pytest.mark.parametrize("text", ["ab", "é", "\U0001f600"])
-async def test_an_answer_may_be_so_long_in_bytes_and_no_longer(text: str) -> None:
-    size = len(text.encode())
-    received = Received(max_answer=2 * size, seconds=inf)
-    assert not received.receiver.take(says(text) + says(text))
-    received.receiver.check()
-    assert received.receiver.take(A + A)
-    assert received.text == 2 * text
-    with pytest.raises(errors.AnswerTooLarge):
-        received.receiver.check()
-    received.receiver.check()  # it is raised once
-
-
-async def test_the_first_failure_is_the_calls_and_what_came_before_it_was_told() -> None:
-    received = Received(seconds=inf)
-    assert received.receiver.take(A + BROKEN + A)
-    received.receiver.fail(errors.UpstreamTimeout())
-    assert received.text == "a"
-    with pytest.raises(errors.UpstreamBadResponse):
-        received.receiver.check()
-
-
-async def test_what_fails_where_it_is_told_is_not_the_upstreams() -> None:
-    def tell(_: Delta) -> None:
-        raise LookupError
-
-    receiver = Receiver(tell, StreamTimeouts(30, 30), 1000, 0)
-    with pytest.raises(LookupError):
-        receiver.take(A)
-    receiver.check()
-
-
-async def test_an_end_needs_a_finish_reason_and_whole_characters() -> None:
-    received = Received()
-    received.receiver.take(A)
-    with pytest.raises(errors.UpstreamTruncated):
-        received.receiver.check_end()
-    received.receiver.take(STOP.rstrip())
-    received.receiver.end()
-    received.receiver.check_end()
-    half = b'data: {"choices":[{"index":0,"delta":{"content":"\\ud83d"}}]}\n\n'
-    received.receiver.take(half)
-    with pytest.raises(errors.UpstreamBadResponse):
-        received.receiver.check_end()
-
-
-async def test_deadlines_follow_what_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also the texts that are told the short way."""
-    loop: Any = asyncio.get_running_loop()
-    clock = [loop.time()]
-    monkeypatch.setattr(loop, "time", lambda: clock[0])
-    received = Received(idle=10)
-    for _ in range(5):
-        clock[0] += 6
-        received.receiver.take(A)
-        assert received.timeouts.deadline.remaining == pytest.approx(10)
-    received.receiver.take(b": warm\n\n")
-    clock[0] += 6
-    received.receiver.take(STOP)
-    assert received.timeouts.over
-    received.timeouts.deadline.close()
-
-
-async def test_the_end_that_is_said_is_believed() -> None:
-    received = Received()
-    received.receiver.take(A)
-    assert not received.timeouts.over
-    received.receiver.take(DONE)
-    assert received.timeouts.over
-
-
-class Failing(Body):
-    """Gives bytes, and then fails, or comes to its end."""
-
-    def __init__(self, data: bytes, error: Exception | None) -> None:
-        self._left, self._error = [data] * bool(data), error
-        self.asked: list[float] = []
-
-    async def gather(self, take: Take, seconds: float) -> bool:
-        self.asked.append(seconds)
-        if self._left:
-            take(self._left.pop())
-            return True
-        if isinstance(self._error, TimeoutError):
-            await asyncio.sleep(100)
-        if self._error is not None:
-            raise self._error
-        return False
-
-
-async def more(received: Received, body: Body) -> list[bool]:
-    async with asyncio.timeout(8):
-        return [await received.receiver.more(body, 7) for _ in range(2)]
-
-
-async def test_a_body_is_gathered_to_its_end() -> None:
-    received, body = Received(), Failing(A, None)
-    assert await more(received, body) == [True, False]
-    assert (received.text, body.asked) == ("a", [7, 7])
-    received.receiver.check()
 
 
 @pytest.mark.parametrize(
-    ("error", "expected"),
-    [
-        (aiohttp.ClientError(), errors.UpstreamDisconnected),
-        (OSError(), errors.UpstreamDisconnected),
-        (TimeoutError(), errors.UpstreamTimeout),
-    ],
+    ("text", "fits"), [("a" * 100, True), ("a" * 101, False), ("가" * 34, False)]
 )
-async def test_what_breaks_is_a_failure_unless_the_answer_was_whole(
-    error: Exception, expected: type[errors.UpstreamError]
+async def test_an_answer_is_bounded_in_bytes(
+    receiver: Receiver, heard: list[Delta], text: str, fits: bool
 ) -> None:
-    received = Received(idle=0.1)
-    assert await more(received, Failing(A, error)) == [True, True]
-    with pytest.raises(expected) as raised:
-        received.receiver.check()
-    assert raised.value.__cause__ is error or isinstance(error, TimeoutError)
-    whole = Received(idle=0.1)
-    whole.receiver.take(A + STOP + DONE)
-    assert await whole.receiver.more(Failing(b"", error), 7) is False
-    whole.receiver.check()
+    assert receiver.take(says(text)) is not fits
+    assert bool(heard) is fits
+    if not fits:
+        with pytest.raises(errors.AnswerTooLarge):
+            receiver.check()
+    receiver.check()
+
+
+async def test_its_first_error_is_raised_once_it_is_asked_for(
+    receiver: Receiver, heard: list[Delta]
+) -> None:
+    assert receiver.take(says("a") + b"data: {broken\n\n")
+    receiver.fail(errors.UpstreamTimeout())
+    assert [delta.text for delta in heard] == ["a"]
+    with pytest.raises(errors.UpstreamBadResponse):
+        receiver.check()
+
+
+async def test_another_error_of_whoever_hears_is_not_the_calls(timeouts: StreamTimeouts) -> None:
+    def hear(_: Delta) -> None:
+        raise LookupError
+
+    receiver = Receiver(hear, timeouts, 100, 0)
+    with pytest.raises(LookupError):
+        receiver.take(says("a"))
+
+
+async def test_only_a_finish_reason_ends_it(receiver: Receiver) -> None:
+    receiver.take(says("a"))
+    with pytest.raises(errors.UpstreamTruncated):
+        receiver.check_end()
+    receiver.take(says("", '"stop"').removesuffix(b"\n"))
+    with pytest.raises(errors.UpstreamTruncated):
+        receiver.check_end()
+    receiver.end()
+    receiver.check_end()
+
+
+async def test_what_is_said_counts_the_deadline_anew_at_once(
+    receiver: Receiver, timeouts: StreamTimeouts
+) -> None:
+    receiver.take(says("a"))
+    assert timeouts.deadline.remaining == pytest.approx(20, abs=0.9)
+    for data, anew in ((b": warm\n\n", False), (says("b"), True)):
+        timeouts.deadline._since -= 10
+        receiver.take(data)
+        assert (timeouts.deadline.remaining > 15) is anew
+
+
+async def test_done_lets_the_body_end_soon(receiver: Receiver, timeouts: StreamTimeouts) -> None:
+    receiver.take(says("a", '"stop"'))
+    assert timeouts.deadline.remaining == pytest.approx(3, abs=0.9)
+    receiver.take(b"data: [DONE]\n\n")
+    assert timeouts.deadline.remaining <= 1
+
+
+@pytest.mark.parametrize("finished", [True, False])
+@pytest.mark.parametrize(
+    ("broken", "error"),
+    [(ConnectionResetError(), errors.UpstreamDisconnected), (None, errors.UpstreamTimeout)],
+)
+async def test_a_break_is_the_end_of_a_finished_answer_only(
+    heard: list[Delta], finished: bool, broken: Exception | None, error: type[Exception]
+) -> None:
+    async def read() -> bytes:
+        if broken is not None:
+            raise broken
+        raise errors.UpstreamTimeout
+
+    receiver = Receiver(heard.append, StreamTimeouts(30, 30), 100, 0)
+    receiver.take(says("a", '"stop"' if finished else "null"))
+    assert await receiver.more(Body(read), 0) is not finished
+    if not finished:
+        with pytest.raises(error) as raised:
+            receiver.check()
+        assert raised.value.__cause__ is broken
+    receiver.check()
+
+
+async def test_what_is_read_is_taken(receiver: Receiver, heard: list[Delta]) -> None:
+    reads = [says("a"), b""]
+
+    async def read() -> bytes:
+        return reads.pop(0)
+
+    body = Body(read)
+    assert [await receiver.more(body, 0.1), await receiver.more(body, 0.1)] == [True, False]
+    assert [delta.text for delta in heard] == ["a"]
