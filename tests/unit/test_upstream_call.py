@@ -343,8 +343,8 @@ class Span:
     def __init__(self, model: str, names: str) -> None:
         self.told: list[Any] = [(model, names)]
 
-    def failed(self, error: errors.ChatError) -> None:
-        self.told.append(error.code)
+    def failed(self, code: str) -> None:
+        self.told.append(code)
 
     def end(self, usage: Usage | None, finish_reason: str | None) -> None:
         self.told.append((usage, finish_reason))
