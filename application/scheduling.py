@@ -1,5 +1,6 @@
 """Who is admitted, and who runs next: the one policy of every queue.
 
+Only the first job of a chat may run; among chats, the user with the fewest running comes first.
 Pure functions over what a queue knows of its jobs. The embedded queue calls them; the Redis queue
 does the same inside Redis, in `infrastructure/jobs/redis/scheduler.lua`, and is held to them by
 `tests/contract/scheduling/`.
