@@ -38,7 +38,8 @@ class Upstream:
     """An OpenAI-compatible API, and the deadlines of a call to it in seconds.
 
     `first_token` spans the whole call until its first token, retries and waits included;
-    `retries` are tries after the first (SLUICE_UPSTREAM_RETRIES). `max_answer`: bytes of UTF-8 that one call may say.
+    `retries` are tries after the first (SLUICE_UPSTREAM_RETRIES). `max_answer`: bytes of UTF-8 that
+    one call may say.
     `piece_interval`: seconds in which the pieces for a node are joined; 0: none are.
     `genai`: the names of its span's attributes.
     """

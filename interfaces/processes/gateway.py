@@ -2,8 +2,9 @@
 
 How it leaves, after SIGTERM: `UvicornServer.handle_exit` starts `HttpService._drain`, which lets no
 new job in (`queue.drain`, at most 4 s) and ends native streams with a `retry` and cuts the others
-(`log.hang_up`): their readers go on at another gateway. Then uvicorn closes its connections, `joined` closes the log,
-PostgreSQL and Redis, and the process ends with status 0, in time by `ExitDeadline`.
+(`log.hang_up`): their readers go on at another gateway. Then uvicorn closes its connections,
+`joined` closes the log, PostgreSQL and Redis, and the process ends with status 0, in time by
+`ExitDeadline`.
 """
 
 import asyncio
