@@ -218,7 +218,7 @@ class GraphRun:
         self.stages_left()
         self._tell_waiting()
         if self.waits:
-            raise AsksHuman
+            raise AsksHuman("the graph waits for a human")
         values = {k: v for k, v in values_of(state).items() if k not in earlier}
         answer, intent = self.answer.of(values), values.get("intent")
         if any(text in answer for text in self._cut):

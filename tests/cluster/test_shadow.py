@@ -14,6 +14,7 @@ from sluice.offline_model import Gate, Reply
 from tests.cluster.conftest import read, working
 from tests.http.house import text
 from tests.live.cluster import Cluster
+from tests.live.service import Service
 from tests.live.shadowed import CANARY, says_apart, shadows, shadows_when
 from tests.services import PostgresServer, RedisServer
 
@@ -60,12 +61,19 @@ def kept_in_postgres(postgres: PostgresServer) -> Iterator[str]:
             yield from (row for (row,) in db.execute(query).fetchall())
 
 
+async def outcomes(gateway: Service) -> int:
+    """Of all jobs that this PostgreSQL has ever seen."""
+    exported = await gateway.client.get(f"{gateway.url}/api/v1/rollout/outcomes")
+    return len(exported.text.splitlines())
+
+
 async def test_a_workers_shadow_is_seen_at_every_gateway_and_read_nowhere(
     cluster: Cluster,
 ) -> None:
     here, there = cluster.gateways
     shown = await shadows(here)
     assert (shown["runs"], shown["share"]) == (0, 100)
+    before = await outcomes(here)
     says_apart(cluster.model, "Why?", Reply([SAID, " x"]), Reply([CANARY, " is else"]))
     job = (await here.ask("Why?"))["job_id"]
     assert SAID in text(await read(there, job))
@@ -78,8 +86,7 @@ async def test_a_workers_shadow_is_seen_at_every_gateway_and_read_nowhere(
     assert sum(one.get(name, 0) for one in runs) == 1
     for gateway in cluster.gateways:
         assert CANARY not in text(await read(gateway, job))
-        exported = await gateway.client.get(f"{gateway.url}/api/v1/rollout/outcomes")
-        assert len(exported.text.splitlines()) == 1
+        assert await outcomes(gateway) == before + 1
     in_redis = b"".join(kept_in_redis(cluster.redis))
     in_postgres = "".join(kept_in_postgres(cluster.postgres))
     assert SAID.encode() in in_redis

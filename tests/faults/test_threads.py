@@ -44,8 +44,13 @@ async def test_a_busy_thread_does_not_keep_the_process(
         if way == "pool_in_a_with":
             return
         assert stream.properly
-        ends = [] if store is None or way == "refuses_to_stop" else ["cancelled"]
-        assert [frame.event for frame in stream.seen if frame.event != "stage"] == ends
+        ends = [frame.event for frame in stream.seen if frame.event != "stage"]
+        if (
+            way == "refuses_to_stop" and store is not None
+        ):  # what is sooner, its end or the stream's
+            assert ends in ([], ["cancelled"])
+        else:
+            assert ends == ([] if store is None else ["cancelled"])
 
 
 async def test_threads_have_their_grace(start: Start) -> None:

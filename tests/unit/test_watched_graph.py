@@ -155,8 +155,8 @@ async def test_a_graph_that_stops_is_refused_where_nobody_offers_a_saver() -> No
 
 
 async def test_what_only_may_ask_does_without_a_saver_that_cannot_be_had() -> None:
-    own = InMemorySaver()
-    graph = chain(a=note).compile(checkpointer=own)
+    graph = chain(a=note).compile(checkpointer=InMemorySaver())
+    own = graph.checkpointer  # where msgpack is strict, LangGraph has made a copy
     for offered in (missing, lambda: None):
         watched = WatchedGraph(graph, new_saver=offered)
         assert watched.saver is None
