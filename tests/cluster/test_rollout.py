@@ -54,7 +54,8 @@ async def test_a_share_that_is_set_at_one_gateway_is_in_force_at_the_other(
     here, there = cluster.gateways
     for share in (100, 0, 25):
         body = await set_share(here, share)
-        await in_force(there, share)
+        async with asyncio.timeout(2):  # as is promised
+            await in_force(there, share)
         asked = await there.ask("Why?")
         job = await there.job(asked["job_id"])
         assert job["path"] == ("A2" if Share(share).holds(asked["chat_id"]) else "A1")
