@@ -1,7 +1,7 @@
 """The pages for who runs the service, in a real browser."""
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -112,3 +112,51 @@ async def test_who_is_no_admin_is_told_so(
         await expect(page.get_by_role("alert")).to_contain_text("SLUICE_ADMINS")
         await expect(page.locator("#share")).to_have_text("–")
     complaints.clear()  # of the browser's, about the 404
+
+
+FAINT = """() => {
+    const parts = color => color.match(/[\\d.]+/g).map(Number);
+    const clear = color => parts(color)[3] === 0;
+    const light = color => {
+        const [r, g, b] = parts(color).slice(0, 3).map(part => part / 255)
+            .map(part => part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4);
+        return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+    };
+    const ground = one => {
+        for (; one; one = one.parentElement) {
+            const color = getComputedStyle(one).backgroundColor;
+            if (!clear(color)) return light(color);
+        }
+        return 1;
+    };
+    const says = one => [...one.childNodes].some(each => each.nodeType === 3 && each.data.trim());
+    return [...document.body.querySelectorAll("*")]
+        .filter(one => says(one) && one.checkVisibility() && !one.disabled)
+        .map(one => [one, light(getComputedStyle(one).color), ground(one)])
+        .filter(([, ink, paper]) =>
+            (Math.max(ink, paper) + 0.05) / (Math.min(ink, paper) + 0.05) < 4.5)
+        .map(([one]) => one.outerHTML);
+}"""
+"""What has less contrast than WCAG's 4.5 : 1."""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_by_keys_alone_and_in_every_light(
+    serve: "Serve", page: "Page", upstream: OfflineModel, scheme: Any
+) -> None:
+    await page.emulate_media(color_scheme=scheme)
+    async with serve(ENABLE_TOKEN_STREAMING="5%", **asking(upstream)) as base:
+        await page.goto(f"{base}/compare")
+        await expect(page.get_by_label("Question")).to_be_visible()
+        assert await page.evaluate(FAINT) == []
+        await page.goto(f"{base}/rollout")
+        await expect(page.locator("#share")).to_have_text("5 %")
+        while await page.evaluate("document.activeElement.id") != "new-share":
+            await page.keyboard.press("Tab")
+        await page.keyboard.type("25")
+        await page.keyboard.press("Enter")
+        await expect(page.locator("#confirm-text")).to_be_visible()
+        assert await page.evaluate(FAINT) == []
+        await page.keyboard.press("Enter")
+        await expect(page.locator("#share")).to_have_text("25 %")
+        assert await page.evaluate(FAINT) == []
