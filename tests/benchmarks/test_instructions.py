@@ -1,6 +1,7 @@
 """Instructions are counted by valgrind; what is asked of the service meanwhile is tested here."""
 
 import asyncio
+import json
 import os
 import signal
 import sys
@@ -71,3 +72,23 @@ async def test_a_service_is_asked_and_marked(service: str, monkeypatch: pytest.M
             assert await process.counts() == {}
     assert len({mark.process for mark in marks}) == 4
     assert marks[3].ticks > marks[2].ticks
+
+
+@pytest.mark.parametrize(("again", "status"), [(1.0, 0), (1.2, 1)])
+def test_what_is_dearer_is_counted_once_more(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], again: float, status: int
+) -> None:
+    """A service that was woken once more beside other work is not dearer."""
+    kept: dict[str, float] = json.loads(instructions.KEPT.read_text())
+    unit = kept.pop(instructions.UNIT)
+    counts = [1.2, again]
+
+    async def counted(*_: str) -> dict[str, float]:
+        times = counts.pop(0)
+        return {instructions.UNIT: unit} | {name: n * unit * times for name, n in kept.items()}
+
+    monkeypatch.setattr(instructions, "counted", counted)
+    monkeypatch.setattr(sys, "argv", ["instructions"])
+    assert instructions.main() == status
+    assert counts == []
+    assert ("Over 10 %" in capsys.readouterr().out) == bool(status)
