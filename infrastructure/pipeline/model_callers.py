@@ -4,6 +4,7 @@ What a node's code names is followed: closures, globals, attributes, runnables a
 graphs that it runs by itself. A model that code fetches by a name at run time stays unseen.
 """
 
+import re
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -20,6 +21,11 @@ _MOST = 20_000
 """Objects looked at for one node."""
 _CLIENTS = frozenset({"openai", "anthropic", "mistralai", "groq", "cohere", "together", "ollama"})
 """Packages whose clients call a model."""
+_CLIENT = re.compile(
+    "(Client(V2)?|OpenAI|Groq|Together"
+    "|(Anthropic|Mistral)(AWS|Azure|Bedrock(Mantle)?|Foundry|GCP|GoogleCloud|Vertex)?)$"
+)
+"""How their classes' names end, whether they are asynchronous or not."""
 _BY_NAME = frozenset(
     {"init_chat_model", "OpenAI", "AsyncOpenAI", "AzureOpenAI", "AsyncAzureOpenAI"}
 )
@@ -94,7 +100,7 @@ def _is_model(found: object) -> bool:
     if issubclass(kind, BaseLanguageModel):
         return True
     package = kind.__module__.partition(".")[0]
-    if package in _CLIENTS and kind.__name__.endswith(("Client", "OpenAI", "Anthropic", "Groq")):
+    if package in _CLIENTS and _CLIENT.search(kind.__name__):
         return True
     if isinstance(found, FunctionType):
         return found.__name__ == "init_chat_model" and found.__module__.startswith("langchain")
@@ -182,7 +188,8 @@ def _parts_of_object(found: Any) -> Iterator[Any]:
 
 def _is_of_clients(found: object) -> bool:
     """`client.chat.completions`, say."""
-    return type(found).__module__.startswith("openai.resources")
+    package, _, inside = type(found).__module__.partition(".")
+    return package in _CLIENTS and inside.startswith("resources")
 
 
 def _is_installed(file: str) -> bool:
