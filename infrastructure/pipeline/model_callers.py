@@ -53,9 +53,9 @@ def model_callers(graph: Pregel[Any, Any, Any, Any], above: str = "") -> Iterato
 def agent_node(graph: Pregel[Any, Any, Any, Any]) -> str | None:
     """The node of a prebuilt agent that asks its model, if the graph is such an agent."""
     for name, node in graph.nodes.items():
-        function = getattr(node.bound, "func", None)
-        if (getattr(function, "__module__", ""), getattr(function, "__name__", "")) in _MODEL_NODES:
-            return name
+        match getattr(node.bound, "func", None):
+            case FunctionType(__module__=module, __name__=kind) if (module, kind) in _MODEL_NODES:
+                return name
     return None
 
 
@@ -176,14 +176,14 @@ def _parts_of_object(found: Any) -> Iterator[Any]:
     kind = type(found)
     if _is_of_clients(found):
         yield BaseLanguageModel
-    elif kind.__module__.partition(".")[0].startswith(_FRAMEWORK):
-        yield from getattr(found, "__dict__", {}).values()
+    elif kind.__module__.startswith(_FRAMEWORK):
+        yield from vars(found).values()
     elif isinstance(call := getattr(kind, "__call__", None), FunctionType):  # noqa: B004
         yield MethodType(call, found)
     else:
         module = sys.modules.get(kind.__module__)
-        if not _is_installed(getattr(module, "__file__", None) or "<none>"):
-            yield from getattr(found, "__dict__", {}).values()
+        if not _is_installed(str(getattr(module, "__file__", None))):
+            yield from vars(found).values()
 
 
 def _is_of_clients(found: object) -> bool:
