@@ -30,7 +30,8 @@ class Arrivals:
         self._loop = loop
         self._count, self._since = 0, loop.time()
         self._many = self._waits = False
-        self._until = self._seen = 0.0
+        self._until: float
+        self._seen: float
 
     def one(self) -> None:
         """To be called for every read."""
