@@ -17,6 +17,8 @@ from typing import Any
 import aiohttp
 import httpx2
 
+from .arrivals import arrivals
+
 Read = Callable[[], Awaitable[bytes]]
 """The next bytes of a body, none at its end."""
 
@@ -54,6 +56,7 @@ class PushedBody(Body):
         content.__class__ = _PushingReader
         self._content: Any = content
         self._loop = asyncio.get_running_loop()
+        self._arrivals = arrivals()
         self._last = self._loop.time()
         self._woken: asyncio.Future[None]
         self._timer: asyncio.TimerHandle | None
@@ -82,6 +85,7 @@ class PushedBody(Body):
 
     def arrived(self, data: bytes) -> None:
         """This runs for every read."""
+        self._arrivals.one()
         try:
             wake = self._run(self._take, data)
         except Exception as error:  # noqa: BLE001 - raised where it is waited for
