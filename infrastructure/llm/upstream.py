@@ -134,16 +134,20 @@ class Call:
                     yield delta
                 deltas.clear()
 
-    async def heard(self, hear: Hear, seconds: float = 0) -> AsyncGenerator[None, None]:
+    async def heard(
+        self, hear: Hear, seconds: float = 0, *, by_user: bool = True
+    ) -> AsyncGenerator[None, None]:
         """Gives each delta to `hear`: while this is waited for, where its bytes arrive. Yields
         when something was heard, with so many `seconds` or 64 deltas in between.
 
+        Not heard `by_user`, deltas are taken together, `piece_interval` late at most.
         Ends only after a finish reason, else raises UpstreamTruncated or what went wrong. Closing
         it closes the connection.
         """
         upstream = self._upstream
         timeouts = StreamTimeouts(upstream.first_token_timeout, upstream.idle_timeout)
-        receiver = Receiver(hear, timeouts, upstream.max_answer, seconds)
+        pause = 0 if by_user else upstream.piece_interval
+        receiver = Receiver(hear, timeouts, upstream.max_answer, seconds, pause)
         self._receiver = receiver
         span = CallSpan(str(self._body["model"]), upstream.genai)
         try:

@@ -27,13 +27,15 @@ from .timeouts import Timeouts
 @dataclass(frozen=True, slots=True)
 class Limits:
     """As the settings have them. Those in seconds are for calls whose user has set none;
-    `max_answer` is in bytes of UTF-8, and `genai` says by which names a call is told in its span.
+    `max_answer` is in bytes of UTF-8, `piece_interval` is how late a call may be read that nobody
+    hears, and `genai` says by which names a call is told in its span.
     """
 
     connect: float = 5
     first_token: float = 30
     idle: float = 30
     max_answer: int = 4 * 2**20
+    piece_interval: float = 0
     genai: Names = "new"
 
 
@@ -55,7 +57,7 @@ class Request:
         self._client, self._node, self._options = client, node, options
         self._call, self._by, self._no_usage = call, by, no_usage
         self._deadlines = limits if _untimed(client, options) else None
-        call.max_answer = limits.max_answer
+        call.max_answer, call.piece_interval = limits.max_answer, limits.piece_interval
         self._asks_usage = False
 
     async def send(self, send: Any, cast_to: Any, *, stream: bool, stream_cls: Any) -> Any:

@@ -90,10 +90,14 @@ async def _gathered(
 ) -> list[Any]:
     """The whole answer's, whose reader shows none before the end: it is not woken until then."""
     chunks: list[Any] = []
+    pause = answer.pause if reads.may_pause(answer.pause) else 0
 
     def take(data: bytes) -> bool:
+        before = answer.said
         chunks.extend(answer.feed(data))
         reads.hear(answer)
+        if pause and answer.said > before and not answer.finished:
+            body.pause_reading(pause)
         return answer.done
 
     while not answer.done and await reads.next(lambda: body.gather(take, inf), answer, request):
