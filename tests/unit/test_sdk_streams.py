@@ -84,7 +84,8 @@ class Streamed:
         self.node = NodeRun(ModelCalls(), "a", speaks=True)
         call = UserCall(self.teller, responses=False, chunks=chunks)
         theirs: Any = Stream[ChatCompletionChunk] if sync else AsyncStream[ChatCompletionChunk]
-        kind = streams.stream_class(theirs, call, timeouts or Timeouts(), self.node)
+        reading = streams.Reading(call, timeouts or Timeouts(), self.node)
+        kind = streams.stream_class(theirs, reading)
         client = OpenAI(api_key="x") if sync else AsyncOpenAI(api_key="x")
         self.response = httpx2.Response(
             200,
@@ -107,7 +108,7 @@ def test_a_class_is_the_sdks_in_all_but_its_reading() -> None:
         assert (kind.__name__, kind.__module__) == (base.__name__, base.__module__)
         assert openai._streaming.extract_stream_chunk_type(kind) is ChatCompletionChunk
     nobodys: Any = None
-    plain = streams.stream_class(AsyncStream, nobodys, Timeouts(), nobodys)
+    plain = streams.stream_class(AsyncStream, streams.Reading(nobodys, Timeouts(), nobodys))
     assert plain.__bases__ == (AsyncStream,)
 
 
