@@ -29,7 +29,7 @@ __all__ = [
 # The same examples in every run, however busy the machine: a red test is red again.
 settings.register_profile("sluice", deadline=None, derandomize=True)
 settings.load_profile("sluice")
-# A mutant, or another Python, is told by the first example that fails. See tests/mutation, Makefile.
+# A mutant, or another Python, is told by the first example that fails: tests/mutation, Makefile.
 settings.register_profile(
     "few",
     settings.get_profile("sluice"),

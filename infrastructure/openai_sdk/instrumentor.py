@@ -21,6 +21,7 @@ from sluice.application.model_calls import current_node
 
 from .callers import caller
 from .calls import Limits, Request, heard
+from .heads import Heads
 from .spans import span_of
 from .transport import Transports
 
@@ -42,7 +43,7 @@ class OpenAIInstrumentor:
     def __init__(self, limits: Limits | None = None, *, enabled: bool = True) -> None:
         self._enabled = enabled
         self._limits = limits or Limits()
-        self._transports = Transports()
+        self._transports, self._heads = Transports(), Heads()
         self._no_usage: WeakSet[Any] = WeakSet()
         """Clients whose server refused to be asking for usage."""
         self._before: dict[type, tuple[Any, Any]] = {}
@@ -87,7 +88,8 @@ class OpenAIInstrumentor:
             ours = this._request(self, cast_to, options, stream_cls if stream else None, alone)
             if ours is None:
                 return await send(cast_to, options, stream=stream, stream_cls=stream_cls)
-            this._transports.swap(self)
+            if this._transports.swap(self) and alone:
+                ours.heads = this._heads
             with _once(), ours.unless_opened():
                 return await ours.send(send, cast_to, stream=stream, stream_cls=stream_cls)
 

@@ -88,9 +88,9 @@ class Streamed:
         self.node = NodeRun(ModelCalls(), "a", speaks=True)
         made = {"teller": self.teller, "chunks": chunks, "piece_interval": 2, **(call or {})}
         theirs: Any = Stream[ChatCompletionChunk] if sync else AsyncStream[ChatCompletionChunk]
-        kind = streams.stream_class(
-            theirs, UserCall(responses=False, **made), timeouts or Timeouts(), self.node
-        )
+        made_call = UserCall(responses=False, **made)
+        reading = streams.Reading(made_call, timeouts or Timeouts(), self.node)
+        kind = streams.stream_class(theirs, reading)
         client = OpenAI(api_key="x") if sync else AsyncOpenAI(api_key="x")
         self.response = httpx2.Response(
             200,
@@ -113,7 +113,7 @@ def test_a_class_is_the_sdks_in_all_but_its_reading() -> None:
         assert (kind.__name__, kind.__module__) == (base.__name__, base.__module__)
         assert openai._streaming.extract_stream_chunk_type(kind) is ChatCompletionChunk
     nobodys: Any = None
-    plain = streams.stream_class(AsyncStream, nobodys, Timeouts(), nobodys)
+    plain = streams.stream_class(AsyncStream, streams.Reading(nobodys, Timeouts(), nobodys))
     assert plain.__bases__ == (AsyncStream,)
 
 
