@@ -14,10 +14,9 @@ from sluice.offline_model.server import OfflineModel
 from tests.cuts import CUTS, seed
 from tests.frontends.packages import install
 from tests.services import own_postgres, own_redis, postgres_url, redis_server_url, redis_url
-from tests.spans import exporter, spans
+from tests.spans import spans
 
 __all__ = [
-    "exporter",
     "own_postgres",
     "own_redis",
     "postgres_url",

@@ -178,12 +178,10 @@ class Request:
         return httpx2.Request("POST", str(self._client.base_url))
 
 
-def heard(
-    node: NodeRun, by: Caller, body: Mapping[str, Any], *, responses: bool, streamed: bool
-) -> UserCall:
-    """How a call is told, and what its reader is given."""
+def heard(node: NodeRun, by: Caller, body: Mapping[str, Any], *, responses: bool) -> UserCall:
+    """How a call is told, and what its reader is given: a plain one reads a stream."""
     call = UserCall(_teller(node, by, body), responses)
-    if streamed and by.plain:
+    if by.plain:
         call.chunks = Dicts
         if by.invoked and (teller := node.take(by.run.run_id, by.run.handlers)) is not None:
             call.teller, call.chunks = teller, OneText
