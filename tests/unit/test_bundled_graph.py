@@ -1,5 +1,5 @@
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from threading import Event
@@ -17,6 +17,14 @@ from sluice.domain.errors import (
 )
 from sluice.domain.ports import Prompt, S, Tool, ToolCall
 from sluice.infrastructure.pipeline import bundled
+
+
+@pytest.fixture(autouse=True)
+def its_threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Each test's own: those of an earlier one are not there in a process that was forked since."""
+    with ThreadPoolExecutor(4) as threads:
+        monkeypatch.setattr(bundled, "_SEARCHING", threads)
+        yield
 
 
 @dataclass(frozen=True)

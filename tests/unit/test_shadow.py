@@ -13,12 +13,13 @@ from sluice.application import shadow as shadows
 from sluice.application.ports import PipelinePort
 from sluice.application.shadow import Shadow
 from sluice.application.shadow_comparison import result_of
-from sluice.domain.chat import ExecutionPath, Job
+from sluice.domain.chat import ExecutionPath, Job, Turn
 from sluice.domain.errors import AsksHuman, PipelineError
 from sluice.domain.events import (
     Done,
     Reset,
     StageCompleted,
+    StageFailed,
     StageStarted,
     Token,
     Usage,
@@ -32,6 +33,7 @@ from tests.doubles import MockPipeline, a_job
 from tests.use_cases import UseCases, use_cases, waiting
 from tests.waiting import until
 
+EARLIER = Turn("user", "x" * 300)
 STAGES = (StageStarted("answer", 0), StageCompleted("answer", 50))
 REAL = (*STAGES, Token("so", "answer"), Done("A2", "so", usage=Usage(3, 2, 5)))
 OTHER = (*STAGES, Done("A1", "so", usage=Usage(3, 4, 7)))
@@ -171,7 +173,8 @@ async def test_jobs_that_can_have_none_are_counted_by_why() -> None:
         rows = {row.job_id: row for row in await those.rows()}
         assert rows[cancelled.id].skipped == "cancelled"
         assert rows[fell_back.id].skipped == "fell_back"
-        assert (rows[failed.id].state, rows[failed.id].real.error) == ("ended", "pipeline_error")
+        assert rows[failed.id].state == "ended"
+        assert rows[failed.id].real == Side("A2", "pipeline_error")
         assert rows[failed.id].same_text is None
         assert those.asked == ["A1"]
         assert those.house.metrics.shadows_skipped == {"cancelled": 1, "fell_back": 1}
@@ -238,6 +241,21 @@ async def test_other_stages_are_seen_whatever_their_order() -> None:
         assert told == {alike.id: True, other.id: False}
 
 
+async def test_a_stage_that_ends_in_another_way_is_another_stage() -> None:
+    async with shadowed(StageStarted("a", 0), StageFailed("a", 0), Done("A1", "so")) as those:
+        await those.ran(StageStarted("a", 0), StageCompleted("a", 9), Done("A2", "so"))
+        assert (await those.row()).same_stages is False
+
+
+async def test_a_job_of_a1_runs_once_more_on_a2() -> None:
+    async with shadowed(*REAL) as those:
+        await those.ran(*OTHER, path="A1")
+        row = await those.row()
+        assert (row.real.path, row.shadow.path, those.asked) == ("A1", "A2", ["A2"])
+        assert (row.real.first_token, row.shadow.first_token is None) == (None, False)
+        assert (row.real.input_tokens, row.shadow.input_tokens) == (3, 3)
+
+
 async def test_beyond_the_budget_none_begins() -> None:
     async with shadowed(budget=12) as those:
         for _ in range(3):
@@ -251,9 +269,13 @@ async def test_beyond_the_budget_none_begins() -> None:
 
 async def test_what_the_upstream_does_not_count_is_guessed_by_its_length() -> None:
     async with shadowed(*STAGES, Done("A1", "so")) as those:
-        await those.ran(Token("so", "a"), Done("A2", "so"), message="x" * 298)
+        await those.ran(Token("so", "a"), Done("A2", "so"), message="x" * 299)
         row = await those.row()
         assert (row.tokens, row.real.output_tokens, row.shadow.output_tokens) == (101, None, None)
+        assert those.house.metrics.shadow_tokens == 101
+    async with shadowed(*STAGES, Done("A2", "so")) as those:
+        await those.ran(Done("A1", "so" * 60), path="A1", message="x", history=(EARLIER,))
+        assert (await those.row()).tokens == 141, "what was never streamed was paid for, too"
     async with shadowed(*STAGES, Done("A1", "so"), budget=100) as those:
         await those.ran(Token("so", "a"), Done("A2", "so"), message="x" * 298)
         assert (await those.row()).skipped == "budget"
