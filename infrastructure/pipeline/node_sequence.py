@@ -32,10 +32,9 @@ class NodeSequence(Runnable[Any, Any]):
         raise TypeError("a watched graph runs asynchronously only")
 
     async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **_: Any) -> Any:
-        manager = (config or {}).get("callbacks")
-        if not config or not isinstance(manager, BaseCallbackManager):
-            return await self._sequence.ainvoke(input, config)
-        if (tap := _only_listener(manager)) is None:
+        manager: Any = (config or {}).get("callbacks")
+        tap = _only_listener(manager)
+        if config is None or tap is None:
             return await self._sequence.ainvoke(input, config)
         run_id, name = uuid4(), config.get("run_name")
         inner = _inner(config, manager, run_id)
@@ -79,14 +78,14 @@ def _inner(config: RunnableConfig, manager: BaseCallbackManager, run_id: UUID) -
     child.add_metadata({**manager.inheritable_metadata, **(config.get("metadata") or {})})
     inner: RunnableConfig = {**config, "callbacks": child}
     inner.pop("run_name", None)
-    inner.pop("run_id", None)
     return inner
 
 
-def _only_listener(manager: BaseCallbackManager) -> Tap | None:
+def _only_listener(manager: Any) -> Tap | None:
     """The tap of the run that is being read, if nobody else hears it."""
     node = current_node.get()
-    if not isinstance(node, RunningNode) or not isinstance(node.run.listener, Tap):
+    if not isinstance(manager, BaseCallbackManager) or not isinstance(node, RunningNode):
         return None
-    alone = node.run.thoughts is None and node.run.hears_alone(manager.handlers)
-    return node.run.listener if alone else None
+    tap, run = node.run.listener, node.run
+    alone = run.thoughts is None and run.hears_alone(manager.handlers)
+    return tap if isinstance(tap, Tap) and alone else None

@@ -1,6 +1,7 @@
 """A node that only the tap hears is told of as any other, by a shorter way."""
 
-from contextvars import ContextVar
+import asyncio
+from contextvars import Context, ContextVar
 from types import SimpleNamespace
 from typing import Any, TypedDict
 
@@ -126,7 +127,8 @@ async def test_what_a_nodes_own_work_inherits_is_the_same_whoever_else_listens(
         work, mine = RunnableLambda(part), Mine()
         await work.ainvoke(state, {"callbacks": [mine]})
         config["callbacks"].add_handler(mine)  # type: ignore[union-attr]
-        await work.ainvoke(state, {"callbacks": config["callbacks"]})
+        elsewhere = work.ainvoke(state, {"callbacks": config["callbacks"]})
+        await asyncio.create_task(elsewhere, context=Context())  # all that it knows is its config
         return {"answer": "yes"}
 
     def graph() -> Any:

@@ -3,20 +3,20 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from sluice.application import shadow as shadows
-from sluice.application.ports import PipelinePort, Tell
+from sluice.application.ports import PipelinePort
 from sluice.application.process_chat import MAX_ATTEMPTS
 from sluice.application.shadow import Shadow
 from sluice.application.shadow_comparison import result_of
-from sluice.domain.chat import ExecutionPath, Job, Question, Turn
+from sluice.application.spans import NoSpans
+from sluice.domain.chat import ExecutionPath, Job, Turn
 from sluice.domain.errors import AsksHuman, PipelineError, Unavailable
 from sluice.domain.events import (
     Done,
@@ -27,12 +27,11 @@ from sluice.domain.events import (
     Token,
     Usage,
 )
-from sluice.domain.graph_state import Head, InputRequest, Outcome, Pause
+from sluice.domain.graph_state import Head, InputRequest, Pause
 from sluice.domain.outcome import left_out_of
 from sluice.domain.rollout import Flag, Share
 from sluice.domain.shadow import ShadowRun, Side, is_drawn
 from sluice.infrastructure.outcomes.sqlite_shadows import SqliteShadows
-from sluice.infrastructure.telemetry.spans import OpenTelemetrySpans, job_ids
 from tests.doubles import MockPipeline, a_job
 from tests.use_cases import UseCases, use_cases, waiting
 from tests.waiting import until
@@ -93,7 +92,6 @@ async def shadowed(
     *plays: Any,
     share: float = 100,
     budget: int = 1000,
-    kind: type[MockPipeline] = MockPipeline,
     **options: Any,
 ) -> AsyncIterator[Shadowed]:
     async with use_cases() as house:
@@ -102,7 +100,7 @@ async def shadowed(
 
         def pipeline(path: ExecutionPath) -> PipelinePort:
             asked.append(path)
-            return kind(*(plays or OTHER))
+            return MockPipeline(*(plays or OTHER))
 
         shadow = Shadow(
             pipeline, store, house.log, house.metrics, Share(share), budget=budget, **options
@@ -402,24 +400,19 @@ async def test_a_shadow_that_nobody_foresaw_to_fail_is_in_the_operators_log(
     assert "KANARIE" not in caplog.text
 
 
-async def test_a_shadow_is_a_trace_of_its_own_and_inherits_nothing_of_its_jobs(
-    spans: InMemorySpanExporter,
-) -> None:
+async def test_a_shadow_has_a_span_of_its_own_and_inherits_nothing_of_its_job() -> None:
     mine: ContextVar[str] = ContextVar("mine", default="nobody's")
-    seen: list[str] = []
+    seen: list[Any] = []
 
-    class Seeing(MockPipeline):
-        async def run(self, question: Question, tell: Tell, /) -> Outcome:
-            seen.append(mine.get())
-            return await super().run(question, tell)
+    class Spans(NoSpans):
+        def shadow(self, job: Job, path: ExecutionPath) -> AbstractContextManager[None]:
+            seen.append((job, path, mine.get()))
+            return super().shadow(job, path)
 
-    async with shadowed(kind=Seeing, spans=OpenTelemetrySpans()) as those:
+    async with shadowed(spans=Spans()) as those:
         mine.set("the job's")
         job = await those.ran()
-    assert seen == ["nobody's"]
-    (span,) = [span for span in spans.get_finished_spans() if span.name == "shadow"]
-    assert span.attributes == {"sluice.job.id": job.id, "sluice.path": "A1"}
-    assert [link.context.trace_id for link in span.links] == [job_ids(job.id)[0]]
+    assert seen == [(job, "A1", "nobody's")]
 
 
 async def test_a_later_attempt_is_held_beside_its_own_stages() -> None:
