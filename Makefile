@@ -52,8 +52,8 @@ suite: $(VENV)/developed
 unit: $(VENV)/developed           ## the tests that start no process of ours: two minutes
 	$(BIN)/pytest -q $(PARALLEL) $(addprefix --ignore tests/,e2e faults chaos cluster)
 
-short: $(VENV)/developed          ## what another Python could break first: no process, no browser, no Node
-	$(BIN)/pytest -q $(PARALLEL) tests/unit tests/http tests/openai_sdk tests/contract/event_log
+short: $(VENV)/developed          ## what another Python could break first: no process, no browser, no Node, few examples
+	$(BIN)/pytest -q --hypothesis-profile=few $(PARALLEL) tests/unit tests/http tests/openai_sdk tests/contract/event_log --ignore tests/unit/test_report_evidence.py
 
 cuts: $(VENV)/developed          ## cut each client's streams off at 200 random bytes: CUTS=200 SEED=…
 	CUTS=$(or $(CUTS),200) $(BIN)/pytest -q -rP $(PARALLEL) -k cut tests/client tests/frontends

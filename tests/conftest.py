@@ -14,10 +14,9 @@ from sluice.offline_model.server import OfflineModel
 from tests.cuts import CUTS, seed
 from tests.frontends.packages import install
 from tests.services import own_postgres, own_redis, postgres_url, redis_server_url, redis_url
-from tests.spans import exporter, spans
+from tests.spans import spans
 
 __all__ = [
-    "exporter",
     "own_postgres",
     "own_redis",
     "postgres_url",
@@ -29,9 +28,9 @@ __all__ = [
 # The same examples in every run, however busy the machine: a red test is red again.
 settings.register_profile("sluice", deadline=None, derandomize=True)
 settings.load_profile("sluice")
-# A mutant is killed by the first example that fails; nobody reads it. See tests/mutation.
+# A mutant, or another Python, is told by the first example that fails: tests/mutation, Makefile.
 settings.register_profile(
-    "mutation",
+    "few",
     settings.get_profile("sluice"),
     max_examples=20,
     phases=[Phase.explicit, Phase.generate],

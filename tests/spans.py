@@ -1,6 +1,7 @@
 """Spans that are kept, and may be looked at."""
 
 from collections.abc import Iterator
+from functools import cache
 
 import pytest
 from opentelemetry import trace
@@ -11,9 +12,9 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from sluice.infrastructure.telemetry.tracing import job_ids_generator
 
 
-@pytest.fixture(scope="session")
-def exporter() -> InMemorySpanExporter:
-    """Set once: OpenTelemetry has one provider for a process."""
+@cache
+def _exporter() -> InMemorySpanExporter:
+    """Set once: OpenTelemetry has one provider for a process, be it for more than one session."""
     exporter = InMemorySpanExporter()
     provider = TracerProvider(id_generator=job_ids_generator())
     provider.add_span_processor(SimpleSpanProcessor(exporter))
@@ -22,7 +23,8 @@ def exporter() -> InMemorySpanExporter:
 
 
 @pytest.fixture
-def spans(exporter: InMemorySpanExporter) -> Iterator[InMemorySpanExporter]:
+def spans() -> Iterator[InMemorySpanExporter]:
+    exporter = _exporter()
     exporter.clear()
     yield exporter
     exporter.clear()

@@ -21,6 +21,7 @@ from sluice.application.model_calls import current_node
 
 from .callers import caller
 from .calls import Limits, Request, heard
+from .heads import Heads
 from .spans import span_of
 from .transport import Transports
 
@@ -42,7 +43,7 @@ class OpenAIInstrumentor:
     def __init__(self, limits: Limits | None = None, *, enabled: bool = True) -> None:
         self._enabled = enabled
         self._limits = limits or Limits()
-        self._transports = Transports()
+        self._transports, self._heads = Transports(), Heads()
         self._no_usage: WeakSet[Any] = WeakSet()
         """Clients whose server refused to be asking for usage."""
         self._before: dict[type, tuple[Any, Any]] = {}
@@ -84,10 +85,11 @@ class OpenAIInstrumentor:
             self: Any, cast_to: Any, options: Any, *, stream: bool = False, stream_cls: Any = None
         ) -> Any:
             send = before.__get__(self, type(self))
-            ours = this._request(self, cast_to, options, stream_cls if stream else None, alone)
+            ours = this._request(self, cast_to, options, alone)
             if ours is None:
                 return await send(cast_to, options, stream=stream, stream_cls=stream_cls)
-            this._transports.swap(self)
+            if this._transports.swap(self) and alone:
+                ours.heads = this._heads
             with _once(), ours.unless_opened():
                 return await ours.send(send, cast_to, stream=stream, stream_cls=stream_cls)
 
@@ -99,7 +101,7 @@ class OpenAIInstrumentor:
             self: Any, cast_to: Any, options: Any, *, stream: bool = False, stream_cls: Any = None
         ) -> Any:
             send = before.__get__(self, type(self))
-            ours = this._request(self, cast_to, options, stream_cls if stream else None, alone)
+            ours = this._request(self, cast_to, options, alone)
             if ours is None:
                 return send(cast_to, options, stream=stream, stream_cls=stream_cls)
             with _once(), ours.unless_opened():
@@ -108,9 +110,7 @@ class OpenAIInstrumentor:
         this = self
         return request
 
-    def _request(
-        self, client: Any, cast_to: Any, options: Any, stream_cls: Any, alone: bool
-    ) -> Request | None:
+    def _request(self, client: Any, cast_to: Any, options: Any, alone: bool) -> Request | None:
         """None for what is none of our business: other endpoints, our own client, no job."""
         node = current_node.get() if self._installed else None
         if node is None or cast_to is object or _sending.get():
@@ -122,7 +122,7 @@ class OpenAIInstrumentor:
         if options.stream_mode != "legacy":
             return None
         by = caller()
-        call = heard(node, by, body, responses=responses, streamed=stream_cls is not None)
+        call = heard(node, by, body, responses=responses)
         call.span = span_of(body, self._limits.genai, alone=alone)
         return Request(client, node, options, call, by, self._limits, self._no_usage)
 

@@ -4,6 +4,7 @@ What a node's code names is followed: closures, globals, attributes, runnables a
 graphs that it runs by itself. A model that code fetches by a name at run time stays unseen.
 """
 
+import re
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -20,6 +21,11 @@ _MOST = 20_000
 """Objects looked at for one node."""
 _CLIENTS = frozenset({"openai", "anthropic", "mistralai", "groq", "cohere", "together", "ollama"})
 """Packages whose clients call a model."""
+_CLIENT = re.compile(
+    "(Client(V2)?|OpenAI|Groq|Together"
+    "|(Anthropic|Mistral)(AWS|Azure|Bedrock(Mantle)?|Foundry|GCP|GoogleCloud|Vertex)?)$"
+)
+"""How their classes' names end, whether they are asynchronous or not."""
 _BY_NAME = frozenset(
     {"init_chat_model", "OpenAI", "AsyncOpenAI", "AzureOpenAI", "AsyncAzureOpenAI"}
 )
@@ -47,9 +53,9 @@ def model_callers(graph: Pregel[Any, Any, Any, Any], above: str = "") -> Iterato
 def agent_node(graph: Pregel[Any, Any, Any, Any]) -> str | None:
     """The node of a prebuilt agent that asks its model, if the graph is such an agent."""
     for name, node in graph.nodes.items():
-        function = getattr(node.bound, "func", None)
-        if (getattr(function, "__module__", ""), getattr(function, "__name__", "")) in _MODEL_NODES:
-            return name
+        match getattr(node.bound, "func", None):
+            case FunctionType(__module__=module, __name__=kind) if (module, kind) in _MODEL_NODES:
+                return name
     return None
 
 
@@ -94,7 +100,7 @@ def _is_model(found: object) -> bool:
     if issubclass(kind, BaseLanguageModel):
         return True
     package = kind.__module__.partition(".")[0]
-    if package in _CLIENTS and kind.__name__.endswith(("Client", "OpenAI", "Anthropic", "Groq")):
+    if package in _CLIENTS and _CLIENT.search(kind.__name__):
         return True
     if isinstance(found, FunctionType):
         return found.__name__ == "init_chat_model" and found.__module__.startswith("langchain")
@@ -170,19 +176,20 @@ def _parts_of_object(found: Any) -> Iterator[Any]:
     kind = type(found)
     if _is_of_clients(found):
         yield BaseLanguageModel
-    elif kind.__module__.partition(".")[0].startswith(_FRAMEWORK):
-        yield from getattr(found, "__dict__", {}).values()
+    elif kind.__module__.startswith(_FRAMEWORK):
+        yield from vars(found).values()
     elif isinstance(call := getattr(kind, "__call__", None), FunctionType):  # noqa: B004
         yield MethodType(call, found)
     else:
         module = sys.modules.get(kind.__module__)
-        if not _is_installed(getattr(module, "__file__", None) or "<none>"):
-            yield from getattr(found, "__dict__", {}).values()
+        if not _is_installed(str(getattr(module, "__file__", None))):
+            yield from vars(found).values()
 
 
 def _is_of_clients(found: object) -> bool:
     """`client.chat.completions`, say."""
-    return type(found).__module__.startswith("openai.resources")
+    package, _, inside = type(found).__module__.partition(".")
+    return package in _CLIENTS and inside.startswith("resources")
 
 
 def _is_installed(file: str) -> bool:

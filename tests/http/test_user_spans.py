@@ -172,11 +172,20 @@ async def test_a_call_that_fails_is_told_by_its_code(
     assert (call.status.description, (call.attributes or {})["error.type"]) == (code, code)
 
 
+@pytest.mark.parametrize(
+    "others",
+    [
+        "opentelemetry.instrumentation.openai_v2",
+        "openinference.instrumentation.langchain",
+        "langfuse-sdk",
+        "traceloop.tracer",
+    ],
+)
 def test_what_another_instrumentation_tells_of_is_not_told_again(
-    spans: InMemorySpanExporter,
+    spans: InMemorySpanExporter, others: str
 ) -> None:
     assert span_of(ASKED, "new", alone=False) is None
-    theirs = trace.get_tracer("opentelemetry.instrumentation.openai_v2")
+    theirs = trace.get_tracer(others)
     with theirs.start_as_current_span("chat mine"):
         assert span_of(ASKED, "new", alone=True) is None
     with trace.get_tracer("a.users.own").start_as_current_span("work"):

@@ -81,7 +81,7 @@ class Session:
         settings = {
             "source_paths": ["sluice"],
             "only_mutate": [f"sluice/{self.module}"],
-            "pytest_add_cli_args": ["--hypothesis-profile=mutation"],
+            "pytest_add_cli_args": ["--hypothesis-profile=few"],
             "pytest_add_cli_args_test_selection": self._tests,
             "do_not_mutate_patterns": TEXTS,
             "also_copy": list(BESIDE),

@@ -9,9 +9,11 @@ import openai
 import pytest
 from langchain_openai import ChatOpenAI
 from openai import AsyncOpenAI, AsyncStream, OpenAI, Stream
+from openai._models import FinalRequestOptions
 from openai.types import CreateEmbeddingResponse
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from openai.types.responses import Response
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from pydantic import SecretStr
 
 from sluice.domain.errors import AnswerTooLarge
@@ -154,6 +156,8 @@ async def test_outside_a_job_and_after_the_service_nothing_is_taken(
     async def streamed() -> list[type]:
         asynchronous = await upstream.client().chat.completions.create(**ASKED, stream=True)
         synchronous = upstream.client_sync().chat.completions.create(**ASKED, stream=True)
+        chunks = [one async for one in asynchronous] + list(synchronous)
+        assert {type(one) for one in chunks} == {ChatCompletionChunk}
         return [type(asynchronous), type(synchronous)]
 
     assert await streamed() == [AsyncStream, Stream]
@@ -167,7 +171,7 @@ async def test_outside_a_job_and_after_the_service_nothing_is_taken(
             kind.request = patched  # as who wraps it has kept it
             assert await streamed() == kinds
             del kind.request
-    assert run.teller.ends == []
+    assert run.teller.ends == [(None, "stop")] * 2
 
 
 async def test_a_stream_of_either_client_is_heard(upstream: Upstream, run: Run) -> None:
@@ -177,6 +181,14 @@ async def test_a_stream_of_either_client_is_heard(upstream: Upstream, run: Run) 
     for one in upstream.client_sync().chat.completions.create(**ASKED, stream=True):
         assert type(one) is ChatCompletionChunk
     assert run.teller.said == ["a", "a"]
+    assert run.teller.ends == [(None, "stop")] * 2
+
+
+async def test_a_request_made_below_the_sdks_methods_is_whole(upstream: Upstream, run: Run) -> None:
+    """Whoever calls `request` themselves need not say that they stream nothing."""
+    options = FinalRequestOptions.construct(method="post", url="/chat/completions", json_data=ASKED)
+    assert type(await upstream.client().request(ChatCompletion, options)) is ChatCompletion
+    assert type(upstream.client_sync().request(ChatCompletion, options)) is ChatCompletion
     assert run.teller.ends == [(None, "stop")] * 2
 
 
@@ -262,8 +274,9 @@ class Wrapper:
 
 @pytest.mark.parametrize("kind", [AsyncOpenAI, OpenAI])
 async def test_what_others_put_there_before_us_is_asked_and_put_back(
-    kind: Any, upstream: Upstream, instrument: Instrument
+    kind: Any, upstream: Upstream, instrument: Instrument, spans: InMemorySpanExporter
 ) -> None:
+    """They may tell a tracer of the call: it is a span of ours only where nobody else stands."""
     kind.request = wrapper = Wrapper(vars(kind.__mro__[1])["request"])
     try:
         instrumentor = instrument()
@@ -272,6 +285,7 @@ async def test_what_others_put_there_before_us_is_asked_and_put_back(
             upstream.client_sync().chat.completions.create(**ASKED)
         assert len(run.teller.ends) == 2
         assert wrapper.owners == [kind]
+        assert [span.name for span in spans.get_finished_spans()] == ["chat m"]
         await instrumentor.uninstrument()
         assert vars(kind)["request"] is wrapper
     finally:
@@ -319,9 +333,10 @@ async def test_switched_off_it_does_nothing(instrument: Instrument) -> None:
 async def test_a_timeout_of_the_users_stays(
     instrument: Instrument, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(CHUNK_TIMEOUT, "7")
-    await instrument().uninstrument()
-    assert os.environ[CHUNK_TIMEOUT] == "7"
+    for theirs in ("7", ""):
+        monkeypatch.setenv(CHUNK_TIMEOUT, theirs)
+        await instrument().uninstrument()
+        assert os.environ[CHUNK_TIMEOUT] == theirs
     monkeypatch.delenv(CHUNK_TIMEOUT)
     instrumentor = instrument()
     monkeypatch.setenv(CHUNK_TIMEOUT, "9")

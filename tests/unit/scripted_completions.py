@@ -17,6 +17,8 @@ class ScriptedCall:
         self.usage: Usage | None = COST
         self.finish_reason: str | None = "stop"
         self.closed = False
+        self.at_once = 1
+        """So many deltas are heard before whoever waits is woken."""
         self._deltas = deltas
 
     async def deltas(self) -> AsyncGenerator[Delta, None]:
@@ -25,14 +27,17 @@ class ScriptedCall:
             async for _ in turns:
                 yield deltas.pop()
 
-    async def heard(self, hear: Hear, seconds: float) -> AsyncGenerator[None, None]:
-        self.seconds = seconds
+    async def heard(
+        self, hear: Hear, seconds: float, *, by_user: bool = True
+    ) -> AsyncGenerator[None, None]:
+        self.seconds, self.by_user = seconds, by_user
         try:
-            for delta in self._deltas:
+            for n, delta in enumerate(self._deltas, 1):
                 if isinstance(delta, Exception):
                     raise delta
                 hear(delta)
-                yield
+                if n % self.at_once == 0 or n == len(self._deltas):
+                    yield
         finally:
             self.closed = True
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+from langchain.chat_models import init_chat_model
 from langchain_core.language_models import FakeListChatModel
 from langgraph.graph import START, StateGraph
 from openai import AsyncOpenAI
@@ -39,8 +40,11 @@ def client_of(package: str, name: str) -> Any:
     return type(name, (), {"__module__": f"{package}.sub"})()
 
 
-def init_chat_model() -> Any:
+def of_its_name() -> Any:
     """Of no LangChain."""
+
+
+of_its_name.__name__ = "init_chat_model"
 
 
 def node_of(value: Any) -> Callable[[State], Any]:
@@ -51,7 +55,7 @@ def node_of(value: Any) -> Callable[[State], Any]:
 
 
 def named_elsewhere(state: State) -> Any:
-    return init_chat_model()
+    return of_its_name()
 
 
 def imported_by_name(state: State) -> Any:
@@ -65,9 +69,16 @@ CALLS: dict[str, Any] = {
     "client": node_of(CLIENT),
     "resource": node_of(CLIENT.chat.completions),
     "create": node_of(CLIENT.chat.completions.create),
+    "parse": node_of(CLIENT.responses.parse),
+    "by name": node_of(init_chat_model),
     "invoke": node_of(MODEL.invoke),
     "anthropic": node_of(client_of("anthropic", "AsyncAnthropic")),
+    "bedrock": node_of(client_of("anthropic", "AnthropicBedrock")),
+    "messages": node_of(client_of("anthropic.resources", "AsyncMessages")),
     "groq": node_of(client_of("groq", "AsyncGroq")),
+    "mistralai": node_of(client_of("mistralai", "Mistral")),
+    "together": node_of(client_of("together", "AsyncTogether")),
+    "cohere": node_of(client_of("cohere", "AsyncClientV2")),
     "ollama": node_of(client_of("ollama", "AsyncClient")),
     "named": imported_by_name,
 }
@@ -75,6 +86,7 @@ QUIET: dict[str, Any] = {
     "almost": node_of(ALMOST),
     "type": node_of(Llm),
     "parts": node_of(client_of("openai", "Response")),
+    "error": node_of(client_of("anthropic", "AnthropicError")),
     "others": node_of(client_of("others", "AsyncClient")),
     "own": named_elsewhere,
     "text": node_of("init_chat_model"),
@@ -103,4 +115,13 @@ def test_a_graph_of_ones_own_is_no_prebuilt_agent() -> None:
 
     assert agent_node(graph_of({"model": model_node})) is None
     model_node.__module__ = "langchain.agents.factory"
-    assert agent_node(graph_of({"first": CALLS["model"], "model": model_node})) == "model"
+    inner = graph_of({"first": CALLS["model"], "model": model_node})
+    assert agent_node(inner) == "model"
+    assert agent_node(graph_of({"inner": inner})) is None
+
+
+def test_what_answers_for_a_node_that_failed_is_none_that_could_be_declared() -> None:
+    graph = StateGraph(State)
+    graph.add_node("quiet", QUIET["almost"], error_handler=CALLS["model"])
+    graph.add_edge(START, "quiet")
+    assert list(model_callers(graph.compile())) == []

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import aclosing, contextmanager
+from math import inf
 from typing import Any
 
 import pytest
@@ -110,11 +111,30 @@ async def test_a_structure_is_asked_for_and_refusals_are_remembered() -> None:
     assert "response_format" not in completions.asked[-1][1]
 
 
-@pytest.mark.parametrize(("emit", "seconds"), [(None, 1), ([].append, 0.1)])
+DELTAS = Delta("a"), Delta("b"), Delta(reasoning="hm"), Delta("c")
+
+
+@pytest.mark.parametrize(("hears", "seconds"), [(False, 1), (True, 0.1)])
 async def test_pieces_that_no_user_sees_are_joined_ten_times_as_long(
-    emit: Any, seconds: float
+    hears: bool, seconds: float
 ) -> None:
-    llm, completions = client(Delta("a"), Delta("b"))
-    completions.interval = 0.1
-    assert [text async for text in llm.stream("?", emit=emit)] == ["a", "b"]
+    """Who hears each text where it arrives gets those of a while, too; nobody an empty one."""
+    llm, completions = client(*DELTAS)
+    completions.interval, heard = 0.1, list[str]()
+    completions.last.at_once = 2
+    streamed = llm.stream("?", emit=heard.append if hears else None)
+    assert [text async for text in streamed] == ["ab", "c"]
     assert completions.last.seconds == pytest.approx(seconds)
+    assert heard == (["a", "b", "c"] if hears else [])
+
+
+async def test_texts_that_came_at_once_stay_apart_where_no_piece_is_waited_for() -> None:
+    llm, completions = client(*DELTAS)
+    completions.last.at_once = 2
+    assert await streamed(llm) == ["a", "b", "c"]
+
+
+async def test_a_whole_answer_wakes_nobody_before_its_end() -> None:
+    llm, completions = client(Delta("a"))
+    await llm.complete("?")
+    assert completions.last.seconds == inf

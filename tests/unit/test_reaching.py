@@ -2,7 +2,7 @@
 
 import sys
 from functools import partial, wraps
-from types import ModuleType, SimpleNamespace
+from types import FunctionType, MethodType, ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -78,11 +78,11 @@ def wrapping() -> None:
 
 def unfilled() -> Any:
     def inner() -> Any:
-        return later, first
+        return earlier, first
 
     first = WANTED
     if not first:
-        later = 1
+        earlier = 1
     return inner
 
 
@@ -119,6 +119,13 @@ class CallsNothing(CallsItself):
         return self.another
 
 
+class Slotted:
+    __slots__ = ()
+
+    def uses(self) -> Any:
+        return WANTED
+
+
 class Raising:
     def __getattribute__(self, name: str) -> Any:
         raise RuntimeError
@@ -145,6 +152,8 @@ LEADING: dict[str, Any] = {
     "a frozen set": frozenset({WANTED}),
     "a method": Owner().uses,
     "a method of its own": Owner().calls_another,
+    "a method of what has no attributes": Slotted().uses,
+    "a method that is no function": MethodType(CallsItself(), 1),
     "a call": CallsItself(),
     "an object": Owner(),
     "a runnable's part": RunnableLambda(takes_one),
@@ -188,6 +197,14 @@ def test_only_so_many_steps_are_taken() -> None:
     assert not leads(nested(12))
 
 
+def test_a_graph_inside_graphs_is_not_too_deep() -> None:
+    """As an agent is that an agent's tool runs."""
+    found: Any = WANTED
+    for _ in range(3):
+        found = chain(a=closed_over(found)).compile()
+    assert leads(closed_over(found))
+
+
 def test_only_so_much_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_MOST", 5)
     assert leads([[1, 2, WANTED]])
@@ -213,6 +230,15 @@ def test_installed_code_is_not_read_by_its_names(monkeypatch: pytest.MonkeyPatch
     assert leads(a_default)
     assert leads(closed_over(WANTED))
     assert not leads(Owner())
+
+
+@pytest.mark.parametrize(
+    ("file", "is_read"),
+    [("/app/graph.py", True), ("<frozen os>", False), ("/opt/site-packages/theirs.py", False)],
+)
+def test_where_code_comes_from_says_whether_it_is_read(file: str, is_read: bool) -> None:
+    code = by_name.__code__.replace(co_filename=file)
+    assert leads(FunctionType(code, globals())) is is_read
 
 
 def test_names_are_those_of_the_code_and_of_code_inside() -> None:

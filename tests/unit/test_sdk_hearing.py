@@ -41,7 +41,7 @@ HEAR, REPORTED, TAKE = RecordingTeller(), RecordingTeller(), RecordingTeller()
 
 
 def told(node: Node, by: Caller = Caller(), body: Any = BODY, **how: bool) -> UserCall:  # noqa: B008
-    return heard(node, by, body, **{"responses": False, "streamed": True, **how})
+    return heard(node, by, body, **{"responses": False, **how})
 
 
 def test_a_raw_call_is_told_to_who_hears_the_node() -> None:
@@ -117,12 +117,11 @@ def test_what_nobody_reports_is_heard() -> None:
     assert told(node, Caller("model", RUN)).teller is HEAR
 
 
-@pytest.mark.parametrize("streamed", [True, False])
-def test_only_a_plain_stream_is_given_dicts(streamed: bool) -> None:
+def test_only_a_plain_stream_is_given_dicts() -> None:
     by = Caller("model", RUN, plain=True)
     node = Node(hear=HEAR, take=TAKE)
-    call = told(node, by, streamed=streamed)
-    assert (call.chunks, call.teller) == (Dicts if streamed else Chunks, HEAR)
+    call = told(node, by)
+    assert (call.chunks, call.teller) == (Dicts, HEAR)
     assert told(node, by._replace(plain=False, invoked=True)).chunks is Chunks
     assert "take" not in [asked for asked, *_ in node.asked]
 
@@ -135,4 +134,3 @@ def test_a_merely_invoked_call_is_given_its_text_in_one_chunk_if_it_can_be_taken
     assert node.asked[-1] == ("take", "r", ["h"])
     call = told(Node(reported=REPORTED), by)
     assert (call.chunks, call.teller) == (Dicts, REPORTED)
-    assert told(node, by, streamed=False).chunks is Chunks

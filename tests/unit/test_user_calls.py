@@ -1,6 +1,7 @@
 """What is heard of a user's call, and how its end is judged."""
 
 import json
+from asyncio import CancelledError
 from types import SimpleNamespace
 from typing import Any
 
@@ -8,11 +9,13 @@ import httpx2
 import pytest
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from openai.types.responses import Response, ResponseStreamEvent
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from pydantic import BaseModel
 
 from sluice.application.model_calls import ToolCallPiece
 from sluice.domain.errors import AnswerTooLarge
 from sluice.domain.events import Usage
+from sluice.infrastructure.llm.genai import CallSpan
 from sluice.infrastructure.openai_sdk.answers import StreamedAnswer, UserCall, whole
 from sluice.infrastructure.openai_sdk.chunks import Dicts, OneText
 from sluice.infrastructure.openai_sdk.failures import CutAnswer, NamedFailure, NoAnswer
@@ -164,6 +167,32 @@ def test_a_calls_end_is_told_once_with_its_cost_and_reason() -> None:
     asked.answer.close()
     asked.answer.close()
     assert asked.teller.ends == [(Usage(1, 2, 3), "stop")]
+
+
+CUT = CutAnswer(request=REQUEST)
+FINISH, OUTPUT = "gen_ai.response.finish_reasons", "gen_ai.usage.output_tokens"
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (None, None),
+        (CUT, "upstream_truncated"),
+        (ValueError("secret"), "ValueError"),
+        (CancelledError(), None),
+    ],
+)
+def test_a_calls_span_tells_its_cost_and_by_which_code_it_failed(
+    spans: InMemorySpanExporter, error: Any, told: str | None
+) -> None:
+    asked = Asked(span=CallSpan("m", "new"))
+    asked.reads({**STOP, "usage": COST})
+    asked.answer.close(error)
+    asked.answer.close(CUT)  # what comes of it later is told nobody
+    (span,) = spans.get_finished_spans()
+    given = dict(span.attributes or {})
+    assert (given[OUTPUT], given[FINISH]) == (2, ("stop",))
+    assert (span.status.description, given.get("error.type")) == (told, told)
 
 
 def test_a_call_of_the_responses_api_is_read_as_one() -> None:
