@@ -17,6 +17,7 @@ from sluice.domain.errors import (
 )
 from sluice.domain.ports import Prompt, S, Tool, ToolCall
 from sluice.infrastructure.pipeline import bundled
+from sluice.infrastructure.pipeline.loops import has_loop
 
 
 @pytest.fixture(autouse=True)
@@ -234,3 +235,7 @@ def test_only_the_answer_speaks() -> None:
     graph = bundled.build(ScriptedModel([]), ScriptedDocuments())
     speaking = [name for name, node in graph.nodes.items() if (node.metadata or {}).get("speaks")]
     assert speaking == ["answer"]
+
+
+def test_no_node_may_run_twice_so_that_progress_reaches_its_end() -> None:
+    assert not has_loop(bundled.build(ScriptedModel([]), ScriptedDocuments()).compile())

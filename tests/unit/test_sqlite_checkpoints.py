@@ -14,6 +14,7 @@ from sluice.domain.errors import Unavailable
 from sluice.infrastructure.pipeline.savers.sqlite import SqliteSaver
 from sluice.infrastructure.sqlite import checkpoints as module
 from sluice.infrastructure.sqlite.checkpoints import SqliteCheckpoints
+from sluice.infrastructure.sqlite.file import LOCK_TIMEOUT_SECONDS
 
 AT: Any = {"configurable": {"thread_id": "thread", "checkpoint_ns": ""}}
 
@@ -61,8 +62,8 @@ async def test_where_no_file_can_be_there_is_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "none").touch()
     file = SqliteCheckpoints(None)
+    file._path.touch()
     assert (file.may_be, file.exists) == (False, False)
     await file.forget("thread")
     await file.aclose()
@@ -86,10 +87,15 @@ async def test_what_is_kept_outlasts_a_power_cut_and_is_its_owners_alone(
     await leave(file)
     for connection in (file.connection, file._cleaner):
         told = {}
-        for name in ("journal_mode", "synchronous", "secure_delete"):
+        for name in ("journal_mode", "synchronous", "secure_delete", "busy_timeout"):
             async with connection.execute(f"PRAGMA {name}") as rows:
                 told[name] = [row[0] async for row in rows]
-        assert told == {"journal_mode": ["wal"], "synchronous": [2], "secure_delete": [1]}
+        assert told == {
+            "journal_mode": ["wal"],
+            "synchronous": [2],
+            "secure_delete": [1],
+            "busy_timeout": [1000 * LOCK_TIMEOUT_SECONDS],
+        }
     assert {path.stat().st_mode & 0o777 for path in files(tmp_path)} == {0o600}
 
 
