@@ -135,7 +135,7 @@ class Guard:
         """What was there and is new, a page at a time."""
         if self._observation is None or (self._rollout, self._observation.plan) != (rollout, plan):
             self._rollout, self._observation = rollout, Observation(plan)
-            self._read_until = _EVER
+            self._read_until, self._told = _EVER, None
         place = max(_EVER, self._read_until - _OVERLAP), 0
         while True:
             page = await self._outcomes.written(rollout, place, until, _PAGE)
@@ -161,7 +161,7 @@ class Guard:
             at=at,
             by=GUARD,
             before=latest.after or 0.0,
-            after=latest.after if action == "hold" else verdict.share,
+            after=verdict.share,
             why=verdict.sentence,
             state="stepped_back" if action == "step_back" else latest.state,
             since=latest.since if action == "hold" else at,

@@ -1,7 +1,7 @@
 """A job and its shadow, held beside each other."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal
@@ -95,10 +95,10 @@ def stages_in(events: Iterable[Event]) -> Stages:
     )
 
 
-def last_attempt(log: Iterable[Recorded]) -> Iterable[Event]:
-    recorded = list(log)
-    attempt = recorded[-1].id.attempt if recorded else 1
-    return (one.event for one in recorded if one.id.attempt == attempt)
+def last_attempt(log: Sequence[Recorded]) -> Iterable[Event]:
+    """Of a job that is over: its log holds its end."""
+    attempt = log[-1].id.attempt
+    return (one.event for one in log if one.id.attempt == attempt)
 
 
 def _expected(ended: Ended) -> int:

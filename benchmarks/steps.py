@@ -129,7 +129,7 @@ class _Completions:
         return self
 
     async def heard(
-        self, hear: Callable[["Delta"], None], seconds: float
+        self, hear: Callable[["Delta"], None], seconds: float, *, by_user: bool = True
     ) -> AsyncGenerator[None, None]:
         from sluice.infrastructure.llm.decoding import Delta
 

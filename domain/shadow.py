@@ -14,7 +14,8 @@ Skipped = Literal["asked", "budget", "busy", "cancelled", "fell_back"]
 """Why a job that was drawn has no shadow, or none that counts.
 
 `asked`: a human was asked, by the job or by its shadow. `budget`: the hour's tokens are used up.
-`busy`: as many run as may at once. `cancelled`: the job was. `fell_back`: it ran on both paths.
+`busy`: as many run as may at once. `cancelled`: the job was, or it was over before its graph began.
+`fell_back`: it ran on both paths.
 """
 _KEY = b"sluice shadow"
 

@@ -29,6 +29,7 @@ def limits_of(settings: Settings) -> Limits:
         first_token=settings.first_token_timeout,
         idle=settings.idle_timeout,
         max_answer=settings.max_answer_bytes,
+        piece_interval=settings.piece_interval,
         genai=settings.otel_genai,
     )
 

@@ -28,6 +28,9 @@ Take = Callable[[bytes], bool]
 _NEEDED = ("_waiter", "_timer", "begin_http_chunk_receiving", "end_http_chunk_receiving")
 """What aiohttp keeps to itself may change; then bytes are read and not pushed."""
 
+_NEEDED_TO_PAUSE = ("transport", "read_timeout", "_reading_paused", "_buffer_paused")
+"""Likewise of its connection; then each read is taken as it comes."""
+
 
 class Body:
     """What is read by whoever waits for it, as the SDK would read it."""
@@ -45,6 +48,11 @@ class Body:
             take(data)
         return bool(data)
 
+    def pause_reading(self, seconds: float) -> None:
+        """For `take`, where nobody hears what follows: it is taken together, so much later at most.
+        The first `seconds` of an answer are taken as they come, a short one so at no cost.
+        """
+
 
 class PushedBody(Body):
     """aiohttp's, which pushes while somebody waits. Its reader knows this object as the future
@@ -60,6 +68,10 @@ class PushedBody(Body):
         self._last = self._loop.time()
         self._woken: asyncio.Future[None]
         self._timer: asyncio.TimerHandle | None
+        self._unheard_since: float | None = None
+        self._resume: asyncio.TimerHandle | None = None
+        self._gathered: list[bytes] | None = None
+        """Of the first read behind a pause, to be taken together; None: they are not."""
 
     async def gather(self, take: Take, seconds: float) -> bool:
         content = self._content
@@ -80,12 +92,29 @@ class PushedBody(Body):
             content._waiter = None
             if self._timer is not None:
                 self._timer.cancel()
+            self._gathered = None
+            if self._resume is not None:
+                self._resume.cancel()
+                self._resume_reading()
         self._last = self._loop.time()
         return True
 
     def arrived(self, data: bytes) -> None:
         """This runs for every read."""
         self._arrivals.one()
+        if (gathered := self._gathered) is None:
+            self._give(data)
+        else:
+            if not gathered:
+                self._loop.call_soon(self._give_gathered)
+            gathered.append(data)
+
+    def _give_gathered(self) -> None:
+        gathered, self._gathered = self._gathered, None
+        if gathered and not self._woken.done():
+            self._give(b"".join(gathered))
+
+    def _give(self, data: bytes) -> None:
         try:
             wake = self._run(self._take, data)
         except Exception as error:  # noqa: BLE001 - raised where it is waited for
@@ -101,16 +130,45 @@ class PushedBody(Body):
             self._content._waiter = None
             self.set_result(None)
 
+    def pause_reading(self, seconds: float) -> None:
+        """All that are paused go on together, by the clock, so that the loop wakes up once.
+
+        Past aiohttp's own way to pause, which would leave the rest of a read unparsed. Its own may
+        begin meanwhile, and then goes on; the end of a body ends either.
+        """
+        now, protocol = self._loop.time(), self._content._protocol
+        if self._unheard_since is None:
+            self._unheard_since = now
+        if (
+            now - self._unheard_since < seconds
+            or self._content._waiter is not self
+            or not all(hasattr(protocol, name) for name in _NEEDED_TO_PAUSE)
+            or protocol.transport is None
+            or (protocol.read_timeout and protocol.read_timeout <= 2 * seconds)
+        ):
+            return
+        self._gathered = []
+        if self._resume is None:
+            protocol.transport.pause_reading()
+            self._resume = self._loop.call_later(seconds - now % seconds, self._resume_reading)
+
+    def _resume_reading(self) -> None:
+        self._resume, protocol = None, self._content._protocol
+        if protocol.transport and not (protocol._reading_paused or protocol._buffer_paused):
+            protocol.transport.resume_reading()
+
     # What aiohttp asks of the future that it knows.
 
     def done(self) -> bool:
         return self._woken.done()
 
     def set_result(self, _: None) -> None:
+        self._give_gathered()
         if not self._woken.done():
             self._woken.set_result(None)
 
     def set_exception(self, error: BaseException) -> None:
+        self._give_gathered()
         if not self._woken.done():
             self._woken.set_exception(error)
 

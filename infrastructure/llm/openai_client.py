@@ -38,8 +38,9 @@ class OpenAILLMClient:
                     emit(text)
                 texts.append(text)
 
-        seconds = self.completions.piece_interval * (1 if emit is not None else _UNHEARD)
-        async with self._call(prompt, system, hear, seconds, spoken=True) as turns:
+        by_user = emit is not None
+        seconds = self.completions.piece_interval * (1 if by_user else _UNHEARD)
+        async with self._call(prompt, system, hear, seconds, spoken=True, by_user=by_user) as turns:
             async for _ in turns:
                 for piece in ["".join(texts)] if seconds and texts else texts:
                     yield piece
@@ -77,12 +78,13 @@ class OpenAILLMClient:
         seconds: float,
         *,
         spoken: bool,
+        by_user: bool = False,
         **options: Any,
     ) -> AsyncGenerator[AsyncGenerator[None, None], None]:
         node = current_node.get()
         call = self.completions.call(messages_of(prompt, system), **options)
         try:
-            async with aclosing(call.heard(hear, seconds)) as turns:
+            async with aclosing(call.heard(hear, seconds, by_user=by_user)) as turns:
                 yield turns
         finally:
             if node is not None:

@@ -5,6 +5,7 @@ between; what it says seldom is found out there, and kept for the task that wait
 """
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from math import inf
 
 from sluice.domain.errors import AnswerTooLarge, ChatError, UpstreamTimeout, UpstreamTruncated
@@ -24,7 +25,8 @@ _AT_ONCE = 64
 class Receiver:
     """Gives each delta to `hear`, and keeps the call's first error for `check`.
 
-    `max_answer`: bytes of UTF-8. `seconds`: how long whoever waits lets deltas gather.
+    `max_answer`: bytes of UTF-8. `seconds`: how long whoever waits lets deltas gather. `pause`: how
+    late they may be taken, where nobody hears them.
     """
 
     __slots__ = (
@@ -33,6 +35,7 @@ class Receiver:
         "_failure",
         "_hear",
         "_max_answer",
+        "_pause",
         "_size",
         "_steady",
         "finish_reason",
@@ -42,9 +45,15 @@ class Receiver:
     )
 
     def __init__(
-        self, hear: Hear, timeouts: StreamTimeouts, max_answer: int, seconds: float
+        self,
+        hear: Hear,
+        timeouts: StreamTimeouts,
+        max_answer: int,
+        seconds: float,
+        pause: float = 0,
     ) -> None:
         self._hear, self.timeouts, self._max_answer = hear, timeouts, max_answer
+        self._pause = pause if timeouts.may_pause(pause) else 0
         self._enough = _AT_ONCE if 0 < seconds < inf else seconds
         self._decoder = DeltaDecoder()
         self._size = 0
@@ -62,14 +71,23 @@ class Receiver:
             self.timeouts.end_is_said()
         return self.heard >= self._enough or self._failure is not None
 
+    def _take_unheard(self, body: Body, data: bytes) -> bool:
+        """A pause begins only with something said, so that no deadline can pass within it."""
+        before = self.heard
+        wake = self.take(data)
+        if self._steady and self.heard > before and not wake:
+            body.pause_reading(self._pause)
+        return wake
+
     async def more(self, body: Body, seconds: float) -> bool:
         """False at the end, also when a finished answer's connection breaks or stays open. Another
         failure is kept: what was heard before it is given out first.
         """
         timeouts = self.timeouts
+        take = partial(self._take_unheard, body) if self._pause else self.take
         try:
             with timeouts.deadline:
-                return await body.gather(self.take, seconds)
+                return await body.gather(take, seconds)
         except UpstreamTimeout as late:
             if timeouts.over:
                 return False

@@ -46,6 +46,10 @@ class StreamTimeouts:
             self.deadline.renew()
         return self._begun and not self._finished
 
+    def may_pause(self, seconds: float) -> bool:
+        """Whether what is said may be heard so much later: never as late as a silence may last."""
+        return 2 * seconds < self._idle
+
     def end_is_said(self) -> None:
         """[DONE] has come."""
         if not self._done:

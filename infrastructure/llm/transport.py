@@ -15,6 +15,7 @@ from openai import DefaultAioHttpClient
 from sluice.domain.chat import now
 
 from .deadline import Deadline
+from .first_try import take_outcomes
 
 _KEEPALIVE_SECONDS = 30.0
 _UNLIMITED = 0
@@ -43,6 +44,7 @@ def http_client(base_url: str | None, connect_timeout: float) -> httpx2.AsyncCli
     for transport in transports:
         if hasattr(transport, "get_client"):
             transport.get_client = partial(_with_room_for_headers, transport.get_client)
+            take_outcomes(transport)
     return client
 
 

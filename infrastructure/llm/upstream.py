@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import httpx2
-from openai import AsyncOpenAI, AsyncStream
+from openai import AsyncOpenAI
 from openai._base_client import get_platform
 
 from sluice.application.model_calls import current_node
@@ -24,6 +24,7 @@ from .event_stream import begins_events
 from .failures import failure_in
 from .genai import CallSpan, Names
 from .openai_errors import BROKEN_BODY, UPSTREAM_FAILURES, of_failure
+from .posts import Posts
 from .receiver import Hear, Receiver
 from .refusals import STREAM_OPTIONS, refuses
 from .timeouts import StreamTimeouts
@@ -65,12 +66,14 @@ class ChatCompletions:
 
     def __init__(self, upstream: Upstream) -> None:
         self._upstream = upstream
+        http = http_client(upstream.base_url, upstream.connect_timeout)
         self._client = AsyncOpenAI(
             base_url=upstream.base_url,
             api_key=upstream.api_key,
             max_retries=upstream.retries,
-            http_client=http_client(upstream.base_url, upstream.connect_timeout),
+            http_client=http,
         )
+        self._posts = Posts(self._client, http)
         # Else its first request waits for a thread of the loop's default executor, of which a
         # user's nodes may hold all.
         self._client._platform = get_platform()
@@ -88,7 +91,7 @@ class ChatCompletions:
         # Real servers refuse a null where a setting is meant to be left out.
         given = {key: value for key, value in options.items() if value is not None}
         body = {"model": self._model, "messages": messages, **given}
-        return Call(self._client, self._upstream, body, self._refused)
+        return Call(self._posts, self._upstream, body, self._refused)
 
     @property
     def piece_interval(self) -> float:
@@ -111,9 +114,9 @@ class Call:
     """
 
     def __init__(
-        self, client: AsyncOpenAI, upstream: Upstream, body: dict[str, Any], refused: set[str]
+        self, posts: Posts, upstream: Upstream, body: dict[str, Any], refused: set[str]
     ) -> None:
-        self._client, self._upstream, self._body = client, upstream, body
+        self._posts, self._upstream, self._body = posts, upstream, body
         self._refused = refused
         self._receiver: Receiver | None = None
 
@@ -134,16 +137,20 @@ class Call:
                     yield delta
                 deltas.clear()
 
-    async def heard(self, hear: Hear, seconds: float = 0) -> AsyncGenerator[None, None]:
+    async def heard(
+        self, hear: Hear, seconds: float = 0, *, by_user: bool = True
+    ) -> AsyncGenerator[None, None]:
         """Gives each delta to `hear`: while this is waited for, where its bytes arrive. Yields
         when something was heard, with so many `seconds` or 64 deltas in between.
 
+        Not heard `by_user`, deltas are taken together, `piece_interval` late at most.
         Ends only after a finish reason, else raises UpstreamTruncated or what went wrong. Closing
         it closes the connection.
         """
         upstream = self._upstream
         timeouts = StreamTimeouts(upstream.first_token_timeout, upstream.idle_timeout)
-        receiver = Receiver(hear, timeouts, upstream.max_answer, seconds)
+        pause = 0 if by_user else upstream.piece_interval
+        receiver = Receiver(hear, timeouts, upstream.max_answer, seconds, pause)
         self._receiver = receiver
         span = CallSpan(str(self._body["model"]), upstream.genai)
         try:
@@ -188,18 +195,11 @@ class Call:
         token = calling.set(deadline)
         try:
             with deadline:
-                stream = await self._client.post(
-                    "/chat/completions",
-                    body={**self._body, "stream": True, **options},
-                    cast_to=object,
-                    stream=True,
-                    stream_cls=AsyncStream[object],
-                )
+                return await self._posts.post({**self._body, "stream": True, **options})
         except UPSTREAM_FAILURES as failure:
             raise of_failure(failure) from failure
         finally:
             calling.reset(token)
-        return stream.response
 
 
 async def _first(response: httpx2.Response, body: Body, timeouts: StreamTimeouts) -> bytes:

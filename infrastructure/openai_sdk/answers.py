@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from sluice.application.heard_calls import CountedCall
 from sluice.application.model_calls import CallTeller
 from sluice.domain.errors import AnswerTooLarge
 from sluice.domain.events import Usage
@@ -29,7 +30,7 @@ _DONE = b"[DONE]"
 @dataclass(slots=True, eq=False)
 class UserCall:
     """`responses`: of the Responses API. `chunks`: what its reader is given. `max_answer`: bytes
-    of text beyond which an answer is refused.
+    of text beyond which an answer is refused. `piece_interval`: how late it may be read unheard.
     """
 
     teller: CallTeller
@@ -37,6 +38,7 @@ class UserCall:
     chunks: type[Chunks] = Chunks
     over: bool = False
     max_answer: int = 4 * 2**20
+    piece_interval: float = 0
     span: CallSpan | None = None
     cost: Usage | None = None
     finish_reason: str | None = None
@@ -82,6 +84,12 @@ class StreamedAnswer:
     def joins(self) -> bool:
         """Its reader is given the text in one chunk."""
         return isinstance(self._chunks, OneText)
+
+    @property
+    def pause(self) -> float:
+        """For `Body.pause_reading`: where nobody is told before the end."""
+        unheard = self.joins and type(self._call.teller) is CountedCall
+        return self._call.piece_interval if unheard else 0
 
     @property
     def finished(self) -> bool:

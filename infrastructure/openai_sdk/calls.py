@@ -14,32 +14,36 @@ from sluice.application.heard_calls import CountedCall, muted
 from sluice.application.model_calls import CallTeller, NodeRun
 from sluice.domain.errors import UpstreamTimeout
 from sluice.infrastructure.llm.deadline import Deadline
+from sluice.infrastructure.llm.first_try import Outcome, answer_in, first_try, handed, json_of
 from sluice.infrastructure.llm.genai import Names
 from sluice.infrastructure.llm.openai_errors import timed_out
 
 from .answers import UserCall, whole
 from .callers import Caller
 from .chunks import Dicts, OneText
-from .streams import stream_class
+from .heads import Heads
+from .streams import Reading, stream_class, stream_of
 from .timeouts import Timeouts
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
     """As the settings have them. Those in seconds are for calls whose user has set none;
-    `max_answer` is in bytes of UTF-8, and `genai` says by which names a call is told in its span.
+    `max_answer` is in bytes of UTF-8, `piece_interval` is how late a call may be read that nobody
+    hears, and `genai` says by which names a call is told in its span.
     """
 
     connect: float = 5
     first_token: float = 30
     idle: float = 30
     max_answer: int = 4 * 2**20
+    piece_interval: float = 0
     genai: Names = "new"
 
 
 class Request:
     """One request of a user's client inside a job; `no_usage`: clients whose server refused to
-    be asked for usage.
+    be asked for usage. `heads`: where its first try may be made past the SDK.
     """
 
     def __init__(
@@ -55,7 +59,8 @@ class Request:
         self._client, self._node, self._options = client, node, options
         self._call, self._by, self._no_usage = call, by, no_usage
         self._deadlines = limits if _untimed(client, options) else None
-        call.max_answer = limits.max_answer
+        call.max_answer, call.piece_interval = limits.max_answer, limits.piece_interval
+        self.heads: Heads | None = None
         self._asks_usage = False
 
     async def send(self, send: Any, cast_to: Any, *, stream: bool, stream_cls: Any) -> Any:
@@ -63,30 +68,50 @@ class Request:
         deadline spans the whole call.
         """
         timeouts = self._timeouts()
-        theirs = self._stream_cls(stream_cls, timeouts) if stream else None
+        reading = Reading(self._call, timeouts, self._node)
         if timeouts.first_token is None:
-            return await self._sent(send, cast_to, stream, theirs)
+            return await self._sent(send, cast_to, stream_cls if stream else None, reading)
         deadline = Deadline(timeouts.first_token)
         try:
             with deadline:
-                return await self._sent(send, cast_to, stream, theirs)
+                return await self._sent(send, cast_to, stream_cls if stream else None, reading)
         except UpstreamTimeout as late:
             raise openai.APITimeoutError(self._request) from late
         finally:
             timeouts.first_token = max(deadline.remaining, 0.0)
             deadline.close()
 
-    async def _sent(self, send: Any, cast_to: Any, stream: bool, stream_cls: Any) -> Any:
+    async def _sent(self, send: Any, cast_to: Any, theirs: Any, reading: Reading) -> Any:
+        """`theirs`: the class of the stream that the SDK would make; None of an answer in one."""
+        if theirs is None:
+            return await send(cast_to, self._prepared(False), stream=False, stream_cls=None)
+        prepared = self._prepared(True)
+        outcome = await self._first_try(prepared, theirs)
+        if outcome is not None and (response := answer_in(outcome)) is not None:
+            return stream_of(theirs, reading, response, self._client, prepared)
+        ours = stream_class(theirs, reading)
         try:
-            return await send(cast_to, self._prepared(stream), stream=stream, stream_cls=stream_cls)
+            async with handed(outcome):
+                return await send(cast_to, prepared, stream=True, stream_cls=ours)
         except (openai.BadRequestError, openai.UnprocessableEntityError):
             if not self._asks_usage:
                 raise
         self._no_usage.add(self._client)
-        return await send(cast_to, self._prepared(stream), stream=stream, stream_cls=stream_cls)
+        return await send(cast_to, self._prepared(True), stream=True, stream_cls=ours)
+
+    async def _first_try(self, options: Any, theirs: Any) -> Outcome | None:
+        head = None if self.heads is None else self.heads.of(self._client, options, theirs)
+        if head is None:
+            return None
+        try:
+            body = json_of(options.json_data).encode()
+        except (TypeError, ValueError):
+            return None
+        return await first_try(self._client._client, head, body)
 
     def send_sync(self, send: Any, cast_to: Any, *, stream: bool, stream_cls: Any) -> Any:
-        theirs = self._stream_cls(stream_cls, self._timeouts()) if stream else None
+        reading = Reading(self._call, self._timeouts(), self._node)
+        theirs = stream_class(stream_cls, reading) if stream else None
         try:
             return send(cast_to, self._prepared(stream), stream=stream, stream_cls=theirs)
         except (openai.BadRequestError, openai.UnprocessableEntityError):
@@ -98,9 +123,6 @@ class Request:
     def _timeouts(self) -> Timeouts:
         own = self._deadlines
         return Timeouts() if own is None else Timeouts(own.first_token, own.idle)
-
-    def _stream_cls(self, theirs: Any, timeouts: Timeouts) -> Any:
-        return stream_class(theirs, self._call, timeouts, self._node)
 
     def _prepared(self, stream: bool) -> Any:
         """A copy of the options: with our deadlines, and a look at an answer that is whole."""

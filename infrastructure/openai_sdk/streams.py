@@ -1,7 +1,8 @@
 """The SDK's stream classes with another reading of their body; everything else is the SDK's.
 
-A class is made for each call, in the place of the one the SDK would use: nothing is wrapped,
-`isinstance(x, AsyncStream)` holds, and a raw response carries the class to its late `.parse()`.
+A class is made for each call that the SDK sends, in the place of the one it would use: nothing is
+wrapped, `isinstance(x, AsyncStream)` holds, and a raw response carries the class to its late
+`.parse()`.
 It must be a direct subclass of `AsyncStream[Chunk]`: the SDK reads the type of chunks off it.
 """
 
@@ -9,9 +10,10 @@ import asyncio
 import socket
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from math import inf
 from types import new_class
-from typing import Any
+from typing import Any, NamedTuple, get_args
 
 import openai
 
@@ -25,35 +27,71 @@ _DRAIN_SECONDS = 0.1
 """As the SDK: how long after its last event a body may take to end, for the connection's sake."""
 
 
-def stream_class(theirs: Any, call: UserCall, timeouts: Timeouts, node: NodeRun) -> Any:
-    """`theirs` is what the SDK would read with: `AsyncStream[Chunk]` or `Stream[Chunk]`."""
+class Reading(NamedTuple):
+    """What a stream of ours is read for."""
+
+    call: UserCall
+    timeouts: Timeouts
+    node: NodeRun
+
+    def closed(self) -> None:
+        self.call.end(None, None)  # of a stream that nobody has read
+        self.call.close()
+
+
+def stream_class(theirs: Any, reading: Reading) -> Any:
+    """For the SDK, in place of `theirs`: `AsyncStream[Chunk]` or `Stream[Chunk]`."""
+    return _class_of(theirs, reading=reading)
+
+
+def stream_of(theirs: Any, reading: Reading, response: Any, client: Any, options: Any) -> Any:
+    """What the SDK would make with a `stream_class` of `AsyncStream[Chunk]`."""
+    kind = _async_class_of(theirs)
+    stream = kind.__new__(kind)
+    stream.reading = reading
+    [chunk] = get_args(theirs)
+    stream.__init__(cast_to=chunk, response=response, client=client, options=options)
+    return stream
+
+
+@cache
+def _async_class_of(theirs: Any) -> Any:
+    return _class_of(theirs)
+
+
+def _class_of(theirs: Any, **more: Any) -> Any:
     origin = getattr(theirs, "__origin__", theirs)
+    ours = _ASYNC if issubclass(origin, openai.AsyncStream) else _SYNC
+    names = {**ours, **more, "__module__": origin.__module__}
+    return new_class(origin.__name__, (theirs,), exec_body=lambda body: body.update(names))
 
-    def read(self: Any) -> AsyncIterator[Any]:
-        return _read(self, StreamedAnswer(call, self), TimedReads(timeouts))
 
-    async def close(self: Any) -> None:
-        with suppress(RuntimeError):  # it is being read in another task
-            await self._iterator.aclose()
-        await self.response.aclose()
-        call.end(None, None)  # of a stream that nobody has read
-        call.close()
+def _stream(self: Any) -> AsyncIterator[Any]:
+    call, timeouts, _ = self.reading
+    return _read(self, StreamedAnswer(call, self), TimedReads(timeouts))
 
-    def read_sync(self: Any) -> Iterator[Any]:
-        return _read_sync(self, StreamedAnswer(call, self), timeouts, node)
 
-    def close_sync(self: Any) -> None:
-        with suppress(ValueError):  # it is being read in another thread
-            self._iterator.close()
-        self.response.close()
-        call.end(None, None)
-        call.close()
+async def _close(self: Any) -> None:
+    with suppress(RuntimeError):  # it is being read in another task
+        await self._iterator.aclose()
+    await self.response.aclose()
+    self.reading.closed()
 
-    ours: dict[str, Any] = {"__stream__": read, "close": close}
-    if not issubclass(origin, openai.AsyncStream):
-        ours = {"__stream__": read_sync, "close": close_sync}
-    ours["__module__"] = origin.__module__
-    return new_class(origin.__name__, (theirs,), exec_body=lambda names: names.update(ours))
+
+def _stream_sync(self: Any) -> Iterator[Any]:
+    call, timeouts, node = self.reading
+    return _read_sync(self, StreamedAnswer(call, self), timeouts, node)
+
+
+def _close_sync(self: Any) -> None:
+    with suppress(ValueError):  # it is being read in another thread
+        self._iterator.close()
+    self.response.close()
+    self.reading.closed()
+
+
+_ASYNC = {"__stream__": _stream, "close": _close}
+_SYNC = {"__stream__": _stream_sync, "close": _close_sync}
 
 
 async def _read(
@@ -90,10 +128,14 @@ async def _gathered(
 ) -> list[Any]:
     """The whole answer's, whose reader shows none before the end: it is not woken until then."""
     chunks: list[Any] = []
+    pause = answer.pause if reads.may_pause(answer.pause) else 0
 
     def take(data: bytes) -> bool:
+        before = answer.said
         chunks.extend(answer.feed(data))
         reads.hear(answer)
+        if pause and answer.said > before and not answer.finished:
+            body.pause_reading(pause)
         return answer.done
 
     while not answer.done and await reads.next(lambda: body.gather(take, inf), answer, request):

@@ -86,6 +86,11 @@ class TimedReads:
             self._said = answer.said
             self._deadline.renew()
 
+    def may_pause(self, seconds: float) -> bool:
+        """As StreamTimeouts has it."""
+        idle = self._timeouts.idle
+        return idle is None or 2 * seconds < idle
+
     def close(self) -> None:
         if self._deadline is not None:
             self._deadline.close()

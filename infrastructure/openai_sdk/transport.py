@@ -11,6 +11,8 @@ from weakref import WeakKeyDictionary, WeakSet
 import httpx2
 from openai import DefaultAioHttpClient
 
+from sluice.infrastructure.llm.first_try import take_outcomes
+
 _OF_LIBRARIES = ("AsyncHttpxClientWrapper", "_AsyncHttpxClientWrapper")
 _KEEPALIVE_SECONDS = 30.0
 _UNLIMITED = 0
@@ -28,8 +30,10 @@ class Transports:
         self._shared: WeakSet[Any] = WeakSet()
         self._left: list[Any] = []
 
-    def swap(self, client: Any) -> None:
-        """Does nothing unless all that is replaced is known, private names included."""
+    def swap(self, client: Any) -> bool:
+        """Does nothing unless all that is replaced is known, private names included. Whether ours
+        is below it now.
+        """
         http: Any = getattr(client, "_client", None)
         loop = asyncio.get_running_loop()
         if http in self._before:
@@ -37,14 +41,15 @@ class Transports:
                 self._left.append(http._transport)
                 http._transport = self._before.pop(http)
                 self._shared.add(http)
-            return
+            return http in self._before
         if http is None or http in self._shared or not _replaceable(http):
-            return
+            return False
         if self._loop is None:
             self._loop = loop
         if self._loop is loop:
             self._before[http] = http._transport
             http._transport = _aiohttp(http._transport)
+        return http in self._before
 
     async def aclose(self) -> None:
         """Puts the clients' own transports back, and closes the others."""
@@ -77,4 +82,5 @@ def _aiohttp(transport: Any) -> Any:
         verify=transport._pool._ssl_context or True,
         limits=httpx2.Limits(max_connections=_UNLIMITED, keepalive_expiry=_KEEPALIVE_SECONDS),
     )
+    take_outcomes(client._transport)
     return client._transport

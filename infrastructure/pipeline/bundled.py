@@ -118,7 +118,7 @@ class _Nodes:
 
     async def retrieve(self, state: Lookup) -> State:
         # A folder of thousands of passages takes milliseconds, which the event loop cannot spare.
-        search = partial(self.documents.search, limit=2 * _PASSAGES_PER_INTENT)
+        search = partial(self.documents.search, limit=_PASSAGES_PER_INTENT + _PLACES_UP)
         loop = asyncio.get_running_loop()
         found = await loop.run_in_executor(_SEARCHING, search, state["message"])
         cues = _EMPHASIS.get(state["purpose"], ())
@@ -126,8 +126,8 @@ class _Nodes:
         return {"passages": [passage for _, passage in ranked[:_PASSAGES_PER_INTENT]]}
 
     async def answer(self, state: State) -> State:
-        system = _ANSWER + "".join(_quoted(state.get("passages", [])))
-        chat = convert_to_openai_messages(state["messages"], text_format="string")
+        system = _ANSWER + "".join(_quoted(state["passages"]))
+        chat = convert_to_openai_messages(state["messages"])
         async with aclosing(self.llm.stream(chat, system=system)) as pieces:
             return {"answer": "".join([piece async for piece in pieces])}
 

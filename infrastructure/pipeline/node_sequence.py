@@ -28,21 +28,21 @@ class NodeSequence(Runnable[Any, Any]):
     ) -> None:
         self._sequence, self._first, self._writers = sequence, first, writers
 
-    def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
-        return self._sequence.invoke(input, config, **kwargs)
+    def invoke(self, input: Any, config: RunnableConfig | None = None, **_: Any) -> Any:
+        raise TypeError("a watched graph runs asynchronously only")
 
-    async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
-        manager = None if config is None else config.get("callbacks")
-        tap = _only_listener(manager) if isinstance(manager, BaseCallbackManager) else None
-        if config is None or tap is None or not isinstance(manager, BaseCallbackManager):
-            return await self._sequence.ainvoke(input, config, **kwargs)
+    async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **_: Any) -> Any:
+        manager: Any = (config or {}).get("callbacks")
+        tap = _only_listener(manager)
+        if config is None or tap is None:
+            return await self._sequence.ainvoke(input, config)
         run_id, name = uuid4(), config.get("run_name")
         inner = _inner(config, manager, run_id)
         metadata = {**manager.metadata, **(config.get("metadata") or {})}
         tap.on_chain_start(None, input, run_id=run_id, metadata=metadata, name=name)
         try:
             # In a task: what a node sets in its context is its own.
-            output = await asyncio.create_task(self._first.ainvoke(input, inner, **kwargs))
+            output = await asyncio.create_task(self._first.ainvoke(input, inner))
             for writer in self._writers:
                 output = await writer.ainvoke(output, inner)
         except BaseException as error:
@@ -52,9 +52,9 @@ class NodeSequence(Runnable[Any, Any]):
         return output
 
     async def astream(
-        self, input: Any, config: RunnableConfig | None = None, **kwargs: Any
+        self, input: Any, config: RunnableConfig | None = None, **_: Any
     ) -> AsyncIterator[Any]:
-        async for chunk in self._sequence.astream(input, config, **kwargs):
+        async for chunk in self._sequence.astream(input, config):
             yield chunk
 
 
@@ -73,18 +73,19 @@ def _inner(config: RunnableConfig, manager: BaseCallbackManager, run_id: UUID) -
     """What the node's own runs inherit, as from a run in which they are."""
     child = AsyncCallbackManager([], parent_run_id=run_id)
     child.set_handlers(manager.inheritable_handlers)
-    child.add_tags([*manager.inheritable_tags, *(config.get("tags") or ())])
+    child.add_tags(manager.inheritable_tags)
+    child.add_tags(config.get("tags") or [])  # a tag that is there is not added once more
     child.add_metadata({**manager.inheritable_metadata, **(config.get("metadata") or {})})
     inner: RunnableConfig = {**config, "callbacks": child}
     inner.pop("run_name", None)
-    inner.pop("run_id", None)
     return inner
 
 
-def _only_listener(manager: BaseCallbackManager) -> Tap | None:
+def _only_listener(manager: Any) -> Tap | None:
     """The tap of the run that is being read, if nobody else hears it."""
     node = current_node.get()
-    if not isinstance(node, RunningNode) or not isinstance(node.run.listener, Tap):
+    if not isinstance(manager, BaseCallbackManager) or not isinstance(node, RunningNode):
         return None
-    alone = node.run.thoughts is None and node.run.hears_alone(manager.handlers)
-    return node.run.listener if alone else None
+    tap, run = node.run.listener, node.run
+    alone = run.thoughts is None and run.hears_alone(manager.handlers)
+    return tap if isinstance(tap, Tap) and alone else None

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from sluice.domain.chat import JobId
 from sluice.domain.errors import Unavailable
-from sluice.infrastructure.sqlite.database import ConnectionThread
+from sluice.infrastructure.sqlite.connection import ConnectionThread
 from sluice.infrastructure.sqlite.file import LOCK_TIMEOUT_SECONDS, truncate_wal
 
 
@@ -24,7 +24,7 @@ class SqliteCheckpoints:
 
     def __init__(self, database: Path | None) -> None:
         self.may_be = database is not None
-        self._path = Path("none") if database is None else Path(f"{database}-state")
+        self._path = Path(f"{database}-state")
         self.connection = ConnectionThread(self._connect)
         """The saver's own: what it writes it commits in a later step, and nobody may undo it."""
         self._cleaner = ConnectionThread(self._connect)
@@ -97,7 +97,7 @@ class SqliteCheckpoints:
     def _connect(self) -> sqlite3.Connection:
         # Before SQLite makes it, with a mode that the WAL takes over: a state holds chats.
         os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-        db = sqlite3.connect(self._path, timeout=LOCK_TIMEOUT_SECONDS, check_same_thread=False)
+        db = sqlite3.connect(self._path, timeout=LOCK_TIMEOUT_SECONDS)
         try:
             db.execute("PRAGMA journal_mode = WAL")
             db.execute("PRAGMA synchronous = FULL")

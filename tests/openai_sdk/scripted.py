@@ -48,6 +48,8 @@ class Answer:
     body: bytes
     content_type: str = "text/event-stream"
     status: str = "200 OK"
+    more: str = ""
+    """Lines of its head."""
 
 
 @dataclass
@@ -56,6 +58,8 @@ class ScriptedServer:
 
     answers: deque[Answer] = field(default_factory=deque)
     asked: list[dict[str, Any]] = field(default_factory=list)
+    heads: list[dict[str, str]] = field(default_factory=list)
+    """Of the requests, with their first lines as `""`."""
     base_url: str = ""
 
     def plays(self, *bodies: bytes) -> None:
@@ -72,11 +76,13 @@ class ScriptedServer:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = await reader.readuntil(b"\r\n\r\n")
-        lengths = [line for line in head.split(b"\r\n") if line.lower().startswith(b"content-le")]
-        self.asked.append(json.loads(await reader.readexactly(int(lengths[0].split(b":")[1]))))
+        first, *lines = head.decode().strip().split("\r\n")
+        told = dict(line.lower().split(": ", 1) for line in lines)
+        self.heads.append({"": first, **told})
+        self.asked.append(json.loads(await reader.readexactly(int(told["content-length"]))))
         answer = self.answers.popleft() if len(self.answers) > 1 else self.answers[0]
-        told = f"HTTP/1.1 {answer.status}\r\nContent-Type: {answer.content_type}\r\n"
-        told += f"Content-Length: {len(answer.body)}\r\nConnection: close\r\n\r\n"
-        writer.write(told.encode() + answer.body)
+        reply = f"HTTP/1.1 {answer.status}\r\nContent-Type: {answer.content_type}\r\n"
+        reply += f"Content-Length: {len(answer.body)}\r\nConnection: close\r\n{answer.more}\r\n"
+        writer.write(reply.encode() + answer.body)
         await writer.drain()
         writer.close()

@@ -27,8 +27,10 @@ class ScriptedCall:
             async for _ in turns:
                 yield deltas.pop()
 
-    async def heard(self, hear: Hear, seconds: float) -> AsyncGenerator[None, None]:
-        self.seconds = seconds
+    async def heard(
+        self, hear: Hear, seconds: float, *, by_user: bool = True
+    ) -> AsyncGenerator[None, None]:
+        self.seconds, self.by_user = seconds, by_user
         try:
             for n, delta in enumerate(self._deltas, 1):
                 if isinstance(delta, Exception):

@@ -12,6 +12,7 @@ from sluice.application import guard as guarding
 from sluice.domain.share_change import ShareChange
 from tests.unit.guarded import PLAN, RUNS, House, house_of
 from tests.unit.rollouts import AT
+from tests.waiting import until
 
 EVER = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -99,6 +100,9 @@ async def test_another_rollout_is_read_from_its_beginning(house: House) -> None:
     await house.look()
     assert house.places == [(EVER, 0)] * 2
     assert json.loads(house.outcomes.seen[-1][2])["jobs"] == {}
+    holds = [change for change in house.changes.kept if change.verdict is not None]
+    assert [change.rollout for change in holds] == ["r", "other"], "each says why it holds"
+    assert house.guard.decisions == Counter({("hold", "promotion"): 2})
 
 
 async def test_another_plan_is_read_from_its_beginning(house: House) -> None:
@@ -121,14 +125,15 @@ async def test_a_change_that_was_not_known_yet_is_decided_on_at_the_next_look(
     assert house.guard.decides
 
 
-async def test_whoever_stops_looking_lets_another_decide(
+async def test_whoever_looks_on_reads_what_is_new_and_lets_another_decide_when_it_stops(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(guarding, "_INTERVAL_SECONDS", 0)
+    await house.control.refresh()
     task = asyncio.create_task(house.guard.keep())
-    while not house.decider.asked:
-        await house.control.refresh()
-        await asyncio.sleep(0)
+    await until(lambda: len(house.places) >= 2)
+    assert house.places.count((EVER, 0)) == 1
+    assert house.guard.decides
     assert house.decider.released == 0
     task.cancel()
     await asyncio.wait([task])

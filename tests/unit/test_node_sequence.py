@@ -1,23 +1,28 @@
 """A node that only the tap hears is told of as any other, by a shorter way."""
 
-from contextvars import ContextVar
+import asyncio
+from contextvars import Context, ContextVar
 from types import SimpleNamespace
 from typing import Any, TypedDict
 
 import pytest
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.language_models import FakeListChatModel
-from langchain_core.runnables import RunnableConfig
+from langchain_core.runnables import RunnableConfig, RunnableLambda, RunnableSequence
+from langchain_core.tracers._streaming import _StreamingCallbackHandler
 from langgraph.graph import START, StateGraph
 from langgraph.types import Command, RetryPolicy
 from pytest_mock import MockerFixture
 
 from sluice.domain.chat import Question
 from sluice.domain.errors import PipelineError
-from sluice.domain.events import Done, Event, StageCompleted, StageStarted, Token
+from sluice.domain.events import Done, Event, StageCompleted, StageFailed, StageStarted, Token
 from sluice.infrastructure.pipeline import node_sequence
 from sluice.infrastructure.pipeline.graph import WatchedGraph
 from sluice.infrastructure.pipeline.node_sequence import NodeSequence, shorten
+from sluice.infrastructure.pipeline.nodes import WatchedNode
+from sluice.infrastructure.pipeline.stage_path import StagePath
+from sluice.infrastructure.pipeline.tap import Tap
 from sluice.infrastructure.pipeline.token_path import TokenPath
 from tests.doubles import a_job
 
@@ -95,6 +100,105 @@ async def test_a_call_that_is_tagged_silent_by_its_node_is_so() -> None:
     assert [type(event) for event in told] == [StageStarted, StageCompleted, Token]
 
 
+async def test_what_a_nodes_own_work_inherits_is_the_same_whoever_else_listens(
+    shorter: Any, mocker: MockerFixture
+) -> None:
+    heard: list[dict[str, Any]] = []
+    started = mocker.spy(Tap, "on_chain_start")
+
+    class Mine(BaseCallbackHandler):
+        run_inline = True
+
+        def on_chain_start(self, *_: Any, **told: Any) -> None:
+            metadata, parent = told["metadata"].items(), told["parent_run_id"]
+            now = {
+                "tags": [tag for tag in told["tags"] if not tag.startswith("seq:")],
+                "metadata": {key: it for key, it in metadata if not str(it).startswith("node:")},
+                "parent_run_id": parent
+                in [call.kwargs["run_id"] for call in started.call_args_list],
+                "run_id": None,
+            }
+            heard.append(told | now)
+
+    async def node(state: State, config: RunnableConfig) -> State:
+        async def part(state: State) -> State:
+            return state
+
+        work, mine = RunnableLambda(part), Mine()
+        await work.ainvoke(state, {"callbacks": [mine]})
+        config["callbacks"].add_handler(mine)  # type: ignore[union-attr]
+        elsewhere = work.ainvoke(state, {"callbacks": config["callbacks"]})
+        await asyncio.create_task(elsewhere, context=Context())  # all that it knows is its config
+        return {"answer": "yes"}
+
+    def graph() -> Any:
+        graph: Any = graph_of(node).compile()
+        graph.nodes["node"].tags = ["of the node"]
+        return graph.with_config(tags=["of the graph"], metadata={"team": 1})
+
+    await ran(graph())
+    assert shorter.call_count == 1
+    await ran(graph().with_config(callbacks=[Foreign()]))
+    assert shorter.call_count == 1
+    assert [told["name"] for told in heard] == 2 * ["part", "part"]
+    assert heard[1]["tags"] == ["of the graph", "of the node"]
+    assert heard[1]["metadata"]["team"] == 1
+    assert heard[:2] == heard[2:]
+
+
+@pytest.mark.parametrize("path", [StagePath, TokenPath])
+async def test_whoever_wants_every_nodes_output_in_pieces_gets_it(path: Any, shorter: Any) -> None:
+    class Pieces(Foreign, _StreamingCallbackHandler[Any]):
+        """As `astream_events` has: LangGraph streams its nodes."""
+
+        def tap_output_aiter(self, run_id: Any, output: Any) -> Any:
+            return output
+
+        tap_output_iter = tap_output_aiter
+
+    graph: Any = graph_of(by_callbacks_only).compile()
+    if path is TokenPath:
+        graph = graph.with_config(callbacks=[Pieces()])
+    told: list[Event] = []
+    done = await path(WatchedGraph(graph)).run(Question(a_job()), told.append)
+    assert (done.answer, shorter.call_count) == ("yes", 0)
+    assert StageCompleted("by_callbacks_only", 100) in told
+
+
+async def test_a_graph_within_a_graph_goes_on_in_the_other_one(shorter: Any) -> None:
+    async def leaves(state: State) -> Command[str]:
+        return Command(goto="answer", graph=Command.PARENT, update={"seen": ["a"]})
+
+    async def answer(state: State) -> State:
+        return {"answer": "yes"}
+
+    def graph() -> Any:
+        graph = StateGraph(State)
+        graph.add_node("child", graph_of(leaves).compile(), destinations=("answer",))
+        graph.add_node("answer", answer)
+        return graph.add_edge(START, "child").compile()
+
+    alone = await ran(graph())
+    assert shorter.call_count == 2
+    nodes = WatchedGraph(graph()).graph.nodes
+    assert [isinstance(nodes[name].node, NodeSequence) for name in ("child", "answer")] == [
+        False,
+        True,
+    ]
+    assert [event for event in alone[0] if isinstance(event, StageFailed)] == []
+    assert await ran(graph().with_config(callbacks=[Foreign()])) == alone
+
+
+async def test_outside_a_run_a_graph_runs_as_langgraph_runs_it(shorter: Any) -> None:
+    graph = WatchedGraph(graph_of(by_callbacks_only)).graph
+    assert (await graph.ainvoke({"message": "m"}))["answer"] == "yes"
+    config: RunnableConfig = {"callbacks": [Foreign()]}
+    assert (await graph.ainvoke({"message": "m"}, config))["answer"] == "yes"
+    with pytest.raises(TypeError):
+        graph.invoke({"message": "m"})
+    assert shorter.call_count == 0
+
+
 async def test_what_a_node_sets_in_its_context_is_its_own(shorter: Any) -> None:
     mine: ContextVar[str] = ContextVar("mine", default="nobody's")
 
@@ -151,12 +255,22 @@ async def test_a_node_that_goes_where_it_wants_and_one_that_fails(shorter: Any) 
 
 
 @pytest.mark.parametrize(
-    "sequence", [None, object(), MODEL, SimpleNamespace(steps=[]), SimpleNamespace(steps=[MODEL])]
+    "sequence",
+    [
+        None,
+        object(),
+        MODEL,
+        SimpleNamespace(steps=[]),
+        SimpleNamespace(steps=[WatchedNode(MODEL)]),
+        RunnableSequence(MODEL, MODEL),
+        RunnableSequence(WatchedNode(WatchedGraph(graph_of(by_callbacks_only)).graph), MODEL),
+    ],
 )
 def test_what_is_not_as_we_know_it_stays_as_langgraph_made_it(sequence: object) -> None:
     node = SimpleNamespace(node=sequence)
     shorten(node)
     assert node.node is sequence
+    shorten(object())
 
 
 async def test_who_reads_in_another_way_has_langgraphs_sequence(shorter: Any) -> None:

@@ -1,7 +1,10 @@
 """aiohttp's reader, which gives bytes on while somebody waits for them."""
 
 import asyncio
+from functools import partial
 from math import inf
+from typing import Any
+from unittest.mock import MagicMock, call
 
 import aiohttp
 import pytest
@@ -144,3 +147,96 @@ async def test_chunks_of_any_number_stop_no_connection(
         content.begin_http_chunk_receiving()
         content.end_http_chunk_receiving()
     assert not content._protocol._reading_paused
+
+
+class Paused(Taken):
+    """Takes bytes of which nobody is told, and of which the first came long ago."""
+
+    def __init__(self, body: PushedBody, seconds: float = 5) -> None:
+        self.body, self.seconds = body, seconds
+        body._unheard_since = -inf
+
+    def take(self, data: bytes) -> bool:
+        wake = super().take(data)
+        self.body.pause_reading(self.seconds)
+        return wake
+
+
+@pytest.fixture
+def transport(content: aiohttp.StreamReader) -> MagicMock:
+    content._protocol.transport = MagicMock()
+    return content._protocol.transport
+
+
+async def test_what_comes_with_the_read_that_began_a_pause_is_taken_together(
+    body: PushedBody, content: aiohttp.StreamReader, transport: MagicMock
+) -> None:
+    taken = Paused(body)
+    waits = await waiting(body, taken)
+    for each in (b"a", b"b", b"c"):
+        content.feed_data(each)
+    assert taken == [b"a"]
+    await asyncio.sleep(0)
+    assert taken == [b"a", b"bc"]
+    assert transport.method_calls == [call.pause_reading()]
+    content.feed_eof()
+    assert await waits
+    assert not body._resume
+    assert transport.method_calls[1] == call.resume_reading()
+
+
+async def test_what_was_gathered_is_taken_before_an_end_a_break_and_a_turn(
+    body: PushedBody, content: aiohttp.StreamReader, transport: MagicMock
+) -> None:
+    taken = Paused(body)
+    for end in (content.feed_eof, partial(content.set_exception, ConnectionResetError())):
+        waits = await waiting(body, taken)
+        content.feed_data(b"a")
+        content.feed_data(b"b")
+        end()
+        assert taken == [b"a", b"b"]
+        if end == content.feed_eof:
+            assert await waits
+            content._eof = False
+        taken.clear()
+    with pytest.raises(ConnectionResetError):
+        await waits
+
+
+async def test_a_pause_that_would_outlast_a_timeout_of_the_users_is_none(
+    body: PushedBody, content: aiohttp.StreamReader, transport: MagicMock
+) -> None:
+    connection: Any = content._protocol
+    for timeout in (None, 9.0, 11.0):
+        connection.read_timeout = timeout
+        waits = await waiting(body, Paused(body))
+        content.feed_data(b"a")
+        assert (body._resume is None) is (timeout == 9)
+        waits.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waits
+
+
+async def test_what_aiohttp_stopped_itself_is_aiohttps_to_go_on_with(
+    body: PushedBody, content: aiohttp.StreamReader, transport: MagicMock
+) -> None:
+    waits = await waiting(body, Paused(body))
+    content.feed_data(b"a")
+    content._protocol._reading_paused = True
+    waits.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waits
+    assert transport.method_calls == [call.pause_reading()]
+
+
+async def test_a_connection_of_another_make_is_not_stopped(
+    body: PushedBody, content: aiohttp.StreamReader
+) -> None:
+    class Other:
+        transport = MagicMock()
+
+    content._protocol = Other()  # type: ignore[assignment]
+    waits = await waiting(body, Paused(body))
+    content.feed_data(b"a")
+    assert body._resume is None
+    waits.cancel()

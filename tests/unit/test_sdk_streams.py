@@ -3,7 +3,9 @@
 import asyncio
 import json
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import nullcontext
+from math import inf
 from typing import Any
 
 import aiohttp
@@ -14,6 +16,7 @@ import pytest
 from openai import AsyncOpenAI, AsyncStream, OpenAI, Stream
 from openai.types.chat import ChatCompletionChunk
 
+from sluice.application.heard_calls import CountedCall, HeardCall
 from sluice.application.model_calls import ModelCalls, NodeRun
 from sluice.infrastructure.llm import body
 from sluice.infrastructure.openai_sdk import streams
@@ -79,12 +82,15 @@ class Streamed:
         timeouts: Timeouts | None = None,
         chunks: type[Chunks] = Chunks,
         extensions: dict[str, Any] | None = None,
+        call: Mapping[str, Any] | None = None,
     ) -> None:
         self.teller, self.body = RecordingTeller(), Body(*plays)
         self.node = NodeRun(ModelCalls(), "a", speaks=True)
-        call = UserCall(self.teller, responses=False, chunks=chunks)
+        made = {"teller": self.teller, "chunks": chunks, "piece_interval": 2, **(call or {})}
         theirs: Any = Stream[ChatCompletionChunk] if sync else AsyncStream[ChatCompletionChunk]
-        kind = streams.stream_class(theirs, call, timeouts or Timeouts(), self.node)
+        made_call = UserCall(responses=False, **made)
+        reading = streams.Reading(made_call, timeouts or Timeouts(), self.node)
+        kind = streams.stream_class(theirs, reading)
         client = OpenAI(api_key="x") if sync else AsyncOpenAI(api_key="x")
         self.response = httpx2.Response(
             200,
@@ -107,7 +113,7 @@ def test_a_class_is_the_sdks_in_all_but_its_reading() -> None:
         assert (kind.__name__, kind.__module__) == (base.__name__, base.__module__)
         assert openai._streaming.extract_stream_chunk_type(kind) is ChatCompletionChunk
     nobodys: Any = None
-    plain = streams.stream_class(AsyncStream, nobodys, Timeouts(), nobodys)
+    plain = streams.stream_class(AsyncStream, streams.Reading(nobodys, Timeouts(), nobodys))
     assert plain.__bases__ == (AsyncStream,)
 
 
@@ -299,3 +305,38 @@ def test_a_connection_that_cannot_be_shut_is_left(raw: Any) -> None:
         next(streamed.stream)
         streamed.node.open.stop()
         assert len(list(streamed.stream)) == 1
+
+
+class Gathered(body.Body):
+    """Gives each read, and notes for how long it need not have been read on."""
+
+    def __init__(self, *reads: bytes) -> None:
+        self.left, self.pauses = list(reads), list[float]()
+
+    async def gather(self, take: body.Take, seconds: float) -> bool:
+        assert seconds == inf
+        return bool(self.left) and not take(self.left.pop(0))
+
+    def pause_reading(self, seconds: float) -> None:
+        self.pauses.append(seconds)
+
+
+@pytest.mark.parametrize(
+    ("teller", "idle", "pauses"),
+    [
+        (CountedCall(None), 5.0, [2, 2]),
+        (CountedCall(None), None, [2, 2]),
+        (CountedCall(None), 4.0, []),
+        (RecordingTeller(), 5.0, []),
+        (HeardCall(None, RecordingTeller().say), 5.0, []),
+    ],
+)
+async def test_only_a_call_that_nobody_hears_is_read_some_times_a_second(
+    monkeypatch: pytest.MonkeyPatch, teller: Any, idle: float | None, pauses: list[float]
+) -> None:
+    read = Gathered(A, b": still there\n\n", B, STOP)
+    monkeypatch.setattr(streams, "body_of", lambda _: nullcontext(read))
+    streamed = Streamed(chunks=OneText, timeouts=Timeouts(idle, idle), call={"teller": teller})
+    (joined, _) = await streamed.read()
+    assert joined["choices"][0]["delta"]["content"] == "ab"
+    assert read.pauses == pauses

@@ -3,7 +3,8 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,14 +12,17 @@ import pytest
 
 from sluice.application import shadow as shadows
 from sluice.application.ports import PipelinePort
+from sluice.application.process_chat import MAX_ATTEMPTS
 from sluice.application.shadow import Shadow
 from sluice.application.shadow_comparison import result_of
-from sluice.domain.chat import ExecutionPath, Job
-from sluice.domain.errors import AsksHuman, PipelineError
+from sluice.application.spans import NoSpans
+from sluice.domain.chat import ExecutionPath, Job, Turn
+from sluice.domain.errors import AsksHuman, PipelineError, Unavailable
 from sluice.domain.events import (
     Done,
     Reset,
     StageCompleted,
+    StageFailed,
     StageStarted,
     Token,
     Usage,
@@ -32,6 +36,7 @@ from tests.doubles import MockPipeline, a_job
 from tests.use_cases import UseCases, use_cases, waiting
 from tests.waiting import until
 
+EARLIER = Turn("user", "x" * 300)
 STAGES = (StageStarted("answer", 0), StageCompleted("answer", 50))
 REAL = (*STAGES, Token("so", "answer"), Done("A2", "so", usage=Usage(3, 2, 5)))
 OTHER = (*STAGES, Done("A1", "so", usage=Usage(3, 4, 7)))
@@ -62,6 +67,15 @@ class Shadowed:
         await process(job, stop)
         return job
 
+    async def given_up(self) -> Job:
+        """A job whose workers were lost, all that may be."""
+        job = await self.house.a_log()
+        for _ in range(MAX_ATTEMPTS):
+            await self.house.log.begin(job.id)
+        await self.house.processing(MockPipeline(), shadow=self.shadow)(job)
+        await self.settled()
+        return job
+
     async def settled(self) -> None:
         await until(lambda: not self.shadow._running | self.shadow._noting)
 
@@ -75,7 +89,10 @@ class Shadowed:
 
 @asynccontextmanager
 async def shadowed(
-    *plays: Any, share: float = 100, budget: int = 1000, **options: Any
+    *plays: Any,
+    share: float = 100,
+    budget: int = 1000,
+    **options: Any,
 ) -> AsyncIterator[Shadowed]:
     async with use_cases() as house:
         store = SqliteShadows(house.database)
@@ -165,16 +182,21 @@ ASKS = Pause(Head("t"), (InputRequest("one", "go?", "text"),))
 
 async def test_jobs_that_can_have_none_are_counted_by_why() -> None:
     async with shadowed() as those:
-        cancelled = await those.ran(stop=lambda: "user")
+        told = iter([None, "user"])
+        cancelled = await those.ran(asyncio.CancelledError(), stop=lambda: next(told))
+        before = await those.ran(stop=lambda: "user")
+        given_up = await those.given_up()
         fell_back = await those.ran(PipelineError(), fallback=MockPipeline(*OTHER))
         failed = await those.ran(PipelineError())
         rows = {row.job_id: row for row in await those.rows()}
-        assert rows[cancelled.id].skipped == "cancelled"
+        for job in (cancelled, before, given_up):
+            assert rows[job.id].skipped == "cancelled"
         assert rows[fell_back.id].skipped == "fell_back"
-        assert (rows[failed.id].state, rows[failed.id].real.error) == ("ended", "pipeline_error")
+        assert rows[failed.id].state == "ended"
+        assert rows[failed.id].real == Side("A2", "pipeline_error")
         assert rows[failed.id].same_text is None
         assert those.asked == ["A1"]
-        assert those.house.metrics.shadows_skipped == {"cancelled": 1, "fell_back": 1}
+        assert those.house.metrics.shadows_skipped == {"cancelled": 3, "fell_back": 1}
 
 
 async def test_a_job_that_has_asked_a_human_has_none() -> None:
@@ -205,7 +227,8 @@ async def test_a_failure_of_the_shadow_is_its_own(caplog: pytest.LogCaptureFixtu
     async with shadowed(Token("KANARIE", "answer"), RuntimeError("KANARIE")) as those:
         job = await those.ran()
         row = await those.row()
-        assert (row.shadow.error, row.real.error, row.same_text) == ("internal", None, None)
+        assert (row.state, row.shadow.error) == ("ended", "internal")
+        assert (row.real.error, row.same_text) == (None, None)
         assert those.house.metrics.shadows == {("A1", "failed"): 1}
         assert those.house.metrics.errors == {}
         assert isinstance((await those.house.read(job.id))[-1], Done)
@@ -238,6 +261,21 @@ async def test_other_stages_are_seen_whatever_their_order() -> None:
         assert told == {alike.id: True, other.id: False}
 
 
+async def test_a_stage_that_ends_in_another_way_is_another_stage() -> None:
+    async with shadowed(StageStarted("a", 0), StageFailed("a", 0), Done("A1", "so")) as those:
+        await those.ran(StageStarted("a", 0), StageCompleted("a", 9), Done("A2", "so"))
+        assert (await those.row()).same_stages is False
+
+
+async def test_a_job_of_a1_runs_once_more_on_a2() -> None:
+    async with shadowed(*REAL) as those:
+        await those.ran(*OTHER, path="A1")
+        row = await those.row()
+        assert (row.real.path, row.shadow.path, those.asked) == ("A1", "A2", ["A2"])
+        assert (row.real.first_token, row.shadow.first_token is None) == (None, False)
+        assert (row.real.input_tokens, row.shadow.input_tokens) == (3, 3)
+
+
 async def test_beyond_the_budget_none_begins() -> None:
     async with shadowed(budget=12) as those:
         for _ in range(3):
@@ -247,13 +285,19 @@ async def test_beyond_the_budget_none_begins() -> None:
         assert {row.skipped for row in rows} == {None, "budget"}
         assert await those.store.spent() == 14
         assert len(those.asked) == 2
+        metrics = those.house.metrics
+        assert (metrics.shadows, metrics.shadow_tokens) == ({("A1", "same"): 2}, 14)
 
 
 async def test_what_the_upstream_does_not_count_is_guessed_by_its_length() -> None:
     async with shadowed(*STAGES, Done("A1", "so")) as those:
-        await those.ran(Token("so", "a"), Done("A2", "so"), message="x" * 298)
+        await those.ran(Token("so", "a"), Done("A2", "so"), message="x" * 299)
         row = await those.row()
         assert (row.tokens, row.real.output_tokens, row.shadow.output_tokens) == (101, None, None)
+        assert those.house.metrics.shadow_tokens == 101
+    async with shadowed(*STAGES, Done("A2", "so")) as those:
+        await those.ran(Done("A1", "so" * 60), path="A1", message="x", history=(EARLIER,))
+        assert (await those.row()).tokens == 141, "what was never streamed was paid for, too"
     async with shadowed(*STAGES, Done("A1", "so"), budget=100) as those:
         await those.ran(Token("so", "a"), Done("A2", "so"), message="x" * 298)
         assert (await those.row()).skipped == "budget"
@@ -290,12 +334,85 @@ async def test_a_chat_that_is_deleted_ends_its_shadow(monkeypatch: pytest.Monkey
         assert (await those.row()).state == "cancelled"
 
 
-async def test_a_chat_that_was_deleted_before_has_none() -> None:
+async def test_a_log_that_is_away_for_a_while_ends_no_shadow(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(shadows, "_LOOK_SECONDS", 0.01)
+    goes_on = asyncio.Event()
+    async with shadowed(goes_on, *OTHER) as those:
+        outages, found, looked = [Unavailable("away")], those.house.log.job, list[str]()
+
+        async def job(job_id: str) -> Job:
+            looked.append(job_id)
+            if outages:
+                raise outages.pop()
+            return await found(job_id)
+
+        monkeypatch.setattr(those.house.log, "job", job)
+        asked = await those.begun()
+        await until(lambda: len(looked) == 3)
+        goes_on.set()
+        await those.settled()
+        assert ((await those.row()).state, set(looked)) == ("ended", {asked.id})
+
+
+async def test_a_chat_that_was_deleted_before_has_none(caplog: pytest.LogCaptureFixture) -> None:
     async with shadowed() as those:
         await those.begun()
         await those.house.delete_chat("ann", "chat")
         await those.settled()
         assert (await those.rows(), those.asked) == ([], [])
+    assert "a shadow failed" not in caplog.text
+
+
+@pytest.mark.parametrize("hangs", [False, True])
+async def test_leaving_waits_for_no_store(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, hangs: bool
+) -> None:
+    monkeypatch.setattr(shadows, "_LAST_WORDS_SECONDS", 0.01)
+    async with shadowed(waiting()) as those:
+        await those.begun()
+        await until(lambda: those.asked)
+
+        async def keep(_: ShadowRun) -> None:
+            if hangs:
+                await asyncio.Event().wait()
+            raise Unavailable("away")
+
+        monkeypatch.setattr(those.store, "keep", keep)
+        async with asyncio.timeout(3):
+            await those.shadow.aclose()
+        assert (await those.row()).state == "running"
+    assert "a shadow failed" not in caplog.text
+
+
+async def test_a_shadow_that_nobody_foresaw_to_fail_is_in_the_operators_log(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with shadowed() as those:
+
+        async def begin(*_: Any) -> bool:
+            raise RuntimeError("KANARIE")
+
+        monkeypatch.setattr(those.store, "begin", begin)
+        await those.ran()
+    assert "a shadow failed: RuntimeError" in caplog.text
+    assert "KANARIE" not in caplog.text
+
+
+async def test_a_shadow_has_a_span_of_its_own_and_inherits_nothing_of_its_job() -> None:
+    mine: ContextVar[str] = ContextVar("mine", default="nobody's")
+    seen: list[Any] = []
+
+    class Spans(NoSpans):
+        def shadow(self, job: Job, path: ExecutionPath) -> AbstractContextManager[None]:
+            seen.append((job, path, mine.get()))
+            return super().shadow(job, path)
+
+    async with shadowed(spans=Spans()) as those:
+        mine.set("the job's")
+        job = await those.ran()
+    assert seen == [(job, "A1", "nobody's")]
 
 
 async def test_a_later_attempt_is_held_beside_its_own_stages() -> None:

@@ -16,7 +16,7 @@ from sluice.domain.rollout import Flag
 from sluice.infrastructure.composition.embedded import Embedded
 from sluice.infrastructure.llm.genai import CallSpan, Names
 from sluice.infrastructure.settings import read_settings
-from sluice.infrastructure.telemetry.spans import job_ids
+from sluice.infrastructure.telemetry.spans import OpenTelemetrySpans, job_ids
 from sluice.interfaces.protocols.native.encoder import encoder_for
 from sluice.offline_model import OfflineModel
 from tests.doubles import a_job
@@ -211,6 +211,18 @@ async def test_a_delivery_is_a_trace_of_its_own_with_a_link_to_the_job(
     assert span.context is not None
     assert span.context.trace_id != link.context.trace_id
     assert not span.events
+
+
+def test_a_shadow_is_a_trace_of_its_own_with_a_link_to_the_job(spans: InMemorySpanExporter) -> None:
+    job, told = a_job("a question"), OpenTelemetrySpans()
+    with told.job(job, 1), told.shadow(job, "A1"):
+        pass
+    (span,) = named(spans, "shadow")
+    (link,) = span.links
+    assert (link.context.trace_id, link.context.span_id) == job_ids(job.id)
+    assert span.context is not None
+    assert span.context.trace_id != link.context.trace_id
+    assert span.attributes == {"sluice.job.id": job.id, "sluice.path": "A1"}
 
 
 async def test_attempts_of_a_job_are_spans_of_one_trace(

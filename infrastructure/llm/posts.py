@@ -1,0 +1,43 @@
+"""What our own client asks the SDK to send: streamed chat completions, and nothing else."""
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any
+
+import httpx2
+from openai import AsyncOpenAI, AsyncStream
+from openai._models import FinalRequestOptions
+
+from .first_try import Head, answer_in, first_try, handed, json_of
+
+_PATH = "/chat/completions"
+
+
+class Posts:
+    """`http` is the client below the SDK's, whose transport takes outcomes."""
+
+    def __init__(self, client: AsyncOpenAI, http: httpx2.AsyncClient) -> None:
+        self._client, self._http = client, http
+
+    @cached_property
+    def _head(self) -> Head:
+        options = FinalRequestOptions.construct(method="post", url=_PATH, json_data={})
+        return Head(self._client._build_request(options))
+
+    async def post(self, body: Mapping[str, Any]) -> httpx2.Response:
+        """The head of a streamed answer is there. Raises what the SDK raises."""
+        try:
+            sent = json_of(body).encode()
+        except (TypeError, ValueError):
+            return await self._by_the_sdk(body)
+        outcome = await first_try(self._http, self._head, sent)
+        if (answer := answer_in(outcome)) is not None:
+            return answer
+        async with handed(outcome):
+            return await self._by_the_sdk(body)
+
+    async def _by_the_sdk(self, body: Mapping[str, Any]) -> httpx2.Response:
+        stream = await self._client.post(
+            _PATH, body=body, cast_to=object, stream=True, stream_cls=AsyncStream[object]
+        )
+        return stream.response
