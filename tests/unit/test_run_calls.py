@@ -1,6 +1,8 @@
 """What a graph is called with, what its nodes find, and how its errors leave."""
 
 import asyncio
+from functools import partial
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -65,15 +67,25 @@ async def test_who_listens_to_agents_is_there_if_a_node_is_declared_so() -> None
     assert listeners(await seen_by(lambda graph: graph, named=frozenset({"look"}))) == alone
 
 
-async def test_what_its_listener_hears_is_told_of_the_run() -> None:
+@pytest.mark.parametrize("threaded", [False, True])
+async def test_what_its_listener_hears_is_told_of_the_run(threaded: bool) -> None:
+    """Of a thread without context, too."""
+
     @tool
     def find(where: str) -> str:
         """Finds."""
         return f"found {where}"
 
-    async def look(state: State) -> State:
+    def look(state: State, config: RunnableConfig) -> State:
         call = {"name": "find", "args": {"where": "here"}, "id": "1", "type": "tool_call"}
-        return {"answer": str((await find.ainvoke(call)).content)}
+        find_it = partial(find.invoke, call, config)
+        if threaded:
+            thread = Thread(target=find_it)
+            thread.start()
+            thread.join()
+        else:
+            find_it()
+        return {"answer": "x"}
 
     told: list[Event] = []
     graph = WatchedGraph(chain(look=look), {"tools": frozenset({"look"})})

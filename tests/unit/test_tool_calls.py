@@ -4,14 +4,21 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import AIMessage, ToolMessage
+from langchain_core.tools import StructuredTool, ToolException
 from langgraph.types import Command
 
 from sluice.domain.errors import PipelineError
 from sluice.domain.events import Data, Tool
 from sluice.infrastructure.pipeline.running_node import RunningNode
 from sluice.infrastructure.pipeline.thoughts import thought_in
-from sluice.infrastructure.pipeline.tool_calls import ToolCall, ToolCalls, encodable
+from sluice.infrastructure.pipeline.tool_calls import (
+    ToolCall,
+    ToolCalls,
+    encodable,
+    failed_quietly,
+)
 from sluice.infrastructure.pipeline.visibility import Declared
 from sluice.infrastructure.pipeline.written_data import written_data
 from tests.unit.graph_runs import A, B, Run
@@ -216,3 +223,42 @@ def test_data_has_a_bound() -> None:
     assert written_data("n", most, "a").data == most
     with pytest.raises(PipelineError, match="a/x"):
         written_data("n", most + "x", "a/x")
+
+
+class Ends(BaseCallbackHandler):
+    raise_error = run_inline = True
+
+    def __init__(self) -> None:
+        self.failed: list[bool] = []
+
+    def on_tool_end(self, output: Any, **kwargs: Any) -> None:
+        self.failed.append(failed_quietly())
+
+
+def find(where: str) -> str:
+    """Finds."""
+    if not where:
+        raise ToolException("nowhere")
+    return where
+
+
+FIND = StructuredTool.from_function(find, handle_tool_error=True)
+
+
+@pytest.mark.parametrize(("where", "failed"), [("here", False), ("", True)])
+async def test_an_answer_made_of_an_error_is_known_without_a_calls_id(
+    where: str, failed: bool
+) -> None:
+    ends = Ends()
+    FIND.invoke({"where": where}, {"callbacks": [ends]})
+    await FIND.ainvoke({"where": where}, {"callbacks": [ends]})
+    assert ends.failed == [failed, failed]
+
+
+def run(status: str = "error") -> bool:
+    """A user's function, by the name of the method that runs a tool."""
+    return failed_quietly()
+
+
+def test_outside_of_a_tool_nothing_has_failed() -> None:
+    assert run() is False

@@ -15,6 +15,7 @@ from langgraph.errors import GraphInterrupt, ParentCommand
 from langgraph.graph import START, StateGraph
 from langgraph.runtime import Runtime
 from langgraph.types import Command
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from sluice.application.model_calls import ModelCalls, NodeRun, current_node
 from sluice.domain.errors import PipelineError
@@ -100,6 +101,11 @@ async def test_a_nodes_writer_says_what_it_writes_into_the_stream_that_is_read()
     run = Run("messages", declared={"a": SPEAKS})
     await run_node(run, node, __pregel_stream=streamed.append)
     assert (run.told, len(streamed)) == ([], 1)
+
+
+async def test_a_tracer_is_told_of_a_node_by_its_path(spans: InMemorySpanExporter) -> None:
+    await run_node(Run(), lambda state: {}, namespace=INSIDE)
+    assert [span.name for span in spans.get_finished_spans()] == ["node a/i"]
 
 
 async def test_what_was_there_before_is_there_again_after_the_node() -> None:
