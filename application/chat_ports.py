@@ -35,10 +35,14 @@ class ChatPort(Protocol):
         """Oldest first."""
         ...
 
-    async def add_question(self, job: Job, message_id: str | None = None) -> None:
+    async def add_question(
+        self, job: Job, message_id: str | None = None, opens: Chat | None = None
+    ) -> None:
         """Keeps the job's question, by its client's own id if there is one.
 
-        The same job again only counts its attempts anew.
+        `opens` is its chat, if it may not be there yet. The same job again only counts its
+        attempts anew. The job's log is created next: a store may keep both at once, and then raise
+        NotFound there.
         """
         ...
 
@@ -55,7 +59,8 @@ class ChatPort(Protocol):
         outcome: JobOutcome | None = None,
         head: Head | None = None,
     ) -> None:
-        """Keeps the job's answer, whole or partial, in place of what was kept before.
+        """Keeps the job's answer, whole or partial, in place of what was kept before: at the latest
+        with the job's terminal event, which is written next.
 
         An empty one keeps none. The outcome is kept with it or not at all, also of a job in no
         chat. Once an attempt has called, an earlier one's call does nothing.

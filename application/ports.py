@@ -9,13 +9,7 @@ from datetime import datetime
 from typing import Protocol
 
 from sluice.application.encoding import Batch, Encoder, Handed, Push
-from sluice.domain.chat import (
-    ChatId,
-    ExecutionPath,
-    Job,
-    JobId,
-    Question,
-)
+from sluice.domain.chat import ChatId, ExecutionPath, Job, JobId, Question
 from sluice.domain.events import CancelReason, Cursor, Event, Json, Recorded
 from sluice.domain.graph_state import Outcome
 from sluice.domain.ports import NotifierPort
@@ -53,8 +47,19 @@ class EventLogPort(Protocol):
     Unavailable while the store cannot be reached.
     """
 
-    async def create(self, job: Job, first: Event) -> None:
-        """Opens the log with `first` as 1-1. The same job again changes nothing."""
+    async def create(self, job: Job, first: Event, *, begins: bool = False) -> None:
+        """Opens the log with `first` as 1-1. The same job again changes nothing.
+
+        `begins`: the first attempt begins next, in this process. A store may write that with the
+        log, and be done before it is as durable as it can be: see `settle`.
+        """
+        ...
+
+    async def settle(self, job_id: JobId) -> None:
+        """What was created is as durable as it can be when this returns. Readers wait for it too.
+
+        Raises only Unavailable: the job may be over, and forgotten.
+        """
         ...
 
     async def attempts(self, job_id: JobId) -> int:
@@ -176,6 +181,10 @@ class JobQueuePort(Protocol):
         if it is known that it will never run. Whoever else submits that job is told Abandoned.
         A job that was admitted before stays so, and its steps may be repeated.
         """
+        ...
+
+    def runs_at_once(self, job_id: JobId) -> bool:
+        """Whether the job that is being recorded runs as soon as it is, in this process."""
         ...
 
     async def cancel(self, job_id: JobId, reason: CancelReason) -> None:

@@ -95,6 +95,7 @@ class SubmitMessage:
             except Abandoned:
                 await self._bury(job, new)
             else:
+                await self._log.settle(job.id)
                 return Accepted(job.id, job.chat_id, job.path)
 
     async def _bound(self, new: NewMessage) -> Job:
@@ -131,14 +132,16 @@ class SubmitMessage:
         self._readers.submitted(job.id)
 
     async def _record(self, job: Job, new: NewMessage) -> None:
+        begins = self._queue.runs_at_once(job.id)
         if job.history is not None:
-            await self._log.create(job, QUEUED)
+            await self._log.create(job, QUEUED, begins=begins)
             return
+        opens = None
         if new.chat_id is None:
             title = " ".join(job.message.split())[:80]
-            await self._chats.open(Chat(job.chat_id, job.user, title, now()))
-        await self._chats.add_question(job, new.message_id)
-        await self._log.create(job, QUEUED)
+            opens = Chat(job.chat_id, job.user, title, now())
+        await self._chats.add_question(job, new.message_id, opens)
+        await self._log.create(job, QUEUED, begins=begins)
         try:
             with suppress(Unavailable):  # then it is not known, and the job is taken
                 await self._chats.chat(job.user, job.chat_id)

@@ -30,6 +30,7 @@ from sluice.infrastructure.jobs.inline.queue import InlineJobQueue
 from sluice.infrastructure.json_schema import check_value
 from sluice.infrastructure.outcomes.sqlite import SqliteOutcomes
 from sluice.infrastructure.sqlite.database import SqliteDatabase
+from sluice.infrastructure.sqlite.joint_writes import JointWrites
 from sluice.interfaces.protocols.native.encoder import encoder_for
 from tests.doubles import FixedFlag, MockPipeline, a_job, publish
 
@@ -52,13 +53,14 @@ class UseCases:
     input_timeout: float = 60
     when_busy: WhenBusy = "enqueue"
     durable: bool = False
+    joint: JointWrites | None = None
     log: MemoryEventLog = field(default_factory=MemoryEventLog)
     """Or any other."""
     flag: FixedFlag = field(default_factory=FixedFlag)
     metrics: JobMetrics = field(default_factory=JobMetrics)
 
     def __post_init__(self) -> None:
-        self.chats = SqliteChats(self.database)
+        self.chats = SqliteChats(self.database, self.joint)
         self.sessions = SqliteSessions(self.database)
         self.keys = SqliteIdempotency(self.database)
         self.pauses = SqlitePauses(self.database)

@@ -29,6 +29,7 @@ from sluice.infrastructure.pipeline.savers.saver import Saver
 from sluice.infrastructure.settings import Settings, SqliteStore
 from sluice.infrastructure.sqlite.checkpoints import SqliteCheckpoints
 from sluice.infrastructure.sqlite.database import SqliteDatabase
+from sluice.infrastructure.sqlite.joint_writes import JointWrites
 
 
 def database_of(settings: Settings) -> SqliteDatabase:
@@ -46,6 +47,11 @@ def durable(settings: Settings) -> bool:
     return isinstance(settings.store, SqliteStore)
 
 
+def joint_of(settings: Settings, joint: JointWrites) -> JointWrites | None:
+    """None where the chats and the logs are apart."""
+    return joint if durable(settings) and settings.database is None else None
+
+
 def kind_of_log(settings: Settings) -> str:
     return "sqlite" if durable(settings) else "memory"
 
@@ -53,12 +59,15 @@ def kind_of_log(settings: Settings) -> str:
 @deployment
 class Embedded(Base):
     database = Singleton(database_of, Base.settings)
+    joint = Call(joint_of, Base.settings, Singleton(JointWrites))
     log: Provider[EventLogPort] = Selector(
         Call(kind_of_log, Base.settings),
         memory=Singleton(MemoryEventLog, retention=Base.settings.provided.retention),
-        sqlite=Singleton(SqliteEventLog, database, retention=Base.settings.provided.retention),
+        sqlite=Singleton(
+            SqliteEventLog, database, retention=Base.settings.provided.retention, joint=joint
+        ),
     )
-    chats: Provider[ChatPort] = Singleton(SqliteChats, database)
+    chats: Provider[ChatPort] = Singleton(SqliteChats, database, joint)
     sessions: Provider[SessionPort] = Singleton(SqliteSessions, database)
     keys: Provider[IdempotencyPort] = Singleton(SqliteIdempotency, database)
     pauses: Provider[PausePort] = Singleton(

@@ -125,6 +125,9 @@ class LogReader:
     async def check(self) -> None:
         """Memory can always be written."""
 
+    async def settle(self, job_id: JobId) -> None:
+        """Memory is as durable as it can be."""
+
     async def _find(self, job_id: JobId) -> Log:
         raise NotImplementedError
 

@@ -37,7 +37,7 @@ class MemoryEventLog(LogReader):
         self._retention, self._joined_after = retention, joined_after
         self._logs: dict[JobId, Log] = {}
 
-    async def create(self, job: Job, first: Event) -> None:
+    async def create(self, job: Job, first: Event, *, begins: bool = False) -> None:
         if job.id not in self._logs:
             require_encodable(first)
             first_record = Recorded(Cursor(1, 1), first)

@@ -4,7 +4,7 @@ import asyncio
 from datetime import datetime
 from typing import Any, Protocol
 
-from sluice.application.ports import Stop
+from sluice.application.ports import Record, Stop
 from sluice.domain.chat import Job
 
 
@@ -19,3 +19,12 @@ class Run(Protocol):
 def stop(task: asyncio.Task[Any]) -> None:
     """Behind its first step: a task cancelled before it would do nothing, not even its end."""
     asyncio.get_running_loop().call_soon(task.cancel)
+
+
+async def recorded(record: Record, undo: Record) -> None:
+    """Raises what `record` does, once that is undone."""
+    try:
+        await record()
+    except Exception:
+        await undo()
+        raise

@@ -22,6 +22,7 @@ from sluice.application.model_calls import current_node
 from .callers import caller
 from .calls import Limits, Request, heard
 from .heads import Heads
+from .parameters import Parameters
 from .spans import span_of
 from .transport import Transports
 
@@ -44,6 +45,7 @@ class OpenAIInstrumentor:
         self._enabled = enabled
         self._limits = limits or Limits()
         self._transports, self._heads = Transports(), Heads()
+        self._parameters = Parameters()
         self._no_usage: WeakSet[Any] = WeakSet()
         """Clients whose server refused to be asking for usage."""
         self._before: dict[type, tuple[Any, Any]] = {}
@@ -76,6 +78,7 @@ class OpenAIInstrumentor:
                 else:
                     kind.request = before  # type: ignore[attr-defined]
         self._before.clear()
+        self._parameters.uninstrument()
         if self._environment is not None and os.environ.get(_CHUNK_TIMEOUT) == self._environment:
             del os.environ[_CHUNK_TIMEOUT]
         await self._transports.aclose()
@@ -121,6 +124,7 @@ class OpenAIInstrumentor:
             return None
         if options.stream_mode != "legacy":
             return None
+        self._parameters.instrument()
         by = caller()
         call = heard(node, by, body, responses=responses)
         call.span = span_of(body, self._limits.genai, alone=alone)

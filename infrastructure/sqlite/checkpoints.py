@@ -12,7 +12,7 @@ from pathlib import Path
 
 from sluice.domain.chat import JobId
 from sluice.domain.errors import Unavailable
-from sluice.infrastructure.sqlite.database import ConnectionThread
+from sluice.infrastructure.sqlite.connection import ConnectionThread
 from sluice.infrastructure.sqlite.file import LOCK_TIMEOUT_SECONDS, truncate_wal
 
 

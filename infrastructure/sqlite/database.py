@@ -1,85 +1,23 @@
-"""One SQLite file in WAL mode: a thread that writes, a thread that reads. None in memory.
-
-Deliberate divergence: work is handed to the connection's thread as one function, a whole
-transaction at a time, and not statement by statement as aiosqlite is mostly used. A transaction
-is then one change of threads, cannot be torn by a cancellation, and no statement's text values
-reach aiosqlite's debug log.
-"""
+"""One SQLite file in WAL mode: a thread that writes, a thread that reads. None in memory."""
 
 import asyncio
 import logging
 import os
 import sqlite3
-from collections import deque
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, Generic, Self, TypeVar, cast
-
-import aiosqlite
+from typing import Any, TypeVar, cast
 
 from sluice.domain.errors import Unavailable
-from sluice.infrastructure.sqlite.file import (
-    LOCK_TIMEOUT_SECONDS,
-    connect,
-    connect_reader,
-    reserve,
-    touch,
-    truncate_wal,
-)
+from sluice.infrastructure.sqlite.connection import ConnectionThread, HereConnection, Work
+from sluice.infrastructure.sqlite.file import connect, connect_reader, reserve, touch
+from sluice.infrastructure.sqlite.group_commit import GroupCommit, Write, is_outage
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
-Work = Callable[[sqlite3.Connection], T]
 
 _RETRY_SECONDS = 0.5
 """Seconds between two tries while the file cannot be written."""
-
-
-class ConnectionThread(aiosqlite.Connection):
-    """A connection with the thread that owns it."""
-
-    def __init__(self, connector: Callable[[], sqlite3.Connection]) -> None:
-        super().__init__(connector, iter_chunk_size=64)
-        self._thread.daemon = True  # an exit without aclose must not hang
-
-    async def start(self) -> Self:
-        try:
-            await self
-        except BaseException:
-            # Its last act is to tell this loop, so it must be over before the loop is.
-            await asyncio.to_thread(self._thread.join)
-            raise
-        return self
-
-    async def run(self, work: Work[T]) -> T:
-        return cast("T", await self._execute(work, self._conn))  # type: ignore[no-untyped-call]
-
-
-class _Here:
-    """A connection to memory: it never waits, so that a thread would only cost."""
-
-    def __init__(self, connector: Callable[[], sqlite3.Connection]) -> None:
-        self._connector = connector
-
-    async def start(self) -> Self:
-        self._conn = self._connector()
-        return self
-
-    async def run(self, work: Work[T]) -> T:
-        return work(self._conn)
-
-    async def close(self) -> None:
-        self._conn.close()
-
-
-class _Write(Generic[T]):
-    __slots__ = ("durable", "error", "result", "work")
-
-    def __init__(self, work: Work[T], *, durable: bool) -> None:
-        self.work, self.durable = work, durable
-        self.result: T | None = None
-        self.error: BaseException | None = None
 
 
 class SqliteDatabase:
@@ -92,20 +30,18 @@ class SqliteDatabase:
     def __init__(self, path: str | Path) -> None:
         self._memory = str(path) == ":memory:"
         self._path = Path(path)
-        self._writer: ConnectionThread | _Here | None = None
+        self._writer: ConnectionThread | HereConnection | None = None
         self._reader: ConnectionThread | None = None
         self._lock: int | None = None
-        self._pending: deque[_Write[Any]] = deque()
+        self._commits = GroupCommit()
         self._outage: BaseException | None = None
-        self._lock_timeout = LOCK_TIMEOUT_SECONDS
-        self._in_force: tuple[int, bool] | None = None
         self.unscrubbed = False
 
     async def open(self) -> None:
         """Raises ValueError, naming the file, if it cannot be this service's database."""
         try:
             if self._memory:
-                self._writer = await _Here(self._connect).start()
+                self._writer = await HereConnection(self._connect).start()
             else:
                 self._writer = await ConnectionThread(self._connect).start()
                 self._reader = await ConnectionThread(partial(connect_reader, self._path)).start()
@@ -127,6 +63,7 @@ class SqliteDatabase:
             await reader.close()
         if writer is not None:
             await writer.close()
+        self._commits.close()
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
@@ -144,27 +81,38 @@ class SqliteDatabase:
         system, and the disk with the next durable one. `work` may be run twice: what it raises
         undoes it and nothing else.
         """
-        write = _Write(work, durable=durable)
-        writer = self._open(self._writer)
-        self._pending.append(write)
-        await writer.run(self._commit_pending)
-        if write.error is None:
-            self._note(None)
-            return cast("T", write.result)
-        if _is_outage(write.error):
-            self._note(write.error)
-            raise Unavailable("the database cannot be written") from write.error
-        raise write.error
+        return await self.tried(Write(work, durable=durable))
+
+    async def tried(self, write: Write[T]) -> T:
+        """Like `write`; after Unavailable it can be tried again."""
+        self._commits.post(self._open(self._writer), write)
+        await write.told
+        return self._result(write)
 
     async def persist(self, work: Work[T], *, durable: bool = True) -> T:
         """Like `write`, but outlasts an outage: raises Unavailable only once closed."""
+        write = Write(work, durable=durable)
         while True:
             try:
-                return await self.write(work, durable=durable)
+                return await self.tried(write)
             except Unavailable:
                 if self._writer is None:
                     raise
                 await asyncio.sleep(_RETRY_SECONDS)
+
+    async def committed(self, write: Write[T]) -> T:
+        """Like `tried`, but returns before the disk has it: `synced` waits for that."""
+        write.committed = asyncio.get_running_loop().create_future()
+        self._commits.post(self._open(self._writer), write)
+        await write.committed
+        return cast("T", write.result) if write.is_committed else self._result(write)
+
+    async def synced(self, write: Write[Any]) -> None:
+        """May be awaited by several, and again after Unavailable."""
+        if not write.told.done():
+            await asyncio.shield(write.told)
+        if write.error is not None:
+            await self.write(_nothing)  # one sync holds for all that was committed before
 
     async def check(self) -> None:
         """Raises Unavailable unless the file can be written now."""
@@ -177,12 +125,23 @@ class SqliteDatabase:
 
     async def scrub_rest(self) -> None:
         if self.unscrubbed:
-            self.unscrubbed = not await self._open(self._writer).run(self._truncate_wal)
+            self.unscrubbed = not await self._open(self._writer).run(self._commits.truncate_wal)
 
-    def _open(self, connection: ConnectionThread | _Here | None) -> ConnectionThread | _Here:
+    def _open(
+        self, connection: ConnectionThread | HereConnection | None
+    ) -> ConnectionThread | HereConnection:
         if connection is None:
             raise Unavailable("the database is closed")
         return connection
+
+    def _result(self, write: Write[T]) -> T:
+        if write.error is None:
+            self._note(None)
+            return cast("T", write.result)
+        if is_outage(write.error):
+            self._note(write.error)
+            raise Unavailable("the database cannot be written") from write.error
+        raise write.error
 
     def _note(self, outage: BaseException | None) -> None:
         """Tells the operator when an outage begins and ends."""
@@ -194,56 +153,13 @@ class SqliteDatabase:
         else:
             logger.error("%s cannot be written: %s", self._path, outage)
 
-    def _commit_pending(self, db: sqlite3.Connection) -> None:
-        group = []
-        while self._pending:
-            group.append(self._pending.popleft())
-        if not group:
-            return
-        error = self._commit(db, group)
-        # While a lock lasts only the first waits for it: the others would wait behind each other.
-        self._lock_timeout = 0 if error is not None and _is_outage(error) else LOCK_TIMEOUT_SECONDS
-        if error is not None:
-            for write in group:
-                alone = len(group) == 1 or _is_outage(error)
-                write.error = error if alone else self._commit(db, [write])
-
-    def _commit(self, db: sqlite3.Connection, group: list[_Write[Any]]) -> BaseException | None:
-        """All or nothing; the error is what ended it."""
-        try:
-            self._prepare(db, durable=any(write.durable for write in group))
-            db.execute("BEGIN IMMEDIATE")
-            for write in group:
-                write.result = write.work(db)
-            db.execute("COMMIT")
-        except BaseException as error:  # noqa: BLE001 - each caller gets its own, in its own task
-            try:
-                if db.in_transaction:
-                    db.execute("ROLLBACK")
-            except sqlite3.Error as worse:
-                return worse
-            return error
-        return None
-
-    def _prepare(self, db: sqlite3.Connection, *, durable: bool) -> None:
-        wanted = self._lock_timeout, durable
-        if self._memory or self._in_force == wanted:
-            return
-        db.execute(f"PRAGMA busy_timeout = {1000 * self._lock_timeout}")
-        db.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
-        self._in_force = wanted
-
-    def _truncate_wal(self, db: sqlite3.Connection) -> bool:
-        self._in_force = None  # it sets what it needs, too
-        return truncate_wal(db)
-
     def _connect(self) -> sqlite3.Connection:
-        self._in_force = None
         if not self._memory:
             self._lock = reserve(self._path)
-        return connect(self._path)
+        db = connect(self._path)
+        self._commits.open(self._path)
+        return db
 
 
-def _is_outage(error: BaseException) -> bool:
-    """The file's fault, not the statement's."""
-    return isinstance(error, sqlite3.OperationalError) or type(error) is sqlite3.DatabaseError
+def _nothing(_: sqlite3.Connection) -> None:
+    """There is nothing to write, but what was written is to be durable."""

@@ -38,7 +38,8 @@ def connect(path: Path) -> sqlite3.Connection:
     db = _connected(path)
     try:
         _check_owner(db, path)
-        db.execute("PRAGMA journal_mode = WAL")
+        if db.execute("PRAGMA journal_mode = WAL").fetchone() == ("wal",):
+            db.execute("PRAGMA synchronous = NORMAL")  # what must be on the disk syncs the WAL
         db.execute("PRAGMA secure_delete = ON")
         db.execute("PRAGMA foreign_keys = ON")
         _migrate(db)
@@ -52,6 +53,17 @@ def connect_reader(path: Path) -> sqlite3.Connection:
     db = _connected(path)
     db.execute("PRAGMA query_only = ON")
     return db
+
+
+def open_wal(path: Path) -> int | None:
+    """The WAL of a database that is open, to be synced: it is the same file until that is closed.
+
+    None in memory, and where the file system bears no WAL: there each commit is synced.
+    """
+    try:
+        return os.open(f"{path.resolve()}-wal", os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
 
 
 def touch(db: sqlite3.Connection) -> None:

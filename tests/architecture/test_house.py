@@ -32,7 +32,7 @@ CATCH_ALLS = {
     "infrastructure/pipeline/model_callers.py": "a user's object may raise when it is looked at",
     "infrastructure/pipeline/nodes.py": "a node must not end the process, whatever it raises",
     "infrastructure/pipeline/runs.py": "a node is the user's code: what it raises is PipelineError",
-    "infrastructure/sqlite/database.py": "what ends a transaction is told to whoever asked for it",
+    "infrastructure/sqlite/group_commit.py": "what ends a transaction is told to who asked for it",
     "interfaces/http/middleware.py": "what crashed is answered; the server would print its text",
 }
 """Who may catch everything, and why."""

@@ -193,3 +193,5 @@ def test_what_another_instrumentation_tells_of_is_not_told_again(
         assert call is not None
         call.end(None, None)
     assert [span.name for span in spans.get_finished_spans()] == ["chat mine", "chat mine", "work"]
+    alone = span_of(ASKED, "new", alone=True)  # in nobody's span
+    assert alone is not None

@@ -281,11 +281,12 @@ async def test_what_others_put_there_before_us_is_asked_and_put_back(
     try:
         instrumentor = instrument()
         with Run().entered() as run:
-            await upstream.client().chat.completions.create(**ASKED)
-            upstream.client_sync().chat.completions.create(**ASKED)
+            await upstream.client().chat.completions.create(model="AsyncOpenAI", messages=[])
+            upstream.client_sync().chat.completions.create(model="OpenAI", messages=[])
         assert len(run.teller.ends) == 2
         assert wrapper.owners == [kind]
-        assert [span.name for span in spans.get_finished_spans()] == ["chat m"]
+        (span,) = spans.get_finished_spans()
+        assert span.name != f"chat {kind.__name__}"
         await instrumentor.uninstrument()
         assert vars(kind)["request"] is wrapper
     finally:

@@ -173,8 +173,10 @@ async def test_a_question_whose_chat_is_deleted_while_it_is_taken_leaves_nothing
         chat = await house.a_chat()
         asked = house.chats.add_question
 
-        async def asked_and_deleted(job: Job, message_id: str | None = None) -> None:
-            await asked(job, message_id)
+        async def asked_and_deleted(
+            job: Job, message_id: str | None = None, opens: Chat | None = None
+        ) -> None:
+            await asked(job, message_id, opens)
             await house.delete_chat("ann", chat.id)
 
         house.chats.add_question = asked_and_deleted  # type: ignore[method-assign]

@@ -6,6 +6,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import closing, contextmanager
@@ -240,9 +241,19 @@ async def test_what_cannot_even_be_undone_is_told_to_all(database: SqliteDatabas
         raise Conflict("no")
 
     good = "CREATE TABLE t (a)"
+    held, go_on = threading.Event(), threading.Event()
+
+    def hold(_: sqlite3.Connection) -> bool:
+        held.set()
+        return go_on.wait(5)
+
+    holding = asyncio.create_task(database.write(hold))
+    await asyncio.to_thread(held.wait, 5)
+    asyncio.get_running_loop().call_later(0.05, go_on.set)  # the others wait together by then
     writes = [database.write(lambda db: db.execute(good)), database.write(fail)]
     results = await asyncio.gather(*writes, return_exceptions=True)
     assert [type(result) for result in results] == [Unavailable, Unavailable]
+    assert await holding
     await database.persist(lambda db: db.execute(good))
 
 
@@ -275,7 +286,7 @@ async def test_one_waits_for_a_lock_and_the_others_are_told_at_once(
         assert LOCK_TIMEOUT_SECONDS <= waited < 3 * LOCK_TIMEOUT_SECONDS
         other.execute("COMMIT")
     await database.check()
-    assert database._lock_timeout == LOCK_TIMEOUT_SECONDS
+    assert database._commits.lock_timeout == LOCK_TIMEOUT_SECONDS
 
 
 async def fill(database: SqliteDatabase) -> None:

@@ -12,6 +12,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.config import get_config, get_stream_writer
 from langgraph.graph import START, StateGraph
 from langgraph.prebuilt import ToolNode
+from langgraph.pregel import Pregel
 
 from sluice.domain.events import Done, Event, Token
 from sluice.infrastructure.pipeline.child_graphs import follow
@@ -175,6 +176,35 @@ async def test_a_child_of_a_child_is_inside_both() -> None:
     assert roots == ["work", "01", "middle", "02"]
 
 
+@pytest.mark.parametrize("reader", ["tap", "messages"])
+async def test_who_streams_a_child_is_given_what_is_run_inside_it(reader: Reader) -> None:
+    """Its tasks, and what they write; the rest of its stream is nobody's but its own."""
+    deep, parts = Inner(), list[Any]()
+
+    async def middle(state: State) -> State:
+        await deep.graph.ainvoke({}, OWN)
+        return {"answer": "x"}
+
+    between = chain(middle=middle).compile(checkpointer=InMemorySaver())
+
+    async def work(state: State) -> State:
+        modes: list[Any] = ["custom", "tasks", "updates"]
+        stream = between.astream({}, OWN, stream_mode=modes, subgraphs=True)
+        async for _, mode, part in stream:
+            parts.append((mode, part["name"] if mode == "tasks" else part))
+        return {"answer": "inside"}
+
+    assert (await told(work, reader))[1] == ["inside"]
+    assert parts == [
+        ("tasks", "middle"),
+        ("tasks", "say"),
+        ("custom", {"token": "inside"}),
+        ("tasks", "say"),
+        ("updates", {"middle": {"answer": "x"}}),
+        ("tasks", "middle"),
+    ]
+
+
 async def test_a_thread_without_context_is_known_by_the_config_that_it_was_given() -> None:
     inner = Inner()
 
@@ -206,11 +236,27 @@ async def test_a_thread_that_knows_nothing_of_the_run_is_nobodys() -> None:
     assert inner.roots == [None, None]
 
 
-async def test_outside_of_a_job_nothing_changes_however_often_it_is_followed() -> None:
+async def test_graphs_are_followed_from_the_first_asking_on_and_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("stream", "astream"):
+        monkeypatch.setattr(Pregel, name, getattr(Pregel, name).__wrapped__)
     follow()
-    before = type(Inner().graph).astream
+    followed = Pregel.stream, Pregel.astream
     follow()
-    assert type(Inner().graph).astream is before
+    assert (Pregel.stream, Pregel.astream) == followed
+    inner = Inner()
+
+    async def work(state: State) -> State:
+        inner.graph.invoke({}, OWN)
+        await inner.graph.ainvoke({}, OWN)
+        return {"answer": "x"}
+
+    await told(work)
+    assert inner.roots == ["work|01", "work|02"]
+
+
+async def test_outside_of_a_job_nothing_changes() -> None:
     inner = Inner()
     assert (await inner.graph.ainvoke({}, OWN))["answer"] == "inside"
     assert inner.graph.invoke({"message": "x"}, OWN)["message"] == "x"

@@ -145,10 +145,10 @@ async def test_a_store_that_fails_leaves_no_job_and_its_question_is_taken_later(
     async with use_cases(waiting()) as house:
         create = house.log.create
 
-        async def fails(*_: object) -> None:
+        async def fails(*_: object, **__: object) -> None:
             raise Unavailable("the store is down")
 
-        house.log.create = fails  # type: ignore[method-assign, assignment]
+        house.log.create = fails  # type: ignore[method-assign]
         with pytest.raises(Unavailable):
             await house.ask("Why?", session="s", idempotency_key="key")
         house.log.create = create  # type: ignore[method-assign]

@@ -125,35 +125,35 @@ async def test_tokens_reach_the_file_without_an_end(
 
 
 async def test_first_events_attempts_and_ends_reach_the_disk_tokens_the_system(
-    database: SqliteDatabase, log: SqliteEventLog
+    database: SqliteDatabase, log: SqliteEventLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    statements: list[str] = []
-    mode = "FULL"
-    await database.write(lambda db: db.set_trace_callback(statements.append))
+    happened: list[str] = []
 
-    def synced() -> list[str]:
-        """How each commit since the last question was made."""
-        nonlocal mode
-        modes = []
-        for line in statements:
-            if "synchronous" in line:
-                mode = line.split()[-1]
-            elif line == "COMMIT":
-                modes.append(mode)
-        statements.clear()
-        return modes
+    def synced(_: int) -> None:
+        happened.append("SYNC")
 
-    statements.clear()
+    def traced(statement: str) -> None:
+        if statement == "COMMIT":
+            happened.append(statement)
+
+    def since() -> list[str]:
+        told = happened.copy()
+        happened.clear()
+        return told
+
+    await database.write(lambda db: db.set_trace_callback(traced))
+    monkeypatch.setattr("sluice.infrastructure.sqlite.group_commit.sync", synced)
+    since()
     job = a_job()
     await log.create(job, QUEUED)
-    assert synced() == ["FULL"]
+    assert since() == ["COMMIT", "SYNC"]
     notifier = await log.begin(job.id)
-    assert synced() == ["FULL"]
+    assert since() == ["COMMIT", "SYNC"]
     notifier.publish(Token("a", "answer"))
     await until_stored(database, 2)
-    assert synced() == ["NORMAL"]
+    assert since() == ["COMMIT"]
     await notifier.end(DONE)
-    assert synced() == ["FULL"]
+    assert since() == ["COMMIT", "SYNC"]
 
 
 async def test_closing_writes_what_was_said(database: SqliteDatabase) -> None:

@@ -26,6 +26,9 @@ class RecordingQueue:
     async def submit(self, job: Job, record: Record, _: Record = nothing) -> None:
         await record()
 
+    def runs_at_once(self, job_id: JobId) -> bool:
+        return False
+
     async def cancel(self, job_id: JobId, reason: CancelReason) -> None:
         if self.outages:
             raise self.outages.pop()

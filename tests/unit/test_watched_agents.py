@@ -1,8 +1,9 @@
 """A prebuilt agent that declares nobody, and what else a watched graph has of its own."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
+from langgraph.graph import START, StateGraph
 from pydantic import BaseModel
 
 from sluice.infrastructure.pipeline.finish_reasons import FinishReasons
@@ -44,12 +45,42 @@ def test_a_graph_learns_the_ends_of_its_models_answers_by_itself() -> None:
 
 
 class Tone(BaseModel):
+    kind: ClassVar[str] = "of voice"
     tone: str = ""
 
 
 def test_a_models_context_is_its_fields_and_nothing_else_that_a_model_has() -> None:
-    from langgraph.graph import START, StateGraph
-
     graph = StateGraph(State, context_schema=Tone).add_node("a", model_node).add_edge(START, "a")
-    asked = a_question(metadata={"tone": "dry", "model_config": {}})
+    asked = a_question(metadata={"tone": "dry", "kind": "other", "model_config": {}})
     assert WatchedGraph(graph).context(asked) == {"tone": "dry"}
+
+
+def test_a_graph_may_take_as_many_steps_as_its_config_says_or_langgraph() -> None:
+    graph = chain(a=model_node).compile()
+    assert WatchedGraph(graph).steps == WatchedGraph(graph.with_config(tags=["x"])).steps == 10_007
+    assert WatchedGraph(graph.with_config(recursion_limit=30)).steps == 30
+
+
+@pytest.mark.parametrize("word", ["speaks", "tools", "reasoning", "data"])
+def test_a_graph_thinks_if_a_node_shows_more_than_text(word: Any) -> None:
+    graph = WatchedGraph(chain(a=model_node), {word: frozenset({"a"})})
+    assert graph.thinks is (word != "speaks")
+
+
+async def test_a_shadow_keeps_nothing_and_leaves_the_graph_as_it_was() -> None:
+    graph = WatchedGraph(chain(a=model_node), new_saver=MemorySaver, keeps=True)
+    shadow = graph.shadow()
+    assert (shadow.is_shadow, shadow.saver, shadow.graph.checkpointer) == (True, None, None)
+    assert not graph.is_shadow
+    assert graph.graph.checkpointer is graph.saver is not None
+
+
+def test_only_a_graphs_own_metadata_says_that_a_second_run_does_no_harm() -> None:
+    graph = chain(a=(model_node, {"shadow_safe": True})).compile()
+    for config, safe in (
+        ({}, False),
+        ({"recursion_limit": 3}, False),
+        ({"metadata": {"shadow_safe": False}}, False),
+        ({"metadata": {"shadow_safe": True}}, True),
+    ):
+        assert WatchedGraph(graph.with_config(**config)).shadow_safe is safe

@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from sluice.domain.chat import Turn
 from sluice.domain.graph_state import Head
 from sluice.infrastructure.pipeline.graph import WatchedGraph
+from sluice.infrastructure.pipeline.node_sequence import NodeSequence
 from sluice.infrastructure.pipeline.nodes import WatchedNode
 from tests.unit.small_graphs import SPEAKS, MemorySaver, State, a_question, chain
 
@@ -83,6 +84,7 @@ def test_nodes_inside_are_watched_by_their_paths_and_the_users_graph_is_as_it_wa
     for graph, ours in ((watched.graph, True), (outer, False)):
         bound = {name: isinstance(node.bound, WatchedNode) for name, node in graph.nodes.items()}
         assert bound == {START: False, "a": ours, "inner": ours}
+    assert isinstance(watched.graph.nodes["a"].node, NodeSequence)
     assert watched.graph is not outer
     assert isinstance(inner.nodes["say"].bound, WatchedNode) is False
 

@@ -226,11 +226,14 @@ async def test_a_node_that_raises_has_failed_until_its_next_try() -> None:
     assert run.told[1:] == [StageCompleted("a", 33)]
 
 
-async def test_a_failed_node_is_told_of_when_its_graph_is_run_anew() -> None:
+@pytest.mark.parametrize("error", [ValueError("x"), GraphInterrupt()])
+async def test_a_node_that_failed_or_waits_is_told_of_when_its_graph_is_run_anew(
+    error: Exception,
+) -> None:
     run = Run()
     run.stage_started(INSIDE, {})
-    with pytest.raises(ValueError, match="x"):
-        await run_node(run, raising(ValueError("x")), namespace=INSIDE)
+    with pytest.raises(type(error)):
+        await run_node(run, raising(error), namespace=INSIDE)
     run.stage_started("a:1|2|i:9", {})
     assert run.told[1] == StageFailed("a/i", 0)
 

@@ -25,12 +25,7 @@ class PostgresChats:
 
     async def open(self, chat: Chat) -> Chat:
         async def work(db: Connection) -> Chat:
-            title = None if chat.title is None else chat.title.encode()
-            await db.execute(
-                "INSERT INTO chats (user_id, id, title, created_at) VALUES (%s, %s, %s, %s)"
-                " ON CONFLICT DO NOTHING",
-                (chat.user.encode(), chat.id.encode(), title, chat.created_at),
-            )
+            await _open(db, chat)
             return await _chat(db, chat.user, chat.id)
 
         return await self._database.run(work)
@@ -89,8 +84,15 @@ class PostgresChats:
             for message_id, role, content, job_id, status, at in rows
         ]
 
-    async def add_question(self, job: Job, message_id: str | None = None) -> None:
-        await self._database.run(lambda db: _ask(db, job, message_id or new_id()))
+    async def add_question(
+        self, job: Job, message_id: str | None = None, opens: Chat | None = None
+    ) -> None:
+        async def work(db: Connection) -> None:
+            if opens is not None:
+                await _open(db, opens)
+            await _ask(db, job, message_id or new_id())
+
+        await self._database.run(work)
 
     async def remove_question(self, job: Job) -> None:
         await self._database.run(lambda db: _unask(db, job))
@@ -163,6 +165,15 @@ async def _turn(db: Connection, job_id: str) -> tuple[int, int] | None:
     found = await db.execute("SELECT chat, turn FROM turns WHERE job_id = %s", [job_id])
     row = await found.fetchone()
     return None if row is None else (row[0], row[1])
+
+
+async def _open(db: Connection, chat: Chat) -> None:
+    title = None if chat.title is None else chat.title.encode()
+    await db.execute(
+        "INSERT INTO chats (user_id, id, title, created_at) VALUES (%s, %s, %s, %s)"
+        " ON CONFLICT DO NOTHING",
+        (chat.user.encode(), chat.id.encode(), title, chat.created_at),
+    )
 
 
 async def _ask(db: Connection, job: Job, message_id: str) -> None:

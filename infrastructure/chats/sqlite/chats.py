@@ -28,23 +28,24 @@ from sluice.domain.outcome import JobOutcome
 from sluice.infrastructure.chats.sqlite.heads import keep_deleted_threads, move_head
 from sluice.infrastructure.chats.sqlite.known_chats import KnownChats
 from sluice.infrastructure.sqlite.database import SqliteDatabase
+from sluice.infrastructure.sqlite.joint_writes import JointWrites
 from sluice.infrastructure.sqlite.outcomes import write_outcome
 
 
 class SqliteChats:
-    def __init__(self, database: SqliteDatabase) -> None:
-        self._database, self._known = database, KnownChats()
+    """`joint` has them written with their jobs' logs, which are in the same database then."""
+
+    def __init__(self, database: SqliteDatabase, joint: JointWrites | None = None) -> None:
+        self._database, self._known, self._joint = database, KnownChats(), joint
 
     async def open(self, chat: Chat) -> Chat:
-        def work(db: sqlite3.Connection) -> Chat:
-            opened = db.execute(
-                "INSERT INTO chats (user, id, title, created_at) VALUES (?, ?, ?, ?)"
-                " ON CONFLICT DO NOTHING",
-                (chat.user, chat.id, chat.title, micros(chat.created_at)),
-            )
-            return chat if opened.rowcount else _chat(db, chat.user, chat.id)
+        """One without a title holds nothing of a user's: it is durable with its first question."""
 
-        return await self._known.learn(self._database.write(work))
+        def work(db: sqlite3.Connection) -> Chat:
+            return chat if _open(db, chat) else _chat(db, chat.user, chat.id)
+
+        durable = chat.title is not None
+        return await self._known.learn(self._database.write(work, durable=durable))
 
     async def chat(self, user: UserId, chat_id: ChatId) -> Chat:
         if (known := self._known.get(user, chat_id)) is not None:
@@ -104,10 +105,20 @@ class SqliteChats:
             if message_id is not None  # a chat without messages is one row
         ]
 
-    async def add_question(self, job: Job, message_id: str | None = None) -> None:
+    async def add_question(
+        self, job: Job, message_id: str | None = None, opens: Chat | None = None
+    ) -> None:
         """Durable with the job's log, which is created next."""
-        message_id = message_id or new_id()
-        await self._database.write(lambda db: _ask(db, job, message_id), durable=False)
+
+        def work(db: sqlite3.Connection) -> None:
+            if opens is not None:
+                _open(db, opens)
+            _ask(db, job, message_id or new_id())
+
+        if self._joint is None:
+            await self._database.write(work, durable=False)
+        else:
+            self._joint.with_creation(job.id, work)
 
     async def remove_question(self, job: Job) -> None:
         await self._database.write(lambda db: _unask(db, job))
@@ -140,7 +151,8 @@ class SqliteChats:
             if outcome is not None:
                 write_outcome(db, outcome, job.targeting_key)
 
-        await self._database.persist(work, durable=False)
+        if self._joint is None or not self._joint.with_end(job.id, work):
+            await self._database.persist(work, durable=False)
 
     async def has_ended(self, job_id: JobId) -> bool:
         query = "SELECT 1 FROM turns WHERE job_id = ? AND ended"
@@ -159,6 +171,16 @@ def _chat(db: sqlite3.Connection, user: UserId, chat_id: ChatId) -> Chat:
 def _chat_of(row: tuple[Any, ...]) -> Chat:
     chat_id, user, title, created_at = row
     return Chat(chat_id, user, title, moment(created_at))
+
+
+def _open(db: sqlite3.Connection, chat: Chat) -> bool:
+    """False if it was there."""
+    opened = db.execute(
+        "INSERT INTO chats (user, id, title, created_at) VALUES (?, ?, ?, ?)"
+        " ON CONFLICT DO NOTHING",
+        (chat.user, chat.id, chat.title, micros(chat.created_at)),
+    )
+    return bool(opened.rowcount)
 
 
 def _turn(db: sqlite3.Connection, job_id: str) -> tuple[int, int] | None:

@@ -35,8 +35,11 @@ class RedisEventLog:
     async def open(self) -> None:
         """Redis may be down: it is waited for where it is needed."""
 
-    async def create(self, job: Job, first: Event) -> None:
+    async def create(self, job: Job, first: Event, *, begins: bool = False) -> None:
         await self._open(job, 0, first)
+
+    async def settle(self, job_id: JobId) -> None:
+        """It is as durable as Redis makes it."""
 
     async def begin(
         self, job_id: JobId, *, after: int | None = None, goes_on: bool = False

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import sqlite3
 from collections import deque
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -10,14 +11,17 @@ from weakref import WeakValueDictionary
 
 from sluice.application.background import survives
 from sluice.application.codec import require_encodable
+from sluice.application.ports import JobLog
 from sluice.application.tracebacks import format_traceback
 from sluice.domain.chat import ChatId, Job, JobId, micros, now
 from sluice.domain.errors import NotFound, Superseded, Unavailable
 from sluice.domain.events import Cursor, Event, Recorded
-from sluice.infrastructure.event_log.log import Attempt, LogReader
+from sluice.infrastructure.event_log.log import Attempt, Log, LogReader
 from sluice.infrastructure.event_log.sqlite import rows
 from sluice.infrastructure.event_log.sqlite.writer import StoredLog, Writer
 from sluice.infrastructure.sqlite.database import SqliteDatabase
+from sluice.infrastructure.sqlite.group_commit import Write
+from sluice.infrastructure.sqlite.joint_writes import JointWrites, run_each
 
 logger = logging.getLogger(__name__)
 
@@ -34,11 +38,17 @@ class SqliteEventLog(LogReader):
     nothing else is noticed of it once it has passed.
     """
 
-    def __init__(self, database: SqliteDatabase, *, retention: float = 3600) -> None:
+    def __init__(
+        self,
+        database: SqliteDatabase,
+        *,
+        retention: float = 3600,
+        joint: JointWrites | None = None,
+    ) -> None:
         super().__init__()
-        self._database = database
+        self._database, self._joint = database, joint or JointWrites()
         self._retention = timedelta(seconds=retention)
-        self._writer = Writer(database, self._over)
+        self._writer = Writer(database, self._joint, self._over)
         self._logs: WeakValueDictionary[JobId, StoredLog] = WeakValueDictionary()
         self._running: dict[JobId, StoredLog] = {}
         self._recent: deque[StoredLog] = deque(maxlen=_RECENT_LOGS)
@@ -61,21 +71,49 @@ class SqliteEventLog(LogReader):
     async def check(self) -> None:
         await self._database.check()
 
-    async def create(self, job: Job, first: Event) -> None:
-        if job.id in self._logs:
+    async def create(self, job: Job, first: Event, *, begins: bool = False) -> None:
+        joined = self._joint.take(job.id)
+        if job.id in self._logs and not joined:
             return
         require_encodable(first)
         recorded = Recorded(Cursor(1, 1), first)
-        key = await self._database.write(lambda db: rows.insert_job(db, job, recorded))
+
+        def work(db: sqlite3.Connection) -> int | None:
+            run_each(db, joined)
+            return rows.insert_job(db, job, recorded, attempt=int(begins))
+
+        write = Write(work, durable=True)
+        key = await (self._database.committed if begins else self._database.tried)(write)
         if key is not None and job.id not in self._logs:
             stored = rows.Stored(key, job, 0, ended_at=None, records=[recorded])
-            self._keep(StoredLog(self._writer, stored))
+            log = StoredLog(self._writer, stored)
+            if begins:
+                log.creation, log.is_begun = write, True
+            self._keep(log)
+
+    async def settle(self, job_id: JobId) -> None:
+        log = self._logs.get(job_id)
+        if log is not None and log.creation is not None:
+            await self._database.synced(log.creation)
+            log.creation = None
+
+    async def read(self, job_id: JobId) -> JobLog:
+        await self.settle(job_id)
+        return await super().read(job_id)
+
+    async def _followed(self, job_id: JobId) -> Log:
+        await self.settle(job_id)
+        return await super()._followed(job_id)
 
     async def begin(
         self, job_id: JobId, *, after: int | None = None, goes_on: bool = False
     ) -> Attempt:
         log = await self._find(job_id)
         log.require_open(after)
+        self._joint.expect_end(job_id)
+        if log.is_begun:
+            log.is_begun = False
+            return log.begin(goes_on=False)
         before, goes_on = log.attempt, goes_on and log.paused
         begin = rows.go_on if goes_on else rows.next_attempt
         begun = await self._database.persist(lambda db: begin(db, log.key, before))
@@ -159,6 +197,7 @@ class SqliteEventLog(LogReader):
     def _drop(self, chat_id: ChatId) -> None:
         for log in [log for log in self._logs.values() if log.job.chat_id == chat_id]:
             log.delete()
+            self._joint.take(log.job.id)
             del self._logs[log.job.id]
             self._running.pop(log.job.id, None)
         self._recent = deque((log for log in self._recent if not log.deleted), _RECENT_LOGS)

@@ -41,17 +41,20 @@ class Stored:
     joined: dict[int, Lengths] = field(default_factory=dict)
 
 
-def insert_job(db: sqlite3.Connection, job: Job, first: Recorded) -> int | None:
+def insert_job(
+    db: sqlite3.Connection, job: Job, first: Recorded, *, attempt: int = 0
+) -> int | None:
     """The new job's key; None if it was there."""
     history = job.history and [(turn.role, turn.content) for turn in job.history]
     inserted = db.execute(
-        f"INSERT INTO jobs ({_JOB}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
+        f"INSERT INTO jobs ({_JOB}, attempt)"  # noqa: S608
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
         " ON CONFLICT DO NOTHING",
         (
             *(job.id, job.chat_id, job.user, job.path, job.message, job.request_id, job.model),
             *(json.dumps(job.metadata), job.retry_of, micros(job.created_at)),
             None if history is None else json.dumps(history),
-            dump_flag(job.flag),
+            *(dump_flag(job.flag), attempt),
         ),
     )
     if not inserted.rowcount:

@@ -3,13 +3,17 @@
 import asyncio
 import sqlite3
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from sluice.domain.chat import micros, moment, now
 from sluice.domain.errors import NotFound, Superseded, Unavailable
 from sluice.domain.events import Recorded
 from sluice.infrastructure.event_log.log import Log
 from sluice.infrastructure.event_log.sqlite import rows
-from sluice.infrastructure.sqlite.database import SqliteDatabase, Work
+from sluice.infrastructure.sqlite.connection import Work
+from sluice.infrastructure.sqlite.database import SqliteDatabase
+from sluice.infrastructure.sqlite.group_commit import Write
+from sluice.infrastructure.sqlite.joint_writes import JointWrites, run_each
 
 _COMMIT_INTERVAL_S = 0.1
 """Seconds that tokens may wait for their commit: what a crash can take from a log. The attempt
@@ -19,9 +23,21 @@ _RETRY_DELAY_S = 0.5
 
 
 class StoredLog(Log):
-    """A job's log, and what of it is not in the database yet. `key` is its job's there."""
+    """A job's log, and what of it is not in the database yet. `key` is its job's there.
 
-    __slots__ = ("_last_words", "_told", "_writer", "deleted", "key", "pending")
+    `creation` may not be on the disk yet; `is_begun`: its first attempt was written with it.
+    """
+
+    __slots__ = (
+        "_last_words",
+        "_told",
+        "_writer",
+        "creation",
+        "deleted",
+        "is_begun",
+        "key",
+        "pending",
+    )
 
     def __init__(self, writer: "Writer", stored: rows.Stored) -> None:
         super().__init__(
@@ -35,6 +51,8 @@ class StoredLog(Log):
         self.key = stored.key
         self.pending: list[Recorded] = []
         self.deleted = False
+        self.creation: Write[Any] | None = None
+        self.is_begun = False
         self._writer = writer
         self._last_words: Sequence[Recorded] = ()
         self._told: asyncio.Future[None] | None = None
@@ -94,14 +112,36 @@ class StoredLog(Log):
             told.set_exception(error)
 
 
+class _Batch:
+    """What is written at once: what some logs have pending, and what is `joined` with an end."""
+
+    def __init__(self, logs: Sequence[StoredLog], joined: Sequence[Work[None]] = ()) -> None:
+        self.logs, self.joined = logs, joined
+        self.awaited = [log for log in logs if log.awaited]
+        self.ending = {log: micros(now()) for log in logs if log.ending}
+        self._said = [(log, log.pending) for log in logs]
+        self._paused = [log.key for log in self.awaited if log.paused]
+        for log in logs:
+            log.pending = []
+
+    def __call__(self, db: sqlite3.Connection) -> None:
+        run_each(db, self.joined)
+        kept = [(log, said) for log, said in self._said if said and not log.deleted]
+        rows.insert(db, (row for log, said in kept for row in rows.rows(log.key, said)))
+        rows.pause(db, self._paused)
+        rows.end(db, ((when, log.key) for log, when in self.ending.items()))
+
+
 class Writer:
     """Runs until `stop`. While the database is down it tries again and again, in order.
 
     `ended` is told of every log whose end is durable, before its readers are.
     """
 
-    def __init__(self, database: SqliteDatabase, ended: Callable[[StoredLog], None]) -> None:
-        self._database, self._ended = database, ended
+    def __init__(
+        self, database: SqliteDatabase, joint: JointWrites, ended: Callable[[StoredLog], None]
+    ) -> None:
+        self._database, self._joint, self._ended = database, joint, ended
         self._dirty: dict[StoredLog, None] = {}
         self._due = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
@@ -135,52 +175,46 @@ class Writer:
             if self._timer is not None:
                 self._timer.cancel()
                 self._timer = None
-            await self._commit()
+            batches = self._batches()
+            await asyncio.gather(*map(self._commit, batches))
 
-    async def _commit(self) -> None:
+    def _batches(self) -> Sequence[_Batch]:
+        """One for all, but each by itself that could fail by what is joined with it."""
         dirty, self._dirty = list(self._dirty), {}
-        batch = [(log, log.pending) for log in dirty]
-        for log in dirty:
-            log.pending = []
-        awaited = [log for log in dirty if log.awaited]
-        ending = {log: micros(now()) for log in dirty if log.ending}
-        paused = [log.key for log in awaited if log.paused]
+        joined = {log: self._joint.take(log.job.id) for log in dirty if log.ending}
+        alone = [_Batch([log], works) for log, works in joined.items() if works]
+        others = [log for log in dirty if not joined.get(log)]
+        return [*alone, _Batch(others)] if others else alone
 
-        def work(db: sqlite3.Connection) -> None:
-            kept = [(log, said) for log, said in batch if said and not log.deleted]
-            rows.insert(db, (row for log, said in kept for row in rows.rows(log.key, said)))
-            rows.pause(db, paused)
-            rows.end(db, ((when, log.key) for log, when in ending.items()))
-
+    async def _commit(self, batch: _Batch) -> None:
         try:
-            await self._write(work, [*dirty], durable=bool(awaited))
-        except Unavailable as error:
-            for log in awaited:
+            await self._write(batch)
+        except (Unavailable, sqlite3.Error, ValueError) as error:  # a text may not be writable
+            for log in batch.awaited:
                 log.give_up(error)
             return
-        for log in awaited:
-            if log in ending:
+        for log in batch.awaited:
+            if log in batch.ending:
                 self._ended(log)
-            log.committed(ending.get(log))
+            log.committed(batch.ending.get(log))
 
-    async def _write(
-        self, work: Work[None], affected: Sequence[StoredLog], *, durable: bool
-    ) -> None:
+    async def _write(self, batch: _Batch) -> None:
         """Raises Unavailable only when stopping. Meanwhile readers are sent away."""
+        write = Write(batch, durable=bool(batch.awaited))
         down: Unavailable | None = None
         while True:
             try:
-                await self._database.write(work, durable=durable)
+                await self._database.tried(write)
                 break
             except Unavailable as error:
                 if self._stopping:
                     raise
                 down = down or error
-            for log in (*affected, *self._dirty):
+            for log in (*batch.logs, *self._dirty):
                 if log.broken is None:
                     log.breaks(down)
             await asyncio.sleep(_RETRY_DELAY_S)
         if down is not None:
-            for log in (*affected, *self._dirty):
+            for log in (*batch.logs, *self._dirty):
                 if log.broken is down:
                     log.broken = None

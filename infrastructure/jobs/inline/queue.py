@@ -12,7 +12,7 @@ from sluice.application.tracebacks import format_traceback
 from sluice.domain.chat import ChatId, Job, JobId, now
 from sluice.domain.errors import Superseded, Unavailable
 from sluice.domain.events import CancelReason
-from sluice.infrastructure.jobs.shared import Run, stop
+from sluice.infrastructure.jobs.shared import Run, recorded, stop
 
 logger = logging.getLogger(__name__)
 
@@ -74,7 +74,7 @@ class InlineJobQueue:
         state = admit(self._entries.values(), job, self._bounds, self._when_busy)
         if self._when_busy == "interrupt":
             self._interrupt(job.chat_id)
-        entry = _Entry(job, state, asyncio.ensure_future(_done(record, undo)))
+        entry = _Entry(job, state, asyncio.ensure_future(recorded(record, undo)))
         self._entries[job.id] = entry
         try:
             await asyncio.shield(entry.recording)
@@ -86,6 +86,11 @@ class InlineJobQueue:
             self._leave(entry)
             raise
         self._written(entry)
+
+    def runs_at_once(self, job_id: JobId) -> bool:
+        entry = self._entries.get(job_id)
+        starts = entry is not None and entry.state == "running" and entry.why is None
+        return starts and not self._hands_back
 
     def take_up(self, jobs: Iterable[Job]) -> None:
         """Takes jobs the store already holds, past every bound: they were accepted once."""
@@ -240,11 +245,3 @@ def _stop_timer(entry: _Entry) -> None:
     timer, entry.timer = entry.timer, None
     if timer is not None:
         timer.cancel()
-
-
-async def _done(record: Record, undo: Record) -> None:
-    try:
-        await record()
-    except Exception:
-        await undo()
-        raise

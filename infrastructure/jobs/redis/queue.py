@@ -39,6 +39,9 @@ class RedisJobQueue:
         if not recording.cancelled():
             recording.exception()  # seen, also when its client has left
 
+    def runs_at_once(self, job_id: JobId) -> bool:
+        return False  # a worker begins it
+
     async def cancel(self, job_id: JobId, reason: CancelReason) -> None:
         await self._scheduler.cancel(job_id, reason)
 
