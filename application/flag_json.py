@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, fields
+from dataclasses import fields
 from typing import Any
 
 from sluice.application.compact_json import compact
@@ -12,7 +12,7 @@ _NAMES = [field.name for field in fields(Flag)]
 
 
 def dump_flag(flag: Flag | None) -> str | None:
-    return None if flag is None else compact(asdict(flag))
+    return None if flag is None else compact({name: getattr(flag, name) for name in _NAMES})
 
 
 def load_flag(stored: str | Mapping[str, Any] | None) -> Flag | None:

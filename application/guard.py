@@ -83,14 +83,15 @@ class Guard:
         self._control, self._changes, self._outcomes = control, changes, outcomes
         self._decider, self._announce = decider, announce
         self.decisions: Counter[tuple[str, str]] = Counter()
-        self.evidence: Mapping[Watched, float] = {}
-        self.decides = False
-        self._rollout: str | None = None
-        self._observation: Observation | None = None
-        self._read_until = _EVER
-        self._told: tuple[str, str] | None = None
-        self._judged = 0, 0, 0.0
+        self.evidence: Mapping[Watched, float]
+        self.decides: bool
+        self._observation: Observation | None
+        self._rollout: str
+        self._read_until: datetime
+        self._told: tuple[str, str] | None
+        self._judged: tuple[int, int, float]
         """The newest change and the jobs that were judged last, and when."""
+        self._forget()
 
     async def keep(self) -> NoReturn:
         """Looks again and again, until it is cancelled."""

@@ -117,20 +117,24 @@ class Relay:
         if (over := self._over) is None:
             return
         try:
-            self._publish(event)
+            if type(event) is Token and self.first_token_at is not None:  # nearly every event
+                content = event.content
+                self._say(content)
+                if len(content) <= SAFE_TOKEN_CHARACTERS:
+                    self.notifier.publish(event)
+                else:
+                    self.notifier.publish(*split(event))
+            else:
+                self._publish(event)
         except Exception as error:  # noqa: BLE001 - raised by `run`
             self._over, self._error = None, error
             if not over.done():
                 over.set_result(None)
 
     def _publish(self, event: Event) -> None:
-        if isinstance(event, Token):  # first, and without a pattern: nearly every event is one
-            content = event.content
-            self._say(content)
-            if len(content) > SAFE_TOKEN_CHARACTERS:
-                self.notifier.publish(*split(event))
-            else:
-                self.notifier.publish(event)
+        if isinstance(event, Token):
+            self._say(event.content)
+            self.notifier.publish(*split(event))
             if self.first_token_at is None:
                 self.first_token_at = now()
             return

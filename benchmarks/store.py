@@ -152,7 +152,7 @@ async def main() -> None:
         return
     gc.collect()
     gc.freeze()
-    gc.set_threshold(50_000, 20, 100)
+    gc.set_threshold(5_000, 200, 100)
     kinds = {"memory": "memory", "sqlite": "sqlite"}
     if given.redis is not None:
         kinds["redis"] = given.redis

@@ -1,9 +1,10 @@
 """Chats, jobs and questions: what a user asks for."""
 
-import secrets
+from binascii import b2a_base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from os import urandom
 from typing import Literal
 
 from sluice.domain.events import Json
@@ -18,15 +19,17 @@ ExecutionPath = Literal["A1", "A2"]
 JobStatus = Literal["queued", "running", "waiting", "completed", "failed", "cancelled"]
 Role = Literal["user", "assistant"]
 
+_URL_SAFE, _HYPHEN = bytes.maketrans(b"+/", b"-_"), ord("-")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
 
 def new_id() -> str:
     """At least 128 random bits, URL-safe; without a hyphen first, which would make it an option."""
-    while (made := secrets.token_urlsafe(17)).startswith("-"):
-        pass
-    return made
+    while True:
+        made = b2a_base64(urandom(17), newline=False).translate(_URL_SAFE)
+        if made[0] != _HYPHEN:
+            return made[:23].decode()
 
 
 def now() -> datetime:

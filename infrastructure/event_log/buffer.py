@@ -84,17 +84,14 @@ class Buffer:
         return self.records[-1].id if self.records else BEGINNING
 
     def append(self, records: Sequence[Recorded]) -> None:
+        """One token goes to whoever takes it where it stands; who waits for more is woken."""
         self.records.extend(records)
-        if self._waiting:
-            if len(records) == 1 and (
-                (kind := type(records[0].event)) is Token or kind is Reasoning
-            ):
-                self._push()
-            else:
-                self.wake()
-
-    def _push(self) -> None:
-        """The last token, to whoever takes it where it stands; the others are woken."""
+        if not self._waiting:
+            return
+        kind = type(records[0].event) if len(records) == 1 else None
+        if kind is not Token and kind is not Reasoning:
+            self.wake()
+            return
         waiting, self._waiting = self._waiting, []
         taken = False
         for reader in waiting:
@@ -112,7 +109,7 @@ class Buffer:
                     self._waiting.append(reader)
                     continue
             reader.wake()
-        if taken and self._handed is not None and type(self.records[-1].event) is Token:
+        if taken and kind is Token and self._handed is not None:
             self._handed()
 
     def wake(self) -> None:

@@ -96,7 +96,7 @@ class EncodedLog:
             records = self._records
             before = records[position - 1].id if position else BEGINNING
             self._state, frames = self.encoder.encode(state, before, records[position])
-            self._body = b"".join(frames)
+            self._body = frames[0] if len(frames) == 1 else b"".join(frames)
             self._position = position
         return self._state, self._body
 

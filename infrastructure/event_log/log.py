@@ -9,7 +9,7 @@ from sluice.application.encoding import Batch, Encoder, Handed, Push
 from sluice.application.ports import JobLog
 from sluice.domain.chat import Job, JobId
 from sluice.domain.errors import Finished, Superseded, Unavailable
-from sluice.domain.events import Cursor, Event, Recorded
+from sluice.domain.events import Cursor, Event, Recorded, Token
 from sluice.infrastructure.event_log.buffer import Buffer
 
 _new = tuple.__new__
@@ -54,9 +54,8 @@ class Log(Buffer):
         self.writer = Attempt(self)
         return self.writer
 
-    def write(self, records: Sequence[Recorded]) -> None:
-        """Shows the records to the readers."""
-        self.append(records)
+    write = Buffer.append
+    """Shows records to the readers."""
 
     async def flush(self) -> None:
         """What was written is durable on return."""
@@ -78,7 +77,15 @@ class Attempt:
         self._seq = log.last.seq if log.last.attempt == self.attempt else 0
 
     def publish(self, *events: Event) -> None:
-        self._log.write(self._numbered(events))
+        log = self._log
+        if len(events) == 1 and log.writer is self and not log.ending:  # nearly always a token
+            event = events[0]
+            if type(event) is not Token or not (event.content.isascii() and event.node.isascii()):
+                require_encodable(event)
+            self._seq = seq = self._seq + 1
+            log.write((_new(Recorded, (_new(Cursor, (self.attempt, seq)), event)),))
+        else:
+            log.write(self._numbered(events))
 
     async def flush(self) -> None:
         if self._log.writer is not self:

@@ -101,20 +101,12 @@ class PushedBody(Body):
 
     def arrived(self, data: bytes) -> None:
         """This runs for every read."""
-        self._arrivals.one()
-        if (gathered := self._gathered) is None:
-            self._give(data)
-        else:
+        if (gathered := self._gathered) is not None:
             if not gathered:
                 self._loop.call_soon(self._give_gathered)
             gathered.append(data)
-
-    def _give_gathered(self) -> None:
-        gathered, self._gathered = self._gathered, None
-        if gathered and not self._woken.done():
-            self._give(b"".join(gathered))
-
-    def _give(self, data: bytes) -> None:
+            return
+        self._arrivals.one()
         try:
             wake = self._run(self._take, data)
         except Exception as error:  # noqa: BLE001 - raised where it is waited for
@@ -129,6 +121,11 @@ class PushedBody(Body):
         if wake:
             self._content._waiter = None
             self.set_result(None)
+
+    def _give_gathered(self) -> None:
+        gathered, self._gathered = self._gathered, None
+        if gathered and not self._woken.done():
+            self.arrived(b"".join(gathered))
 
     def pause_reading(self, seconds: float) -> None:
         """All that are paused go on together, by the clock, so that the loop wakes up once.
@@ -186,11 +183,10 @@ class _PushingReader(aiohttp.StreamReader):
             super().feed_data(data, size)
         return False
 
-    def begin_http_chunk_receiving(self) -> None:
-        """Nobody asks where chunks begin and end; to keep it costs as much as to parse them."""
-
-    def end_http_chunk_receiving(self) -> None:
-        """Likewise."""
+    begin_http_chunk_receiving = end_http_chunk_receiving = staticmethod(bool)  # type: ignore[assignment]
+    """Nobody asks where chunks begin and end; to keep it costs as much as to parse them. It does
+    nothing, in C.
+    """
 
 
 @asynccontextmanager

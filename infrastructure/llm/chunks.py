@@ -56,7 +56,8 @@ class Chunk(msgspec.Struct, gc=False):
 SILENCE = Said()
 
 chunk_of = msgspec.json.Decoder(Chunk).decode
-"""Raises one of NO_JSON."""
+string_of = msgspec.json.Decoder(str).decode
+"""Raise one of NO_JSON."""
 
 
 def loose_chunk_of(data: bytes) -> Chunk | None:

@@ -29,16 +29,18 @@ class Deadline:
         "_expired",
         "_loop",
         "_seconds",
-        "_since",
         "_task",
         "_timer",
         "restarts",
+        "since",
+        "time",
     )
 
     def __init__(self, seconds: float) -> None:
         self._loop = asyncio.get_running_loop()
+        self.time = self._loop.time
         self._seconds = seconds
-        self._since = self._loop.time()
+        self.since = self.time()
         self.restarts = False
         self._expired = False
         self._task: asyncio.Task[object] | None = None
@@ -47,19 +49,19 @@ class Deadline:
 
     @property
     def remaining(self) -> float:
-        return self._since + self._seconds - self._loop.time()
+        return self.since + self._seconds - self.time()
 
     def renew(self) -> None:
         """What is waited for has come in the middle of a wait: counted anew from now, and again
         from the next wait on.
         """
-        self._since, self.restarts = self._loop.time(), True
+        self.since, self.restarts = self.time(), True
 
     def allow(self, seconds: float) -> None:
         """A new deadline, from the next wait on."""
         self._timer.cancel()
         self._seconds, self.restarts = seconds, True
-        self._since = self._loop.time()
+        self.since = self.time()
         self._timer = self._loop.call_later(seconds, self._look)
 
     def close(self) -> None:
@@ -73,7 +75,7 @@ class Deadline:
             raise RuntimeError("a deadline needs a task that it can cancel")
         self._cancelling = task.cancelling()
         if self.restarts:
-            self._since, self.restarts = self._loop.time(), False
+            self.since, self.restarts = self.time(), False
         self._task = task
         return self
 
@@ -94,7 +96,7 @@ class Deadline:
             self._timer = self._loop.call_later(self._seconds, self._look)
         elif self.remaining > 0:
             self._timer = self._loop.call_later(self.remaining, self._look)
-        elif self._loop.time() - self._timer.when() > _LATE:
+        elif self.time() - self._timer.when() > _LATE:
             self._timer = self._loop.call_later(_LATE, self._look)
         else:
             self._expired = True

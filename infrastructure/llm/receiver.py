@@ -12,7 +12,7 @@ from sluice.domain.errors import AnswerTooLarge, ChatError, UpstreamTimeout, Ups
 from sluice.domain.events import Usage
 
 from .body import Body
-from .decoding import Delta, DeltaDecoder
+from .decoding import Delta, DeltaDecoder, plain
 from .openai_errors import BROKEN_BODY, of_failure
 from .timeouts import StreamTimeouts
 
@@ -66,6 +66,21 @@ class Receiver:
 
     def take(self, data: bytes) -> bool:
         """Whether whoever waits shall be woken."""
+        if self._steady and (text := self._decoder.text_in(data)):
+            # As below, for nearly every token: nothing is said but text, nor is anything new.
+            deadline = self.timeouts.deadline
+            deadline.since, deadline.restarts = deadline.time(), True
+            self._size += len(text) if text.isascii() else len(text.encode())
+            if self._size > self._max_answer:
+                self.fail(AnswerTooLarge())
+                return True
+            self.heard += 1
+            try:
+                self._hear(plain(Delta, (text, None, None, (), "")))
+            except ChatError as error:
+                self.fail(error)
+                return True
+            return self.heard >= self._enough
         self._receive(self._decoder.feed(data))
         if self._decoder.done:
             self.timeouts.end_is_said()

@@ -60,7 +60,8 @@ class Upstream:
 class ChatCompletions:
     """Streamed chat completions over the official SDK, for both model clients.
 
-    The SDK connects, authenticates, retries and types the errors; the body is read past it.
+    The SDK connects, authenticates, retries and types the errors; a first try is sent past it, with
+    a head that it has made, and the body is read past it.
     Built without I/O; whoever built it awaits `aclose`.
     """
 

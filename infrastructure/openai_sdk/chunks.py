@@ -90,29 +90,74 @@ class Dicts(Chunks):
 
 class OneText(Chunks):
     """For a LangChain model that was merely invoked: plain text is held back and given joined,
-    in the first dict of its run; whatever else comes is given as it comes, after it.
+    in the first dict of its run, with the finish reason and the usage that follow it; whatever
+    else comes is given as it comes, after it.
     """
 
     def __init__(self, stream: Stream) -> None:
         super().__init__(stream)
         self._first: Any = None
         self._texts: list[str] = []
+        self._ended = False
 
     def of(self, data: bytes, heard: ParsedEvent) -> Iterator[Any]:
-        if heard.plain:
-            if self._first is None:
-                self._first = _dict(data)
-            self._texts.append(heard.text)
+        if self._first is not None and not (heard.plain and not self._ended):
+            if self._takes(data):
+                return
+            yield from self.left()
+        if not heard.plain:
+            yield self._object(data)
             return
-        yield from self.left()
-        yield self._object(data)
+        if self._first is None:
+            self._first = _dict(data)
+        self._texts.append(heard.text)
 
     def left(self) -> Iterator[Any]:
         if self._first is not None:
-            joined, self._first = self._first, None
+            joined, self._first, self._ended = self._first, None, False
             joined["choices"][0]["delta"]["content"] = "".join(self._texts)
             self._texts.clear()
             yield joined
+
+    def _takes(self, data: bytes) -> bool:
+        """Whether it is no more than the held text's finish reason, or behind that its usage."""
+        try:
+            event = _dict(data)
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            return False
+        held = self._first
+        if type(event) is not dict or _beside(event) != _beside(held):
+            return False
+        choices, usage = event.get("choices"), event.get("usage")
+        if not self._ended:
+            reason = None if usage else _reason_alone(choices)
+            held["choices"][0]["finish_reason"], self._ended = reason, reason is not None
+            return self._ended
+        if choices == [] and type(usage) is dict and not held.get("usage"):
+            held["usage"] = usage
+            return True
+        return False
+
+
+def _beside(event: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in event.items() if name not in _OF_ONE_EVENT}
+
+
+def _reason_alone(choices: Any) -> str | None:
+    """The finish reason of one choice that says nothing else."""
+    if type(choices) is not list or len(choices) != 1 or type(choices[0]) is not dict:
+        return None
+    choice = choices[0]
+    delta, reason = choice.get("delta"), choice.get("finish_reason")
+    silent = type(delta) is dict and delta.items() <= _SILENT.items()
+    alone = silent and all(
+        name in ("delta", "finish_reason") or not value for name, value in choice.items()
+    )
+    return reason if alone and type(reason) is str and reason else None
+
+
+_OF_ONE_EVENT = ("choices", "usage", "obfuscation")
+_SILENT = {"role": "assistant", "content": ""}
 
 
 class _Typed(msgspec.Struct, gc=False):

@@ -4,6 +4,7 @@ All that the SDK's own code reads while it makes a request is compared with what
 that is more than the SDK's own code, or of another version of it, has no head here.
 """
 
+from operator import attrgetter
 from typing import Any, get_origin
 from weakref import WeakKeyDictionary
 
@@ -14,20 +15,22 @@ from openai._models import FinalRequestOptions
 
 from sluice.infrastructure.llm.first_try import Head
 
-_SEAMS = (
-    "_build_request",
-    "_build_headers",
-    "_prepare_options",
-    "_prepare_request",
-    "_prepare_url",
-    "_process_response",
-    "_send_request",
-    "_validate_headers",
-    "auth_headers",
-    "custom_auth",
-    "default_headers",
-    "default_query",
-    "user_agent",
+_SEAMS = frozenset(
+    {
+        "_build_request",
+        "_build_headers",
+        "_prepare_options",
+        "_prepare_request",
+        "_prepare_url",
+        "_process_response",
+        "_send_request",
+        "_validate_headers",
+        "auth_headers",
+        "custom_auth",
+        "default_headers",
+        "default_query",
+        "user_agent",
+    }
 )
 """Where a subclass, another instrumentation, or a user has a say in a request."""
 _OPTIONS = {
@@ -38,11 +41,15 @@ _OPTIONS = {
 _RAW = "x-stainless-raw-response"
 
 
-def _code() -> list[Any]:
-    return [getattr(openai.AsyncOpenAI, name, None) for name in _SEAMS]
+def _code() -> tuple[Any, ...] | None:
+    try:
+        return _seams(openai.AsyncOpenAI)
+    except AttributeError:
+        return None
 
 
-_KNOWN = _code() if set(FinalRequestOptions.model_fields) == _OPTIONS else []
+_seams = attrgetter(*_SEAMS)
+_KNOWN = _code() if set(FinalRequestOptions.model_fields) == _OPTIONS else None
 
 
 class Heads:
@@ -65,8 +72,9 @@ class Heads:
 def _is_plain(client: Any) -> bool:
     return (
         type(client) is openai.AsyncOpenAI
+        and _KNOWN is not None
         and _code() == _KNOWN
-        and not any(name in vars(client) for name in _SEAMS)
+        and _SEAMS.isdisjoint(vars(client))
         and client._platform is not None
         and client._provider_runtime is None
         and client._workload_identity_auth is None

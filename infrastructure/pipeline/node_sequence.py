@@ -71,11 +71,17 @@ def shorten(node: Any) -> None:
 
 def _inner(config: RunnableConfig, manager: BaseCallbackManager, run_id: UUID) -> RunnableConfig:
     """What the node's own runs inherit, as from a run in which they are."""
-    child = AsyncCallbackManager([], parent_run_id=run_id)
-    child.set_handlers(manager.inheritable_handlers)
-    child.add_tags(manager.inheritable_tags)
-    child.add_tags(config.get("tags") or [])  # a tag that is there is not added once more
-    child.add_metadata({**manager.inheritable_metadata, **(config.get("metadata") or {})})
+    tags = list(dict.fromkeys((*manager.inheritable_tags, *(config.get("tags") or ()))))
+    metadata = {**manager.inheritable_metadata, **(config.get("metadata") or {})}
+    child = AsyncCallbackManager(
+        [*manager.inheritable_handlers],
+        [*manager.inheritable_handlers],
+        run_id,
+        tags=tags,
+        inheritable_tags=[*tags],
+        metadata=metadata,
+        inheritable_metadata={**metadata},
+    )
     inner: RunnableConfig = {**config, "callbacks": child}
     inner.pop("run_name", None)
     return inner

@@ -38,7 +38,10 @@ class TokenOrder:
                 return False
             if namespace not in self._over:  # what outlives its run has no turn, for it has no end
                 speaking.append(namespace)
-        self._tell(namespace, token)
+        self.said.append(token.content)
+        self.node = token.node
+        if self._told is not None:
+            self._told(namespace, token.node, token.content)
         return True
 
     def _tell(self, namespace: str, token: Token) -> None:

@@ -156,10 +156,11 @@ async def _thread(
     if place is not None:
         yield place.config
         return
-    checkpointer, thread = graph.graph.checkpointer, new_id()
+    checkpointer = graph.graph.checkpointer
     if not isinstance(checkpointer, BaseCheckpointSaver):
         yield {}
         return
+    thread = new_id()
     try:
         yield {"thread_id": thread}
     finally:

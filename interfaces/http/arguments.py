@@ -44,17 +44,20 @@ class _Value:
 
     def find(self, given: Any, found: dict[str, Any], errors: list[Any]) -> None:
         """`given` of None, or NO_BODY, is none."""
-        where = (self.source,) if self.source == "body" else (self.source, self.alias)
         if given is NO_BODY:
             if self.default is _NOT_GIVEN:
-                errors.append({**_MISSING, "loc": where})
+                errors.append({**_MISSING, "loc": self._where})
             found[self.name] = self.default
             return
         try:
             found[self.name] = self.adapter.validate_python(given, from_attributes=True)
         except ValidationError as error:
             told = error.errors(include_url=False)
-            errors.extend({**one, "loc": (*where, *one["loc"])} for one in told)
+            errors.extend({**one, "loc": (*self._where, *one["loc"])} for one in told)
+
+    @property
+    def _where(self) -> tuple[str, ...]:
+        return (self.source,) if self.source == "body" else (self.source, self.alias)
 
 
 class Call:
@@ -81,6 +84,7 @@ class Call:
                 values.append(_value(parameter, hint, marks, path))
         self._values = sorted(values, key=lambda value: _ORDER.index(value.source))
         self.wants_body = any(value.source == "body" for value in values)
+        self._asks_request_alone = self._request is not None and not (values or self._dependencies)
 
     async def __call__(self, request: Request, body: Any) -> Any:
         errors: list[Any] = []
@@ -94,11 +98,15 @@ class Call:
         if self._request is not None:
             found[self._request] = request
         for name, call in self._dependencies:
-            wrong = len(errors)
-            given = await call._find(request, body, errors)
-            if len(errors) == wrong:
+            if call._asks_request_alone:
+                made = call._function(request)
+            else:
+                wrong = len(errors)
+                given = await call._find(request, body, errors)
+                if len(errors) > wrong:
+                    continue
                 made = call._function(**given)
-                found[name] = await made if call._waits else made
+            found[name] = await made if call._waits else made
         for value in self._values:
             value.find(_given(request, value, body), found, errors)
         return found

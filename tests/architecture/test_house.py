@@ -28,6 +28,7 @@ CATCH_ALLS = {
     "application/shadow.py": "whatever a shadow fails with is a figure, and nobody's else",
     "infrastructure/composition/user_graph.py": "a factory, and its import, is the user's code",
     "infrastructure/event_log/buffer.py": "no job ends by a fault in one reader's encoder",
+    "infrastructure/event_log/sqlite/writer.py": "what cannot be written is told to who waits",
     "infrastructure/llm/body.py": "aiohttp's parser is no place for it: the task raises it",
     "infrastructure/pipeline/model_callers.py": "a user's object may raise when it is looked at",
     "infrastructure/pipeline/nodes.py": "a node must not end the process, whatever it raises",

@@ -16,6 +16,7 @@ from sluice.domain import errors
 from sluice.infrastructure.llm import transport
 from sluice.infrastructure.llm.body import PushedBody
 from sluice.infrastructure.llm.openai_client import OpenAILLMClient
+from sluice.infrastructure.llm.receiver import Receiver
 from sluice.infrastructure.llm.upstream import ChatCompletions, Upstream
 from tests.waiting import until
 
@@ -138,7 +139,7 @@ class Bodies(list[PushedBody]):
     def __init__(self, mocker: MockerFixture) -> None:
         super().__init__()
         mocker.patch.object(PushedBody, "__init__", self._noting(PushedBody.__init__))
-        self.given = mocker.spy(PushedBody, "_give")
+        self.given = mocker.spy(Receiver, "take")
 
     def _noting(self, init: Any) -> Any:
         def noted(body: PushedBody, content: Any) -> None:

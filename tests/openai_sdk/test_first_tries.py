@@ -11,7 +11,7 @@ import pytest
 from openai import AsyncOpenAI
 
 from sluice.infrastructure.llm.first_try import first_try as sent_past
-from sluice.infrastructure.openai_sdk import calls
+from sluice.infrastructure.openai_sdk import calls, heads
 
 from .conftest import Run, chat_model
 from .scripted import STOP, Answer, ScriptedServer, sse, texts
@@ -182,6 +182,15 @@ async def test_who_has_been_patched_is_the_sdks(
     monkeypatch.setattr(place, "_prepare_request", look)
     assert await said(user) == "a"
     assert (len(seen), past) == (1, [])
+
+
+async def test_an_sdk_that_is_not_known_is_left_to_itself(
+    server: ScriptedServer, user: Any, run: Run, past: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(heads, "_KNOWN", None)
+    for _ in range(2):
+        assert await said(user) == "a"
+    assert past == []
 
 
 async def test_a_key_that_is_asked_for_is_the_sdks(

@@ -188,10 +188,10 @@ async def test_what_comes_in_the_middle_of_a_wait_counts_it_anew() -> None:
     """And again from the next wait on."""
     deadline = Deadline(100)
     with deadline:
-        deadline._since -= 60
+        deadline.since -= 60
         deadline.renew()
         assert deadline.remaining == pytest.approx(100, abs=0.9)
-    deadline._since -= 60
+    deadline.since -= 60
     with deadline:
         assert deadline.remaining == pytest.approx(100, abs=0.9)
     deadline.close()

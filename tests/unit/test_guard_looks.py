@@ -11,7 +11,8 @@ from sluice.application import guard as guarding
 from sluice.application.compact_json import compact
 from sluice.application.guard import GUARD, Guard, SoleDecider
 from sluice.application.rollout import ControlShare
-from tests.unit.guarded import RUNS, House, house_of
+from sluice.domain.guard.plan import Plan
+from tests.unit.guarded import PLAN, RUNS, House, house_of
 from tests.unit.rollouts import AT
 
 
@@ -131,6 +132,19 @@ async def test_the_age_of_a_step_counts_from_its_beginning(house: House) -> None
     house.changes.kept[0] = replace(RUNS, since=AT - timedelta(seconds=59))
     await house.look()
     assert house.changes.kept[-1].why == "The step is 59 of 60 seconds old."
+
+
+async def test_each_step_asks_for_what_the_plan_says_of_it(house: House) -> None:
+    steps = [
+        {"share": 5, "seconds": 1, "users": 1},
+        {"share": 50, "seconds": 60, "users": 4},
+        {"share": 100},
+    ]
+    plan = Plan.parse(PLAN.told() | {"steps": steps})
+    house.changes.kept[0] = replace(RUNS, plan=plan)
+    house.happens(2, 4)
+    await house.look()
+    assert house.changes.kept[-1].why == "A1 has 2 of 4 users in this step."
 
 
 async def test_what_is_held_by_hand_is_looked_at_and_not_promoted(house: House) -> None:

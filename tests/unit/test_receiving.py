@@ -111,7 +111,7 @@ async def test_what_is_said_counts_the_deadline_anew_at_once(
     receiver.take(says("a"))
     assert timeouts.deadline.remaining == pytest.approx(20, abs=0.9)
     for data, anew in ((b": warm\n\n", False), (says("b"), True)):
-        timeouts.deadline._since -= 10
+        timeouts.deadline.since -= 10
         receiver.take(data)
         assert (timeouts.deadline.remaining > 15) is anew
 

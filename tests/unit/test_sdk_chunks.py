@@ -164,3 +164,56 @@ def test_a_model_that_is_merely_invoked_gets_one_text_before_whatever_else_comes
     read(one, chunk("d", id="2"), heard=PLAIN)
     assert list(one.left()) == [chunk("a", id="2")]
     assert list(one.left()) == []
+
+
+USAGE = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
+
+
+def ended(**more: Any) -> dict[str, Any]:
+    choice = {"index": 0, "delta": {}, "finish_reason": "stop", "logprobs": None, **more}
+    return chunk(choices=[choice])
+
+
+def test_its_end_and_its_usage_come_with_the_one_text() -> None:
+    one = OneText(Stream())
+    read(one, chunk("x"), chunk("y"), heard=PLAIN)
+    counted = chunk(choices=[], usage=USAGE, obfuscation="z")
+    assert read(one, ended(), counted) == []
+    choice = {"index": 0, "delta": {"content": "aa"}, "finish_reason": "stop"}
+    assert list(one.left()) == [chunk(choices=[choice], usage=USAGE)]
+    assert list(one.left()) == []
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        ended(delta={"content": "z"}),
+        ended(delta={"refusal": "no"}),
+        ended(delta={"tool_calls": [{"index": 0}]}),
+        ended(logprobs={"content": []}),
+        ended(index=1),
+        ended(finish_reason=None),
+        {**ended(), "model": "another"},
+        {**ended(), "service_tier": "flex"},
+        {**ended(), "usage": USAGE},
+        {**ended(), "choices": []},
+        {**ended(), "choices": [*ended()["choices"], *ended()["choices"]]},
+    ],
+)
+def test_what_says_more_than_an_end_comes_by_itself(other: dict[str, Any]) -> None:
+    one = OneText(Stream())
+    read(one, chunk("x"), heard=PLAIN)
+    text, alone = read(one, other)
+    assert text["choices"][0]["delta"]["content"] == "a"
+    assert not text["choices"][0].get("finish_reason")
+    assert alone is not text
+
+
+def test_text_behind_an_end_is_another_text() -> None:
+    one = OneText(Stream())
+    read(one, chunk("x"), heard=PLAIN)
+    assert read(one, ended()) == []
+    [first] = read(one, chunk("y"), heard=PLAIN)
+    assert first["choices"][0]["finish_reason"] == "stop"
+    [second] = one.left()
+    assert not second["choices"][0].get("finish_reason")

@@ -365,24 +365,34 @@ async def test_a_chat_that_was_deleted_before_has_none(caplog: pytest.LogCapture
     assert "a shadow failed" not in caplog.text
 
 
-@pytest.mark.parametrize("hangs", [False, True])
+@pytest.mark.parametrize(
+    ("hangs", "words", "leaves"), [(False, 60, 60), (True, 0.01, 60), (True, 60, 0.01)]
+)
 async def test_leaving_waits_for_no_store(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, hangs: bool
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    hangs: bool,
+    words: float,
+    leaves: float,
 ) -> None:
-    monkeypatch.setattr(shadows, "_LAST_WORDS_SECONDS", 0.01)
+    monkeypatch.setattr(shadows, "_LAST_WORDS_SECONDS", words)
+    monkeypatch.setattr(shadows, "_LEAVES_WITHIN_SECONDS", leaves)
     async with shadowed(waiting()) as those:
         await those.begun()
         await until(lambda: those.asked)
+        back = asyncio.Event()
 
         async def keep(_: ShadowRun) -> None:
             if hangs:
-                await asyncio.Event().wait()
+                await back.wait()
             raise Unavailable("away")
 
         monkeypatch.setattr(those.store, "keep", keep)
-        async with asyncio.timeout(3):
+        async with asyncio.timeout(5):
             await those.shadow.aclose()
         assert (await those.row()).state == "running"
+        back.set()
+        await those.settled()
     assert "a shadow failed" not in caplog.text
 
 

@@ -110,19 +110,22 @@ class SqliteEventLog(LogReader):
     ) -> Attempt:
         log = await self._find(job_id)
         log.require_open(after)
-        self._joint.expect_end(job_id)
         if log.is_begun:
-            log.is_begun = False
-            return log.begin(goes_on=False)
-        before, goes_on = log.attempt, goes_on and log.paused
-        begin = rows.go_on if goes_on else rows.next_attempt
+            log.is_begun = goes_on = False
+        else:
+            goes_on = goes_on and log.paused
+            await self._persist_attempt(log, goes_on=goes_on)
+        self._joint.expect_end(job_id)
+        return log.begin(goes_on=goes_on)
+
+    async def _persist_attempt(self, log: StoredLog, *, goes_on: bool) -> None:
+        before, begin = log.attempt, rows.go_on if goes_on else rows.next_attempt
         begun = await self._database.persist(lambda db: begin(db, log.key, before))
         log.require_open(before)  # it may have ended meanwhile, or another one has begun
         if goes_on and not log.paused:
             raise Superseded
         if not begun or log.deleted:
-            raise NotFound(job_id)
-        return log.begin(goes_on=goes_on)
+            raise NotFound(log.job.id)
 
     async def unfinished(self, chat_id: ChatId | None = None) -> Sequence[Job]:
         return await self._database.read(lambda db: rows.unfinished(db, chat_id))

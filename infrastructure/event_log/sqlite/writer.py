@@ -1,10 +1,12 @@
 """The one writer of the SQLite log: what all jobs have said is committed together."""
 
 import asyncio
+import logging
 import sqlite3
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from sluice.application.tracebacks import format_traceback
 from sluice.domain.chat import micros, moment, now
 from sluice.domain.errors import NotFound, Superseded, Unavailable
 from sluice.domain.events import Recorded
@@ -14,6 +16,8 @@ from sluice.infrastructure.sqlite.connection import Work
 from sluice.infrastructure.sqlite.database import SqliteDatabase
 from sluice.infrastructure.sqlite.group_commit import Write
 from sluice.infrastructure.sqlite.joint_writes import JointWrites, run_each
+
+logger = logging.getLogger(__name__)
 
 _COMMIT_INTERVAL_S = 0.1
 """Seconds that tokens may wait for their commit: what a crash can take from a log. The attempt
@@ -189,7 +193,9 @@ class Writer:
     async def _commit(self, batch: _Batch) -> None:
         try:
             await self._write(batch)
-        except (Unavailable, sqlite3.Error, ValueError) as error:  # a text may not be writable
+        except Exception as error:  # noqa: BLE001 - raised where it is waited for
+            if not batch.awaited:
+                logger.error("a log could not be written: %s", format_traceback(error))
             for log in batch.awaited:
                 log.give_up(error)
             return

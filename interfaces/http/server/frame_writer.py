@@ -33,6 +33,11 @@ _MIN_INTERVAL_SECONDS = 0.0005
 """Less than uvloop's clock can tell: what comes faster is left to be coalesced."""
 
 
+_MANY = 512
+_HEADS = [b"%x\r\n" % size for size in range(_MANY)]
+"""Of chunks as large as a token's, by size."""
+
+
 class FrameWriter:
     """The Push of one response: past the task that waits to send the next part of its body.
 
@@ -66,7 +71,9 @@ class FrameWriter:
             return False
         self._wrote = now
         if self._chunked:
-            frames = b"%x\r\n%b\r\n" % (len(frames), frames)
+            size = len(frames)
+            head = _HEADS[size] if size < _MANY else b"%x\r\n" % size
+            frames = b"".join((head, frames, b"\r\n"))
         self._transport.write(frames)
         return True
 

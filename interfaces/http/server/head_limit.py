@@ -40,6 +40,9 @@ class HeadLimit:
             raise HeadTooLarge
 
     def add_field(self, name: bytes, value: bytes) -> None:
-        """Raises HeadTooLarge."""
+        """As `add`, once for each field of each request. Raises HeadTooLarge."""
         self._fields += 1
-        self.add(len(name) + len(value) + len(b": \r\n"))
+        self._untold = 0
+        self._bytes += len(name) + len(value) + 4  # b": \r\n"
+        if self._bytes > MAX_HEAD_BYTES or self._fields > MAX_FIELDS:
+            raise HeadTooLarge

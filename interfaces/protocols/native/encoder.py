@@ -29,10 +29,13 @@ class NativeEncoder:
         """Raises UnicodeEncodeError if a text holds a lone surrogate."""
         (attempt, seq), event = recorded
         if type(event) is Token:  # first, and all at once: nearly every event is one
-            data = f'{{"content":{quoted(event.content)},"node":{quoted(event.node)}}}'
-            name = _TOKEN
-        else:
-            name, data = FORMS[type(event)].name, compact(data_of(event))
+            content, node = quoted(event.content), quoted(event.node)
+            frame = (
+                f"event: {_TOKEN}\nid: {attempt}-{seq}\n"
+                f'data: {{"content":{content},"node":{node}}}\n\n'
+            )
+            return None, ((frame if frame.isascii() else escaped(frame)).encode(),)
+        name, data = FORMS[type(event)].name, compact(data_of(event))
         if not data.isascii():
             data = escaped(data)
         return None, (f"event: {name}\nid: {attempt}-{seq}\ndata: {data}\n\n".encode(),)
