@@ -1,7 +1,11 @@
 """What operators are shown of a rollout, also while its store is away."""
 
+from typing import Any
+
 import pytest
 
+from sluice.application.rollout_changes import ShowRollout
+from sluice.application.shadows import ShowShadows
 from sluice.domain.rollout import Flag, Share
 from tests.unit.operated import RUNS, House, started
 from tests.unit.rollouts import AT
@@ -61,3 +65,22 @@ async def test_while_the_store_is_away_what_is_known_is_shown() -> None:
     view = await house.show()
     assert (view.number, view.history, view.arms, view.looks) == (0, None, None, ())
     assert (view.latest, view.flag.share) == (RUNS, 25)
+
+
+class NoRuns:
+    async def newest(self, limit: int) -> list[Any]:
+        return []
+
+    async def spent(self) -> int:
+        return 3
+
+
+async def test_what_the_shadows_cost_is_shown_where_there_are_any(house: House) -> None:
+    assert (await house.show()).shadow is None
+    stores: Any = house.outcomes
+    shadows: Any = NoRuns()
+    shown = ShowShadows(shadows, Share(1), 500)
+    show = ShowRollout(house.flag, house.control, house.changes, stores, shown)
+    figures = (await show()).shadow
+    assert figures is not None
+    assert (figures.share, figures.budget, figures.spent) == (1, 500, 3)
