@@ -106,9 +106,7 @@ def test_an_answer_may_be_so_long_in_bytes_and_no_longer(text: str) -> None:
 def test_what_is_held_back_comes_at_the_end() -> None:
     asked = Asked(chunks=OneText)
     assert asked.reads(A, A, STOP) == []
-    (joined,) = asked.ends()
-    choice = joined["choices"][0]
-    assert (choice["delta"]["content"], choice["finish_reason"]) == ("aa", "stop")
+    assert asked.ends() == [chunk({"content": "aa"}, "stop")]
     cut = Asked(chunks=OneText)
     cut.reads(A)
     left = cut.answer.end()
