@@ -126,13 +126,13 @@ async def test_a_job_runs_while_the_disk_is_waited_for_and_is_told_of_afterwards
             while not house.pipeline.asked:  # noqa: ASYNC110 - only the pipeline can tell
                 await asyncio.sleep(0.001)
         (job_id,) = await house.unfinished()  # so does another tab, which may ask for it
-        reading = asyncio.create_task(house.read(job_id))
+        following = asyncio.create_task(house.log.follow(job_id, after=None))
         looking = asyncio.create_task(house.show_job("ann", job_id))
-        done, _ = await asyncio.wait([asking, reading, looking], timeout=0.2)
-        assert done == set()
+        done, _ = await asyncio.wait([asking, following, looking], timeout=0.2)
         disk.release()
+        assert done == set()
         assert (await asking).job_id == job_id
-        assert await reading == [QUEUED, *ANSWER]
+        assert [one async for batch in await following for one in batch][-1].event == ANSWER[-1]
         await looking
 
 
