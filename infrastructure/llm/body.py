@@ -62,6 +62,7 @@ class PushedBody(Body):
     def __init__(self, content: aiohttp.StreamReader) -> None:
         super().__init__(content.readany)
         content.__class__ = _PushingReader
+        content._http_chunk_splits = None  # 760 bytes, of the one chunk that has begun before
         self._content: Any = content
         self._loop = asyncio.get_running_loop()
         self._arrivals = arrivals()

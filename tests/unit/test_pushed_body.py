@@ -147,6 +147,7 @@ async def test_chunks_of_any_number_stop_no_connection(
         content.begin_http_chunk_receiving()
         content.end_http_chunk_receiving()
     assert not content._protocol._reading_paused
+    assert content._http_chunk_splits is None
 
 
 class Paused(Taken):
