@@ -15,12 +15,15 @@ from sluice.application.flag_json import load_flag
 from sluice.domain.chat import Job, Turn
 from sluice.domain.events import Event, Token
 
+_json = msgspec.json.Encoder(enc_hook=str).encode
+"""A LangChain message's `text` is no plain string, which msgspec refuses."""
+
 
 def item(event: Event) -> bytes:
     """Raises UnicodeEncodeError if a text holds a lone surrogate."""
     if isinstance(event, Token):
-        return msgspec.json.encode((event.node, event.content))
-    return msgspec.json.encode((None, *encode(event)))
+        return _json((event.node, event.content))
+    return _json((None, *encode(event)))
 
 
 def body(items: Iterable[bytes]) -> bytes:

@@ -15,13 +15,14 @@ from typing import Any
 import msgspec
 
 from sluice.application.coalescing import MAX_TOKEN_BYTES, Lengths
-from sluice.application.codec import FORMS, decode, encode, fields_of
+from sluice.application.codec import decode, encode
 from sluice.application.flag_json import dump_flag, load_flag
 from sluice.domain.chat import ChatId, Job, JobId, Turn, micros, moment
 from sluice.domain.errors import StreamLost
-from sluice.domain.events import TERMINAL, Cursor, Data, Event, Failed, NeedsInput, Recorded, Token
+from sluice.domain.events import TERMINAL, Cursor, Failed, Recorded, Token
 
-_json = msgspec.json.Encoder().encode
+_json = msgspec.json.Encoder(enc_hook=str).encode
+"""A LangChain message's `text` is no plain string, which msgspec refuses."""
 Row = tuple[int, int, int, bytes]
 """The job's key, the attempt, the first event's seq, the body."""
 
@@ -138,7 +139,7 @@ def _row(key: int, records: Sequence[Recorded]) -> Row:
         event = recorded.event
         if not isinstance(event, Token):
             node = None
-            items.append(_encoded(event))
+            items.append(encode(event))
             continue
         if event.node != node:
             pieces = []
@@ -146,13 +147,6 @@ def _row(key: int, records: Sequence[Recorded]) -> Row:
             items.append((node, pieces))
         pieces.append(event.content)
     return key, *records[0].id, _json(items)
-
-
-def _encoded(event: Event) -> tuple[str, str]:
-    """As the codec does, but quicker where no number can be too large for that."""
-    if isinstance(event, Data | NeedsInput):
-        return encode(event)
-    return FORMS[type(event)].name, _json(fields_of(event)).decode()
 
 
 def load(db: sqlite3.Connection, job_id: JobId) -> Stored | None:

@@ -1,8 +1,10 @@
 """What every store of the log promises of attempts: each begins once, and one ends the job."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
+from langchain_core.messages import AIMessage
 
 from sluice.application.ports import EventLogPort
 from sluice.domain.errors import Finished, Superseded
@@ -95,3 +97,13 @@ async def test_an_end_that_nobody_waits_for_any_more_is_told(log: EventLogPort) 
     await asyncio.sleep(0)
     publishing.cancel()
     assert (await reader)[-1].event == DONE
+
+
+async def test_a_text_as_langchain_has_it_is_a_text(store: Store) -> None:
+    """It is of a subclass of `str`, and comes from nodes that say or return a message's `text`."""
+    text = AIMessage("shown").text
+    assert type(text) is not str
+    job, notifier = await begun(store.log)
+    await publish(notifier, Token(text, "n"), replace(DONE, answer=text))
+    read = await (await store.fresh()).read(job.id)
+    assert [one.event for one in read.events[1:]] == [Token(text, "n"), replace(DONE, answer=text)]
