@@ -36,7 +36,7 @@ from tests.doubles import FixedFlag, MockPipeline
 
 STEPS = [
     *("claim", "is it over", "is it answered", "is it there", "admit"),
-    *("open the chat", "ask", "is it made", "list", "make", "is its chat there", "ready"),
+    *("ask", "is it made", "list", "make", "is its chat there", "ready"),
 ]
 LOST = [{0}, {0, 1}, {0, 1, 2}, {0, 2}, {0, 3}]
 """What fails, counted from the first step that does."""
