@@ -337,6 +337,6 @@ async def test_only_a_call_that_nobody_hears_is_read_some_times_a_second(
     read = Gathered(A, b": still there\n\n", B, STOP)
     monkeypatch.setattr(streams, "body_of", lambda _: nullcontext(read))
     streamed = Streamed(chunks=OneText, timeouts=Timeouts(idle, idle), call={"teller": teller})
-    (joined, _) = await streamed.read()
+    (joined,) = await streamed.read()
     assert joined["choices"][0]["delta"]["content"] == "ab"
     assert read.pauses == pauses
