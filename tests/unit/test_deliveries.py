@@ -90,6 +90,7 @@ def batch(*events: Event) -> list[Recorded]:
         ([QUEUED], False, False),
         ([Reset("new_attempt"), QUEUED], False, False),
         ([QUEUED, STAGE], True, False),
+        ([QUEUED, ASKED], True, False),
         ([STAGE, QUEUED], True, False),
         ([QUEUED, STAGE, WORD], True, True),
         ([WORD], True, True),

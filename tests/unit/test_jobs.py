@@ -18,6 +18,7 @@ from sluice.domain.events import (
     Recorded,
     Reset,
     StageCompleted,
+    StageFailed,
     StageStarted,
     Token,
 )
@@ -102,6 +103,23 @@ async def test_a_job_waits_for_a_human_until_anything_is_told() -> None:
     assert view(JobLog(a_job(), log)).status == "waiting"
     revised = Recorded(Cursor(1, 5), Reset("revised"))
     assert view(JobLog(a_job(), [*log, revised])).status == "running"
+
+
+@pytest.mark.parametrize("over", [StageCompleted("look", 60), StageFailed("look", 60)])
+async def test_a_job_whose_stage_ends_behind_a_question_runs_again(over: Event) -> None:
+    asked = NeedsInput("x", "Who?", "text", "2026-12-01T00:00:00Z")
+    told: list[Event] = [QUEUED, STARTED, asked]
+    log = [Recorded(Cursor(1, n), event) for n, event in enumerate(told, 1)]
+    assert view(JobLog(a_job(), log)).status == "waiting"
+    log.append(Recorded(Cursor(1, 4), over))
+    assert view(JobLog(a_job(), log)).status == "running"
+
+
+async def test_a_view_has_the_log_and_how_often_its_text_was_taken_back() -> None:
+    told: list[Event] = [QUEUED, WORDS[0], Reset("revised"), WORDS[1], Reset("revised")]
+    log = [Recorded(Cursor(1, n), event) for n, event in enumerate(told, 1)]
+    assert [view(JobLog(a_job(), log[:n])).resets for n in range(1, 6)] == [0, 0, 1, 1, 2]
+    assert view(JobLog(a_job(), log)).events == log
 
 
 async def test_a_job_that_begins_again_waits_again() -> None:

@@ -13,9 +13,11 @@ from sluice.application.compact_json import compact
 from sluice.domain.events import (
     Cancelled,
     Cursor,
+    Data,
     Done,
     Event,
     Failed,
+    NeedsInput,
     Recorded,
     Reset,
     StageCompleted,
@@ -155,6 +157,15 @@ def test_an_event_with_a_lone_surrogate_cannot_be_written(event: Event) -> None:
         require_encodable(event)
 
 
-@pytest.mark.parametrize("event", [Token("페트", "x"), Token("a", "노드"), Done("A2", "👩")])
+@pytest.mark.parametrize(
+    "event",
+    [
+        Token("페트", "x"),
+        Token("a", "노드"),
+        Done("A2", "👩"),
+        Data("카드", {"값": [1]}, "x"),
+        NeedsInput("x", "누구?", "text", "2026-12-01T00:00:00Z"),
+    ],
+)
 def test_any_other_text_can(event: Event) -> None:
     require_encodable(event)
