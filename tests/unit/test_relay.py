@@ -249,8 +249,10 @@ def saying(*events: Event, done: Done = DONE) -> OddPipeline:
 
 async def test_the_pipeline_is_asked_the_question() -> None:
     pipeline, question = saying(), Question(a_job())
-    await Relay(RecordingNotifier(), 100).run(pipeline, question)
-    assert pipeline.asked is question
+    relay = Relay(RecordingNotifier(), 100)
+    assert relay.question is None
+    await relay.run(pipeline, question)
+    assert pipeline.asked is relay.question is question
 
 
 async def test_what_was_said_is_known_until_it_is_taken_back() -> None:
@@ -259,6 +261,45 @@ async def test_what_was_said_is_known_until_it_is_taken_back() -> None:
     assert relay.text == "ab"
     await relay.run(saying(Reset("revised"), WORDS[1]), Question(a_job()))
     assert relay.text == "b"
+
+
+async def test_what_was_taken_back_is_counted() -> None:
+    relay = Relay(RecordingNotifier(), 100)
+    assert relay.thrown_away == 0
+    said: list[Event] = [*WORDS, Reset("revised"), WORDS[0], Reset("revised"), WORDS[1]]
+    await relay.run(saying(*said), Question(a_job()))
+    assert (relay.thrown_away, relay.tokens) == (3, 1)
+
+
+async def test_a_thought_is_as_large_as_its_text() -> None:
+    thoughts = [Reasoning("페" * 10, "x")] * 2
+    await Relay(RecordingNotifier(), 60).run(saying(*thoughts), Question(a_job()))
+    with pytest.raises(AnswerTooLarge):
+        await Relay(RecordingNotifier(), 59).run(saying(*thoughts), Question(a_job()))
+
+
+TOLD: list[Event] = [StageStarted("a", 40), *WORDS, *BESIDE[:2], StageStarted("b", 30)]
+"""Before a human was waited for."""
+
+
+def test_what_the_user_has_been_told_is_taken_and_told_to_nobody() -> None:
+    notifier = RecordingNotifier()
+    relay = Relay(notifier, 200)
+    relay.recall(TOLD)
+    assert (relay.waited, notifier.events) == (True, [])
+    assert (relay.text, list(relay.open_stages), relay.progress) == ("ab", ["a", "b"], 40)
+    relay.check([])
+    with pytest.raises(AnswerTooLarge):
+        relay.check(BESIDE[:1])
+
+
+def test_or_it_is_told_again() -> None:
+    notifier = RecordingNotifier()
+    relay = Relay(notifier, 200)
+    relay.tell_again(TOLD)
+    assert relay.waited
+    assert notifier.events == [*TOLD[:-1], StageStarted("b", 40)]
+    assert (relay.text, list(relay.open_stages)) == ("ab", ["a", "b"])
 
 
 async def test_a_stage_is_open_from_its_start_to_its_end() -> None:
@@ -306,8 +347,8 @@ async def test_an_answer_may_be_as_large_as_its_bound_and_not_a_byte_more(piece:
 async def test_a_token_that_is_too_long_is_told_in_pieces() -> None:
     notifier = RecordingNotifier()
     said = Token("a" * 20_000, "x")
-    await Relay(notifier, 30_000).run(saying(said), Question(a_job()))
-    assert notifier.events == [Token("a" * 16_384, "x"), Token("a" * 3_616, "x")]
+    await Relay(notifier, 50_000).run(saying(said, said), Question(a_job()))
+    assert notifier.events == [Token("a" * 16_384, "x"), Token("a" * 3_616, "x")] * 2
 
 
 def test_a_fallback_begins_without_the_text_of_what_failed() -> None:

@@ -6,9 +6,11 @@ import pytest
 
 from sluice.application.submit import NewMessage, SubmitMessage
 from sluice.application.unread import CancelUnread
-from sluice.domain.chat import Turn
+from sluice.domain.chat import Job, JobId, Turn
 from sluice.domain.errors import Conflict, LimitReached, NotFound, Unavailable
-from sluice.domain.events import QUEUED, Cancelled, Done, Token
+from sluice.domain.events import QUEUED, Cancelled, Done, Event, Token
+from sluice.domain.rollout import Flag
+from sluice.infrastructure.event_log.memory import MemoryEventLog
 from tests.use_cases import ONE_AND_ONE, use_cases, waiting
 
 pytestmark = pytest.mark.usefixtures("no_task_left")
@@ -57,6 +59,8 @@ async def test_a_keys_question_is_its_history_too() -> None:
     async with use_cases(waiting()) as house:
         first = await house.ask(history=before, idempotency_key="k")
         assert await house.ask(history=before, idempotency_key="k") == first
+        with pytest.raises(Conflict):
+            await house.ask("Who?", history=before, idempotency_key="k")
         for other in ((), (Turn("assistant", "One?"),), None):
             with pytest.raises(Conflict):
                 await house.ask(history=other, idempotency_key="k")
@@ -73,6 +77,56 @@ async def test_without_a_user_the_path_is_drawn_by_the_chat() -> None:
         first = await house.ask()
         await house.ask(chat_id=first.chat_id)
         assert house.flag.keys == [first.chat_id, first.chat_id]
+
+
+@pytest.mark.parametrize(("sticky", "by_chat"), [("ann", False), (None, True)])
+async def test_a_job_keeps_the_share_that_drew_its_path_and_by_what(
+    sticky: str | None, *, by_chat: bool
+) -> None:
+    async with use_cases(waiting()) as house:
+        accepted = await house.ask(sticky=sticky, idempotency_key="key")
+        job = await house.log.job(accepted.job_id)
+        assert job.flag == Flag(50, "split", "env", by_chat=by_chat)
+
+
+async def test_a_request_may_choose_its_path() -> None:
+    async with use_cases(waiting()) as house:
+        accepted = await house.ask(path="A1")
+        job = await house.log.job(accepted.job_id)
+        assert (accepted.path, job.path) == ("A1", "A1")
+        assert job.flag == Flag(50, "header", "env", by_chat=True)
+
+
+async def test_a_question_has_its_clients_own_id() -> None:
+    async with use_cases(waiting()) as house:
+        accepted = await house.ask(message_id="own")
+        (message,) = await house.chats.messages("ann", accepted.chat_id)
+        assert message.id == "own"
+
+
+class LogOfFile(MemoryEventLog):
+    """Notes what a log in a file is told: which jobs begin with their log, and are settled."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: list[tuple[JobId, bool | None]] = []
+
+    async def create(self, job: Job, first: Event, *, begins: bool = False) -> None:
+        self.told.append((job.id, begins))
+        await super().create(job, first, begins=begins)
+
+    async def settle(self, job_id: JobId) -> None:
+        self.told.append((job_id, None))
+
+
+@pytest.mark.parametrize("history", [None, ()])
+async def test_a_log_is_told_whether_its_job_begins_at_once_and_is_settled(
+    history: tuple[Turn, ...] | None,
+) -> None:
+    log = LogOfFile()
+    async with use_cases(waiting(), log=log, bounds=ONE_AND_ONE) as house:
+        runs, waits = [(await house.ask(history=history)).job_id for _ in range(2)]
+        assert log.told == [(runs, True), (runs, None), (waits, False), (waits, None)]
 
 
 async def test_a_new_chat_is_named_after_its_first_question_in_one_line() -> None:

@@ -130,3 +130,13 @@ def test_what_the_user_was_told_takes_the_place_of_what_was_said() -> None:
     assert (order.said, order.node) == (["2", "3"], "b")
     order.recall([])
     assert (order.said, order.node) == ([], "")
+
+
+def test_who_listens_is_told_of_each_token_when_its_turn_has_come() -> None:
+    told: list[tuple[str, str, str]] = []
+    order = TokenOrder(lambda *one: told.append(one))
+    order.say(A, token("1", "a"))
+    order.say(B, token("2", "b"))
+    assert told == [(A, "a", "1")]
+    order.end(A)
+    assert told == [(A, "a", "1"), (B, "b", "2")]
