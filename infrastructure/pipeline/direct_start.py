@@ -41,6 +41,9 @@ def direct_start(
     first = [end for start, end in builder.edges if start == START and end != END]
     triggers = dict.fromkeys(map(_TRIGGER.format, first))
     nodes = {name: node for name, node in graph.nodes.items() if name != START}
+    sequences = {
+        name: node.node for name, node in nodes.items() if isinstance(node.node, NodeSequence)
+    }
     if (
         graph.checkpointer
         or not first
@@ -49,13 +52,13 @@ def direct_start(
         or steps <= len(nodes)
         or not keys <= set(graph.channels)
         or not set(triggers) <= set(graph.channels)
-        or not all(isinstance(node.node, NodeSequence) for node in nodes.values())
+        or len(sequences) < len(nodes)
         or (graph.config or {}).get("callbacks")
         or tracing_is_enabled()
     ):
         return None
     later = {name: node.copy({"subgraphs": node.subgraphs}) for name, node in nodes.items()}
-    for name, node in nodes.items():
-        later[name].node = node.node.one_step_later()
+    for name, sequence in sequences.items():
+        later[name].node = sequence.one_step_later()
     channels = [*keys, *triggers]
     return DirectStart(graph.copy({"nodes": later, "input_channels": channels}), triggers)

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.callbacks import AsyncCallbackManager, BaseCallbackHandler
 from langchain_core.runnables import RunnableConfig
 from langgraph import errors
 from langgraph.checkpoint.base import BaseCheckpointSaver
@@ -140,12 +140,15 @@ async def outcome_of(
 
 
 def _config(graph: WatchedGraph, run: GraphRun, listener: BaseCallbackHandler) -> RunnableConfig:
+    """What is inside the run is told to its listeners: of the run itself they know already."""
     listeners = [listener]
     if graph.thinks:
         run.thoughts = agents = AgentListener(run)
         listeners.append(agents)
     return RunnableConfig(
-        callbacks=listeners, recursion_limit=graph.steps, configurable=heard_by_context()
+        callbacks=AsyncCallbackManager([], listeners),
+        recursion_limit=graph.steps,
+        configurable=heard_by_context(),
     )
 
 
