@@ -19,19 +19,33 @@ from sluice.infrastructure.pipeline.nodes import WatchedNode
 from sluice.infrastructure.pipeline.running_node import RunningNode
 from sluice.infrastructure.pipeline.tap import Tap
 
+_STEP = "langgraph_step"
+
 
 class NodeSequence(Runnable[Any, Any]):
     """Takes the place of `sequence`, whose steps are `first` and `writers`."""
 
     def __init__(
-        self, sequence: Runnable[Any, Any], first: WatchedNode, writers: list[Runnable[Any, Any]]
+        self,
+        sequence: Runnable[Any, Any],
+        first: WatchedNode,
+        writers: list[Runnable[Any, Any]],
+        *,
+        late: bool = False,
     ) -> None:
         self._sequence, self._first, self._writers = sequence, first, writers
+        self._late = late
+
+    def one_step_later(self) -> "NodeSequence":
+        """For a run that has left out its first step: nodes are told of the step it would be."""
+        return NodeSequence(self._sequence, self._first, self._writers, late=True)
 
     def invoke(self, input: Any, config: RunnableConfig | None = None, **_: Any) -> Any:
         raise TypeError("a watched graph runs asynchronously only")
 
     async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **_: Any) -> Any:
+        if self._late and config is not None:
+            config = _one_step_later(config)
         manager: Any = (config or {}).get("callbacks")
         tap = _only_listener(manager)
         if config is None or tap is None:
@@ -54,8 +68,16 @@ class NodeSequence(Runnable[Any, Any]):
     async def astream(
         self, input: Any, config: RunnableConfig | None = None, **_: Any
     ) -> AsyncIterator[Any]:
+        if self._late and config is not None:
+            config = _one_step_later(config)
         async for chunk in self._sequence.astream(input, config):
             yield chunk
+
+
+def _one_step_later(config: RunnableConfig) -> RunnableConfig:
+    metadata = config.get("metadata") or {}
+    step = {_STEP: metadata[_STEP] + 1} if _STEP in metadata else {}
+    return {**config, "metadata": {**metadata, **step}}
 
 
 def shorten(node: Any) -> None:

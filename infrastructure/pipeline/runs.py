@@ -7,10 +7,11 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.callbacks import AsyncCallbackManager, BaseCallbackHandler
 from langchain_core.runnables import RunnableConfig
 from langgraph import errors
 from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.graph.state import CompiledStateGraph
 
 from sluice.application.model_calls import ModelCalls, current_node
 from sluice.application.ports import Tell
@@ -48,9 +49,10 @@ _OUTLIVING = ("answer", "intent", "structured_response")
 
 @dataclass(slots=True)
 class Call(Generic[L]):
-    """What the graph is called with, and what comes of it."""
+    """What the graph is called with, and what comes of it. `called` is what is called."""
 
     graph: WatchedGraph
+    called: CompiledStateGraph[Any, Any, Any, Any]
     question: Question
     run: GraphRun
     listener: L
@@ -113,7 +115,10 @@ async def called(
     config = _config(graph, run, listener)
     async with _thread(graph, start.place) as configurable:
         config["configurable"] |= configurable
-        yield Call(graph, question, run, listener, start.input, config, options, start)
+        compiled, given = graph.graph, start.input
+        if graph.direct is not None and reader != "messages":
+            compiled, given = graph.direct.graph, graph.direct.input(given)
+        yield Call(graph, compiled, question, run, listener, given, config, options, start)
 
 
 async def outcome_of(
@@ -135,12 +140,15 @@ async def outcome_of(
 
 
 def _config(graph: WatchedGraph, run: GraphRun, listener: BaseCallbackHandler) -> RunnableConfig:
+    """What is inside the run is told to its listeners: of the run itself they know already."""
     listeners = [listener]
     if graph.thinks:
         run.thoughts = agents = AgentListener(run)
         listeners.append(agents)
     return RunnableConfig(
-        callbacks=listeners, recursion_limit=graph.steps, configurable=heard_by_context()
+        callbacks=AsyncCallbackManager([], listeners),
+        recursion_limit=graph.steps,
+        configurable=heard_by_context(),
     )
 
 

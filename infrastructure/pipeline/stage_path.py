@@ -39,7 +39,7 @@ class StagePath:
     async def _learn(self, call: Call["_Counter"]) -> object:
         final: object = None
         stages = _StageEvents(call.run)
-        events = self._graph.graph.astream_events(
+        events = call.called.astream_events(
             call.input, call.config, version="v2", include_types=["chain"], **call.options
         )
         async with aclosing(events):  # type: ignore[type-var]

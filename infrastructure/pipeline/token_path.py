@@ -58,7 +58,7 @@ class TokenPath:
 
     async def _invoke(self, call: Call[Tap]) -> object:
         """As `ainvoke` does, which reads every update beside the states and throws it away."""
-        graph, final = self._graph.graph, None
+        graph, final = call.called, None
         states = graph.astream(
             call.input,
             call.config,
@@ -74,7 +74,7 @@ class TokenPath:
     async def _stream(self, call: Call["_Tasks"]) -> object:
         final: object = None
         run, tasks = call.run, call.listener
-        parts = self._graph.graph.astream(
+        parts = call.called.astream(
             call.input,
             call.config,
             stream_mode=_MODES,

@@ -8,12 +8,14 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.config import get_stream_writer
 from langgraph.types import interrupt
 from pydantic import BaseModel
+from pytest_mock import MockerFixture
 
 from sluice.domain.errors import PipelineError
 from sluice.domain.events import Done
 from sluice.domain.graph_state import Advanced, Head, Outcome, Pause, Resumption
 from sluice.infrastructure.pipeline.graph import WatchedGraph
 from sluice.infrastructure.pipeline.stage_path import StagePath
+from sluice.infrastructure.pipeline.tap import Tap
 from sluice.infrastructure.pipeline.token_path import TokenPath
 from tests.unit.small_graphs import (
     SPEAKS,
@@ -179,3 +181,9 @@ async def test_only_an_answer_can_be_none() -> None:
     pause = await ran(graph)
     with pytest.raises(PipelineError):
         await ran(graph, answered(pause, "yes"))
+
+
+async def test_of_the_run_itself_its_listeners_are_not_told(mocker: MockerFixture) -> None:
+    told = mocker.spy(Tap, "on_chain_start")
+    await ran(WatchedGraph(chain(only=answer)), a_question())
+    assert [call.kwargs["name"] for call in told.call_args_list] == ["only"]
