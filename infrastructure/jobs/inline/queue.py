@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from datetime import datetime
 
+from sluice.application.lazy_event import LazyEvent
 from sluice.application.ports import Record, nothing
 from sluice.application.scheduling import Bounds, Scheduled, State, WhenBusy, admit, next_to_run
 from sluice.application.tracebacks import format_traceback
@@ -35,7 +36,7 @@ class _Entry(Scheduled):
         self.recording = recording
         self.why: CancelReason | None = None
         self.task: asyncio.Task[None] | None = None
-        self.over = asyncio.Event()
+        self.over = LazyEvent()
         self.timer: asyncio.TimerHandle | None = None
         self.woken = False
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from sluice.application.lazy_event import LazyEvent
 from sluice.interfaces.http.server.frame_writer import ON_LEFT, PUSH, RESET, FrameWriter, Left
 from sluice.interfaces.http.server.head_limit import HeadLimit
 from sluice.interfaces.http.server.refusal import BAD_REQUEST, HEAD_TOO_LARGE, refusal
@@ -34,6 +35,19 @@ class Connection(HttpToolsProtocol):
     stats: ClassVar[StreamStats]
     timeout: ClassVar[float]
 
+    __slots__ = (
+        "_answered_early",
+        "_answering",
+        "_discarded",
+        "_head",
+        "_in_body",
+        "_refused",
+        "_request_timer",
+        "_write_timer",
+        "_writer",
+    )
+    """Beyond thirty attributes of its dictionary, each connection has their names for itself."""
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._request_timer: asyncio.TimerHandle | None = None
@@ -45,9 +59,13 @@ class Connection(HttpToolsProtocol):
         self._refused = False
         self._answering: RequestResponseCycle | None = None
         self._writer: FrameWriter | None = None
+        self.pipeline: Any = _Pipeline()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        writable: Any = LazyEvent()
+        writable.set()
+        self.flow._is_writable_event = writable
         self._await_request()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -174,15 +192,23 @@ class Connection(HttpToolsProtocol):
             self.transport.write_eof()
         if self.transport.get_write_buffer_size():
             self._await_reader()
+        if self.cycle.response_complete and not self.cycle.more_body:
+            self._forget_request()
+
+    def _forget_request(self) -> None:
+        """What a connection that waits for the next request would keep of the last one."""
+        self._answering = self._writer = None
+        kept: Any = self
+        kept.cycle = kept.scope = None
+        self.headers = []
 
     def _await_reader(self) -> None:
         _stop(self._write_timer)
         self._write_timer = self._later(self._cut)
 
     def _cut(self) -> None:
-        if self.flow.write_paused or (
-            self.cycle.response_complete and self.transport.get_write_buffer_size()
-        ):
+        answered = self.cycle is None or self.cycle.response_complete
+        if self.flow.write_paused or (answered and self.transport.get_write_buffer_size()):
             self.stats.stalled += 1
             self.transport.abort()
 
@@ -193,6 +219,10 @@ class Connection(HttpToolsProtocol):
         writer: Any = FrameWriter(cycle, self.loop.time)
         cycle.scope["extensions"] = {PUSH: writer, RESET: writer.reset, ON_LEFT: writer.on_left}
         self._answering, self._writer = cycle, writer
+        told: Any = LazyEvent()
+        if cycle.message_event.is_set():
+            told.set()
+        cycle.message_event = told
         if not cycle.keep_alive:
             app = self._reading_on(cycle, app)
         if cycle.scope["http_version"] == "1.0":
@@ -215,6 +245,15 @@ class Connection(HttpToolsProtocol):
             await app(scope, receive, answer)
 
         return run
+
+
+class _Pipeline(list[Any]):
+    """As much of a deque as uvicorn uses, which hardly ever has anything to put into it."""
+
+    __slots__ = ()
+
+    def appendleft(self, waiting: Any) -> None:
+        self.insert(0, waiting)
 
 
 def connections(stats: StreamStats, *, timeout: float = 30) -> type[asyncio.Protocol]:
