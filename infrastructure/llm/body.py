@@ -205,7 +205,13 @@ async def body_of(response: httpx2.Response) -> AsyncGenerator[Body, None]:
 
 def plain_body(response: httpx2.Response) -> aiohttp.StreamReader | None:
     """What the SDK's aiohttp transport reads from, if its bytes are the body's own."""
-    below = getattr(getattr(response.stream, "_stream", None), "_aiohttp_response", None)
-    if isinstance(below, aiohttp.ClientResponse) and "content-encoding" not in response.headers:
+    below = aiohttp_response(response)
+    if below is not None and "content-encoding" not in response.headers:
         return below.content
     return None
+
+
+def aiohttp_response(response: httpx2.Response) -> aiohttp.ClientResponse | None:
+    """What the SDK's aiohttp transport has made the response of, if it has."""
+    below = getattr(getattr(response.stream, "_stream", None), "_aiohttp_response", None)
+    return below if isinstance(below, aiohttp.ClientResponse) else None
