@@ -36,10 +36,9 @@ class NodeSequence(Runnable[Any, Any]):
         tap = _only_listener(manager)
         if config is None or tap is None:
             return await self._sequence.ainvoke(input, config)
-        run_id, name = uuid4(), config.get("run_name")
+        run_id = uuid4()
         inner = _inner(config, manager, run_id)
-        metadata = {**manager.metadata, **(config.get("metadata") or {})}
-        tap.on_chain_start(None, input, run_id=run_id, metadata=metadata, name=name)
+        _tell_start(tap, input, config, run_id)
         try:
             # In a task: what a node sets in its context is its own.
             output = await asyncio.create_task(self._first.ainvoke(input, inner))
@@ -56,6 +55,13 @@ class NodeSequence(Runnable[Any, Any]):
     ) -> AsyncIterator[Any]:
         async for chunk in self._sequence.astream(input, config):
             yield chunk
+
+
+def _tell_start(tap: Tap, input: Any, config: RunnableConfig, run_id: UUID) -> None:
+    manager: Any = config["callbacks"]
+    metadata = {**manager.metadata, **(config.get("metadata") or {})}
+    name = config.get("run_name")
+    tap.on_chain_start(None, input, run_id=run_id, metadata=metadata, name=name)
 
 
 def shorten(node: Any) -> None:

@@ -26,10 +26,10 @@ class Stages:
         self._most = 99 if has_loop else 100
         self._shown: dict[str, bool] = {}
         self._open: Counter[str] = Counter()
-        self._done: set[str] = set()
-        self._paused: set[str] = set()
+        self._done: frozenset[str] = frozenset()
+        self._paused: frozenset[str] = frozenset()
         """Those that were open when the run paused, and begin anew."""
-        self.failed: set[str] = set()
+        self.failed: frozenset[str] = frozenset()
         self.left: dict[str, How] = {}
 
     def noted(self) -> dict[str, Any]:
@@ -40,15 +40,15 @@ class Stages:
         """The run goes on after a pause: the user knows of these."""
         for namespace, shown in note.get("open", {}).items():
             self._shown[namespace] = shown
-            self._paused.add(namespace)
+            self._paused |= {namespace}
             if shown:
                 self._open[path_of(namespace)] += 1
-        self._done.update(note.get("done", ()))
+        self._done |= set(note.get("done", ()))
 
     def started(self, namespace: str, *, shown: bool) -> list[Event]:
         """Whoever runs a graph anew has given up what failed in its last run."""
         if namespace in self._paused:
-            self._paused.discard(namespace)
+            self._paused -= {namespace}
             return []
         failed = [run for run in self._shown if run in self.failed]
         given_up = [run for run in failed if ran_before(run, namespace)]
@@ -86,6 +86,6 @@ class Stages:
             self._open[path] -= 1
             if not self._open[path]:
                 if how is StageCompleted:
-                    self._done.add(path)
+                    self._done |= {path}
                 events.append(how(path, self._progress))
         return events
