@@ -38,7 +38,7 @@ async def test_an_answered_request_is_forgotten_though_its_connection_is_kept(
                 await answered(reader)
             await until(lambda: not house.state.tasks)
             assert [cycle() for cycle in cycles] == [None] * count
-            (connection,) = house.state.connections
+            connection: Any = next(iter(house.state.connections))
             assert (connection.cycle, connection.scope, connection.headers) == (None, None, [])
             writer.write(ASKED * count)
         writer.close()

@@ -163,6 +163,6 @@ async def test_a_cookie_is_kept(server: ScriptedServer, ours: Posts) -> None:
 async def test_an_answer_holds_no_request_while_its_model_thinks(ours: Posts) -> None:
     answer = await ours.post(BODY)
     below = aiohttp_response(answer)
-    assert below is not None
-    assert (answer._request, below.request_info) == (None, None)
+    held: list[object] = [answer._request, below and below.request_info]
+    assert held == [None, None]
     assert await answer.aread() == GOOD.body
