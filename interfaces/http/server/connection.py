@@ -9,6 +9,7 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from sluice.application.lazy_event import LazyEvent
+from sluice.application.short_deque import ShortDeque
 from sluice.interfaces.http.server.frame_writer import ON_LEFT, PUSH, RESET, FrameWriter, Left
 from sluice.interfaces.http.server.head_limit import HeadLimit
 from sluice.interfaces.http.server.refusal import BAD_REQUEST, HEAD_TOO_LARGE, refusal
@@ -59,7 +60,7 @@ class Connection(HttpToolsProtocol):
         self._refused = False
         self._answering: RequestResponseCycle | None = None
         self._writer: FrameWriter | None = None
-        self.pipeline: Any = _Pipeline()
+        self.pipeline: Any = ShortDeque()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -69,8 +70,8 @@ class Connection(HttpToolsProtocol):
         self._await_request()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        _stop(self._request_timer)
-        _stop(self._write_timer)
+        self._request_timer = _stop(self._request_timer)
+        self._write_timer = _stop(self._write_timer)
         if self._answering is not None:  # uvicorn tells the last request only that has come
             self._answering.disconnected = not self._answering.response_complete
         super().connection_lost(exc)
@@ -94,7 +95,7 @@ class Connection(HttpToolsProtocol):
                 self._refuse()
         # An empty line between two requests begins none, and takes uvicorn's own timer away.
         idle = self.cycle is None or self.cycle.response_complete
-        if idle and (self._request_timer is None or self._request_timer.cancelled()):
+        if idle and self._request_timer is None:
             self._await_request()
 
     def _await_request(self) -> None:
@@ -154,7 +155,7 @@ class Connection(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         self._in_body = False
         self._head.reset()
-        _stop(self._request_timer)
+        self._request_timer = _stop(self._request_timer)
         super().on_message_complete()
         if self._answered_early:
             self.transport.close()
@@ -183,7 +184,7 @@ class Connection(HttpToolsProtocol):
         self._await_reader()
 
     def resume_writing(self) -> None:
-        _stop(self._write_timer)
+        self._write_timer = _stop(self._write_timer)
         super().resume_writing()
 
     def on_response_complete(self) -> None:
@@ -247,15 +248,6 @@ class Connection(HttpToolsProtocol):
         return run
 
 
-class _Pipeline(list[Any]):
-    """As much of a deque as uvicorn uses, which hardly ever has anything to put into it."""
-
-    __slots__ = ()
-
-    def appendleft(self, waiting: Any) -> None:
-        self.insert(0, waiting)
-
-
 def connections(stats: StreamStats, *, timeout: float = 30) -> type[asyncio.Protocol]:
     """For uvicorn's `http`, which makes one for every connection."""
     return type("Connection", (Connection,), {"stats": stats, "timeout": timeout})
@@ -279,5 +271,6 @@ def _unchunked(cycle: RequestResponseCycle, app: ASGI3Application) -> ASGI3Appli
 
 
 def _stop(timer: asyncio.TimerHandle | None) -> None:
+    """None takes the timer's place: cancelled it would be kept with its context."""
     if timer is not None:
         timer.cancel()
