@@ -3,7 +3,7 @@
 The ports are dependencies here: each deployment declares its adapters.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from datetime import datetime
 from functools import cache
 from typing import Any
@@ -83,8 +83,8 @@ def runner(
         return process_chat(pipeline(path), **other)
 
     def run(
-        job: Job, stop: Stop, after: int | None = None, returns: int = 0
-    ) -> Awaitable[datetime | None]:
+        job: Job, stop: Stop, after: int | None = None, returns: int = 0, /
+    ) -> Coroutine[Any, Any, datetime | None]:
         return on(job.path)(job, stop, after, returns)
 
     return run

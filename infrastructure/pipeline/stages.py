@@ -1,6 +1,5 @@
 """Which stages are open: parallel instances of a node show as one."""
 
-from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -25,7 +24,7 @@ class Stages:
         self._total, self._order = max(total, 1), order
         self._most = 99 if has_loop else 100
         self._shown: dict[str, bool] = {}
-        self._open: Counter[str] = Counter()
+        self._open: dict[str, int] = {}
         self._done: frozenset[str] = frozenset()
         self._paused: frozenset[str] = frozenset()
         """Those that were open when the run paused, and begin anew."""
@@ -42,7 +41,7 @@ class Stages:
             self._shown[namespace] = shown
             self._paused |= {namespace}
             if shown:
-                self._open[path_of(namespace)] += 1
+                self._opened(path_of(namespace))
         self._done |= set(note.get("done", ()))
 
     def started(self, namespace: str, *, shown: bool) -> list[Event]:
@@ -57,10 +56,14 @@ class Stages:
         shown = self._shown[namespace] = shown and not is_hidden(namespace)
         if shown:
             path = path_of(namespace)
-            self._open[path] += 1
-            if self._open[path] == 1:
+            if self._opened(path):
                 events.append(StageStarted(path, self._progress))
         return events
+
+    def _opened(self, path: str) -> bool:
+        """Whether it was not open yet."""
+        runs = self._open[path] = self._open.get(path, 0) + 1
+        return runs == 1
 
     def ended(self, namespace: str) -> list[Event]:
         """What is open inside has failed, and nobody minds."""

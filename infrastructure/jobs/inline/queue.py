@@ -29,6 +29,8 @@ class _Entry(Scheduled):
     A paused one is looked at again when its `timer` rings, or as soon as it is `woken`.
     """
 
+    __slots__ = ("over", "recording", "task", "timer", "why", "woken")
+
     def __init__(
         self, job: Job, state: State, recording: asyncio.Future[None] | None = None
     ) -> None:
