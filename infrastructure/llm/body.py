@@ -73,7 +73,8 @@ class PushedBody(Body):
         super().__init__(content.readany)
         content.__class__ = _PushingReader
         content._http_chunk_splits = None  # 760 bytes, of the one chunk that has begun before
-        for each in (content, content._protocol):
+        holders: tuple[Any, ...] = (content, content._protocol)
+        for each in holders:
             if not getattr(each, "_buffer", True):
                 each._buffer = ShortDeque()  # likewise, of nothing
         self._content: Any = content

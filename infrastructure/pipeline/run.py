@@ -114,11 +114,11 @@ class GraphRun:
 
     def node_started(self, node: NodeAt) -> None:
         self.nodes[node.namespace] = node
-        self._stages.failed -= {node.namespace}
+        self._stages.failed.discard(node.namespace)
 
     def node_failed(self, namespace: str) -> None:
         """Its stage stays open: it may be tried again."""
-        self._stages.failed |= {namespace}
+        self._stages.failed.add(namespace)
 
     def node_left(self, namespace: str, how: type[StageCompleted | StageFailed]) -> None:
         """LangGraph will not report its end."""

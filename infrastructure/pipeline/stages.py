@@ -25,10 +25,10 @@ class Stages:
         self._most = 99 if has_loop else 100
         self._shown: dict[str, bool] = {}
         self._open: dict[str, int] = {}
-        self._done: frozenset[str] = frozenset()
-        self._paused: frozenset[str] = frozenset()
+        self._done: dict[str, None] = {}
+        self._paused: dict[str, None] = {}
         """Those that were open when the run paused, and begin anew."""
-        self.failed: frozenset[str] = frozenset()
+        self.failed: set[str] = set()
         self.left: dict[str, How] = {}
 
     def noted(self) -> dict[str, Any]:
@@ -39,15 +39,15 @@ class Stages:
         """The run goes on after a pause: the user knows of these."""
         for namespace, shown in note.get("open", {}).items():
             self._shown[namespace] = shown
-            self._paused |= {namespace}
+            self._paused[namespace] = None
             if shown:
                 self._opened(path_of(namespace))
-        self._done |= set(note.get("done", ()))
+        self._done |= dict.fromkeys(note.get("done", ()))
 
     def started(self, namespace: str, *, shown: bool) -> list[Event]:
         """Whoever runs a graph anew has given up what failed in its last run."""
         if namespace in self._paused:
-            self._paused -= {namespace}
+            del self._paused[namespace]
             return []
         failed = [run for run in self._shown if run in self.failed]
         given_up = [run for run in failed if ran_before(run, namespace)]
@@ -89,6 +89,6 @@ class Stages:
             self._open[path] -= 1
             if not self._open[path]:
                 if how is StageCompleted:
-                    self._done |= {path}
+                    self._done[path] = None
                 events.append(how(path, self._progress))
         return events

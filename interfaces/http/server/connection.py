@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from sluice.application.lazy_event import LazyEvent
@@ -13,6 +12,8 @@ from sluice.application.short_deque import ShortDeque
 from sluice.interfaces.http.server.frame_writer import ON_LEFT, PUSH, RESET, FrameWriter, Left
 from sluice.interfaces.http.server.head_limit import HeadLimit
 from sluice.interfaces.http.server.refusal import BAD_REQUEST, HEAD_TOO_LARGE, refusal
+from sluice.interfaces.http.server.target_host import with_host_of_target
+from sluice.interfaces.http.server.unchunked import unchunked
 from sluice.interfaces.http.services import StreamStats
 
 if TYPE_CHECKING:
@@ -37,15 +38,8 @@ class Connection(HttpToolsProtocol):
     timeout: ClassVar[float]
 
     __slots__ = (
-        "_answered_early",
-        "_answering",
-        "_discarded",
-        "_head",
-        "_in_body",
-        "_refused",
-        "_request_timer",
-        "_write_timer",
-        "_writer",
+        *("_answered_early", "_answering", "_discarded", "_head", "_in_body"),
+        *("_refused", "_request_timer", "_write_timer", "_writer"),
     )
     """Beyond thirty attributes of its dictionary, each connection has their names for itself."""
 
@@ -70,8 +64,8 @@ class Connection(HttpToolsProtocol):
         self._await_request()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._request_timer = _stop(self._request_timer)
-        self._write_timer = _stop(self._write_timer)
+        self._request_timer = _stopped(self._request_timer)
+        self._write_timer = _stopped(self._write_timer)
         if self._answering is not None:  # uvicorn tells the last request only that has come
             self._answering.disconnected = not self._answering.response_complete
         super().connection_lost(exc)
@@ -99,7 +93,7 @@ class Connection(HttpToolsProtocol):
             self._await_request()
 
     def _await_request(self) -> None:
-        _stop(self._request_timer)
+        _stopped(self._request_timer)
         self._request_timer = self._later(self.transport.abort)
 
     def on_message_begin(self) -> None:
@@ -121,19 +115,10 @@ class Connection(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._head.add(len(self.parser.get_method()) + len(b"  HTTP/1.1\r\n\r\n"))
         if not self.url.startswith(b"/"):
-            self._take_host_of_target()
+            self.headers[:] = with_host_of_target(self.url, self.headers)
         super().on_headers_complete()
         self._in_body = True
         self._head.reset()
-
-    def _take_host_of_target(self) -> None:
-        """Of a target in absolute form the host counts, and not the field (RFC 9112, 3.2.2)."""
-        target = httptools.parse_url(self.url)
-        if target.host:
-            host = b"[%b]" % target.host if b":" in target.host else target.host
-            port = b":%d" % target.port if target.port else b""
-            fields = [field for field in self.headers if field[0] != b"host"]
-            self.headers[:] = [*fields, (b"host", host + port)]
 
     def on_chunk_header(self) -> None:
         self._head.reset()
@@ -155,7 +140,7 @@ class Connection(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         self._in_body = False
         self._head.reset()
-        self._request_timer = _stop(self._request_timer)
+        self._request_timer = _stopped(self._request_timer)
         super().on_message_complete()
         if self._answered_early:
             self.transport.close()
@@ -184,7 +169,7 @@ class Connection(HttpToolsProtocol):
         self._await_reader()
 
     def resume_writing(self) -> None:
-        self._write_timer = _stop(self._write_timer)
+        self._write_timer = _stopped(self._write_timer)
         super().resume_writing()
 
     def on_response_complete(self) -> None:
@@ -204,7 +189,7 @@ class Connection(HttpToolsProtocol):
         self.headers = []
 
     def _await_reader(self) -> None:
-        _stop(self._write_timer)
+        _stopped(self._write_timer)
         self._write_timer = self._later(self._cut)
 
     def _cut(self) -> None:
@@ -227,7 +212,7 @@ class Connection(HttpToolsProtocol):
         if not cycle.keep_alive:
             app = self._reading_on(cycle, app)
         if cycle.scope["http_version"] == "1.0":
-            app = _unchunked(cycle, app)
+            app = unchunked(cycle, app)
         super()._start_asgi_task(cycle, app)
 
     def _reading_on(self, cycle: RequestResponseCycle, app: ASGI3Application) -> ASGI3Application:
@@ -253,24 +238,8 @@ def connections(stats: StreamStats, *, timeout: float = 30) -> type[asyncio.Prot
     return type("Connection", (Connection,), {"stats": stats, "timeout": timeout})
 
 
-def _unchunked(cycle: RequestResponseCycle, app: ASGI3Application) -> ASGI3Application:
-    """HTTP/1.0 knows no chunks: a body of unknown length ends with the connection."""
-
-    async def run(scope: Any, receive: Any, send: Any) -> None:
-        async def plain(message: Any) -> None:
-            if message["type"] == "http.response.body":
-                while cycle.flow.write_paused and not cycle.disconnected:
-                    await cycle.flow.drain()  # or another part would set its length meanwhile
-                cycle.expected_content_length = len(message.get("body", b""))
-            await send(message)
-
-        cycle.chunked_encoding = False
-        await app(scope, receive, plain)
-
-    return run
-
-
-def _stop(timer: asyncio.TimerHandle | None) -> None:
+def _stopped(timer: asyncio.TimerHandle | None) -> asyncio.TimerHandle | None:
     """None takes the timer's place: cancelled it would be kept with its context."""
     if timer is not None:
         timer.cancel()
+    return None
