@@ -71,22 +71,20 @@ class FollowJob:
     def reserve(self, user: UserId) -> Iterator[None]:
         """Keeps room for a stream while its job is taken. Raises LimitReached."""
         self._check(user)
-        with self._counted(user):
+        self._count(user, 1)
+        try:
             yield
+        finally:
+            self._count(user, -1)
 
     def _check(self, user: UserId) -> None:
         if self._streams is not None and self.open[user] >= self._streams:
             raise LimitReached("too many open streams", per_user=True)
 
-    @contextmanager
-    def _counted(self, user: UserId) -> Iterator[None]:
-        self.open[user] += 1
-        try:
-            yield
-        finally:
-            self.open[user] -= 1
-            if not self.open[user]:
-                del self.open[user]
+    def _count(self, user: UserId, more: int) -> None:
+        self.open[user] += more
+        if not self.open[user]:
+            del self.open[user]
 
     async def _read(
         self,
@@ -95,7 +93,8 @@ class FollowJob:
         batches: AsyncGenerator[Batch, None],
         delivery: Delivery,
     ) -> AsyncGenerator[Batch, None]:
-        with self._counted(user):
+        self._count(user, 1)
+        try:
             self._readers.joined(job_id)
             try:
                 async with aclosing(batches):
@@ -107,3 +106,5 @@ class FollowJob:
                             yield batch
             finally:
                 self._readers.left(job_id)
+        finally:
+            self._count(user, -1)

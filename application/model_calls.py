@@ -72,19 +72,19 @@ class OpenCalls:
     """
 
     def __init__(self) -> None:
-        self._open: set[Callable[[], None]] = set()
+        self._open: dict[Callable[[], None], None] = {}
         self._stopped = False
 
     def __len__(self) -> int:
         return len(self._open)
 
     def add(self, close: Callable[[], None]) -> None:
-        self._open.add(close)
+        self._open[close] = None
         if self._stopped:
             close()
 
     def discard(self, close: Callable[[], None]) -> None:
-        self._open.discard(close)
+        self._open.pop(close, None)
 
     def stop(self) -> None:
         self._stopped = True

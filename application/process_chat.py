@@ -88,8 +88,9 @@ class ProcessChat:
         have. `returns`: attempts that do not count, as their worker left.
         """
         try:
-            beginning = self._attempts.begin(job, after, stop)
-            begun, cancelled = await to_its_end(beginning, lambda: stop() is None)
+            begun, cancelled = await to_its_end(
+                self._attempts.begin(job, after, stop), lambda: stop() is None
+            )
         except (Finished, NotFound):
             logger.info("job %s is over already", job.id)
             await self._tidy(job, None)  # it may have asked, and its chat have been deleted since

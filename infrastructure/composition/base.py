@@ -3,8 +3,9 @@
 The ports are dependencies here: each deployment declares its adapters.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from datetime import datetime
+from functools import cache
 from typing import Any
 
 from dependency_injector.containers import DeclarativeContainer
@@ -76,11 +77,15 @@ def runner(
 ) -> Run:
     """Runs a job on the path that was decided when it was submitted, and on A1 where A2 fails."""
 
-    async def run(
-        job: Job, stop: Stop, after: int | None = None, returns: int = 0
-    ) -> datetime | None:
-        other = {"fallback": pipeline("A1")} if fallback and job.path == "A2" else {}
-        return await process_chat(pipeline(job.path), **other)(job, stop, after, returns)
+    @cache
+    def on(path: ExecutionPath) -> ProcessChat:
+        other = {"fallback": pipeline("A1")} if fallback and path == "A2" else {}
+        return process_chat(pipeline(path), **other)
+
+    def run(
+        job: Job, stop: Stop, after: int | None = None, returns: int = 0, /
+    ) -> Coroutine[Any, Any, datetime | None]:
+        return on(job.path)(job, stop, after, returns)
 
     return run
 

@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from operator import attrgetter
 from types import MappingProxyType
 from typing import Any, NamedTuple
-from weakref import WeakValueDictionary
+from weakref import ref
 
 from sluice.application.coalescing import Lengths, coalesce, size_of, split_again
 from sluice.application.encoding import Batch, Encoder, Handed, Push
@@ -72,7 +72,7 @@ class Buffer:
         self.broken: Exception | None = None
         self._joined = joined
         self._waiting: list[_Reader] = []
-        self._forms: WeakValueDictionary[Encoder, EncodedLog] | None = None
+        self._forms: Sequence[ref[EncodedLog]] = ()
         self._handed: Handed | None = None
 
     @property
@@ -140,12 +140,12 @@ class Buffer:
 
     def _form(self, encoder: Encoder) -> EncodedLog:
         """The one that all readers of the encoder share; it is gone with the last of them."""
-        if self._forms is None:
-            self._forms = WeakValueDictionary()
-        form = self._forms.get(encoder)
-        if form is None:
-            form = self._forms[encoder] = EncodedLog(encoder, self.records, self._joined)
-        return form
+        forms = [form for held in self._forms if (form := held()) is not None]
+        found = next((form for form in forms if form.encoder == encoder), None)
+        if found is None:
+            found = EncodedLog(encoder, self.records, self._joined)
+            self._forms = [ref(form) for form in (*forms, found)]
+        return found
 
     def _start(self, after: Cursor | None) -> _Start:
         if after is None or after == BEGINNING:

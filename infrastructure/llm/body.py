@@ -8,19 +8,22 @@ which stops its peer when it is full.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import Awaitable, Callable
 from contextvars import copy_context
 from math import inf
-from typing import Any
+from typing import Any, Self
 
 import aiohttp
 import httpx2
+
+from sluice.application.short_deque import ShortDeque
 
 from .arrivals import arrivals
 
 Read = Callable[[], Awaitable[bytes]]
 """The next bytes of a body, none at its end."""
+
+Close = Callable[[], Awaitable[None]]
 
 Take = Callable[[bytes], bool]
 """Takes bytes, and says whether whoever waits shall be woken now."""
@@ -33,10 +36,17 @@ _NEEDED_TO_PAUSE = ("transport", "read_timeout", "_reading_paused", "_buffer_pau
 
 
 class Body:
-    """What is read by whoever waits for it, as the SDK would read it."""
+    """What is read by whoever waits for it, as the SDK would read it; left, it is closed."""
 
-    def __init__(self, read: Read) -> None:
-        self.read = read
+    def __init__(self, read: Read, close: Close | None = None) -> None:
+        self.read, self._close = read, close
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._close is not None:
+            await self._close()
 
     async def gather(self, take: Take, seconds: float) -> bool:
         """Bytes have been taken, or the body has come to its end; False: nothing will follow.
@@ -63,6 +73,10 @@ class PushedBody(Body):
         super().__init__(content.readany)
         content.__class__ = _PushingReader
         content._http_chunk_splits = None  # 760 bytes, of the one chunk that has begun before
+        holders: tuple[Any, ...] = (content, content._protocol)
+        for each in holders:
+            if not getattr(each, "_buffer", True):
+                each._buffer = ShortDeque()  # likewise, of nothing
         self._content: Any = content
         self._loop = asyncio.get_running_loop()
         self._arrivals = arrivals()
@@ -190,22 +204,26 @@ class _PushingReader(aiohttp.StreamReader):
     """
 
 
-@asynccontextmanager
-async def body_of(response: httpx2.Response) -> AsyncGenerator[Body, None]:
+def body_of(response: httpx2.Response) -> Body:
     """The SDK's transport and httpx2 would pass each read through five more generators."""
     if (content := plain_body(response)) is not None:
         pushes = type(content) is aiohttp.StreamReader and all(
             hasattr(content, name) for name in _NEEDED
         )
-        yield PushedBody(content) if pushes else Body(content.readany)
-        return
-    async with aclosing(response.aiter_bytes()) as reads:
-        yield Body(lambda: anext(reads, b""))
+        return PushedBody(content) if pushes else Body(content.readany)
+    reads: Any = response.aiter_bytes()
+    return Body(lambda: anext(reads, b""), reads.aclose)
 
 
 def plain_body(response: httpx2.Response) -> aiohttp.StreamReader | None:
     """What the SDK's aiohttp transport reads from, if its bytes are the body's own."""
-    below = getattr(getattr(response.stream, "_stream", None), "_aiohttp_response", None)
-    if isinstance(below, aiohttp.ClientResponse) and "content-encoding" not in response.headers:
+    below = aiohttp_response(response)
+    if below is not None and "content-encoding" not in response.headers:
         return below.content
     return None
+
+
+def aiohttp_response(response: httpx2.Response) -> aiohttp.ClientResponse | None:
+    """What the SDK's aiohttp transport has made the response of, if it has."""
+    below = getattr(getattr(response.stream, "_stream", None), "_aiohttp_response", None)
+    return below if isinstance(below, aiohttp.ClientResponse) else None

@@ -1,7 +1,6 @@
 """A1's model client: the raw SDK, which LangGraph does not see."""
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import aclosing, asynccontextmanager
 from math import inf
 from typing import Any
 
@@ -12,7 +11,7 @@ from .answers import Answer, Output, messages_of
 from .decoding import Delta
 from .receiver import Hear
 from .structuring import Messages, structured
-from .upstream import ChatCompletions
+from .upstream import Call, ChatCompletions
 
 _UNHEARD = 10
 """So many times as long are pieces joined that no user sees before the end."""
@@ -69,8 +68,7 @@ class OpenAILLMClient:
                 pass
         return answer
 
-    @asynccontextmanager
-    async def _call(
+    def _call(
         self,
         prompt: Prompt,
         system: str | None,
@@ -80,12 +78,30 @@ class OpenAILLMClient:
         spoken: bool,
         by_user: bool = False,
         **options: Any,
-    ) -> AsyncGenerator[AsyncGenerator[None, None], None]:
-        node = current_node.get()
+    ) -> "_Turns":
         call = self.completions.call(messages_of(prompt, system), **options)
+        return _Turns(call, call.heard(hear, seconds, by_user=by_user), spoken=spoken)
+
+
+class _Turns:
+    """One call, to be iterated within it; left, it is closed and reported. As a generator it would
+    take six times as much, for as long as the model says nothing.
+    """
+
+    __slots__ = ("_call", "_node", "_spoken", "_turns")
+
+    def __init__(self, call: Call, turns: AsyncGenerator[None, None], *, spoken: bool) -> None:
+        self._call, self._turns, self._spoken = call, turns, spoken
+        self._node = current_node.get()
+
+    async def __aenter__(self) -> AsyncGenerator[None, None]:
+        return self._turns
+
+    async def __aexit__(self, *_: object) -> None:
+        call, node = self._call, self._node
         try:
-            async with aclosing(call.heard(hear, seconds, by_user=by_user)) as turns:
-                yield turns
+            await self._turns.aclose()
         finally:
             if node is not None:
-                node.calls.ended(call.usage, call.finish_reason, spoken=spoken and node.speaks)
+                spoken = self._spoken and node.speaks
+                node.calls.ended(call.usage, call.finish_reason, spoken=spoken)

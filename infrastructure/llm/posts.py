@@ -8,6 +8,7 @@ import httpx2
 from openai import AsyncOpenAI, AsyncStream
 from openai._models import FinalRequestOptions
 
+from .body import aiohttp_response
 from .first_try import Head, answer_in, first_try, handed, json_of
 
 _PATH = "/chat/completions"
@@ -32,6 +33,7 @@ class Posts:
             return await self._by_the_sdk(body)
         outcome = await first_try(self._http, self._head, sent)
         if (answer := answer_in(outcome)) is not None:
+            _forget_request(answer)
             return answer
         async with handed(outcome):
             return await self._by_the_sdk(body)
@@ -41,3 +43,11 @@ class Posts:
             _PATH, body=body, cast_to=object, stream=True, stream_cls=AsyncStream[object]
         )
         return stream.response
+
+
+def _forget_request(answer: httpx2.Response) -> None:
+    """It is as large as the chat, and a model may think for a minute before it says anything."""
+    request: Any = None
+    answer.request = request
+    if (below := aiohttp_response(answer)) is not None:
+        below._request_info = request

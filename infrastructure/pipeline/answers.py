@@ -21,11 +21,11 @@ class Answer:
     def __init__(self, given: frozenset[str]) -> None:
         self._given = given
         self._added: dict[str, AIMessage] = {}
-        self._passing: set[str] = set()
+        self._passing: dict[str, None] = {}
         """Keys of what was added to a graph inside, which the outermost may never see."""
-        self._direct: set[str] = set()
+        self._direct: dict[str, None] = {}
         """Ids of the tool calls whose results are the answer as they are."""
-        self._direct_tools: set[str] = set()
+        self._direct_tools: dict[str, None] = {}
         """Names of tools made for that, in agents that a node runs by itself."""
 
     def noted(self) -> dict[str, Any]:
@@ -37,8 +37,8 @@ class Answer:
         """What was gathered before the run paused."""
         for key, text in note.get("added", ()):
             self._added[key] = AIMessage(text, id=None if key.startswith(_NAMELESS) else key)
-        self._passing.update(note.get("passing", ()))
-        self._direct.update(note.get("direct", ()))
+        self._passing |= dict.fromkeys(note.get("passing", ()))
+        self._direct |= dict.fromkeys(note.get("direct", ()))
 
     def add(self, output: object, before: object, *, inside: bool) -> None:
         """Keeps the AI messages of a speaking node's output which `before`, its input, had not.
@@ -57,7 +57,7 @@ class Answer:
             key = message.id or f"{_NAMELESS}{uuid4()}"
             self._added[key] = message
             if inside:
-                self._passing.add(key)
+                self._passing[key] = None
 
     def add_direct(self, output: object, tools: Mapping[str, Any]) -> None:
         """Keeps the results in a tool node's output whose tools are made to end the turn."""
@@ -65,11 +65,12 @@ class Answer:
             if isinstance(message, ToolMessage) and message.status != "error":
                 tool = tools.get(message.name or "")
                 if getattr(tool, "return_direct", False):
-                    self._direct.add(message.tool_call_id)
+                    self._direct[message.tool_call_id] = None
 
     def know_direct(self, tools: Iterable[Any]) -> None:
         """Of a graph that a node runs by itself nothing else is known than what it is made of."""
-        self._direct_tools |= {tool.name for tool in tools if getattr(tool, "return_direct", False)}
+        direct = (tool.name for tool in tools if getattr(tool, "return_direct", False))
+        self._direct_tools |= dict.fromkeys(direct)
 
     def of(self, values: Mapping[str, Any]) -> str:
         """Raises PipelineError when the final state has none."""

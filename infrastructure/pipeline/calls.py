@@ -37,7 +37,7 @@ class CallListener(BaseCallbackHandler):
         """What takes the text of a running call that speaks."""
         self._models: dict[UUID, Model] = {}
         """The model of such a call."""
-        self._streamed: set[UUID] = set()
+        self._streamed: dict[UUID, None] = {}
         self._named: dict[str, tuple[UUID, object]] = {}
         """The outermost run and the input of an inner node that is named, by its namespace."""
 
@@ -80,7 +80,7 @@ class CallListener(BaseCallbackHandler):
         if isinstance(message, AIMessageChunk):
             content = message.content
             if text := content if isinstance(content, str) else str(message.text):
-                self._streamed.add(run_id)
+                self._streamed[run_id] = None
                 take(text)
 
     def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> None:
@@ -106,7 +106,7 @@ class CallListener(BaseCallbackHandler):
 
     def _over(self, run_id: UUID) -> None:
         self._models.pop(run_id, None)
-        self._streamed.discard(run_id)
+        self._streamed.pop(run_id, None)
 
     def on_chain_start(
         self,

@@ -50,10 +50,9 @@ class NodeSequence(Runnable[Any, Any]):
         tap = _only_listener(manager)
         if config is None or tap is None:
             return await self._sequence.ainvoke(input, config)
-        run_id, name = uuid4(), config.get("run_name")
+        run_id = uuid4()
         inner = _inner(config, manager, run_id)
-        metadata = {**manager.metadata, **(config.get("metadata") or {})}
-        tap.on_chain_start(None, input, run_id=run_id, metadata=metadata, name=name)
+        _tell_start(tap, input, config, run_id)
         try:
             # In a task: what a node sets in its context is its own.
             output = await asyncio.create_task(self._first.ainvoke(input, inner))
@@ -78,6 +77,13 @@ def _one_step_later(config: RunnableConfig) -> RunnableConfig:
     metadata = config.get("metadata") or {}
     step = {_STEP: metadata[_STEP] + 1} if _STEP in metadata else {}
     return {**config, "metadata": {**metadata, **step}}
+
+
+def _tell_start(tap: Tap, input: Any, config: RunnableConfig, run_id: UUID) -> None:
+    manager: Any = config["callbacks"]
+    metadata = {**manager.metadata, **(config.get("metadata") or {})}
+    name = config.get("run_name")
+    tap.on_chain_start(None, input, run_id=run_id, metadata=metadata, name=name)
 
 
 def shorten(node: Any) -> None:

@@ -17,7 +17,7 @@ class TokenOrder:
         self._told = told
         self._speaking: list[str] = []
         self._held: dict[str, list[Token | Beside]] = {}
-        self._over: set[str] = set()
+        self._over: dict[str, None] = {}
         self.said: list[str] = []
         self.node = ""
 
@@ -61,7 +61,7 @@ class TokenOrder:
         """The run is over, and all inside it: what the next in turn said meanwhile."""
         runs = [*self._speaking, *self._held]
         over = {run for run in runs if run == namespace or is_inside(run, namespace)}
-        self._over |= over | {namespace}
+        self._over |= dict.fromkeys(over | {namespace})
         first = next((n for n, run in enumerate(self._speaking) if run in over), None)
         if first is None:
             return []
@@ -71,7 +71,7 @@ class TokenOrder:
     def finish(self) -> list[Token | Beside]:
         """The graph is over: everything still held, in order."""
         self._speaking.clear()
-        self._over.update(self._held)
+        self._over |= dict.fromkeys(self._held)
         return self._release()
 
     def _release(self) -> list[Token | Beside]:

@@ -63,7 +63,7 @@ class GraphRun:
         self.child_roots = count(1)
         self._retold = None if note is None else Retold(note)
         self._order = TokenOrder(None if self._retold is None else self._retold.told)
-        self._begun: set[str] = set()
+        self._begun: dict[str, None] = {}
         self._early: dict[str, list[Beside]] = {}
         """What A1 has heard of node runs whose start its reader has yet to tell, by namespace."""
         self._error: PipelineError | None = None
@@ -133,7 +133,7 @@ class GraphRun:
     def stage_started(self, namespace: str, metadata: Mapping[str, Any]) -> None:
         shown = self.visibility.is_stage(path_of(namespace), metadata)
         self._tell_all(self._stages.started(namespace, shown=shown))
-        self._begun.add(namespace)
+        self._begun[namespace] = None
         self._tell_all(self._early.pop(namespace, ()))
 
     def stage_ended(self, namespace: str) -> None:

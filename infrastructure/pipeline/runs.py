@@ -113,12 +113,19 @@ async def called(
     if start.place is not None:
         options["durability"] = "exit"  # one checkpoint a run: nobody could begin at the others
     config = _config(graph, run, listener)
-    async with _thread(graph, start.place) as configurable:
-        config["configurable"] |= configurable
-        compiled, given = graph.graph, start.input
-        if graph.direct is not None and reader != "messages":
-            compiled, given = graph.direct.graph, graph.direct.input(given)
+    compiled, given = graph.graph, start.input
+    if graph.direct is not None and reader != "messages":
+        compiled, given = graph.direct.graph, graph.direct.input(given)
+    saver = None
+    if start.place is not None:
+        config["configurable"] |= start.place.config
+    elif isinstance(saver := graph.graph.checkpointer, BaseCheckpointSaver):
+        config["configurable"]["thread_id"] = new_id()
+    try:
         yield Call(graph, compiled, question, run, listener, given, config, options, start)
+    finally:
+        if isinstance(saver, BaseCheckpointSaver):
+            await _forget(saver, config["configurable"]["thread_id"])
 
 
 async def outcome_of(
@@ -152,31 +159,15 @@ def _config(graph: WatchedGraph, run: GraphRun, listener: BaseCallbackHandler) -
     )
 
 
-@asynccontextmanager
-async def _thread(
-    graph: WatchedGraph, place: Place | None
-) -> AsyncGenerator[Mapping[str, Any], None]:
-    """The `configurable` that a checkpointer wants.
-
-    With one of the graph's own each run has its own thread: the chat so far is in its input.
-    Nobody knows of it later, and its chat may be deleted: it goes with the run.
+async def _forget(saver: BaseCheckpointSaver[Any], thread: str) -> None:
+    """With a checkpointer of the graph's own each run has its own thread: the chat so far is in
+    its input. Nobody knows of it later, and its chat may be deleted: it goes with the run.
     """
-    if place is not None:
-        yield place.config
-        return
-    checkpointer = graph.graph.checkpointer
-    if not isinstance(checkpointer, BaseCheckpointSaver):
-        yield {}
-        return
-    thread = new_id()
     try:
-        yield {"thread_id": thread}
-    finally:
-        try:
-            async with asyncio.timeout(_PATIENCE):
-                await checkpointer.adelete_thread(thread)
-        except Exception as error:  # noqa: BLE001 - the user's code, and the run is over
-            logger.warning("a run stays in the graph's checkpointer: %s", format_traceback(error))
+        async with asyncio.timeout(_PATIENCE):
+            await saver.adelete_thread(thread)
+    except Exception as error:  # noqa: BLE001 - the user's code, and the run is over
+        logger.warning("a run stays in the graph's checkpointer: %s", format_traceback(error))
 
 
 @contextmanager

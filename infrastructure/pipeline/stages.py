@@ -1,6 +1,5 @@
 """Which stages are open: parallel instances of a node show as one."""
 
-from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -25,9 +24,9 @@ class Stages:
         self._total, self._order = max(total, 1), order
         self._most = 99 if has_loop else 100
         self._shown: dict[str, bool] = {}
-        self._open: Counter[str] = Counter()
-        self._done: set[str] = set()
-        self._paused: set[str] = set()
+        self._open: dict[str, int] = {}
+        self._done: dict[str, None] = {}
+        self._paused: dict[str, None] = {}
         """Those that were open when the run paused, and begin anew."""
         self.failed: set[str] = set()
         self.left: dict[str, How] = {}
@@ -40,15 +39,15 @@ class Stages:
         """The run goes on after a pause: the user knows of these."""
         for namespace, shown in note.get("open", {}).items():
             self._shown[namespace] = shown
-            self._paused.add(namespace)
+            self._paused[namespace] = None
             if shown:
-                self._open[path_of(namespace)] += 1
-        self._done.update(note.get("done", ()))
+                self._opened(path_of(namespace))
+        self._done |= dict.fromkeys(note.get("done", ()))
 
     def started(self, namespace: str, *, shown: bool) -> list[Event]:
         """Whoever runs a graph anew has given up what failed in its last run."""
         if namespace in self._paused:
-            self._paused.discard(namespace)
+            del self._paused[namespace]
             return []
         failed = [run for run in self._shown if run in self.failed]
         given_up = [run for run in failed if ran_before(run, namespace)]
@@ -57,10 +56,14 @@ class Stages:
         shown = self._shown[namespace] = shown and not is_hidden(namespace)
         if shown:
             path = path_of(namespace)
-            self._open[path] += 1
-            if self._open[path] == 1:
+            if self._opened(path):
                 events.append(StageStarted(path, self._progress))
         return events
+
+    def _opened(self, path: str) -> bool:
+        """Whether it was not open yet."""
+        runs = self._open[path] = self._open.get(path, 0) + 1
+        return runs == 1
 
     def ended(self, namespace: str) -> list[Event]:
         """What is open inside has failed, and nobody minds."""
@@ -86,6 +89,6 @@ class Stages:
             self._open[path] -= 1
             if not self._open[path]:
                 if how is StageCompleted:
-                    self._done.add(path)
+                    self._done[path] = None
                 events.append(how(path, self._progress))
         return events

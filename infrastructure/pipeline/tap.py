@@ -32,7 +32,7 @@ class Tap(CallListener):
         super().__init__(run)
         self._open: dict[str, UUID] = {}
         """The outermost run by namespace; a failed try's stays until the next one takes over."""
-        self._failed: set[UUID] = set()
+        self._failed: dict[UUID, None] = {}
 
     def take(self, run_id: UUID, handlers: Sequence[object]) -> CallTeller | None:
         """A run that nobody else listens to is told by its client, below LangChain."""
@@ -72,7 +72,7 @@ class Tap(CallListener):
         outermost = self._open.get(namespace)
         if outermost is not None:
             if outermost in self._failed:
-                self._failed.discard(outermost)
+                del self._failed[outermost]
                 self._open[namespace] = run_id
             return
         self._open[namespace] = run_id
@@ -86,7 +86,7 @@ class Tap(CallListener):
 
     def _erred(self, run_id: UUID) -> None:
         if (namespace := self._namespace(run_id)) is not None:
-            self._failed.add(run_id)
+            self._failed[run_id] = None
             self._run.node_failed(namespace)
 
     def _namespace(self, run_id: UUID) -> str | None:

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from fastapi.routing import RouteContext, iter_route_contexts
 from starlette.requests import Request
+from starlette.responses import Response
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -36,11 +37,7 @@ class DirectRoutes:
         if endpoint is None:
             await self._app(scope, receive, send)
             return
-        request = Request(scope, receive, send)
-        try:
-            response = await endpoint(request)
-        except FORESEEN as error:
-            response = await answer(request, error)
+        response = await _answered(endpoint, Request(scope, receive, send))
         await response(scope, receive, send)
 
     def _find(self, scope: Scope) -> Endpoint | None:
@@ -53,6 +50,14 @@ class DirectRoutes:
                     scope["path_params"] = match.groupdict()
                 return endpoint
         return None
+
+
+async def _answered(endpoint: Endpoint, request: Request) -> Response:
+    """By itself, so that no stream keeps its request."""
+    try:
+        return await endpoint(request)
+    except FORESEEN as error:
+        return await answer(request, error)
 
 
 def _by_method_and_length(

@@ -164,7 +164,7 @@ async def test_a_failed_call_says_no_more_and_ends_no_answer() -> None:
     run_id, _ = started(tap)
     said(tap, run_id, AIMessageChunk(content="x"))
     tap.on_llm_error(ValueError(), run_id=run_id)
-    assert (tap._models, tap._streamed) == ({}, set()), "nothing is kept of it"
+    assert (tap._models, tap._streamed) == ({}, {}), "nothing is kept of it"
     run.told.clear()
     tap.on_llm_error(ValueError(), run_id=uuid4())
     said(tap, run_id, AIMessageChunk(content="no"))
@@ -231,7 +231,7 @@ def streamed(
         said(listener, run_id, AIMessageChunk(content=text))
     told = {} if reason is None else {"finish_reason": reason}
     ended(listener, run_id, AIMessage(text, response_metadata=told))
-    assert (listener._models, listener._streamed) == ({}, set()), "nothing is kept of it"
+    assert (listener._models, listener._streamed) == ({}, {}), "nothing is kept of it"
 
 
 async def test_an_answer_without_the_reason_that_its_model_always_gives_was_cut() -> None:

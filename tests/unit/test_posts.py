@@ -11,6 +11,7 @@ import pytest
 from openai import AsyncOpenAI
 
 from sluice.infrastructure.llm import posts
+from sluice.infrastructure.llm.body import aiohttp_response
 from sluice.infrastructure.llm.deadline import Deadline
 from sluice.infrastructure.llm.first_try import first_try as sent_past
 from sluice.infrastructure.llm.posts import Posts
@@ -157,3 +158,11 @@ async def test_a_cookie_is_kept(server: ScriptedServer, ours: Posts) -> None:
     for _ in range(2):
         await body_of(ours)
     assert [head.get("cookie") for head in server.heads] == [None, "c=1"]
+
+
+async def test_an_answer_holds_no_request_while_its_model_thinks(ours: Posts) -> None:
+    answer = await ours.post(BODY)
+    below = aiohttp_response(answer)
+    held: list[object] = [answer._request, below and below.request_info]
+    assert held == [None, None]
+    assert await answer.aread() == GOOD.body

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from datetime import datetime
 
+from sluice.application.lazy_event import LazyEvent
 from sluice.application.ports import Record, nothing
 from sluice.application.scheduling import Bounds, Scheduled, State, WhenBusy, admit, next_to_run
 from sluice.application.tracebacks import format_traceback
@@ -28,14 +29,16 @@ class _Entry(Scheduled):
     A paused one is looked at again when its `timer` rings, or as soon as it is `woken`.
     """
 
+    __slots__ = ("over", "recording", "task", "timer", "why", "woken")
+
     def __init__(
-        self, job: Job, state: State, recording: asyncio.Future[None], *, recorded: bool = False
+        self, job: Job, state: State, recording: asyncio.Future[None] | None = None
     ) -> None:
-        super().__init__(job, state, recorded)
+        super().__init__(job, state, recorded=recording is None)
         self.recording = recording
         self.why: CancelReason | None = None
         self.task: asyncio.Task[None] | None = None
-        self.over = asyncio.Event()
+        self.over = LazyEvent()
         self.timer: asyncio.TimerHandle | None = None
         self.woken = False
 
@@ -67,20 +70,21 @@ class InlineJobQueue:
 
     async def submit(self, job: Job, record: Record, undo: Record = nothing) -> None:
         if entry := self._entries.get(job.id):
-            await asyncio.shield(entry.recording)
+            if entry.recording is not None:
+                await asyncio.shield(entry.recording)
             return
         if self._draining:
             raise Unavailable("the service is shutting down")
         state = admit(self._entries.values(), job, self._bounds, self._when_busy)
         if self._when_busy == "interrupt":
             self._interrupt(job.chat_id)
-        entry = _Entry(job, state, asyncio.ensure_future(recorded(record, undo)))
-        self._entries[job.id] = entry
+        recording = asyncio.ensure_future(recorded(record, undo))
+        entry = self._entries[job.id] = _Entry(job, state, recording)
         try:
-            await asyncio.shield(entry.recording)
+            await asyncio.shield(recording)
         except asyncio.CancelledError:
             # The client left while its job was being written: it is written, so it runs.
-            entry.recording.add_done_callback(lambda _: self._written(entry))
+            recording.add_done_callback(lambda _: self._written(entry))
             raise
         except BaseException:
             self._leave(entry)
@@ -94,9 +98,7 @@ class InlineJobQueue:
 
     def take_up(self, jobs: Iterable[Job]) -> None:
         """Takes jobs the store already holds, past every bound: they were accepted once."""
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        done.set_result(None)
-        self._entries |= {job.id: _Entry(job, "waiting", done, recorded=True) for job in jobs}
+        self._entries |= {job.id: _Entry(job, "waiting") for job in jobs}
         self._fill_slots()
 
     async def cancel(self, job_id: JobId, reason: CancelReason) -> None:
@@ -155,7 +157,8 @@ class InlineJobQueue:
                 self._end(entry)
 
     def _written(self, entry: _Entry) -> None:
-        if entry.recording.cancelled() or entry.recording.exception() is not None:
+        recording, entry.recording = entry.recording, None
+        if recording and (recording.cancelled() or recording.exception() is not None):
             self._leave(entry)
             return
         entry.recorded = True

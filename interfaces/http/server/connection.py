@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from sluice.application.lazy_event import LazyEvent
+from sluice.application.short_deque import ShortDeque
 from sluice.interfaces.http.server.frame_writer import ON_LEFT, PUSH, RESET, FrameWriter, Left
 from sluice.interfaces.http.server.head_limit import HeadLimit
 from sluice.interfaces.http.server.refusal import BAD_REQUEST, HEAD_TOO_LARGE, refusal
+from sluice.interfaces.http.server.target_host import with_host_of_target
+from sluice.interfaces.http.server.unchunked import unchunked
 from sluice.interfaces.http.services import StreamStats
 
 if TYPE_CHECKING:
@@ -34,6 +37,12 @@ class Connection(HttpToolsProtocol):
     stats: ClassVar[StreamStats]
     timeout: ClassVar[float]
 
+    __slots__ = (
+        *("_answered_early", "_answering", "_discarded", "_head", "_in_body"),
+        *("_refused", "_request_timer", "_write_timer", "_writer"),
+    )
+    """Beyond thirty attributes of its dictionary, each connection has their names for itself."""
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._request_timer: asyncio.TimerHandle | None = None
@@ -45,14 +54,18 @@ class Connection(HttpToolsProtocol):
         self._refused = False
         self._answering: RequestResponseCycle | None = None
         self._writer: FrameWriter | None = None
+        self.pipeline: Any = ShortDeque()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        writable: Any = LazyEvent()
+        writable.set()
+        self.flow._is_writable_event = writable
         self._await_request()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        _stop(self._request_timer)
-        _stop(self._write_timer)
+        self._request_timer = _stopped(self._request_timer)
+        self._write_timer = _stopped(self._write_timer)
         if self._answering is not None:  # uvicorn tells the last request only that has come
             self._answering.disconnected = not self._answering.response_complete
         super().connection_lost(exc)
@@ -76,11 +89,11 @@ class Connection(HttpToolsProtocol):
                 self._refuse()
         # An empty line between two requests begins none, and takes uvicorn's own timer away.
         idle = self.cycle is None or self.cycle.response_complete
-        if idle and (self._request_timer is None or self._request_timer.cancelled()):
+        if idle and self._request_timer is None:
             self._await_request()
 
     def _await_request(self) -> None:
-        _stop(self._request_timer)
+        _stopped(self._request_timer)
         self._request_timer = self._later(self.transport.abort)
 
     def on_message_begin(self) -> None:
@@ -102,19 +115,10 @@ class Connection(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._head.add(len(self.parser.get_method()) + len(b"  HTTP/1.1\r\n\r\n"))
         if not self.url.startswith(b"/"):
-            self._take_host_of_target()
+            self.headers[:] = with_host_of_target(self.url, self.headers)
         super().on_headers_complete()
         self._in_body = True
         self._head.reset()
-
-    def _take_host_of_target(self) -> None:
-        """Of a target in absolute form the host counts, and not the field (RFC 9112, 3.2.2)."""
-        target = httptools.parse_url(self.url)
-        if target.host:
-            host = b"[%b]" % target.host if b":" in target.host else target.host
-            port = b":%d" % target.port if target.port else b""
-            fields = [field for field in self.headers if field[0] != b"host"]
-            self.headers[:] = [*fields, (b"host", host + port)]
 
     def on_chunk_header(self) -> None:
         self._head.reset()
@@ -136,7 +140,7 @@ class Connection(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         self._in_body = False
         self._head.reset()
-        _stop(self._request_timer)
+        self._request_timer = _stopped(self._request_timer)
         super().on_message_complete()
         if self._answered_early:
             self.transport.close()
@@ -165,7 +169,7 @@ class Connection(HttpToolsProtocol):
         self._await_reader()
 
     def resume_writing(self) -> None:
-        _stop(self._write_timer)
+        self._write_timer = _stopped(self._write_timer)
         super().resume_writing()
 
     def on_response_complete(self) -> None:
@@ -174,15 +178,23 @@ class Connection(HttpToolsProtocol):
             self.transport.write_eof()
         if self.transport.get_write_buffer_size():
             self._await_reader()
+        if self.cycle.response_complete and not self.cycle.more_body:
+            self._forget_request()
+
+    def _forget_request(self) -> None:
+        """What a connection that waits for the next request would keep of the last one."""
+        self._answering = self._writer = None
+        kept: Any = self
+        kept.cycle = kept.scope = None
+        self.headers = []
 
     def _await_reader(self) -> None:
-        _stop(self._write_timer)
+        _stopped(self._write_timer)
         self._write_timer = self._later(self._cut)
 
     def _cut(self) -> None:
-        if self.flow.write_paused or (
-            self.cycle.response_complete and self.transport.get_write_buffer_size()
-        ):
+        answered = self.cycle is None or self.cycle.response_complete
+        if self.flow.write_paused or (answered and self.transport.get_write_buffer_size()):
             self.stats.stalled += 1
             self.transport.abort()
 
@@ -193,10 +205,14 @@ class Connection(HttpToolsProtocol):
         writer: Any = FrameWriter(cycle, self.loop.time)
         cycle.scope["extensions"] = {PUSH: writer, RESET: writer.reset, ON_LEFT: writer.on_left}
         self._answering, self._writer = cycle, writer
+        told: Any = LazyEvent()
+        if cycle.message_event.is_set():
+            told.set()
+        cycle.message_event = told
         if not cycle.keep_alive:
             app = self._reading_on(cycle, app)
         if cycle.scope["http_version"] == "1.0":
-            app = _unchunked(cycle, app)
+            app = unchunked(cycle, app)
         super()._start_asgi_task(cycle, app)
 
     def _reading_on(self, cycle: RequestResponseCycle, app: ASGI3Application) -> ASGI3Application:
@@ -222,23 +238,8 @@ def connections(stats: StreamStats, *, timeout: float = 30) -> type[asyncio.Prot
     return type("Connection", (Connection,), {"stats": stats, "timeout": timeout})
 
 
-def _unchunked(cycle: RequestResponseCycle, app: ASGI3Application) -> ASGI3Application:
-    """HTTP/1.0 knows no chunks: a body of unknown length ends with the connection."""
-
-    async def run(scope: Any, receive: Any, send: Any) -> None:
-        async def plain(message: Any) -> None:
-            if message["type"] == "http.response.body":
-                while cycle.flow.write_paused and not cycle.disconnected:
-                    await cycle.flow.drain()  # or another part would set its length meanwhile
-                cycle.expected_content_length = len(message.get("body", b""))
-            await send(message)
-
-        cycle.chunked_encoding = False
-        await app(scope, receive, plain)
-
-    return run
-
-
-def _stop(timer: asyncio.TimerHandle | None) -> None:
+def _stopped(timer: asyncio.TimerHandle | None) -> asyncio.TimerHandle | None:
+    """None takes the timer's place: cancelled it would be kept with its context."""
     if timer is not None:
         timer.cancel()
+    return None
