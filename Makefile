@@ -53,7 +53,7 @@ unit: $(VENV)/developed           ## the tests that start no process of ours: tw
 	$(BIN)/pytest -q $(PARALLEL) $(addprefix --ignore tests/,e2e faults chaos cluster)
 
 short: $(VENV)/developed          ## what another Python could break first: no process, no browser, no Node, few examples
-	$(BIN)/pytest -q --hypothesis-profile=few $(PARALLEL) tests/unit tests/http tests/openai_sdk tests/contract/event_log --ignore tests/unit/test_report_evidence.py
+	$(BIN)/pytest -q --hypothesis-profile=few $(PARALLEL) tests/unit tests/http tests/openai_sdk tests/contract/event_log $(addprefix --ignore tests/,unit/test_report_evidence.py http/test_openapi.py)
 
 cuts: $(VENV)/developed          ## cut each client's streams off at 200 random bytes: CUTS=200 SEED=…
 	CUTS=$(or $(CUTS),200) $(BIN)/pytest -q -rP $(PARALLEL) -k cut tests/client tests/frontends

@@ -47,11 +47,11 @@ async def test_a_job_that_pauses_in_a_draining_queue_can_be_cancelled_behind_it(
 async def test_a_paused_job_that_nobody_cancels_is_the_next_starts(bench_of: Benches) -> None:
     bench = bench_of(durable=True)
     await bench.submit(job := a_job())
-    bench.runs.pause(job.id, seconds=0.01)
+    bench.runs.pause(job.id, seconds=0.5)  # longer than it takes to drain on a busy machine
     await until(lambda: not bench.runs.is_pausing(job.id))
     await bench.queue.drain(grace=0)
     await bench.queue.wake(job.id)
-    await asyncio.sleep(0.05)
+    await asyncio.sleep(0.6)
     assert (bench.runs.started, bench.runs.ends, bench.queue.running) == ([], {}, 0)
 
 

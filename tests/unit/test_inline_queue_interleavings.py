@@ -106,7 +106,7 @@ class Play:
                 assert one.job.id not in self.runs.started
 
 
-@settings(max_examples=400)
+@settings(max_examples=4 * settings().max_examples)
 @given(st.lists(STEP, min_size=10, max_size=60))
 def test_bounds_hold_and_every_job_that_was_taken_ends_once(
     steps: list[tuple[Verb, int, int]],

@@ -42,7 +42,7 @@ def answer_in(values: dict[str, Any]) -> AIMessage:
 
 
 @given(LOG)
-@settings(max_examples=200)
+@settings(max_examples=2 * settings().max_examples)
 def test_any_log_is_as_many_runs_as_it_waits_and_each_has_an_end(log: list[Recorded]) -> None:
     parts = pauses_in(log)
     for part in range(parts + 1):
@@ -67,7 +67,7 @@ def test_any_log_is_as_many_runs_as_it_waits_and_each_has_an_end(log: list[Recor
 
 
 @given(LOG)
-@settings(max_examples=200)
+@settings(max_examples=2 * settings().max_examples)
 def test_any_log_is_events_in_the_newer_protocols_order(log: list[Recorded]) -> None:
     encoder = EventEncoder("job", QUESTION, 1000, CHANNELS)
     told = [data for _, data in read(b"".join(frames(encoder, ended(log))[1]))]
