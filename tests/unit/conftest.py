@@ -1,10 +1,13 @@
 """Fixtures of the unit tests."""
 
+import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
 from tests.queue_bench import Bench, Benches
+from tests.unit.upstreams import Asking, AskingWith, Server
 
 
 @pytest.fixture
@@ -19,3 +22,34 @@ async def bench_of() -> AsyncIterator[Benches]:
     yield make
     for bench in made:
         await bench.emptied()
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[Server]:
+    """An upstream that plays."""
+    server = Server()
+    async with await asyncio.start_server(server.accept, "127.0.0.1", 0) as listening:
+        port = listening.sockets[0].getsockname()[1]
+        server.base_url = f"http://127.0.0.1:{port}/v1"
+        yield server
+    await server.closed()
+
+
+@pytest.fixture
+async def asking_with(server: Server) -> AsyncIterator[AskingWith]:
+    """Clients of it, closed at the end."""
+    made: list[Asking] = []
+
+    def make(**settings: Any) -> Asking:
+        made.append(Asking(server, **settings))
+        return made[-1]
+
+    yield make
+    for one in made:
+        await one.completions.aclose()
+
+
+@pytest.fixture
+def asking(asking_with: AskingWith) -> Asking:
+    """A client of it that tries once."""
+    return asking_with()

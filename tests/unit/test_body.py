@@ -255,6 +255,9 @@ async def test_what_stands_below_is_used_where_its_bytes_are_the_bodys() -> None
     assert plain_body(below(reader)) is reader
     assert plain_body(below(reader, **{"content-encoding": "gzip"})) is None
     assert plain_body(httpx2.Response(200, content=b"a")) is None
+    nameless: Any = httpx2.Response(200)
+    nameless.stream = SimpleNamespace()
+    assert plain_body(nameless) is None
     other = below(reader)
     other.stream._stream._aiohttp_response = SimpleNamespace(content=reader)
     assert plain_body(other) is None

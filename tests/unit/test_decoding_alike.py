@@ -73,6 +73,8 @@ OTHERS = [
     event(says("a")).replace(b"}\n\n", b"\n\n"),
     event(says("a")).replace(b'{"content":"a"}', b'{"content":"b","content":"a"}'),
     event(says("a")).replace(b'"a"}', b'"a","role":"a"}'),
+    event(says("a")).replace(b'"content"', b'"nothing"'),
+    event(says("a")).replace(b'"finish_reason":null', b'"finish_reason":"ok"'),
     event(says("a")).replace(b'"a"}', b'"tab\there"}'),
     b": ping\n\n",
     b": ping\n",
@@ -118,6 +120,23 @@ def test_what_is_alike_is_not_decoded_as_a_whole(mocker: MockerFixture) -> None:
     assert not chunks.called
     assert not decoder.text_in(event(says("")))
     assert not decoder.text_in(event(STOP))
+
+
+def test_behind_another_read_it_is_learnt_anew() -> None:
+    decoder = DeltaDecoder()
+    for text in ("a", "b"):
+        assert [*decoder.feed(event(says(text)))] == [Delta(text)]
+    for number in range(4):
+        assert decoder.text_in(event(says("c"))) == "c"
+        assert [*decoder.feed(event(says("d", n=number)))] == [Delta("d")]
+        assert [*decoder.feed(event(says("e")))] == [Delta("e")]
+
+
+def test_a_text_that_stands_before_itself_too_is_found() -> None:
+    decoder = DeltaDecoder()
+    for text in ("a", "x"):
+        assert [*decoder.feed(event(says(text)))] == [Delta(text)]
+    assert decoder.text_in(event(says("c"))) == "c"
 
 
 def test_where_a_text_stands_is_not_guessed() -> None:

@@ -125,6 +125,7 @@ async def test_pieces_that_no_user_sees_are_joined_ten_times_as_long(
     streamed = llm.stream("?", emit=heard.append if hears else None)
     assert [text async for text in streamed] == ["ab", "c"]
     assert completions.last.seconds == pytest.approx(seconds)
+    assert completions.last.by_user is hears
     assert heard == (["a", "b", "c"] if hears else [])
 
 
@@ -138,3 +139,4 @@ async def test_a_whole_answer_wakes_nobody_before_its_end() -> None:
     llm, completions = client(Delta("a"))
     await llm.complete("?")
     assert completions.last.seconds == inf
+    assert not completions.last.by_user

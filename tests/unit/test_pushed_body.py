@@ -151,11 +151,12 @@ async def test_chunks_of_any_number_stop_no_connection(
 
 
 class Paused(Taken):
-    """Takes bytes of which nobody is told, and of which the first came long ago."""
+    """Takes bytes of which nobody is told, and of which the first came long ago, or now."""
 
-    def __init__(self, body: PushedBody, seconds: float = 5) -> None:
-        self.body, self.seconds = body, seconds
-        body._unheard_since = -inf
+    def __init__(self, body: PushedBody, since: float | None = -inf) -> None:
+        self.body, self.seconds = body, 5
+        if since is not None:
+            body._unheard_since = since
 
     def take(self, data: bytes) -> bool:
         wake = super().take(data)
@@ -186,6 +187,68 @@ async def test_what_comes_with_the_read_that_began_a_pause_is_taken_together(
     assert transport.method_calls[1] == call.resume_reading()
 
 
+async def test_what_comes_alone_behind_a_pause_is_taken_too(
+    body: PushedBody, content: aiohttp.StreamReader, transport: MagicMock
+) -> None:
+    taken = Paused(body)
+    waits = await waiting(body, taken)
+    for each in (b"a", b"b"):
+        content.feed_data(each)
+    await asyncio.sleep(0)
+    assert taken == [b"a", b"b"]
+    content.feed_eof()
+    assert await waits
+
+
+async def test_an_answers_first_seconds_are_taken_as_they_come_and_then_it_pauses_by_the_clock(
+    body: PushedBody,
+    content: aiohttp.StreamReader,
+    transport: MagicMock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    loop: Any = asyncio.get_running_loop()
+    clock = [1007.0]
+    monkeypatch.setattr(loop, "time", lambda: clock[0])
+    taken = Paused(body, None)
+    waits = await waiting(body, taken)
+    for passed in (0, 4.9):
+        clock[0] = 1007 + passed
+        content.feed_data(b"a")
+    assert transport.method_calls == []
+    clock[0] = 1012
+    content.feed_data(b"a")
+    assert transport.method_calls == [call.pause_reading()]
+    clock[0] = 1014.9
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert transport.method_calls == [call.pause_reading()]
+    clock[0] = 1015
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert transport.method_calls == [call.pause_reading(), call.resume_reading()]
+    waits.cancel()
+
+
+async def test_what_was_read_before_anybody_waited_begins_no_pause(
+    body: PushedBody, content: aiohttp.StreamReader, transport: MagicMock
+) -> None:
+    content.feed_data(b"a")
+    assert await body.gather(Paused(body).take, inf)
+    assert not transport.pause_reading.called
+
+
+async def test_a_connection_that_is_lost_is_not_stopped(
+    body: PushedBody, content: aiohttp.StreamReader
+) -> None:
+    assert content._protocol.transport is None
+    taken = Paused(body)
+    waits = await waiting(body, taken)
+    content.feed_data(b"a")
+    content.feed_data(b"!")
+    assert await waits
+    assert (taken, body._resume) == ([b"a", b"!"], None)
+
+
 async def test_what_was_gathered_is_taken_before_an_end_a_break_and_a_turn(
     body: PushedBody, content: aiohttp.StreamReader, transport: MagicMock
 ) -> None:
@@ -208,11 +271,11 @@ async def test_a_pause_that_would_outlast_a_timeout_of_the_users_is_none(
     body: PushedBody, content: aiohttp.StreamReader, transport: MagicMock
 ) -> None:
     connection: Any = content._protocol
-    for timeout in (None, 9.0, 11.0):
+    for timeout in (None, 9.0, 10.0, 11.0):
         connection.read_timeout = timeout
         waits = await waiting(body, Paused(body))
         content.feed_data(b"a")
-        assert (body._resume is None) is (timeout == 9)
+        assert (body._resume is None) is (timeout in (9, 10))
         waits.cancel()
         with pytest.raises(asyncio.CancelledError):
             await waits
@@ -239,5 +302,6 @@ async def test_a_connection_of_another_make_is_not_stopped(
     content._protocol = Other()  # type: ignore[assignment]
     waits = await waiting(body, Paused(body))
     content.feed_data(b"a")
-    assert body._resume is None
-    waits.cancel()
+    content.feed_data(b"!")
+    assert await waits
+    assert (body._resume, Other.transport.method_calls) == (None, [])

@@ -6,6 +6,7 @@ from math import inf
 from typing import Any
 
 import aiohttp
+import httpx2
 import pytest
 
 from sluice.domain import errors
@@ -27,10 +28,12 @@ USED = {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}
 
 
 class Received:
-    def __init__(self, *, seconds: float = 0, max_answer: int = 1000, idle: float = 30) -> None:
+    def __init__(
+        self, *more: float, seconds: float = 0, max_answer: int = 1000, idle: float = 30
+    ) -> None:
         self.heard: list[Delta] = []
         self.timeouts = StreamTimeouts(30, idle)
-        self.receiver = Receiver(self.heard.append, self.timeouts, max_answer, seconds)
+        self.receiver = Receiver(self.heard.append, self.timeouts, max_answer, seconds, *more)
 
     @property
     def text(self) -> str:
@@ -77,6 +80,35 @@ async def test_an_answer_may_be_so_long_in_bytes_and_no_longer(text: str) -> Non
     received.receiver.check()  # it is raised once
 
 
+@pytest.mark.parametrize("text", ["ab", "é", "\U0001f600"])
+async def test_a_text_that_is_told_the_short_way_counts_as_much(text: str) -> None:
+    size = len(text.encode())
+    received = Received(max_answer=2 + 2 * size, seconds=inf)
+    assert [received.receiver.take(says(each)) for each in ("a", "a", text, text)] == [False] * 4
+    received.receiver.check()
+    assert received.heard == [Delta("a"), Delta("a"), Delta(text), Delta(text)]
+    assert received.receiver.heard == 4
+    assert received.receiver.take(A)
+    assert received.receiver.heard == len(received.heard) == 4
+    with pytest.raises(errors.AnswerTooLarge):
+        received.receiver.check()
+
+
+async def test_a_failure_of_whoever_hears_ends_the_call_also_the_short_way() -> None:
+    for before in range(5):
+        heard: list[Delta] = []
+
+        def tell(delta: Delta, heard: list[Delta] = heard, before: int = before) -> None:
+            if len(heard) == before:
+                raise errors.AnswerTooLarge
+            heard.append(delta)
+
+        receiver = Receiver(tell, StreamTimeouts(30, 30), 1000, inf)
+        assert [receiver.take(A) for _ in range(before + 1)] == [False] * before + [True]
+        with pytest.raises(errors.AnswerTooLarge):
+            receiver.check()
+
+
 async def test_the_first_failure_is_the_calls_and_what_came_before_it_was_told() -> None:
     received = Received(seconds=inf)
     assert received.receiver.take(A + BROKEN + A)
@@ -120,6 +152,9 @@ async def test_deadlines_follow_what_is_said(monkeypatch: pytest.MonkeyPatch) ->
         clock[0] += 6
         received.receiver.take(A)
         assert received.timeouts.deadline.remaining == pytest.approx(10)
+        clock[0] += 6  # somebody is busy with it, which is not the upstream's
+        with received.timeouts.deadline:
+            assert received.timeouts.deadline.remaining == pytest.approx(10)
     received.receiver.take(b": warm\n\n")
     clock[0] += 6
     received.receiver.take(STOP)
@@ -154,6 +189,42 @@ class Failing(Body):
         return False
 
 
+class Paused(Body):
+    """Gives each read, and notes for how long it need not have been read on."""
+
+    def __init__(self, *reads: bytes) -> None:
+        self.left, self.woken, self.pauses = list(reads), list[bool](), list[tuple[int, float]]()
+
+    async def gather(self, take: Take, seconds: float) -> bool:
+        while self.left:
+            self.woken.append(take(self.left.pop(0)))
+        return False
+
+    def pause_reading(self, seconds: float) -> None:
+        self.pauses.append((len(self.woken), seconds))
+
+
+@pytest.mark.parametrize(
+    ("pause", "idle", "seconds", "pauses"),
+    [
+        ((2,), 5, inf, [(1, 2), (3, 2), (4, 2)]),
+        ((2,), 4, inf, []),
+        ((), 5, inf, []),
+        ((0,), 5, inf, []),
+        ((2,), 5, 0, []),
+    ],
+)
+async def test_reading_pauses_only_behind_a_text_that_nobody_waits_for(
+    pause: tuple[float, ...], idle: float, seconds: float, pauses: list[tuple[int, float]]
+) -> None:
+    received = Received(*pause, idle=idle, seconds=seconds)
+    body = Paused(b": warm\n\n", A, b": warm\n\n", A, A, says("b", "stop"), DONE)
+    assert not await received.receiver.more(body, seconds)
+    assert (received.text, body.pauses) == ("aaab", pauses)
+    assert body.woken == [seconds == 0] * 7
+    received.receiver.check()
+
+
 async def more(received: Received, body: Body) -> list[bool]:
     async with asyncio.timeout(8):
         return [await received.receiver.more(body, 7) for _ in range(2)]
@@ -171,6 +242,7 @@ async def test_a_body_is_gathered_to_its_end() -> None:
     [
         (aiohttp.ClientError(), errors.UpstreamDisconnected),
         (OSError(), errors.UpstreamDisconnected),
+        (httpx2.DecodingError("no gzip"), errors.UpstreamBadResponse),
         (TimeoutError(), errors.UpstreamTimeout),
     ],
 )

@@ -215,5 +215,52 @@ def test_text_behind_an_end_is_another_text() -> None:
     assert read(one, ended()) == []
     [first] = read(one, chunk("y"), heard=PLAIN)
     assert first["choices"][0]["finish_reason"] == "stop"
+    assert read(one, chunk("z"), heard=PLAIN) == []
     [second] = one.left()
-    assert not second["choices"][0].get("finish_reason")
+    assert second == chunk("aa")
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        chunk(choices=[]),
+        chunk(choices=[], usage=1),
+        chunk("", usage=USAGE),
+        {**ended(), "usage": USAGE},
+    ],
+)
+def test_behind_its_end_only_its_usage_comes_with_the_one_text(other: dict[str, Any]) -> None:
+    one = OneText(Stream())
+    read(one, chunk("x"), heard=PLAIN)
+    assert read(one, ended()) == []
+    text, alone = read(one, other)
+    assert text["choices"][0]["finish_reason"] == "stop"
+    assert not text.get("usage")
+    assert alone is not text
+
+
+def test_a_second_usage_comes_by_itself() -> None:
+    one = OneText(Stream())
+    read(one, chunk("x"), heard=PLAIN)
+    counted, more = chunk(choices=[], usage=USAGE), {**USAGE, "total_tokens": 3}
+    assert read(one, ended(), counted) == []
+    text, alone = read(one, {**counted, "usage": more})
+    assert text["usage"] == USAGE
+    assert alone.usage.total_tokens == 3
+
+
+def test_an_end_may_say_whose_it_is() -> None:
+    one = OneText(Stream())
+    read(one, chunk("x"), heard=PLAIN)
+    assert read(one, ended(delta={"role": "assistant", "content": ""})) == []
+    [text] = one.left()
+    assert text["choices"][0]["finish_reason"] == "stop"
+
+
+def test_what_is_no_json_behind_a_held_text_is_the_sdks_error_behind_it() -> None:
+    one = OneText(Stream())
+    read(one, chunk("x"), heard=PLAIN)
+    given = one.of(b"{", OTHER)
+    assert next(given) == chunk("a")
+    with pytest.raises(json.JSONDecodeError):
+        next(given)

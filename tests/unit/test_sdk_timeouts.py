@@ -197,6 +197,16 @@ async def test_who_hears_before_anything_is_read_waits_for_nothing() -> None:
     assert reads._deadline is None
 
 
+@pytest.mark.parametrize(
+    ("seconds", "idle", "may"),
+    [(0, 4, True), (1.9, 4, True), (2, 4, False), (3, 4, False), (3, None, True)],
+)
+def test_what_nobody_hears_may_be_read_later_by_less_than_half_of_a_silence(
+    seconds: float, idle: float | None, may: bool
+) -> None:
+    assert TimedReads(Timeouts(1, idle)).may_pause(seconds) is may
+
+
 async def test_closing_stops_the_timer() -> None:
     reads = TimedReads(Timeouts(100, 50))
     await read(reads, failing(None))

@@ -33,11 +33,12 @@ def session(client: Any) -> Any:
 async def test_a_client_that_the_sdk_built_is_swapped_once_and_gets_its_own_back(
     client: AsyncOpenAI,
 ) -> None:
+    """And whoever asks is told whether ours is below it."""
     transports, before = Transports(), below(client)
-    transports.swap(client)
+    assert transports.swap(client) is True
     ours = below(client)
     assert "Aiohttp" in type(ours).__name__
-    transports.swap(client)
+    assert transports.swap(client) is True
     assert below(client) is ours
     opened = session(client)
     await transports.aclose()
@@ -80,11 +81,11 @@ async def test_a_client_on_a_second_loop_gets_its_own_back_for_good(client: Asyn
     opened = session(client)
 
     async def elsewhere() -> None:
-        transports.swap(client)
+        assert transports.swap(client) is False
 
     await asyncio.to_thread(asyncio.run, elsewhere())
     assert below(client) is before
-    transports.swap(client)
+    assert transports.swap(client) is False
     assert below(client) is before
     assert not opened.closed
     await transports.aclose()
@@ -100,11 +101,11 @@ async def test_a_client_that_is_new_on_a_second_loop_is_left_alone(client: Async
         before = below(other)
 
         async def elsewhere() -> None:
-            transports.swap(other)
+            assert transports.swap(other) is False
 
         await asyncio.to_thread(asyncio.run, elsewhere())
         assert below(other) is before
-        transports.swap(other)
+        assert transports.swap(other) is True
         assert below(other) is not before
     await transports.aclose()
 
@@ -138,12 +139,12 @@ class OwnTransport(httpx2.AsyncHTTPTransport):
 async def test_a_client_below_that_is_the_users_own_is_left_alone(http: Any) -> None:
     given = http()
     before = getattr(given, "_transport", None)
-    Transports().swap(SimpleNamespace(_client=given))
+    assert Transports().swap(SimpleNamespace(_client=given)) is False
     assert getattr(given, "_transport", None) is before
 
 
 async def test_what_has_no_client_below_is_left_alone() -> None:
-    Transports().swap(SimpleNamespace())
+    assert Transports().swap(SimpleNamespace()) is False
 
 
 async def test_whoever_is_not_as_known_is_left_alone(client: AsyncOpenAI) -> None:

@@ -111,3 +111,12 @@ async def test_behind_the_said_end_a_body_has_a_second_to_close(
     assert timeouts.over
     assert not timeouts.deadline.restarts
     assert timeouts.deadline.remaining == pytest.approx(CLOSING, abs=0.9)
+
+
+@pytest.mark.parametrize(("seconds", "may"), [(0, True), (1.9, True), (2, False), (3, False)])
+async def test_what_is_said_may_be_heard_later_by_less_than_half_of_a_silence(
+    seconds: float, may: bool
+) -> None:
+    timeouts = StreamTimeouts(30, 4)
+    assert timeouts.may_pause(seconds) is may
+    timeouts.deadline.close()

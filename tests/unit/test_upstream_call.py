@@ -3,10 +3,9 @@
 import asyncio
 import gzip
 import json
-import re
-from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import aclosing, suppress
+from contextlib import aclosing
+from math import inf
 from threading import Event
 from typing import Any
 
@@ -16,26 +15,25 @@ from sluice.application.model_calls import ModelCalls, NodeRun, current_node
 from sluice.domain import errors
 from sluice.domain.events import Usage
 from sluice.infrastructure.llm import upstream
+from sluice.infrastructure.llm.body import PushedBody, Take
 from sluice.infrastructure.llm.decoding import Delta
-from sluice.infrastructure.llm.upstream import ChatCompletions, Upstream
+from tests.unit.upstreams import (
+    DONE,
+    EVENTS,
+    GOOD,
+    MESSAGES,
+    NEVER,
+    STOP,
+    USED,
+    A,
+    Asking,
+    AskingWith,
+    Server,
+    failure,
+    says,
+)
 
 pytestmark = pytest.mark.usefixtures("no_settings")
-
-EVENTS = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Type: text/event-stream\r\n\r\n"
-NAMELESS = b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n"
-MESSAGES = [{"role": "user", "content": "?"}]
-NEVER = 100.0
-Play = bytes | float
-
-
-def says(text: str = "", finish_reason: str | None = None, **more: Any) -> bytes:
-    choice = {"index": 0, "delta": {"content": text}, "finish_reason": finish_reason}
-    return f"data: {json.dumps({'choices': [choice], **more})}\n\n".encode()
-
-
-A, STOP, DONE = says("a"), says("", "stop"), b"data: [DONE]\n\n"
-USED = {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}
-GOOD = (EVENTS + A + STOP + DONE,)
 
 
 def refuses(status: int = 400, said: str = "stream_options?", head: str = "") -> tuple[bytes]:
@@ -44,102 +42,7 @@ def refuses(status: int = 400, said: str = "stream_options?", head: str = "") ->
     return (told.encode() + body.encode(),)
 
 
-class Server:
-    """Plays an answer for each request, the last one again and again: bytes, and seconds."""
-
-    def __init__(self) -> None:
-        self.answers: list[tuple[Play, ...]] = [GOOD]
-        self.heads: list[bytes] = []
-        self.asked: list[dict[str, Any]] = []
-        self.left = 0
-        self._serving: set[asyncio.Task[None]] = set()
-
-    def plays(self, *answers: tuple[Play, ...]) -> None:
-        self.answers = list(answers)
-
-    def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._serving.add(asyncio.ensure_future(self._serve(reader, writer)))
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            head = await reader.readuntil(b"\r\n\r\n")
-        except asyncio.IncompleteReadError:  # it was given up before it was asked
-            writer.close()
-            return
-        length = re.search(rb"content-length: (\d+)", head, re.IGNORECASE)
-        self.asked.append(json.loads(await reader.readexactly(int(length[1]) if length else 0)))
-        self.heads.append(head)
-        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
-        left = asyncio.ensure_future(reader.read())
-        for play in answer:
-            if isinstance(play, bytes):
-                writer.write(play)
-            else:
-                await asyncio.wait([left], timeout=play)
-        self.left += left.done()
-        left.cancel()
-        await asyncio.gather(left, return_exceptions=True)
-        writer.close()
-        with suppress(ConnectionError):
-            await writer.wait_closed()
-
-    async def closed(self) -> None:
-        async with asyncio.timeout(5):
-            await asyncio.gather(*self._serving)
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[Server]:
-    server = Server()
-    async with await asyncio.start_server(server.accept, "127.0.0.1", 0) as listening:
-        port = listening.sockets[0].getsockname()[1]
-        server.base_url = f"http://127.0.0.1:{port}/v1"  # type: ignore[attr-defined]
-        yield server
-    await server.closed()
-
-
-AskingWith = Callable[..., "Asking"]
-
-
-class Asking:
-    """A client of the server, and one call of it at a time."""
-
-    def __init__(self, server: Any, **settings: Any) -> None:
-        given = {"retries": 0, **settings}
-        self.completions = ChatCompletions(Upstream(server.base_url, "key", "m", **given))
-        self.call: upstream.Call
-
-    async def hears(self, **options: Any) -> list[Delta]:
-        self.call = self.completions.call(MESSAGES, **options)
-        async with asyncio.timeout(8), aclosing(self.call.deltas()) as deltas:
-            return [delta async for delta in deltas]
-
-    async def text(self, **options: Any) -> str:
-        return "".join([delta.text for delta in await self.hears(**options)])
-
-
-@pytest.fixture
-async def asking_with(server: Server) -> AsyncIterator[Callable[..., Asking]]:
-    made: list[Asking] = []
-
-    def make(**settings: Any) -> Asking:
-        made.append(Asking(server, **settings))
-        return made[-1]
-
-    yield make
-    for one in made:
-        await one.completions.aclose()
-
-
-@pytest.fixture
-def asking(asking_with: AskingWith) -> Asking:
-    return asking_with()
-
-
-async def failure(asking: Asking) -> errors.ChatError:
-    with pytest.raises(errors.ChatError) as raised:
-        await asking.hears()
-    return raised.value
+BUSY = refuses(500, head="Retry-After-Ms: 1\r\n")
 
 
 async def test_a_call_asks_for_a_stream_with_its_usage_and_nothing_that_is_not_set(
@@ -147,6 +50,7 @@ async def test_a_call_asks_for_a_stream_with_its_usage_and_nothing_that_is_not_s
 ) -> None:
     call = asking.completions.call(MESSAGES, temperature=0, stop=None)
     assert server.asked == []
+    assert (call.usage, call.finish_reason) == (None, None)
     async with aclosing(call.deltas()) as deltas:
         assert [delta.text async for delta in deltas] == ["a", ""]
     assert server.asked == [
@@ -195,16 +99,29 @@ async def test_a_call_knows_its_cost_and_its_end(server: Server, asking: Asking)
 async def test_a_call_is_tried_so_often_and_no_more(
     server: Server, asking_with: AskingWith
 ) -> None:
-    asking = asking_with(retries=2)
-    busy = refuses(500, head="Retry-After-Ms: 1\r\n")
-    server.plays(busy, busy, GOOD)
+    asking = asking_with(retries=3)
+    server.plays(BUSY, BUSY, GOOD)
     assert await asking.text() == "a"
-    server.plays(busy)
+    server.plays(BUSY)
     assert type(await failure(asking)) is errors.UpstreamUnavailable
-    assert len(server.asked) == 6
+    assert len(server.asked) == 7
 
 
-async def test_the_first_call_needs_no_thread_of_the_loops(server: Server, asking: Asking) -> None:
+async def test_a_connection_may_take_so_long_and_goes_by_no_proxy_of_another_machines(
+    server: Server, asking_with: AskingWith, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    asking = asking_with(connect_timeout=7)
+    assert await asking.text() == "a"
+    assert asking.completions._client._client.timeout.connect == 7
+
+
+async def test_the_first_call_needs_no_thread_of_the_loops(
+    server: Server, asking_with: AskingWith
+) -> None:
+    """Nor its second try, which is the SDK's."""
+    asking = asking_with(retries=1)
+    server.plays(BUSY, GOOD)
     free, pool = Event(), ThreadPoolExecutor(1)
     asyncio.get_running_loop().set_default_executor(pool)
     pool.submit(free.wait)
@@ -369,53 +286,44 @@ async def test_a_tracer_is_told_how_a_call_went(
     assert badly == [("m", "both"), "upstream_truncated", (None, None)]
 
 
-def named(name: bytes) -> bytes:
-    return NAMELESS.replace(b"\r\n\r\n", b"\r\nContent-Type: " + name + b"\r\n\r\n")
-
-
-NAMES = [
-    NAMELESS,
-    named(b"application/json"),
-    named(b"text/event-stream"),
-    named(b" TEXT/Event-Stream ; charset=utf-8"),
-]
-
-
-@pytest.mark.parametrize("head", NAMES)
-async def test_a_stream_is_read_by_whatever_name(
-    head: bytes, server: Server, asking: Asking
+@pytest.mark.parametrize(("seconds", "turns"), [(0, 4), (60, 2)])
+async def test_who_waits_has_a_turn_for_what_was_heard_and_for_nothing_else(
+    seconds: float, turns: int, server: Server, asking: Asking
 ) -> None:
-    server.plays((head + A[:2], 0.01, A[2:] + STOP))
+    warm = b": warm\n\n"
+    server.plays((EVENTS + A, 0.01, warm, 0.01, A, 0.01, A, 0.01, warm, 0.01, STOP + DONE))
+    heard: list[Delta] = []
+    async with aclosing(asking.completions.call(MESSAGES).heard(heard.append, seconds)) as waits:
+        assert len([turn async for turn in waits]) == turns
+    assert "".join(delta.text for delta in heard) == "aaa"
+
+
+async def test_only_what_no_user_hears_is_taken_together(
+    server: Server, asking_with: AskingWith, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr(PushedBody, "pause_reading", lambda _, seconds: pauses.append(seconds))
+    asking = asking_with(piece_interval=2)
+    server.plays((EVENTS + A, 0.01, A, 0.01, A, 0.01, STOP + DONE))
+    assert await asking.text() == "aaa"
+    for more in ({}, {"by_user": True}, {"by_user": False}):
+        assert pauses == []
+        call = asking.completions.call(MESSAGES)
+        async with aclosing(call.heard(lambda _: None, inf, **more)) as waits:
+            assert [turn async for turn in waits]
+    assert pauses == [2, 2]
+
+
+async def test_one_by_one_deltas_are_waited_for_no_longer_than_each_takes(
+    server: Server, asking: Asking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float] = []
+    theirs = PushedBody.gather
+
+    async def gather(body: PushedBody, take: Take, seconds: float) -> bool:
+        waits.append(seconds)
+        return await theirs(body, take, seconds)
+
+    monkeypatch.setattr(PushedBody, "gather", gather)
     assert await asking.text() == "a"
-    server.plays((head + b"id:", 0.01, b"1\n\n" + A + STOP))
-    assert await asking.text() == "a"
-
-
-@pytest.mark.parametrize("head", NAMES)
-async def test_a_page_is_none_by_any_name(head: bytes, server: Server, asking: Asking) -> None:
-    server.plays((head + b"\n <html>", NEVER))
-    failed = await failure(asking)
-    assert type(failed) is errors.UpstreamBadResponse
-    await server.closed()
-    assert server.left == 1
-
-
-@pytest.mark.parametrize("head", NAMES[:2])
-async def test_json_in_a_streams_place_says_what_failed(
-    head: bytes, server: Server, asking: Asking
-) -> None:
-    body = b' [{"error": {"code": 429}}]'
-    server.plays((head + body[:6], 0.01, body[6:]))
-    assert type(await failure(asking)) is errors.UpstreamRateLimited
-    for other in (b'{"status": "ok"}', b"", b"hello"):
-        server.plays((head + other,))
-        assert type(await failure(asking)) is errors.UpstreamBadResponse
-
-
-async def test_json_without_end_is_read_so_far_and_no_further(
-    server: Server, asking: Asking
-) -> None:
-    server.plays((NAMELESS + b"{" + b" " * (64 * 1024 - 1), 0.05, b'"error": {"code": 429}}'))
-    assert type(await failure(asking)) is errors.UpstreamRateLimited
-    server.plays((NAMELESS + b"{" + b" " * 64 * 1024, NEVER))
-    assert type(await failure(asking)) is errors.UpstreamBadResponse
+    assert {*waits} == {0}
