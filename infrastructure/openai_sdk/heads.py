@@ -119,4 +119,7 @@ def _made_of(client: Any, options: Any) -> list[Any]:
 
 
 def _seconds(timeout: Any) -> Any:
+    """To be compared: each `NotGiven` is another, and a `Timeout` may be changed in place."""
+    if isinstance(timeout, NotGiven):
+        return NotGiven
     return timeout.as_dict() if isinstance(timeout, httpx2.Timeout) else timeout

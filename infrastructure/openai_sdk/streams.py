@@ -144,7 +144,7 @@ async def _gathered(
 
 
 async def _drained(body: Body) -> None:
-    with suppress(TimeoutError, *broken_body()):
+    with suppress(*broken_body()):  # TimeoutError is an OSError
         async with asyncio.timeout(_DRAIN_SECONDS):
             while await body.read():
                 pass

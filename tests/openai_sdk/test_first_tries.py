@@ -10,7 +10,7 @@ import openai
 import pytest
 from openai import AsyncOpenAI
 
-from sluice.infrastructure.llm.first_try import first_try as sent_past
+from sluice.infrastructure.llm import first_try
 from sluice.infrastructure.openai_sdk import calls, heads
 
 from .conftest import Run, chat_model
@@ -38,7 +38,7 @@ def past(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
 
     async def told(http: Any, head: Any, body: bytes) -> Any:
         bodies.append(body)
-        return await sent_past(http, head, body)
+        return await first_try.first_try(http, head, body)
 
     monkeypatch.setattr(calls, "first_try", told)
     return bodies
@@ -46,6 +46,7 @@ def past(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
 
 async def said(client: Any, **more: Any) -> str:
     chunks = await client.chat.completions.create(**{**ASKED, **more}, stream=True)
+    assert chunks._options.url == "/chat/completions"
     return "".join([chunk.choices[0].delta.content or "" async for chunk in chunks])
 
 
@@ -114,6 +115,63 @@ async def test_its_head_is_the_sdks_whatever_a_user_changes(
         assert await said(another) == "a"
     assert len(past) == 3
     assert before != changed == sent(server)
+
+
+@pytest.mark.parametrize("in_place", [False, True])
+async def test_a_timeout_of_the_users_may_become_another(
+    in_place: bool, user: AsyncOpenAI, server: ScriptedServer, run: Run, past: Any
+) -> None:
+    waits: list[float] = []
+
+    async def note(request: httpx2.Request) -> None:
+        waits.append(request.extensions["timeout"]["read"])
+
+    user._client.event_hooks["request"].append(note)
+    user.timeout = httpx2.Timeout(60.0)
+    for _ in range(2):
+        await said(user)
+    assert server.heads[-1]["x-stainless-read-timeout"] == "60.0"
+    if in_place:
+        user.timeout.read = 77.0
+    else:
+        user.timeout = 77.0
+    await said(user)
+    assert server.heads[-1]["x-stainless-read-timeout"] == "77.0"
+    assert (waits, len(past)) == ([60, 60, 77], 2)
+
+
+@pytest.mark.parametrize("timeout", [openai.DEFAULT_TIMEOUT, 60.0, httpx2.Timeout(60.0)])
+async def test_a_head_is_made_once(
+    timeout: Any,
+    user: AsyncOpenAI,
+    server: ScriptedServer,
+    run: Run,
+    past: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made: list[first_try.Head] = []
+
+    def head(request: httpx2.Request) -> Any:
+        made.append(first_try.Head(request))
+        return made[-1]
+
+    monkeypatch.setattr(heads, "Head", head)
+    user.timeout = timeout
+    for _ in range(4):
+        await said(user)
+    assert (len(past), len(made)) == (3, 1)
+
+
+async def test_below_a_client_of_the_users_own_nothing_goes_past_the_sdk(
+    server: ScriptedServer, user: Any, run: Run, past: Any
+) -> None:
+    async with (
+        openai.DefaultAsyncHttpxClient() as own,
+        AsyncOpenAI(base_url=server.base_url, api_key="x", http_client=own) as client,
+    ):
+        for _ in range(2):
+            assert await said(client) == "a"
+    assert past == []
 
 
 @pytest.mark.parametrize(

@@ -161,6 +161,8 @@ async def test_outside_a_job_and_after_the_service_nothing_is_taken(
         return [type(asynchronous), type(synchronous)]
 
     assert await streamed() == [AsyncStream, Stream]
+    options = FinalRequestOptions.construct(method="post", url="/chat/completions", json_data=ASKED)
+    assert type(await upstream.client().request(ChatCompletion, options)) is ChatCompletion
     with Run().entered() as run:
         assert AsyncStream not in await streamed()
         await instrumentor.uninstrument()

@@ -65,6 +65,12 @@ FOR_THE_SDK: list[dict[str, Any]] = [
 ]
 
 
+@pytest.fixture(autouse=True)
+def unseen() -> None:
+    """No type has been looked at before."""
+    parameters._renames.cache_clear()
+
+
 @pytest.fixture
 async def client(server: ScriptedServer, no_settings: None) -> AsyncIterator[AsyncOpenAI]:
     server.plays(GOOD)

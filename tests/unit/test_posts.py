@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any
 
+import httpx2
 import openai
 import pytest
 from openai import AsyncOpenAI
@@ -41,12 +42,13 @@ async def deadline() -> AsyncIterator[Deadline]:
 
 
 class Sdk(AsyncOpenAI):
-    """Counts what it is asked to post."""
+    """Counts what it is asked to post, of which an instrumentation need not know."""
 
     posted = 0
 
     async def post(self, *given: Any, **more: Any) -> Any:
         self.posted += 1
+        assert more["cast_to"] is object
         return await super().post(*given, **more)
 
 
@@ -71,10 +73,20 @@ async def body_of(ours: Posts, body: Any = BODY) -> bytes:
 async def test_what_it_sends_is_what_the_sdk_sends(
     server: ScriptedServer, sdk: Sdk, ours: Posts
 ) -> None:
-    assert await body_of(ours) == GOOD.body
+    timeouts: list[Any] = []
+
+    async def note(request: httpx2.Request) -> None:
+        timeouts.append(request.extensions["timeout"])
+
+    sdk._client.event_hooks["request"].append(note)
+    response = await ours.post(BODY)
+    assert not response.is_stream_consumed
+    assert await response.aread() == GOOD.body
     assert sdk.posted == 0
     await sdk.post("/chat/completions", cast_to=object, body=BODY, stream=True, stream_cls=None)
     assert server.heads[0] == server.heads[1]
+    assert timeouts[0] == timeouts[1]
+    assert timeouts[0]["connect"] == 5
     assert server.asked[0] == server.asked[1] == BODY
 
 

@@ -106,7 +106,10 @@ class Asked:
         )
 
     async def asks(self, sent: Sent) -> Any:
-        return await self.request.send(sent, ChatCompletion, stream=False, stream_cls=None)
+        """The SDK names the class of a stream either way."""
+        return await self.request.send(
+            sent, ChatCompletion, stream=False, stream_cls=AsyncStream[ChatCompletionChunk]
+        )
 
     def in_a_thread(self, sent: Sent, *, stream: bool = True) -> Any:
         return self.request.send_sync(
@@ -174,6 +177,10 @@ async def test_a_users_own_timeout_is_left(sync: bool, own: Any) -> None:
     [(cast_to, options, stream, kind)] = sent.given
     assert (cast_to, stream, options.timeout) == (ChatCompletion, True, before)
     assert issubclass(kind, Stream if sync else AsyncStream)
+    assert kind.reading.call is asked.call
+    if not sync:
+        await asked.asks(sent)
+        assert sent.given[-1][2:] == (False, None)
 
 
 @pytest.mark.parametrize("own", [None, openai.DEFAULT_TIMEOUT])
@@ -331,6 +338,29 @@ async def test_a_whole_answer_is_looked_at_and_parsed_as_the_user_has_it() -> No
     with pytest.raises(NoAnswer) as raised:
         sent.options.post_parser("<html>")
     assert (raised.value.request.method, raised.value.request.url.host) == ("POST", "upstream")
+
+
+class Span:
+    """What is told of a call."""
+
+    def __init__(self) -> None:
+        self.told: list[Any] = []
+
+    def failed(self, code: str) -> None:
+        self.told.append(code)
+
+    def end(self, *_: object) -> None:
+        self.told.append("over")
+
+
+async def test_a_whole_answer_that_is_none_has_failed() -> None:
+    for answer, told in ((completion(), ["over"]), ("<html>", ["upstream_bad_response", "over"])):
+        asked, sent, span = Asked(), Sent(), Span()
+        asked.call.span = span  # type: ignore[assignment]
+        await asked.asks(sent)
+        with suppress(NoAnswer):
+            sent.options.post_parser(answer)
+        assert span.told == told
 
 
 async def test_an_answer_may_be_as_long_as_the_limits_say() -> None:

@@ -14,6 +14,7 @@ import httpx2
 import openai
 import pytest
 from openai import AsyncOpenAI, AsyncStream, OpenAI, Stream
+from openai._models import FinalRequestOptions
 from openai.types.chat import ChatCompletionChunk
 
 from sluice.application.heard_calls import CountedCall, HeardCall
@@ -104,6 +105,67 @@ class Streamed:
     async def read(self) -> list[Any]:
         async with asyncio.timeout(5):
             return [chunk async for chunk in self.stream]
+
+
+async def test_a_stream_of_a_response_is_what_the_sdk_would_make() -> None:
+    streamed, theirs = Streamed(A, STOP), AsyncStream[ChatCompletionChunk]
+    reading, response = type(streamed.stream).reading, streamed.response
+    client, options = (
+        AsyncOpenAI(api_key="x"),
+        FinalRequestOptions.construct(method="post", url="/"),
+    )
+    stream = streams.stream_of(theirs, reading, response, client, options)
+    assert type(stream) is type(streams.stream_of(theirs, reading, response, client, options))
+    assert issubclass(type(stream), AsyncStream)
+    assert (stream.reading, stream.response, stream._client) == (reading, response, client)
+    assert (stream._cast_to, stream._options) == (ChatCompletionChunk, options)
+    assert len([chunk async for chunk in stream]) == 2
+    assert streamed.teller.ends == [(None, "stop")]
+
+
+class Span:
+    """What is told of a call."""
+
+    def __init__(self) -> None:
+        self.told: list[Any] = []
+
+    def failed(self, code: str) -> None:
+        self.told.append(code)
+
+    def end(self, *_: object) -> None:
+        self.told.append("over")
+
+
+@pytest.mark.parametrize("sync", [True, False])
+@pytest.mark.parametrize(
+    ("last", "told"),
+    [(STOP, ["over"]), (httpx2.ReadTimeout("x"), ["upstream_timeout", "over"])],
+)
+async def test_a_tracer_is_told_by_what_a_stream_failed(
+    last: Play, told: list[str], sync: bool
+) -> None:
+    span = Span()
+    streamed = Streamed(A, last, sync=sync, call={"span": span})
+    failure: Any = nullcontext() if last is STOP else pytest.raises(openai.APITimeoutError)
+    with failure:
+        _ = list(streamed.stream) if sync else await streamed.read()
+    assert span.told == told
+
+
+@pytest.mark.parametrize("sync", [True, False])
+async def test_what_was_held_back_comes_behind_the_end_that_is_said(sync: bool) -> None:
+    streamed = Streamed(A, B, STOP, DONE, sync=sync, chunks=OneText)
+    [joined] = list(streamed.stream) if sync else await streamed.read()
+    assert joined["choices"][0]["delta"]["content"] == "ab"
+
+
+async def test_a_joined_answer_that_breaks_fails_unless_it_was_finished() -> None:
+    broken = httpx2.ReadError("x")
+    with pytest.raises(openai.APIConnectionError) as raised:
+        await Streamed(A, broken, chunks=OneText).read()
+    assert (raised.value.request, raised.value.__cause__) == (REQUEST, broken)
+    [joined] = await Streamed(A, STOP, broken, chunks=OneText).read()
+    assert joined["choices"][0]["finish_reason"] == "stop"
 
 
 def test_a_class_is_the_sdks_in_all_but_its_reading() -> None:
