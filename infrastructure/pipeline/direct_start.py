@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from langchain_core.tracers.context import _tracing_v2_is_enabled
 from langgraph.graph import END, START
 from langgraph.graph.state import CompiledStateGraph
-from langsmith.utils import tracing_is_enabled
 
 from sluice.infrastructure.pipeline.node_sequence import NodeSequence
 
@@ -54,7 +54,7 @@ def direct_start(
         or not set(triggers) <= set(graph.channels)
         or len(sequences) < len(nodes)
         or (graph.config or {}).get("callbacks")
-        or tracing_is_enabled()
+        or _tracing_v2_is_enabled()
     ):
         return None
     later = {name: node.copy({"subgraphs": node.subgraphs}) for name, node in nodes.items()}
