@@ -1,8 +1,8 @@
 """Mutation testing by hand: mutmut over the modules of modules.toml, one after the other.
 
 Each module has a copy of the code and the tests in .mutation/, in which mutmut keeps its session:
-what was judged is not judged again unless its function has changed; when the module's tests have
-changed, what they had not killed is judged once more. Docs: docs/reports/mutation.md.
+what was judged is not judged again unless its function has changed; when the module or its tests
+have changed, what they had not killed is judged once more. Docs: docs/reports/mutation.md.
 """
 
 import argparse
@@ -73,8 +73,9 @@ class Session:
         project = (ROOT / "pyproject.toml").read_text() + self._settings()
         _replace(self._folder / "pyproject.toml", project.encode())
         places = [ROOT / test.split("::")[0] for test in self._tests if test.startswith("tests/")]
-        tests = b"".join(path.read_bytes() for place in places for path in _files(place))
-        if _replace(self._folder / "tests.sha256", sha256(tests).hexdigest().encode()):
+        tests = [path for place in places for path in _files(place)]
+        judged = b"".join(path.read_bytes() for path in (ROOT / "sluice" / self.module, *tests))
+        if _replace(self._folder / "judged.sha256", sha256(judged).hexdigest().encode()):
             self._forget_what_was_not_killed()
 
     def _settings(self) -> str:
