@@ -98,6 +98,19 @@ class RecordingTeller:
         self.ends.append((usage, finish_reason))
 
 
+class RecordingSpan:
+    """A call's span that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def failed(self, code: str) -> None:
+        self.told.append(code)
+
+    def end(self, *_: object) -> None:
+        self.told.append("over")
+
+
 class FixedFlag:
     """Every key takes the same path, unless the request chose; remembers the keys."""
 

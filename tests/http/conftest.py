@@ -1,6 +1,10 @@
-"""The loop that the service runs on, and what its connections take in line."""
+"""The loop that the service runs on, what its connections take in line, and what they keep."""
+
+import weakref
+from typing import Any
 
 import pytest
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from sluice.interfaces.http.server.frame_writer import FrameWriter
 
@@ -22,3 +26,17 @@ def taken(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
 
     monkeypatch.setattr(FrameWriter, "__call__", watched)
     return answers
+
+
+@pytest.fixture
+def cycles(monkeypatch: pytest.MonkeyPatch) -> list[weakref.ref[RequestResponseCycle]]:
+    """Of each request, what the server keeps while it is answered."""
+    begun: list[weakref.ref[RequestResponseCycle]] = []
+    init = RequestResponseCycle.__init__
+
+    def remembered(cycle: RequestResponseCycle, **given: Any) -> None:
+        init(cycle, **given)
+        begun.append(weakref.ref(cycle))
+
+    monkeypatch.setattr(RequestResponseCycle, "__init__", remembered)
+    return begun

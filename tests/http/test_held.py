@@ -4,7 +4,6 @@ import asyncio
 import weakref
 from typing import Any
 
-import pytest
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from sluice.domain.events import Done
@@ -21,16 +20,8 @@ async def answered(reader: asyncio.StreamReader) -> bytes:
 
 
 async def test_an_answered_request_is_forgotten_though_its_connection_is_kept(
-    monkeypatch: pytest.MonkeyPatch,
+    cycles: list[weakref.ref[RequestResponseCycle]],
 ) -> None:
-    cycles: list[weakref.ref[RequestResponseCycle]] = []
-    init = RequestResponseCycle.__init__
-
-    def remembered(cycle: RequestResponseCycle, **given: Any) -> None:
-        init(cycle, **given)
-        cycles.append(weakref.ref(cycle))
-
-    monkeypatch.setattr(RequestResponseCycle, "__init__", remembered)
     async with asyncio.timeout(5), serving(Done("A2", "")) as house:
         reader, writer = await house.raw(ASKED.decode())
         for count in (1, 2, 4):

@@ -20,7 +20,7 @@ from sluice.infrastructure.openai_sdk.answers import UserCall
 from sluice.infrastructure.openai_sdk.callers import Caller
 from sluice.infrastructure.openai_sdk.calls import Limits, Request
 from sluice.infrastructure.openai_sdk.failures import NoAnswer
-from tests.doubles import RecordingTeller
+from tests.doubles import RecordingSpan, RecordingTeller
 
 pytestmark = pytest.mark.usefixtures("no_settings")
 
@@ -340,22 +340,9 @@ async def test_a_whole_answer_is_looked_at_and_parsed_as_the_user_has_it() -> No
     assert (raised.value.request.method, raised.value.request.url.host) == ("POST", "upstream")
 
 
-class Span:
-    """What is told of a call."""
-
-    def __init__(self) -> None:
-        self.told: list[Any] = []
-
-    def failed(self, code: str) -> None:
-        self.told.append(code)
-
-    def end(self, *_: object) -> None:
-        self.told.append("over")
-
-
 async def test_a_whole_answer_that_is_none_has_failed() -> None:
     for answer, told in ((completion(), ["over"]), ("<html>", ["upstream_bad_response", "over"])):
-        asked, sent, span = Asked(), Sent(), Span()
+        asked, sent, span = Asked(), Sent(), RecordingSpan()
         asked.call.span = span  # type: ignore[assignment]
         await asked.asks(sent)
         with suppress(NoAnswer):

@@ -25,7 +25,7 @@ from sluice.infrastructure.openai_sdk.answers import UserCall
 from sluice.infrastructure.openai_sdk.chunks import Chunks, OneText
 from sluice.infrastructure.openai_sdk.failures import CutAnswer
 from sluice.infrastructure.openai_sdk.timeouts import Timeouts
-from tests.doubles import RecordingTeller
+from tests.doubles import RecordingSpan, RecordingTeller
 
 pytestmark = pytest.mark.usefixtures("no_settings")
 
@@ -123,19 +123,6 @@ async def test_a_stream_of_a_response_is_what_the_sdk_would_make() -> None:
     assert streamed.teller.ends == [(None, "stop")]
 
 
-class Span:
-    """What is told of a call."""
-
-    def __init__(self) -> None:
-        self.told: list[Any] = []
-
-    def failed(self, code: str) -> None:
-        self.told.append(code)
-
-    def end(self, *_: object) -> None:
-        self.told.append("over")
-
-
 @pytest.mark.parametrize("sync", [True, False])
 @pytest.mark.parametrize(
     ("last", "told"),
@@ -144,7 +131,7 @@ class Span:
 async def test_a_tracer_is_told_by_what_a_stream_failed(
     last: Play, told: list[str], sync: bool
 ) -> None:
-    span = Span()
+    span = RecordingSpan()
     streamed = Streamed(A, last, sync=sync, call={"span": span})
     failure: Any = nullcontext() if last is STOP else pytest.raises(openai.APITimeoutError)
     with failure:
