@@ -8,6 +8,7 @@ which stops its peer when it is full.
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable
 from contextvars import copy_context
 from math import inf
@@ -189,12 +190,15 @@ class _PushingReader(aiohttp.StreamReader):
     """Of the same layout, so that the object that aiohttp's parser holds can become one."""
 
     __slots__ = ()
+    _buffer: Any
 
     def feed_data(self, data: bytes, size: int = 0) -> bool:
         waiter: object = self._waiter
         if type(waiter) is PushedBody and data:
             waiter.arrived(data)
         else:
+            if self._buffer and type(self._buffer) is ShortDeque:
+                self._buffer = deque(self._buffer)  # taking many pieces from a list is quadratic
             super().feed_data(data, size)
         return False
 

@@ -1,6 +1,7 @@
 """An answer's bytes, from aiohttp's own reader or as httpx2 reads them: pushed, gathered, ended."""
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator
 from contextvars import ContextVar
 from math import inf
@@ -14,6 +15,7 @@ import httpx2
 import pytest
 from aiohttp.helpers import TimerNoop
 
+from sluice.application.short_deque import ShortDeque
 from sluice.infrastructure.llm import body as module
 from sluice.infrastructure.llm.body import Body, PushedBody, body_of, plain_body
 
@@ -81,6 +83,17 @@ async def test_what_came_meanwhile_is_taken_at_once() -> None:
     pushed.reader.feed_data(b"b")
     assert await pushed.body.gather(pushed.take, inf)
     assert b"".join(pushed.take.taken) == b"ab"
+
+
+async def test_many_pieces_wait_in_a_deque_and_one_does_not_need_it() -> None:
+    pushed = Pushed()
+    pushed.reader.feed_data(b"a")
+    assert isinstance(pushed.reader._buffer, ShortDeque)
+    for _ in range(3):
+        pushed.reader.feed_data(b"b")
+    assert isinstance(pushed.reader._buffer, deque)
+    assert await pushed.body.gather(pushed.take, inf)
+    assert pushed.take.taken == [b"abbb"]
 
 
 async def test_a_body_that_has_ended_gives_nothing() -> None:
