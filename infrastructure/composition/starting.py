@@ -28,5 +28,5 @@ def build_every_path(container: Base) -> None:
         container.pipeline(path)
         if container.settings().shadow.percent:
             container.shadow_pipeline(path)
-    if notice := container.wrapped_graph().notice:
+    for notice in container.wrapped_graph().notices:
         logger.info("%s", notice)

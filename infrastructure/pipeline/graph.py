@@ -1,6 +1,6 @@
 """A user's LangGraph graph, made ready to be read: every node wrapped, every declaration known."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from copy import copy
 from typing import Any, Self, get_type_hints
 
@@ -38,10 +38,9 @@ class WatchedGraph:
     Each node found while building is wrapped, and counts by its own metadata only: LangGraph
     hands metadata down to subgraphs. A graph that a node runs by itself is unknown here.
 
-    `notice` is what whoever runs the graph should know of who speaks; None if the graph says it.
-    `hint` is that notice where nobody speaks. `thinks`: a node shows more than text. `has_loop`: a
-    node may run again, `steps` at most. `reasons`: what its models have told of their answers'
-    ends.
+    `hint` says why nothing is streamed where nobody speaks. `thinks`: a node shows more than text.
+    `has_loop`: a node may run again, `steps` at most. `reasons`: what its models have told of their
+    answers' ends.
 
     A graph that `keeps` its state, or may ask a human, has a `saver`, which takes the place of its
     own checkpointer: there its runs leave their checkpoints. Others have none, and pay nothing.
@@ -74,14 +73,14 @@ class WatchedGraph:
         self.saver = _saver(new_saver, "surely" if keeps else asks(graph))
         self.visibility = Visibility(named)
         self.graph: CompiledStateGraph[Any, Any, Any, Any] = self._watched(graph, "", self.saver)
-        self.notice = self.hint = None
+        self._speaker = self.hint = None
         if not self.visibility.uses("speaks"):
             if agent := agent_node(graph):
                 self.visibility = Visibility({**named, "speaks": frozenset({agent})})
                 self.graph = self._watched(graph, "", self.saver)
-                self.notice = f"the graph is an agent and declares no speaking node: {agent} speaks"
+                self._speaker = agent
             else:
-                self.notice = self.hint = _nobody_speaks(list(model_callers(graph)))
+                self.hint = _nobody_speaks(list(model_callers(graph)))
         self.thinks = self.visibility.uses("tools", "reasoning", "data")
         self.steps = (graph.config or {}).get("recursion_limit", _STEPS)
         self.has_loop = has_loop(graph)
@@ -95,6 +94,19 @@ class WatchedGraph:
         self.direct: DirectStart | None = None
         if self.saver is None and not self.has_loop:
             self.direct = direct_start(self.graph, self._keys, steps=self.steps)
+
+    @property
+    def notices(self) -> Iterator[str]:
+        """What whoever runs the graph should know and it does not say."""
+        if self._speaker is not None:
+            yield f"the graph is an agent and declares no speaking node: {self._speaker} speaks"
+        if self.hint is not None:
+            yield self.hint
+        if self._keys.isdisjoint(("message", "messages")):
+            yield (
+                "the graph's input has neither message nor messages, so its nodes are not told the"
+                " question: name one so in the state's schema"
+            )
 
     def shadow(self) -> Self:
         """The same for runs that leave nothing: neither a state nor a question to a human."""
@@ -209,4 +221,8 @@ def _check_checkpointer(saver: object) -> None:
 
 
 def _fields(schema: type) -> list[str]:
-    return list(getattr(schema, "model_fields", None) or get_type_hints(schema))
+    """Raises TypeError where it cannot have any."""
+    try:
+        return list(getattr(schema, "model_fields", None) or get_type_hints(schema))
+    except TypeError as error:
+        raise TypeError(f"a schema with fields is wanted, such as a TypedDict: {schema}") from error

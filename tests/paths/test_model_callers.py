@@ -183,4 +183,4 @@ def test_an_agent_speaks_by_its_model_unless_something_is_declared() -> None:
     assert WatchedGraph(AGENT).visibility.declared("model").speaks
     named = WatchedGraph(AGENT, frozenset({"tools"}))
     assert not named.visibility.declared("model").speaks
-    assert named.notice is None
+    assert [*named.notices] == []

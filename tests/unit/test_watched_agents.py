@@ -27,7 +27,7 @@ async def test_an_agent_speaks_by_its_model(keeps: bool) -> None:
     declared = agent.visibility.declared("model")
     assert (declared.speaks, declared.data) == (True, True)
     text = "the graph is an agent and declares no speaking node: model speaks"
-    assert (agent.notice, agent.hint) == (text, None)
+    assert ([*agent.notices], agent.hint) == ([text], None)
     assert isinstance(agent.graph.nodes["model"].bound, WatchedNode)
     assert agent.graph.checkpointer is (saver if keeps else None)
 
@@ -35,7 +35,7 @@ async def test_an_agent_speaks_by_its_model(keeps: bool) -> None:
 def test_an_agent_that_declares_somebody_needs_no_notice() -> None:
     agent = WatchedGraph(chain(model=model_node, other=(model_node, SPEAKS)))
     assert not agent.visibility.declared("model").speaks
-    assert agent.notice is None
+    assert [*agent.notices] == []
 
 
 def test_a_graph_learns_the_ends_of_its_models_answers_by_itself() -> None:

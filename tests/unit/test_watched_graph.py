@@ -1,8 +1,9 @@
 """A user's graph, made ready to be read: what is declared, refused, kept, and given to a run."""
 
+import operator
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, TypedDict
+from typing import Annotated, Any, TypedDict
 
 import pytest
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
@@ -56,6 +57,20 @@ def test_only_a_graph_is_watched() -> None:
         WatchedGraph("graph")
     with pytest.raises(TypeError, match="must have an entrypoint"):
         WatchedGraph(StateGraph(State).add_node("a", note))
+    root: Any = Annotated[list[str], operator.add]
+    with pytest.raises(TypeError, match="a schema with fields is wanted, such as a TypedDict: "):
+        WatchedGraph(StateGraph(root).add_node("a", note).add_edge(START, "a"))
+
+
+@pytest.mark.parametrize("key", ["message", "messages", "question"])
+def test_a_graph_that_is_not_told_the_question_says_so(key: str) -> None:
+    graph: Any = StateGraph(TypedDict("Asked", {key: str}))  # type: ignore[operator]
+    graph.add_node("a", lambda _: {}, metadata=SPEAKS).add_edge(START, "a")
+    told = (
+        "the graph's input has neither message nor messages, so its nodes are not told the"
+        " question: name one so in the state's schema"
+    )
+    assert [*WatchedGraph(graph).notices] == ([told] if key == "question" else [])
 
 
 def test_a_graph_speaks_by_its_metadata_and_by_what_a_setting_names() -> None:
@@ -67,7 +82,7 @@ def test_a_graph_speaks_by_its_metadata_and_by_what_a_setting_names() -> None:
         watched = WatchedGraph(graph, named)
         assert spoken(watched) == {"a", "b"}
         assert watched.visibility.declared("a").data
-        assert (watched.notice, watched.hint) == (None, None)
+        assert ([*watched.notices], watched.hint) == ([], None)
 
 
 def test_a_name_that_no_node_has_is_refused() -> None:
@@ -108,9 +123,9 @@ def test_a_graph_that_declares_nobody_says_what_could_speak() -> None:
         ' Declare whose text is the answer, by metadata={{"speaks": True}} or SLUICE_SPEAKING_NODES'
     )
     quiet = WatchedGraph(chain(a=note))
-    assert quiet.notice == quiet.hint == says.format("none calls a model")
+    assert [*quiet.notices] == [quiet.hint] == [says.format("none calls a model")]
     caller = WatchedGraph(chain(a=calls, b=note, c=calls))
-    assert caller.notice == caller.hint == says.format("these can call a model: a, c")
+    assert [*caller.notices] == [caller.hint] == [says.format("these can call a model: a, c")]
 
 
 def test_a_graph_whose_node_may_run_again_is_known() -> None:
