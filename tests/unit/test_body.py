@@ -298,8 +298,9 @@ async def test_else_a_body_is_read_as_httpx2_does_and_closed() -> None:
     async with body_of(httpx2.Response(200, content=parts())) as body:
         assert type(body) is Body
         assert [await body.read() for _ in range(3)] == [b"a", b"b", b""]
+    assert closed == [True]
     response = httpx2.Response(200, content=parts())
     async with body_of(response) as body:
         assert await body.read() == b"a"
+    assert closed == [True, True], "by whoever leaves it half read"
     await response.aclose()
-    assert closed[0]
