@@ -8,7 +8,12 @@ from typing import Any, TypedDict
 import pytest
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.language_models import FakeListChatModel
-from langchain_core.runnables import RunnableConfig, RunnableLambda, RunnableSequence
+from langchain_core.runnables import (
+    RunnableConfig,
+    RunnableLambda,
+    RunnablePassthrough,
+    RunnableSequence,
+)
 from langchain_core.tracers._streaming import _StreamingCallbackHandler
 from langgraph.graph import START, StateGraph
 from langgraph.types import Command, RetryPolicy
@@ -70,7 +75,8 @@ def shorter(mocker: MockerFixture) -> Any:
 
 async def by_callbacks_only(state: State, config: RunnableConfig) -> State:
     """All that it hands on of its config: whose work the call is stands there, too."""
-    answer = await MODEL.ainvoke(state["message"], config={"callbacks": config.get("callbacks")})
+    work = RunnablePassthrough() | MODEL
+    answer = await work.ainvoke(state["message"], config={"callbacks": config.get("callbacks")})
     return {"answer": answer.text}
 
 
