@@ -1,6 +1,7 @@
 """An answer's bytes, from aiohttp's own reader or as httpx2 reads them: pushed, gathered, ended."""
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator
 from contextvars import ContextVar
 from math import inf
@@ -14,6 +15,7 @@ import httpx2
 import pytest
 from aiohttp.helpers import TimerNoop
 
+from sluice.application.short_deque import ShortDeque
 from sluice.infrastructure.llm import body as module
 from sluice.infrastructure.llm.body import Body, PushedBody, body_of, plain_body
 
@@ -135,6 +137,14 @@ async def test_bytes_are_taken_in_the_context_of_who_waits() -> None:
     pushed.reader.feed_data(b"!")
     await bounded(waiting)
     assert pushed.take.places == ["the node"]
+
+
+async def test_a_buffer_is_a_short_one_where_nothing_waits_in_it() -> None:
+    assert type(Pushed().reader._buffer) is ShortDeque
+    reader = a_reader()
+    reader.feed_data(b"a")
+    assert await PushedBody(reader).read() == b"a"
+    assert type(reader._buffer) is deque
 
 
 class Clock:
