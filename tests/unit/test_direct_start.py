@@ -19,6 +19,7 @@ from sluice.infrastructure.pipeline.graph import WatchedGraph
 from sluice.infrastructure.pipeline.stage_path import StagePath
 from sluice.infrastructure.pipeline.token_path import TokenPath
 from tests.doubles import a_job
+from tests.unit.small_graphs import MemorySaver
 
 
 class State(TypedDict, total=False):
@@ -143,6 +144,10 @@ def with_a_loop(graph: Any) -> Any:
 )
 def test_where_the_step_could_be_seen_it_is_made(change: Callable[[Any], Any]) -> None:
     assert WatchedGraph(change(two_at_once())).direct is None
+
+
+def test_where_a_graph_keeps_its_state_it_is_made() -> None:
+    assert WatchedGraph(two_at_once(), new_saver=MemorySaver, keeps=True).direct is None
 
 
 def test_where_nodes_count_steps_it_is_made() -> None:
