@@ -6,6 +6,7 @@ from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
 import pytest
+from langchain_core.load import dumpd
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 from langgraph.types import Command, Overwrite
 
@@ -106,6 +107,11 @@ def test_a_message_without_an_id_is_known_by_its_text_once_for_each_time() -> No
     pairs = {"messages": [("ai", "a"), ("ai", "a"), ("ai", "b")]}
     messages = [ai("a", "7"), ai("a", "8"), ai("a", "9"), ai("b", "10")]
     assert of(said(pairs), *messages) == "aab"
+
+
+def test_a_message_without_an_id_stays_beside_one_that_has_one() -> None:
+    answer = said({"messages": ("ai", "a")}, {"messages": ai("b", "2")})
+    assert of(answer, ai("a", "7"), ai("b", "2")) == "ab"
 
 
 def test_no_message_of_others_is_taken_for_one_of_the_same_text() -> None:
@@ -224,6 +230,7 @@ A, B = HumanMessage("a"), HumanMessage("b")
         ({"messages": ("user", "a")}, ["a"]),
         ({"messages": [("user", "a"), {"role": "user", "content": "b"}, "c"]}, ["a", "b", "c"]),
         ({"messages": MappingProxyType({"role": "user", "content": "a"})}, ["a"]),
+        ({"messages": [dumpd(A), dumpd(dumpd)]}, ["a"]),
         ({"messages": Overwrite([A])}, ["a"]),
         ({"messages": {"__overwrite__": [A, B]}}, ["a", "b"]),
         ({"messages": [1, None, {"no": "message"}, A]}, ["a"]),
