@@ -287,6 +287,11 @@ async def paused(*told: str) -> dict[str, Any]:
     return run.pause()
 
 
+async def test_a_run_goes_on_only_behind_a_pause() -> None:
+    runs = [Run(), Run(note={}), Run(note=await paused("1"))]
+    assert [run.resumes for run in runs] == [False, False, True]
+
+
 async def test_a_run_that_goes_on_tells_only_what_is_new() -> None:
     run = Run(note=await paused("1", "2"))
     for text in ("1", "2", "3"):
@@ -339,7 +344,7 @@ async def test_a_pause_tells_what_waits_for_its_turn() -> None:
     assert run.told == [StageStarted("b", 0), StageFailed("b", 0), DATA]
 
 
-async def test_a_call_that_was_cut_before_the_pause_is_so_behind_it_and_no_later_one_before() -> None:
+async def test_what_was_cut_before_a_pause_is_so_behind_it_and_is_not_what_is_cut_later() -> None:
     first = Run(note={})
     first.cut("x")
     note = first.pause()

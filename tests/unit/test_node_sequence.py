@@ -75,7 +75,7 @@ def shorter(mocker: MockerFixture) -> Any:
 
 async def by_callbacks_only(state: State, config: RunnableConfig) -> State:
     """All that it hands on of its config: whose work the call is stands there, too."""
-    work = RunnablePassthrough() | MODEL
+    work: Any = RunnablePassthrough() | MODEL
     answer = await work.ainvoke(state["message"], config={"callbacks": config.get("callbacks")})
     return {"answer": answer.text}
 
@@ -130,7 +130,8 @@ async def test_what_a_nodes_own_work_inherits_is_the_same_whoever_else_listens(
         async def part(state: State) -> State:
             return state
 
-        work, mine = RunnableLambda(part) | part, Mine()
+        work: Any = RunnableLambda(part) | part
+        mine = Mine()
         await work.ainvoke(state, {"callbacks": [mine]})
         config["callbacks"].add_handler(mine)  # type: ignore[union-attr]
         elsewhere = work.ainvoke(state, {"callbacks": config["callbacks"]})
