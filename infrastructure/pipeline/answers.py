@@ -35,10 +35,9 @@ class Answer:
 
     def recall(self, note: Mapping[str, Any]) -> None:
         """What was gathered before the run paused."""
-        for key, text in note.get("added", ()):
-            self._added[key] = AIMessage(text, id=None if key.startswith(_NAMELESS) else key)
-        self._passing |= dict.fromkeys(note.get("passing", ()))
-        self._direct |= dict.fromkeys(note.get("direct", ()))
+        self._added = {key: AIMessage(text) for key, text in note["added"]}
+        self._passing = dict.fromkeys(note["passing"])
+        self._direct = dict.fromkeys(note["direct"])
 
     def add(self, output: object, before: object, *, inside: bool) -> None:
         """Keeps the AI messages of a speaking node's output which `before`, its input, had not.

@@ -40,6 +40,7 @@ def direct_start(
     builder = graph.builder
     first = [end for start, end in builder.edges if start == START and end != END]
     triggers = dict.fromkeys(map(_TRIGGER.format, first))
+    channels = [*keys, *triggers]
     nodes = {name: node for name, node in graph.nodes.items() if name != START}
     sequences = {
         name: node.node for name, node in nodes.items() if isinstance(node.node, NodeSequence)
@@ -47,11 +48,11 @@ def direct_start(
     if (
         graph.checkpointer
         or not first
+        or not keys  # the state is one value, which that step writes
         or builder.branches.get(START)
         or builder.managed  # which tell of steps
         or steps <= len(nodes)
-        or not keys <= set(graph.channels)
-        or not set(triggers) <= set(graph.channels)
+        or not all(channel in graph.channels for channel in channels)
         or len(sequences) < len(nodes)
         or (graph.config or {}).get("callbacks")
         or _tracing_v2_is_enabled()
@@ -60,5 +61,4 @@ def direct_start(
     later = {name: node.copy({"subgraphs": node.subgraphs}) for name, node in nodes.items()}
     for name, sequence in sequences.items():
         later[name].node = sequence.one_step_later()
-    channels = [*keys, *triggers]
     return DirectStart(graph.copy({"nodes": later, "input_channels": channels}), triggers)

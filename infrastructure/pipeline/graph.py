@@ -92,7 +92,7 @@ class WatchedGraph:
         self._keys = frozenset(_fields(builder.input_schema))
         self._context_keys = _fields(builder.context_schema) if builder.context_schema else ()
         self.direct: DirectStart | None = None
-        if self.saver is None and not self.has_loop:
+        if not self.has_loop:
             self.direct = direct_start(self.graph, self._keys, steps=self.steps)
 
     @property

@@ -37,12 +37,12 @@ class Stages:
 
     def recall(self, note: Mapping[str, Any]) -> None:
         """The run goes on after a pause: the user knows of these."""
-        for namespace, shown in note.get("open", {}).items():
+        for namespace, shown in note["open"].items():
             self._shown[namespace] = shown
             self._paused[namespace] = None
             if shown:
                 self._opened(path_of(namespace))
-        self._done |= dict.fromkeys(note.get("done", ()))
+        self._done = dict.fromkeys(note["done"])
 
     def started(self, namespace: str, *, shown: bool) -> list[Event]:
         """Whoever runs a graph anew has given up what failed in its last run."""

@@ -3,8 +3,10 @@
 import asyncio
 import secrets
 from collections.abc import AsyncIterator
+from copy import copy
 
 import pytest
+from pytest_mock import MockerFixture
 
 from sluice.domain.errors import StateLost, Unavailable
 from sluice.domain.graph_state import Head
@@ -76,6 +78,16 @@ async def test_many_workers_make_the_tables_once(path: Path, database: PostgresD
         *(chat.turn("a", Head(f"thread {n}")) for n, chat in enumerate(chats))
     )
     assert {each.done.answer for each in told} == {"a"}
+
+
+async def test_a_saver_and_its_copies_make_the_tables_once(
+    database: PostgresDatabase, mocker: MockerFixture
+) -> None:
+    saver = PostgresSaver(database)
+    made = mocker.spy(saver, "setup")
+    for each in (saver, saver, copy(saver)):
+        await each.ready()
+    assert made.call_count == 1
 
 
 async def test_nothing_is_forgotten_where_no_graph_left_anything(

@@ -14,10 +14,12 @@ from langchain_core.messages import (
 )
 from langchain_core.messages.tool import tool_call_chunk
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, Generation, LLMResult
+from langchain_core.tools import StructuredTool, ToolException
 from langgraph.errors import GraphInterrupt
 
 from sluice.domain.events import Data, Reasoning, Token, Tool
 from sluice.infrastructure.pipeline.agent_listener import AgentListener
+from sluice.infrastructure.pipeline.listeners import Reader
 from sluice.infrastructure.pipeline.running_node import RunningNode
 from sluice.infrastructure.pipeline.tool_calls import ToolCalls
 from sluice.infrastructure.pipeline.visibility import SILENT, Declared
@@ -180,6 +182,30 @@ async def test_a_thought_is_told_as_it_comes_and_not_again_at_the_end() -> None:
     assert run.told[2:] == [Reasoning("hm", "a")]
 
 
+async def test_what_langchain_leaves_out_is_told_by_the_client_and_not_again() -> None:
+    run, listener = run_of(THINKS)
+    asking = model(listener, "a:1|x:7")
+    think = listener.thinker(asking)
+    assert think is not None
+    think("h")
+    think("m")
+    piece(listener, asking, thinking("hm"))
+    said(listener, asking, AIMessage("", additional_kwargs={"reasoning_content": "hm"}))
+    assert run.told == [Reasoning("h", "a/x"), Reasoning("m", "a/x")]
+    assert listener.thinker(asking) is None, "it is over"
+
+
+@pytest.mark.parametrize(
+    ("declared", "reader"),
+    [(TOOLS, "tap"), (SILENT, "tap"), (Declared(tools=True, reasoning=True), "events")],
+)
+async def test_a_client_has_nobody_to_tell_of_thoughts_that_are_not_shown(
+    declared: Declared, reader: Reader
+) -> None:
+    _, listener = run_of(declared, reader=reader)
+    assert listener.thinker(model(listener)) is None
+
+
 async def test_a_node_shows_what_it_declares_and_nothing_else() -> None:
     thought = AIMessage("", additional_kwargs={"reasoning": "hm"}, tool_calls=[CALL])
     run, listener = run_of(THINKS)
@@ -256,6 +282,23 @@ async def test_a_tool_that_raises_has_failed_unless_it_waits(error: Exception, t
     assert run.told[2:] == [Tool("c", "f", "a", "failed")] * told
 
 
+def find() -> str:
+    """Finds."""
+    raise ToolException("secret")
+
+
+@pytest.mark.parametrize("call_id", [None, "c"])
+async def test_a_tool_that_makes_an_answer_of_its_error_has_failed(call_id: str | None) -> None:
+    run, listener = run_of(TOOLS)
+    made = StructuredTool.from_function(find, handle_tool_error=True)
+    given: Any = {"name": "find", "args": {}, "id": call_id, "type": "tool_call"}
+    config: Any = {"callbacks": [listener], "metadata": {"langgraph_checkpoint_ns": A}}
+    made.invoke(given if call_id else {}, config)
+    assert [event.status for event in run.told if isinstance(event, Tool)] == [
+        "started", "arguments", "failed",
+    ]  # fmt: skip
+
+
 async def test_a_call_inside_a_tool_names_the_call_that_it_is_inside() -> None:
     run, listener = run_of(TOOLS)
     outer, step = tool(listener, tool_call_id="o"), uuid4()
@@ -303,6 +346,15 @@ async def test_what_is_told_waits_behind_the_tokens_of_where_it_was_said() -> No
     assert run.told == [Token("1", "b")]
     run.done({"answer": "12"})
     assert run.told[1:4] == [Token("2", "a"), Reasoning("hm", "a"), STARTED]
+
+
+async def test_what_is_told_of_a_call_waits_where_it_was_named_wherever_it_runs() -> None:
+    run, listener = run_of(TOOLS, TOOLS)
+    said(listener, model(listener), AIMessage("", tool_calls=[CALL]))
+    run.token(A, "a", "1")
+    run.token(B, "b", "2")
+    listener.on_tool_end("done", run_id=tool(listener, B))
+    assert run.told[-1] == Tool("c", "f", "b", "completed", result="done")
 
 
 def node_ran(

@@ -1,15 +1,17 @@
 """What a run's answer is, by what its nodes added and what the final state holds."""
 
+import json
 from dataclasses import dataclass
 from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
 import pytest
+from langchain_core.load import dumpd
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 from langgraph.types import Command, Overwrite
 
 from sluice.domain.errors import PipelineError
-from sluice.infrastructure.pipeline.answers import Answer, values_of, written
+from sluice.infrastructure.pipeline.answers import Answer, ids_of, values_of, written
 
 GIVEN = AIMessage("given", id="g")
 HAND_OVER = AIMessage("back to you", id="h", response_metadata={"__is_handoff_back": True})
@@ -107,6 +109,11 @@ def test_a_message_without_an_id_is_known_by_its_text_once_for_each_time() -> No
     assert of(said(pairs), *messages) == "aab"
 
 
+def test_a_message_without_an_id_stays_beside_one_that_has_one() -> None:
+    answer = said({"messages": ("ai", "a")}, {"messages": ai("b", "2")})
+    assert of(answer, ai("a", "7"), ai("b", "2")) == "ab"
+
+
 def test_no_message_of_others_is_taken_for_one_of_the_same_text() -> None:
     pairs = {"messages": [("ai", "x"), ("ai", "given")]}
     others = [HumanMessage("given", id="q"), GIVEN]
@@ -181,6 +188,32 @@ def test_other_results_are_no_answer(message: ToolMessage) -> None:
         of(direct(said(), message), message)
 
 
+def test_a_graph_that_a_node_runs_by_itself_is_known_by_its_tools() -> None:
+    answer = said()
+    answer.know_direct([SimpleNamespace(name="f", return_direct=True)])
+    other = SimpleNamespace(name="g", return_direct=False)
+    answer.know_direct([other, SimpleNamespace(name="h")])
+    one = result("1", "c")
+    assert of(answer, one) == "1"
+    for message in (result("1", "c", status="error"), *(_named(one, name) for name in "gh")):
+        with pytest.raises(PipelineError):
+            of(answer, message)
+
+
+def _named(message: ToolMessage, name: str) -> ToolMessage:
+    return message.model_copy(update={"name": name})
+
+
+def test_behind_a_pause_the_answer_is_what_it_would_have_been() -> None:
+    before = said({"messages": ai("a", "1")}, inside=True)
+    before.add({"messages": [("ai", "b")]}, None, inside=False)
+    direct(before, result("c", "c"))
+    answer = said()
+    answer.recall(json.loads(json.dumps(before.noted())))
+    assert of(answer) == "ab"
+    assert of(answer, ai("b", "7"), result("c", "c")) == "abc"
+
+
 @dataclass
 class State:
     messages: Any
@@ -197,6 +230,7 @@ A, B = HumanMessage("a"), HumanMessage("b")
         ({"messages": ("user", "a")}, ["a"]),
         ({"messages": [("user", "a"), {"role": "user", "content": "b"}, "c"]}, ["a", "b", "c"]),
         ({"messages": MappingProxyType({"role": "user", "content": "a"})}, ["a"]),
+        ({"messages": [dumpd(A), dumpd(dumpd)]}, ["a"]),
         ({"messages": Overwrite([A])}, ["a"]),
         ({"messages": {"__overwrite__": [A, B]}}, ["a", "b"]),
         ({"messages": [1, None, {"no": "message"}, A]}, ["a"]),
@@ -232,3 +266,8 @@ def test_a_models_message_without_an_id_gets_one_to_be_known_by() -> None:
 )
 def test_the_values_of_a_state_are_found_whatever_its_class(state: object, values: object) -> None:
     assert values_of(state) == values
+
+
+def test_a_states_messages_are_known_by_their_ids() -> None:
+    assert ids_of({"messages": [GIVEN, ai("a", "1")]}) == {"g", "1"}
+    assert ids_of({"notes": [GIVEN]}) == frozenset()

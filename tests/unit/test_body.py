@@ -150,6 +150,14 @@ async def test_bytes_are_taken_in_the_context_of_who_waits() -> None:
     assert pushed.take.places == ["the node"]
 
 
+async def test_a_buffer_is_a_short_one_where_nothing_waits_in_it() -> None:
+    assert type(Pushed().reader._buffer) is ShortDeque
+    reader = a_reader()
+    reader.feed_data(b"a")
+    assert await PushedBody(reader).read() == b"a"
+    assert type(reader._buffer) is deque
+
+
 class Clock:
     """The loop's time, as it is told."""
 
@@ -311,8 +319,9 @@ async def test_else_a_body_is_read_as_httpx2_does_and_closed() -> None:
     async with body_of(httpx2.Response(200, content=parts())) as body:
         assert type(body) is Body
         assert [await body.read() for _ in range(3)] == [b"a", b"b", b""]
+    assert closed == [True]
     response = httpx2.Response(200, content=parts())
     async with body_of(response) as body:
         assert await body.read() == b"a"
+    assert closed == [True, True], "by whoever leaves it half read"
     await response.aclose()
-    assert closed[0]

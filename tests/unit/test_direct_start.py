@@ -14,10 +14,12 @@ from langsmith import tracing_context
 
 from sluice.domain.chat import Question
 from sluice.domain.events import Done, Event
+from sluice.infrastructure.pipeline import direct_start
 from sluice.infrastructure.pipeline.graph import WatchedGraph
 from sluice.infrastructure.pipeline.stage_path import StagePath
 from sluice.infrastructure.pipeline.token_path import TokenPath
 from tests.doubles import a_job
+from tests.unit.small_graphs import MemorySaver
 
 
 class State(TypedDict, total=False):
@@ -55,6 +57,10 @@ def two_at_once() -> "StateGraph[Any]":
     return graph
 
 
+def one_behind_the_other() -> "StateGraph[Any]":
+    return StateGraph(State).add_sequence([first, second, last]).add_edge(START, "first")
+
+
 async def ran(watched: WatchedGraph, path: type[TokenPath] | type[StagePath]) -> Any:
     told: list[Event] = []
     done = await path(watched).run(Question(a_job()), told.append)
@@ -62,12 +68,14 @@ async def ran(watched: WatchedGraph, path: type[TokenPath] | type[StagePath]) ->
     return told, done.answer
 
 
+@pytest.mark.parametrize("build", [two_at_once, one_behind_the_other])
 @pytest.mark.parametrize("path", [TokenPath, StagePath])
 async def test_nodes_see_the_run_that_they_would_have_seen(
-    path: type[TokenPath] | type[StagePath],
+    path: type[TokenPath] | type[StagePath], build: Callable[[], Any]
 ) -> None:
-    watched = WatchedGraph(two_at_once())
+    watched = WatchedGraph(build())
     assert watched.direct is not None
+    assert START not in watched.direct.graph.nodes
     short = await ran(watched, path)
     watched.direct = None
     assert await ran(watched, path) == short
@@ -83,6 +91,16 @@ async def test_the_state_begins_with_the_input_alone() -> None:
     watched = WatchedGraph(graph)
     assert watched.direct is not None
     assert (await ran(watched, TokenPath))[1] == "message,seen"
+
+
+async def test_a_state_that_is_one_value_begins_with_the_input_too() -> None:
+    async def answer(state: dict[str, Any]) -> dict[str, Any]:
+        return {"answer": str(state)}
+
+    graph: Any = StateGraph(dict)
+    graph.add_node("answer", answer)
+    graph.add_edge(START, "answer")
+    assert (await ran(WatchedGraph(graph), TokenPath))[1] == "{}"
 
 
 def with_checkpointer(graph: Any) -> Any:
@@ -128,6 +146,10 @@ def test_where_the_step_could_be_seen_it_is_made(change: Callable[[Any], Any]) -
     assert WatchedGraph(change(two_at_once())).direct is None
 
 
+def test_where_a_graph_keeps_its_state_it_is_made() -> None:
+    assert WatchedGraph(two_at_once(), new_saver=MemorySaver, keeps=True).direct is None
+
+
 def test_where_nodes_count_steps_it_is_made() -> None:
     class Counting(State):
         left: RemainingSteps
@@ -141,3 +163,10 @@ def test_where_nodes_count_steps_it_is_made() -> None:
 def test_where_langsmith_listens_it_is_made() -> None:
     with tracing_context(enabled=True):
         assert WatchedGraph(two_at_once()).direct is None
+
+
+def test_where_langgraph_names_its_triggers_otherwise_it_is_made(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(direct_start, "_TRIGGER", "another:{}")
+    assert WatchedGraph(two_at_once()).direct is None

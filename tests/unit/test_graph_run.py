@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 import pytest
 from langchain_core.messages import AIMessage
 
-from sluice.domain.errors import PipelineError
+from sluice.domain.errors import PipelineError, UpstreamTruncated
 from sluice.domain.events import (
     Data,
     Done,
@@ -287,6 +287,11 @@ async def paused(*told: str) -> dict[str, Any]:
     return run.pause()
 
 
+async def test_a_run_goes_on_only_behind_a_pause() -> None:
+    runs = [Run(), Run(note={}), Run(note=await paused("1"))]
+    assert [run.resumes for run in runs] == [False, False, True]
+
+
 async def test_a_run_that_goes_on_tells_only_what_is_new() -> None:
     run = Run(note=await paused("1", "2"))
     for text in ("1", "2", "3"):
@@ -337,6 +342,18 @@ async def test_a_pause_tells_what_waits_for_its_turn() -> None:
     run.node_left(B, StageFailed)
     run.pause()
     assert run.told == [StageStarted("b", 0), StageFailed("b", 0), DATA]
+
+
+async def test_what_was_cut_before_a_pause_is_so_behind_it_and_is_not_what_is_cut_later() -> None:
+    first = Run(note={})
+    first.cut("x")
+    note = first.pause()
+    run = Run(note=note)
+    run.cut("y")
+    for answer in "xy":
+        with pytest.raises(UpstreamTruncated):
+            run.done({"answer": answer})
+    assert Run(note=note).done({"answer": "y"}).answer == "y"
 
 
 async def test_what_a_run_has_counted_is_counted_on_behind_its_pause() -> None:

@@ -8,7 +8,12 @@ from typing import Any, TypedDict
 import pytest
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.language_models import FakeListChatModel
-from langchain_core.runnables import RunnableConfig, RunnableLambda, RunnableSequence
+from langchain_core.runnables import (
+    RunnableConfig,
+    RunnableLambda,
+    RunnablePassthrough,
+    RunnableSequence,
+)
 from langchain_core.tracers._streaming import _StreamingCallbackHandler
 from langgraph.graph import START, StateGraph
 from langgraph.types import Command, RetryPolicy
@@ -70,7 +75,8 @@ def shorter(mocker: MockerFixture) -> Any:
 
 async def by_callbacks_only(state: State, config: RunnableConfig) -> State:
     """All that it hands on of its config: whose work the call is stands there, too."""
-    answer = await MODEL.ainvoke(state["message"], config={"callbacks": config.get("callbacks")})
+    work: Any = RunnablePassthrough() | MODEL
+    answer = await work.ainvoke(state["message"], config={"callbacks": config.get("callbacks")})
     return {"answer": answer.text}
 
 
@@ -124,7 +130,8 @@ async def test_what_a_nodes_own_work_inherits_is_the_same_whoever_else_listens(
         async def part(state: State) -> State:
             return state
 
-        work, mine = RunnableLambda(part), Mine()
+        work: Any = RunnableLambda(part) | part
+        mine = Mine()
         await work.ainvoke(state, {"callbacks": [mine]})
         config["callbacks"].add_handler(mine)  # type: ignore[union-attr]
         elsewhere = work.ainvoke(state, {"callbacks": config["callbacks"]})
@@ -140,10 +147,11 @@ async def test_what_a_nodes_own_work_inherits_is_the_same_whoever_else_listens(
     assert shorter.call_count == 1
     await ran(graph().with_config(callbacks=[Foreign()]))
     assert shorter.call_count == 1
-    assert [told["name"] for told in heard] == 2 * ["part", "part"]
-    assert heard[1]["tags"] == ["of the graph", "of the node"]
-    assert heard[1]["metadata"]["team"] == 1
-    assert heard[:2] == heard[2:]
+    assert [told["name"] for told in heard] == 4 * ["RunnableSequence", "part", "part"]
+    for told in heard[3:6]:
+        assert told["tags"] == ["of the graph", "of the node"]
+        assert told["metadata"]["team"] == 1
+    assert heard[:6] == heard[6:]
 
 
 @pytest.mark.parametrize("path", [StagePath, TokenPath])
@@ -252,6 +260,27 @@ async def test_a_node_that_goes_where_it_wants_and_one_that_fails(shorter: Any) 
 
     with pytest.raises(PipelineError):
         await ran(graph_of(fails))
+
+
+@pytest.mark.parametrize(
+    ("config", "told"),
+    [
+        (None, {}),
+        ({"metadata": {"team": 1}}, {"team": 1}),
+        ({"metadata": {"team": 1, "langgraph_step": 1}}, {"team": 1, "langgraph_step": 2}),
+    ],
+)
+async def test_a_step_later_is_another_only_where_steps_are_told(config: Any, told: Any) -> None:
+    async def tell(_: object, config: RunnableConfig) -> Any:
+        return config["metadata"]
+
+    now = NodeSequence(RunnableLambda(tell), WatchedNode(MODEL), [])
+    later = now.one_step_later()
+    assert await later.ainvoke(None, config) == told
+    assert [each async for each in later.astream(None, config)] == [told]
+    told = (config or {}).get("metadata", {})
+    assert await now.ainvoke(None, config) == told
+    assert [each async for each in now.astream(None, config)] == [told]
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,10 @@ import pytest
 from langchain_core.callbacks import BaseCallbackHandler, CallbackManager
 from langchain_core.runnables.config import var_child_runnable_config
 
-from sluice.application.heard_calls import HeardCall, silent
+from sluice.application.heard_calls import CountedCall, HeardCall, silent
 from sluice.application.model_calls import CallTeller, Emit, NodeRun, current_node
 from sluice.domain.errors import PipelineError
-from sluice.domain.events import Data, Reasoning, Token, Usage
+from sluice.domain.events import Data, Event, Reasoning, Token, Usage
 from sluice.infrastructure.pipeline.listeners import Reader
 from sluice.infrastructure.pipeline.running_node import (
     RunningNode,
@@ -200,6 +200,29 @@ async def test_a_call_that_nobody_reports_is_heard_where_it_stands() -> None:
     assert (run.calls.usage, run.calls.finish_reason) == (Usage(2, 3, 5), "length")
 
 
+@pytest.mark.parametrize(
+    ("declared", "told"),
+    [
+        (SPEAKS, [Token("x", "a/x")]),
+        (SHOWS, [Reasoning("hm", "a/x")]),
+        (Declared(speaks=True, reasoning=True), [Reasoning("hm", "a/x"), Token("x", "a/x")]),
+    ],
+)
+async def test_of_a_call_that_nobody_reports_is_heard_what_its_node_declares(
+    declared: Declared, told: list[Event]
+) -> None:
+    run = Run()
+    with standing_at(BELOW):
+        teller = node_in(run, declared).hear()
+    assert isinstance(teller, HeardCall)
+    teller.reason("hm")
+    teller.say("x")
+    teller.ended(Usage(1, 1, 2), "length")
+    assert run.told == told
+    assert run.calls.usage == Usage(2, 3, 5)
+    assert run.calls.finish_reason == ("length" if declared.speaks else "stop")
+
+
 async def test_a_call_is_heard_by_nobody_where_no_tokens_are_wanted() -> None:
     assert node_in(Run("events")).hear() is None
     assert node_in(Run(), SILENT).hear() is None
@@ -247,6 +270,7 @@ class Listener(BaseCallbackHandler):
         return HeardCall(None, self.asked.append)
 
     def thinker(self, run_id: UUID) -> Emit | None:
+        self.asked.append(run_id)
         return self.asked.append
 
 
@@ -265,7 +289,7 @@ async def test_what_langchain_leaves_out_goes_to_whoever_tells_thoughts() -> Non
     run, run_id = Run(), uuid4()
     run.listener = listener = Listener()
     reported = node_in(run).reported(run_id, [object(), listener])
-    assert reported is not None
+    assert type(reported) is CountedCall, "so that its reader may join what nobody hears"
     reported.say("x")
     reported.reason("x")
     run.thoughts = listener
@@ -274,7 +298,7 @@ async def test_what_langchain_leaves_out_goes_to_whoever_tells_thoughts() -> Non
     reported.say("x")
     reported.reason("hm")
     reported.ended(Usage(1, 1, 2), "length")
-    assert listener.asked == ["hm"]
+    assert listener.asked == [run_id, "hm"]
     assert run.calls.finish_reason == "stop", "LangChain tells of it"
 
 

@@ -1,5 +1,7 @@
 """Stages as node runs come and go: each opens once, closes once, and progress rises."""
 
+import json
+
 from sluice.domain.events import Event, StageCompleted, StageFailed, StageStarted, Token
 from sluice.infrastructure.pipeline.namespaces import path_of
 from sluice.infrastructure.pipeline.order import TokenOrder
@@ -33,6 +35,12 @@ def test_a_node_counts_once_however_often_it_runs_and_progress_never_passes_100(
     for namespace, progress in (("a:1", 50), ("a:2", 50), ("b:1", 100), ("c:1", 100)):
         started(stages, namespace)
         assert stages.ended(namespace) == [StageCompleted(path_of(namespace), progress)]
+
+
+def test_where_nodes_may_run_again_nothing_is_ever_the_whole() -> None:
+    stages = Stages(1, TokenOrder(), has_loop=True)
+    started(stages, A)
+    assert stages.ended(A) == [StageCompleted("a", 99)]
 
 
 def test_where_no_node_is_a_stage_one_that_a_node_runs_itself_is_everything() -> None:
@@ -94,3 +102,18 @@ def test_a_graph_that_is_run_once_more_gives_up_what_failed_in_its_last_run() ->
     assert started(stages, "a:1|1|b:4") == [StageFailed("a/b", 0), StageStarted("a/b", 0)]
     assert stages.ended("a:1|1|b:4") == [StageCompleted("a/b", 50)]
     assert stages.ended("d:1|b:9") == [StageCompleted("d/b", 100)]
+
+
+def test_behind_a_pause_what_was_open_goes_on_and_what_was_done_counts() -> None:
+    stages = Stages(3, TokenOrder())
+    started(stages, A, B)
+    stages.started("c:3", shown=False)
+    stages.ended(A)
+    note = json.loads(json.dumps(stages.noted()))
+    stages = Stages(3, TokenOrder())
+    stages.recall(note)
+    assert started(stages, B) == []
+    assert stages.started("c:3", shown=False) == []
+    assert stages.ended("c:3") == []
+    assert stages.ended(B) == [StageCompleted("b", 66)]
+    assert started(stages, B) == [StageStarted("b", 66)]
