@@ -11,6 +11,7 @@ from sluice.application.model_calls import CallTeller
 from sluice.domain.errors import AnswerTooLarge
 from sluice.domain.events import Usage
 from sluice.infrastructure.llm.event_stream import EventSplitter
+from sluice.infrastructure.llm.failures import of_error
 from sluice.infrastructure.llm.genai import CallSpan
 
 from .chunks import Chunks, OneText, Stream
@@ -18,10 +19,11 @@ from .events import (
     ChatEventReader,
     EventReader,
     ResponsesEventReader,
+    failure_of,
     responses_finish_reason,
     usage_of,
 )
-from .failures import CutAnswer, NamedFailure, NoAnswer, classify
+from .failures import CutAnswer, NoAnswer, classify, named
 from .whole_answers import said_in
 
 _DONE = b"[DONE]"
@@ -125,8 +127,8 @@ class StreamedAnswer:
         """At the body's end: what was held back. Raises if that was no proper end."""
         yield from self._chunks.left()
         events, request = self._events, self._stream.response.request
-        if events.failed:
-            raise NamedFailure("the upstream named a failure", request, body=None)
+        if events.failure is not None:
+            raise named(events.failure, request) from events.failure
         if events.finished or events.unsure:
             return
         kind = self._stream.response.headers.get("content-type", "")
@@ -164,14 +166,17 @@ def whole(call: UserCall, answer: object, request: Any) -> None:
         reason = details.model_dump() if isinstance(details, BaseModel) else details
         call.end(cost, responses_finish_reason(status, reason, called=called))
         if status == "failed":
-            raise NamedFailure("the upstream named a failure", request, body=None)
+            error = getattr(answer, "error", None)
+            failure = of_error(error.model_dump() if isinstance(error, BaseModel) else error)
+            raise named(failure, request) from failure
         return
     choices = getattr(answer, "choices", None)
     if not isinstance(choices, list):
         raise NoAnswer(message="the answer has no choices", request=request)
     reasons = [getattr(choice, "finish_reason", None) for choice in choices]
     call.end(cost, reasons[0] if reasons and isinstance(reasons[0], str) else None)
-    if "error" in reasons:
-        raise NamedFailure("the upstream named a failure", request, body=None)
+    for choice, reason in zip(choices, reasons, strict=True):
+        if failure := failure_of(reason, getattr(choice, "error", None)):
+            raise named(failure, request) from failure
     if not all(reasons):
         raise CutAnswer(message="the answer has no finish reason", request=request)

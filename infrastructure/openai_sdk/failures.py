@@ -25,7 +25,14 @@ class NoAnswer(openai.APIConnectionError):
 
 
 class NamedFailure(openai.APIError):
-    """The upstream said inside the answer that it failed, and the SDK passed it on."""
+    """The upstream said inside the answer that it failed, and the SDK passed it on. Its cause is
+    the domain's name for that.
+    """
+
+
+def named(failure: ChatError, request: httpx2.Request) -> NamedFailure:
+    """For `raise named(failure, request) from failure`."""
+    return NamedFailure("the upstream named a failure", request, body=None)
 
 
 _RAISE = opcode.opmap["RAISE_VARARGS"]
