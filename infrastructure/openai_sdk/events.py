@@ -172,7 +172,9 @@ class ResponsesEventReader:
                 self.usage = usage_of(event.response.get("usage")) or self.usage
                 self.finish_reason = self._reason(event.response)
             case "error":
-                self.failure = of_error(event.error or {"code": event.code, "message": event.message})
+                self.failure = of_error(
+                    event.error or {"code": event.code, "message": event.message}
+                )
             case _:
                 pass
         return _NOTHING

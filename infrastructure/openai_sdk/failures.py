@@ -29,10 +29,8 @@ class NamedFailure(openai.APIError):
     the domain's name for that.
     """
 
-
-def named(failure: ChatError, request: httpx2.Request) -> NamedFailure:
-    """For `raise named(failure, request) from failure`."""
-    return NamedFailure("the upstream named a failure", request, body=None)
+    def __init__(self, request: httpx2.Request) -> None:
+        super().__init__("the upstream named a failure", request, body=None)
 
 
 _RAISE = opcode.opmap["RAISE_VARARGS"]

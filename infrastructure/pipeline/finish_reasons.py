@@ -6,6 +6,7 @@ each of its first three streamed texts in this process had a reason. Who leaves 
 those is never judged; nor are calls for tools, and answers in one piece.
 """
 
+import re
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
@@ -15,6 +16,8 @@ from langchain_core.messages import AIMessage
 from sluice.infrastructure.openai_sdk.events import responses_finish_reason
 
 _WORDS = ("finish_reason", "stop_reason", "done_reason", "finishReason", "stopReason")
+_SAID_AGAIN = re.compile("(stop|length|tool_calls|content_filter|function_call){2,}")
+"""LangChain joins what a server says in several chunks; the last counts."""
 _ENOUGH = 3
 
 Model = tuple[str, str]
@@ -29,7 +32,8 @@ def finish_reason_of(message: AIMessage) -> str | None:
     told = message.response_metadata
     for word in _WORDS:
         if isinstance(reason := told.get(word), str) and reason:
-            return reason
+            again = _SAID_AGAIN.fullmatch(reason)
+            return again[1] if again else reason
     called = bool(message.tool_calls)
     return responses_finish_reason(
         told.get("status"), told.get("incomplete_details"), called=called

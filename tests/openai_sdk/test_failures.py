@@ -123,6 +123,7 @@ FAULTS = {
     Fault.PROPER_END_HALF_WAY: "upstream_truncated",
     Fault.MALFORMED_JSON: "upstream_bad_response",
     Fault.INVALID_UTF8: "upstream_bad_response",
+    Fault.LONE_SURROGATE: "upstream_bad_response",
     Fault.ERROR_CHUNK: "upstream_error",
     Fault.ERROR_EVENT: "upstream_rate_limited",
     Fault.RATE_LIMIT_FIRST: "upstream_rate_limited",
@@ -163,6 +164,17 @@ async def test_a_failure_has_its_code_whoever_calls(
     codes = {ask.__name__: code(await failure(ask(faulty.base_url))) for ask in CLIENTS}
     await faulty.until_idle()
     assert codes == dict.fromkeys(codes, FAULTS[fault])
+
+
+@pytest.mark.parametrize("fault", [Fault.LARGE_HEADER, Fault.CUT_CHARACTERS])
+@pytest.mark.parametrize("ask", [raw, raw_sync, ainvoke, astream])
+async def test_what_is_no_failure_is_none_whoever_calls(
+    fault: Fault, ask: Ask, model: OfflineModel, run: Run
+) -> None:
+    model.script(Reply(["one ", "👩‍👩‍👧‍👦", " two"], fault=fault))
+    await ask(model.base_url)
+    run.teller.said += run.left_out.said
+    assert run.text == "one 👩‍👩‍👧‍👦 two"
 
 
 async def test_a_refused_connection_has_its_code_whoever_calls(run: Run) -> None:

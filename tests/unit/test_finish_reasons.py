@@ -35,6 +35,9 @@ def test_a_model_is_known_by_its_provider_and_its_name() -> None:
     ("told", "reason"),
     [
         ({"finish_reason": "stop"}, "stop"),
+        ({"finish_reason": "stopstopstop"}, "stop"),
+        ({"finish_reason": "lengthstop"}, "stop"),
+        ({"finish_reason": "nonstop"}, "nonstop"),
         ({"stop_reason": "end_turn"}, "end_turn"),
         ({"done_reason": "stop"}, "stop"),
         ({"finishReason": "STOP"}, "STOP"),

@@ -163,9 +163,7 @@ def test_an_answer_is_finished_when_all_its_choices_are(
         ({**chunk({}), "error": None}, None),
     ],
 )
-def test_a_failure_that_is_named_is_one(
-    event: object, failure: type[UpstreamError] | None
-) -> None:
+def test_a_failure_that_is_named_is_one(event: object, failure: type[UpstreamError] | None) -> None:
     assert type(heard(event)[0].failure) is (failure or type(None))
 
 
