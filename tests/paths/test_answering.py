@@ -95,7 +95,8 @@ class Other(TypedDict):
 async def test_an_answer_that_an_output_schema_leaves_out_is_the_answer(
     path: Path, key: str
 ) -> None:
-    class Both(State, Other):
+    class Both(Other, total=False):
+        answer: str
         messages: Annotated[list[AnyMessage], add_messages]
 
     def build(llm: LLMClientPort) -> Any:

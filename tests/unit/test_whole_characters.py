@@ -38,7 +38,7 @@ def through(*events: object) -> list[Any]:
     ],
 )
 def test_half_a_character_waits_for_the_other(say: Any) -> None:
-    between = {"choices": [], "usage": None}
+    between: dict[str, Any] = {"choices": [], "usage": None}
     told = through(say("a\ud83d"), between, say("\ude00b\ud83d"), say("\ude00"))
     assert told == [say("a"), between, say("😀b"), say("😀")]
 
