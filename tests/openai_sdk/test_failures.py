@@ -280,6 +280,25 @@ async def test_a_response_that_failed_or_was_cut_is_no_answer(
     assert code(error) == {"failed": "upstream_error", "cut": "upstream_truncated"}[kind]
 
 
+@pytest.mark.parametrize(
+    ("event", "expected"),
+    [
+        ({"type": "response.failed", "response": {"id": "r"}}, "upstream_error"),
+        (
+            {"type": "response.failed", "response": {"error": {"code": "rate_limit_exceeded"}}},
+            "upstream_rate_limited",
+        ),
+        ({"type": "error", "code": None, "message": "overloaded"}, "upstream_unavailable"),
+    ],
+)
+async def test_a_response_that_failed_has_its_code_by_langchain_too(
+    event: dict[str, Any], expected: str, server: ScriptedServer, run: Run
+) -> None:
+    server.plays(sse(event, done=False))
+    model = chat_model(server.base_url, use_responses_api=True, streaming=True)
+    assert code(await failure(model.ainvoke("Why?"))) == expected
+
+
 async def anext_all(events: Any) -> None:
     async for _ in events:
         pass
