@@ -92,7 +92,8 @@ class CallListener(BaseCallbackHandler):
                 usage_of(message.usage_metadata), finish_reason_of(message), spoken=spoken
             )
             model = self._models.get(run_id)
-            if model and run_id in self._streamed and self._run.reasons.is_cut(model, message):
+            streamed = run_id in self._streamed
+            if model and self._run.reasons.is_cut(model, message, streamed=streamed):
                 self._run.cut(str(message.text))
         self._over(run_id)
 
