@@ -16,14 +16,8 @@ from sluice.infrastructure.llm.genai import CallSpan
 
 from .characters import WholeCharacters
 from .chunks import Chunks, OneText, Stream
-from .events import (
-    ChatEventReader,
-    EventReader,
-    ResponsesEventReader,
-    failure_of,
-    responses_finish_reason,
-    usage_of,
-)
+from .ends import failure_of, responses_finish_reason, usage_of
+from .events import ChatEventReader, EventReader, ResponsesEventReader
 from .failures import CutAnswer, NamedFailure, NoAnswer, classify
 from .whole_answers import said_in
 

@@ -11,7 +11,9 @@ import msgspec
 from sluice.application.model_calls import ToolCallPiece
 from sluice.domain.errors import UpstreamError
 from sluice.domain.events import Usage
-from sluice.infrastructure.llm.failures import of_choice, of_error, of_finish_reason
+from sluice.infrastructure.llm.failures import of_error
+
+from .ends import failure_of, responses_finish_reason, usage_of
 
 _NOT_UNDERSTOOD = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
@@ -189,35 +191,6 @@ class ResponsesEventReader:
     ) -> ToolCallPiece:
         index = event.output_index if isinstance(event.output_index, int) else 0
         return ToolCallPiece(index, call_id or None, name or None, arguments)
-
-
-def failure_of(reason: object, error: object) -> UpstreamError | None:
-    """What one choice of a chat completion failed of."""
-    if error:
-        return of_choice(error)
-    return of_finish_reason(reason) if isinstance(reason, str) else None
-
-
-def responses_finish_reason(status: object, details: object, *, called: bool) -> str | None:
-    """The Responses API's ends in the words of chat completions."""
-    match status, details:
-        case "completed", _:
-            return "tool_calls" if called else "stop"
-        case "incomplete", {"reason": "max_output_tokens"}:
-            return "length"
-        case "incomplete", {"reason": str(reason)}:
-            return reason
-        case _:
-            return None
-
-
-def usage_of(usage: object) -> Usage | None:
-    """In either API's words; None for what cannot be counted with."""
-    if not isinstance(usage, dict):
-        return None
-    given = usage.get("prompt_tokens", usage.get("input_tokens"))
-    made = usage.get("completion_tokens", usage.get("output_tokens"))
-    return Usage.counted(given, made, usage.get("total_tokens"))
 
 
 def _text(value: object) -> str:

@@ -9,7 +9,7 @@ from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, LLMResult
 
 from sluice.application.model_calls import CallTeller, Emit
-from sluice.infrastructure.openai_sdk.events import usage_of
+from sluice.infrastructure.openai_sdk.ends import usage_of
 from sluice.infrastructure.pipeline.finish_reasons import Model, finish_reason_of, model_of
 from sluice.infrastructure.pipeline.namespaces import path_of
 from sluice.infrastructure.pipeline.run import GraphRun

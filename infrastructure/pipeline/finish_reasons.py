@@ -14,8 +14,7 @@ from typing import Any
 
 from langchain_core.messages import AIMessage
 
-from sluice.infrastructure.llm.failures import of_finish_reason
-from sluice.infrastructure.openai_sdk.events import responses_finish_reason
+from sluice.infrastructure.openai_sdk.ends import failure_of, responses_finish_reason
 
 _WORDS = ("finish_reason", "stop_reason", "done_reason", "finishReason", "stopReason")
 _SAID_AGAIN = re.compile("(stop|length|tool_calls|content_filter|function_call){2,}")
@@ -54,7 +53,7 @@ class FinishReasons:
         if message.tool_calls or not str(message.text):
             return False
         reason = finish_reason_of(message)
-        if reason is not None and of_finish_reason(reason):
+        if failure_of(reason):
             return True
         if not streamed:
             return False

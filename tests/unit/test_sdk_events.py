@@ -8,12 +8,11 @@ import pytest
 from sluice.application.model_calls import ToolCallPiece
 from sluice.domain.errors import UpstreamError, UpstreamRateLimited, UpstreamUnavailable
 from sluice.domain.events import Usage
+from sluice.infrastructure.openai_sdk.ends import responses_finish_reason, usage_of
 from sluice.infrastructure.openai_sdk.events import (
     ChatEventReader,
     ParsedEvent,
     ResponsesEventReader,
-    responses_finish_reason,
-    usage_of,
 )
 
 NOTHING = ParsedEvent()

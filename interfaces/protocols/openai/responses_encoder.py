@@ -41,8 +41,7 @@ ATTEMPT = 1 << 32
 """What a later attempt's numbers begin at: a number that a lost end of an earlier one had, as
 after a crash, never names anything else."""
 
-_ENDS = {"cancelled": "incomplete"}
-"""Where an event has another name than the status that it tells."""
+_ENDS = {"cancelled": "incomplete"}  # elsewhere an event has its status's name
 
 
 @dataclass(frozen=True, slots=True)

@@ -105,8 +105,9 @@ async def test_an_answer_that_was_cut_short_is_an_incomplete_response(
 ) -> None:
     async with asking(*plays, Done("A2", "so", finish_reason=finish_reason)) as (_, client):
         end = (await told(client))[-1]
-        waited = await client.responses.create(**ASKED)
-        for response in (end.response, waited, await client.responses.retrieve(waited.id)):
+        waited: Any = await client.responses.create(**ASKED)
+        again: Any = await client.responses.retrieve(waited.id)
+        for response in (end.response, waited, again):
             assert (response.status, response.output_text) == ("incomplete", "so")
             assert response.incomplete_details.reason == why
             assert [item.status for item in response.output] == ["incomplete"]
