@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeGuard
 
 from sluice.domain.errors import ChatError
 
@@ -123,11 +123,28 @@ class Reset:
     reason: Literal["new_attempt", "cursor_unknown", "revised"]
 
 
+_LARGEST_COUNT = 2**53 - 1
+"""What every reader of JSON counts to exactly. A store holds the sum of a thousand of them."""
+
+
+def _is_count(value: object) -> TypeGuard[int]:
+    return isinstance(value, int) and 0 <= value <= _LARGEST_COUNT
+
+
 @dataclass(frozen=True, slots=True)
 class Usage:
     input_tokens: int
     output_tokens: int
     total_tokens: int
+
+    @classmethod
+    def counted(cls, given: object, made: object, total: object) -> "Usage | None":
+        """Of what somebody else says; None for what cannot be counted with. Without a total that
+        can be, it is the sum.
+        """
+        if not (_is_count(given) and _is_count(made)):
+            return None
+        return cls(given, made, total if _is_count(total) else given + made)
 
     def __add__(self, other: "Usage") -> "Usage":
         return Usage(

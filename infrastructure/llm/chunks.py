@@ -79,14 +79,8 @@ def arguments_of(function: Function) -> str:
 def usage_of(usage: object) -> Usage | None:
     """None for what cannot be counted with: no answer shall fail for its bill."""
     match usage:
-        case {
-            "prompt_tokens": int(given),
-            "completion_tokens": int(made),
-            "total_tokens": int(sum_),
-        }:
-            return Usage(given, made, sum_)
-        case {"prompt_tokens": int(given), "completion_tokens": int(made)}:
-            return Usage(given, made, given + made)
+        case {"prompt_tokens": given, "completion_tokens": made, **more}:
+            return Usage.counted(given, made, more.get("total_tokens"))
         case _:
             return None
 

@@ -12,7 +12,7 @@ import openai
 
 from sluice.domain import errors
 
-from .failures import of_status
+from .failures import of_error, of_status
 
 BROKEN_BODY: tuple[type[Exception], ...] = (
     httpx2.RequestError,
@@ -46,6 +46,8 @@ def of_failure(failure: BaseException) -> errors.UpstreamError:
     """For `raise of_failure(failure) from failure`. What is not in the table has broken off."""
     if isinstance(failure, openai.APIStatusError):
         return of_status(failure.status_code)
+    if type(failure) is openai.APIError and failure.body:
+        return of_error(failure.body)  # an error object in the stream
     if timed_out(failure):
         return errors.UpstreamTimeout()
     found = (mine for theirs, mine in _BY_CLASS if isinstance(failure, theirs))

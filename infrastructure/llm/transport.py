@@ -43,9 +43,15 @@ def http_client(base_url: str | None, connect_timeout: float) -> httpx2.AsyncCli
     transports: list[Any] = [client._transport, *client._mounts.values()]
     for transport in transports:
         if hasattr(transport, "get_client"):
-            transport.get_client = partial(_with_room_for_headers, transport.get_client)
-            take_outcomes(transport)
+            tuned(transport)
     return client
+
+
+def tuned(transport: Any) -> Any:
+    """The SDK's aiohttp transport, with room for headers, and heard of by first tries."""
+    transport.get_client = partial(_with_room_for_headers, transport.get_client)
+    take_outcomes(transport)
+    return transport
 
 
 def _with_room_for_headers(

@@ -8,19 +8,16 @@ from pydantic import BaseModel
 
 from sluice.application.heard_calls import CountedCall
 from sluice.application.model_calls import CallTeller
-from sluice.domain.errors import AnswerTooLarge
+from sluice.domain.errors import AnswerTooLarge, UpstreamBadResponse
 from sluice.domain.events import Usage
 from sluice.infrastructure.llm.event_stream import EventSplitter
+from sluice.infrastructure.llm.failures import of_error
 from sluice.infrastructure.llm.genai import CallSpan
 
+from .characters import WholeCharacters
 from .chunks import Chunks, OneText, Stream
-from .events import (
-    ChatEventReader,
-    EventReader,
-    ResponsesEventReader,
-    responses_finish_reason,
-    usage_of,
-)
+from .ends import failure_of, responses_finish_reason, usage_of
+from .events import ChatEventReader, EventReader, ResponsesEventReader
 from .failures import CutAnswer, NamedFailure, NoAnswer, classify
 from .whole_answers import said_in
 
@@ -74,6 +71,7 @@ class StreamedAnswer:
     def __init__(self, call: UserCall, stream: Stream) -> None:
         self._call, self._stream = call, stream
         self._splitter = EventSplitter(failures=False)
+        self._characters = WholeCharacters()
         self._events, self._chunks = call.events(), call.chunks(stream)
         self._any = False
         self._size = 0
@@ -101,11 +99,15 @@ class StreamedAnswer:
         Raises AnswerTooLarge, which is none of the SDK's: another try would be no smaller.
         """
         teller = self._call.teller
-        for data in self._splitter.feed(read):
-            if data.startswith(_DONE):
+        for event in self._splitter.feed(read):
+            if event.startswith(_DONE):
                 self.done = True
                 return
             self._any = True
+            try:
+                data = self._characters.of(event)
+            except UpstreamBadResponse as lone:
+                raise NamedFailure(self._stream.response.request) from lone
             heard = self._events.read(data)
             if text := heard.text:
                 self.said += 1
@@ -125,8 +127,8 @@ class StreamedAnswer:
         """At the body's end: what was held back. Raises if that was no proper end."""
         yield from self._chunks.left()
         events, request = self._events, self._stream.response.request
-        if events.failed:
-            raise NamedFailure("the upstream named a failure", request, body=None)
+        if failure := events.failure or self._characters.left():
+            raise NamedFailure(request) from failure
         if events.finished or events.unsure:
             return
         kind = self._stream.response.headers.get("content-type", "")
@@ -164,14 +166,17 @@ def whole(call: UserCall, answer: object, request: Any) -> None:
         reason = details.model_dump() if isinstance(details, BaseModel) else details
         call.end(cost, responses_finish_reason(status, reason, called=called))
         if status == "failed":
-            raise NamedFailure("the upstream named a failure", request, body=None)
+            error = getattr(answer, "error", None)
+            failure = of_error(error.model_dump() if isinstance(error, BaseModel) else error)
+            raise NamedFailure(request) from failure
         return
     choices = getattr(answer, "choices", None)
     if not isinstance(choices, list):
         raise NoAnswer(message="the answer has no choices", request=request)
     reasons = [getattr(choice, "finish_reason", None) for choice in choices]
     call.end(cost, reasons[0] if reasons and isinstance(reasons[0], str) else None)
-    if "error" in reasons:
-        raise NamedFailure("the upstream named a failure", request, body=None)
+    for choice, reason in zip(choices, reasons, strict=True):
+        if found := failure_of(reason, getattr(choice, "error", None)):
+            raise NamedFailure(request) from found
     if not all(reasons):
         raise CutAnswer(message="the answer has no finish reason", request=request)

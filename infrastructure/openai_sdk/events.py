@@ -9,7 +9,11 @@ from typing import Any, NamedTuple, Protocol
 import msgspec
 
 from sluice.application.model_calls import ToolCallPiece
+from sluice.domain.errors import UpstreamError
 from sluice.domain.events import Usage
+from sluice.infrastructure.llm.failures import of_error
+
+from .ends import failure_of, responses_finish_reason, usage_of
 
 _NOT_UNDERSTOOD = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
@@ -27,13 +31,13 @@ _NOTHING = ParsedEvent()
 
 
 class EventReader(Protocol):
-    """Hears the events of one answer. `finished`: it is complete. `failed`: its upstream said
+    """Hears the events of one answer. `finished`: it is complete. `failure`: its upstream said
     that it could not make it. `unsure`: an event was not understood, so nothing is proved.
     """
 
     usage: Usage | None
     finish_reason: str | None
-    failed: bool
+    failure: UpstreamError | None
     unsure: bool
 
     @property
@@ -52,7 +56,8 @@ class ChatEventReader:
     def __init__(self, *, as_langchain: bool) -> None:
         self.usage: Usage | None = None
         self.finish_reason: str | None = None
-        self.failed = self.unsure = False
+        self.failure: UpstreamError | None = None
+        self.unsure = False
         self._as_langchain = as_langchain
         self._open: set[int | None] = set()
         self._finished: set[int | None] = set()
@@ -68,7 +73,7 @@ class ChatEventReader:
             self.unsure = True
             return _NOTHING
         if chunk.error:
-            self.failed = True
+            self.failure = of_error(chunk.error)
         if chunk.usage is not None:
             self.usage = usage_of(chunk.usage) or self.usage
         if not chunk.choices:
@@ -90,8 +95,7 @@ class ChatEventReader:
                 self.finish_reason = reason
         elif index not in self._finished:
             self._open.add(index)
-        if choice.error or reason == "error":
-            self.failed = True
+        self.failure = self.failure or failure_of(reason, choice.error)
 
     def _said(self, delta: "_Delta", *, plain: bool) -> ParsedEvent:
         text = delta.content or ""
@@ -142,7 +146,8 @@ class ResponsesEventReader:
     def __init__(self) -> None:
         self.usage: Usage | None = None
         self.finish_reason: str | None = None
-        self.failed = self.unsure = self.finished = False
+        self.failure: UpstreamError | None = None
+        self.unsure = self.finished = False
         self._called = False
 
     def read(self, data: bytes) -> ParsedEvent:
@@ -164,11 +169,14 @@ class ResponsesEventReader:
                 return ParsedEvent(tool_calls=(self._piece(event, call_id, name),))
             case "response.completed" | "response.incomplete" | "response.failed":
                 self.finished = event.type != "response.failed"
-                self.failed = not self.finished
+                if not self.finished:
+                    self.failure = of_error(event.response.get("error"))
                 self.usage = usage_of(event.response.get("usage")) or self.usage
                 self.finish_reason = self._reason(event.response)
             case "error":
-                self.failed = True
+                self.failure = of_error(
+                    event.error or {"code": event.code, "message": event.message}
+                )
             case _:
                 pass
         return _NOTHING
@@ -183,31 +191,6 @@ class ResponsesEventReader:
     ) -> ToolCallPiece:
         index = event.output_index if isinstance(event.output_index, int) else 0
         return ToolCallPiece(index, call_id or None, name or None, arguments)
-
-
-def responses_finish_reason(status: object, details: object, *, called: bool) -> str | None:
-    """The Responses API's ends in the words of chat completions."""
-    match status, details:
-        case "completed", _:
-            return "tool_calls" if called else "stop"
-        case "incomplete", {"reason": "max_output_tokens"}:
-            return "length"
-        case "incomplete", {"reason": str(reason)}:
-            return reason
-        case _:
-            return None
-
-
-def usage_of(usage: object) -> Usage | None:
-    """In either API's words; None for what cannot be counted with."""
-    if not isinstance(usage, dict):
-        return None
-    given = usage.get("prompt_tokens", usage.get("input_tokens"))
-    made = usage.get("completion_tokens", usage.get("output_tokens"))
-    if not isinstance(given, int) or not isinstance(made, int):
-        return None
-    total = usage.get("total_tokens")
-    return Usage(given, made, total if isinstance(total, int) else given + made)
 
 
 def _text(value: object) -> str:
@@ -244,6 +227,9 @@ class _Event(msgspec.Struct, gc=False):
     output_index: Any = None
     item: dict[str, Any] = {}
     response: dict[str, Any] = {}
+    error: Any = None
+    code: Any = None
+    message: Any = None
 
 
 _chunk = msgspec.json.Decoder(_Chunk).decode

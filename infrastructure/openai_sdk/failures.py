@@ -13,6 +13,7 @@ from langchain_core import exceptions as langchain
 
 from sluice.domain import errors
 from sluice.domain.errors import ChatError
+from sluice.infrastructure.llm.failures import of_error
 from sluice.infrastructure.llm.openai_errors import UPSTREAM_FAILURES, of_failure, timed_out
 
 
@@ -25,11 +26,19 @@ class NoAnswer(openai.APIConnectionError):
 
 
 class NamedFailure(openai.APIError):
-    """The upstream said inside the answer that it failed, and the SDK passed it on."""
+    """The upstream said inside the answer that it failed, and the SDK passed it on. Its cause is
+    the domain's name for that.
+    """
+
+    def __init__(self, request: httpx2.Request) -> None:
+        super().__init__("the upstream named a failure", request, body=None)
 
 
 _RAISE = opcode.opmap["RAISE_VARARGS"]
 _CLIENTS = ("openai.", "langchain_openai.", "sluice.infrastructure.openai_sdk.")
+
+_READ_BY_LANGCHAIN = ("_convert_responses_chunk_to_generation_chunk", "_create_chat_result")
+"""Where langchain-openai raises a ValueError of a failure that an answer names."""
 
 _BROKEN = (
     "aiohttp.client_exceptions.ClientPayloadError",
@@ -136,9 +145,14 @@ def _of_sdk(error: openai.OpenAIError) -> ChatError:
 
 def _asking(traceback: TracebackType | None) -> bool:
     """Whether the SDK raised it before it had an answer, and not while it read one."""
+    return _raised_in(traceback) == "request"
+
+
+def _raised_in(traceback: TracebackType | None) -> str:
+    """The function's name."""
     while traceback is not None and traceback.tb_next is not None:
         traceback = traceback.tb_next
-    return traceback is not None and traceback.tb_frame.f_code.co_name == "request"
+    return traceback.tb_frame.f_code.co_name if traceback is not None else ""
 
 
 def _came_through_a_client(traceback: TracebackType | None) -> bool:
@@ -152,6 +166,8 @@ def _came_through_a_client(traceback: TracebackType | None) -> bool:
 
 def _of_a_call(error: BaseException) -> ChatError | None:
     """An error that is not of the SDK's family, although a call raised it."""
+    if isinstance(error, ValueError) and _raised_in(error.__traceback__) in _READ_BY_LANGCHAIN:
+        return of_error(*error.args[:1])
     known = isinstance(error, UPSTREAM_FAILURES) or timed_out(error) or _broken(error)
     return of_failure(error) if known else None
 

@@ -11,7 +11,7 @@ from weakref import WeakKeyDictionary, WeakSet
 import httpx2
 from openai import DefaultAioHttpClient
 
-from sluice.infrastructure.llm.first_try import take_outcomes
+from sluice.infrastructure.llm.transport import tuned
 
 _OF_LIBRARIES = ("AsyncHttpxClientWrapper", "_AsyncHttpxClientWrapper")
 _KEEPALIVE_SECONDS = 30.0
@@ -82,5 +82,4 @@ def _aiohttp(transport: Any) -> Any:
         verify=transport._pool._ssl_context or True,
         limits=httpx2.Limits(max_connections=_UNLIMITED, keepalive_expiry=_KEEPALIVE_SECONDS),
     )
-    take_outcomes(client._transport)
-    return client._transport
+    return tuned(client._transport)

@@ -9,7 +9,7 @@ from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, LLMResult
 
 from sluice.application.model_calls import CallTeller, Emit
-from sluice.domain.events import Usage
+from sluice.infrastructure.openai_sdk.ends import usage_of
 from sluice.infrastructure.pipeline.finish_reasons import Model, finish_reason_of, model_of
 from sluice.infrastructure.pipeline.namespaces import path_of
 from sluice.infrastructure.pipeline.run import GraphRun
@@ -88,15 +88,12 @@ class CallListener(BaseCallbackHandler):
         generation = response.generations[0][0] if response.generations else None
         if isinstance(generation, ChatGeneration) and isinstance(generation.message, AIMessage):
             message = generation.message
-            usage = message.usage_metadata
             self._run.calls.ended(
-                usage
-                and Usage(usage["input_tokens"], usage["output_tokens"], usage["total_tokens"]),
-                finish_reason_of(message),
-                spoken=spoken,
+                usage_of(message.usage_metadata), finish_reason_of(message), spoken=spoken
             )
             model = self._models.get(run_id)
-            if model and run_id in self._streamed and self._run.reasons.is_cut(model, message):
+            streamed = run_id in self._streamed
+            if model and self._run.reasons.is_cut(model, message, streamed=streamed):
                 self._run.cut(str(message.text))
         self._over(run_id)
 

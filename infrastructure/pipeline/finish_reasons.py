@@ -3,18 +3,22 @@
 An answer without a reason may have been cut, or its provider gives none. OpenAI's are judged by
 their client, which sees the body's end. Of other models the rule is: a model is judged only when
 each of its first three streamed texts in this process had a reason. Who leaves one out among
-those is never judged; nor are calls for tools, and answers in one piece.
+those is never judged; nor are calls for tools, and answers in one piece. A reason that names a
+failure is one of whichever model: what came before it is half an answer.
 """
 
+import re
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
 from langchain_core.messages import AIMessage
 
-from sluice.infrastructure.openai_sdk.events import responses_finish_reason
+from sluice.infrastructure.openai_sdk.ends import failure_of, responses_finish_reason
 
 _WORDS = ("finish_reason", "stop_reason", "done_reason", "finishReason", "stopReason")
+_SAID_AGAIN = re.compile("(stop|length|tool_calls|content_filter|function_call){2,}")
+"""LangChain joins what a server says in several chunks; the last counts."""
 _ENOUGH = 3
 
 Model = tuple[str, str]
@@ -29,7 +33,8 @@ def finish_reason_of(message: AIMessage) -> str | None:
     told = message.response_metadata
     for word in _WORDS:
         if isinstance(reason := told.get(word), str) and reason:
-            return reason
+            again = _SAID_AGAIN.fullmatch(reason)
+            return again[1] if again else reason
     called = bool(message.tool_calls)
     return responses_finish_reason(
         told.get("status"), told.get("incomplete_details"), called=called
@@ -43,11 +48,16 @@ class FinishReasons:
         self._told: Counter[Model] = Counter()
         self._silent: set[Model] = set()
 
-    def is_cut(self, model: Model, message: AIMessage) -> bool:
-        """Learns of a streamed answer, and says whether it lacks the reason it must have had."""
+    def is_cut(self, model: Model, message: AIMessage, *, streamed: bool) -> bool:
+        """Learns of an answer, and says whether it failed, or lacks the reason it must have had."""
         if message.tool_calls or not str(message.text):
             return False
-        if finish_reason_of(message) is not None:
+        reason = finish_reason_of(message)
+        if failure_of(reason):
+            return True
+        if not streamed:
+            return False
+        if reason is not None:
             self._told[model] += 1
             return False
         if self._told[model] < _ENOUGH:

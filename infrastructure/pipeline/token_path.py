@@ -57,15 +57,11 @@ class TokenPath:
             return await outcome_of(call, self._stream, "A2", offline=self._offline)
 
     async def _invoke(self, call: Call[Tap]) -> object:
-        """As `ainvoke` does, which reads every update beside the states and throws it away."""
-        graph, final = call.called, None
-        states = graph.astream(
-            call.input,
-            call.config,
-            stream_mode="values",
-            output_keys=graph.output_channels,
-            **call.options,
-        )
+        """As `ainvoke` does, which reads every update beside the states and throws it away; but
+        the whole state, as the other readers have it, and not what an output schema leaves of it.
+        """
+        final = None
+        states = call.called.astream(call.input, call.config, stream_mode="values", **call.options)
         async with aclosing(states):  # type: ignore[type-var]
             async for state in states:
                 final = state

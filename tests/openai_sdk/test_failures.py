@@ -20,7 +20,7 @@ from sluice.infrastructure.openai_sdk.instrumentor import OpenAIInstrumentor
 from sluice.offline_model import Fault, OfflineModel, Reply
 
 from .conftest import Run, chat_model
-from .scripted import Answer, ScriptedServer, chunk, sse, texts
+from .scripted import Answer, ScriptedServer, sse
 
 ASKED: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "Why?"}]}
 Ask = Callable[[str], Awaitable[Any]]
@@ -123,7 +123,14 @@ FAULTS = {
     Fault.PROPER_END_HALF_WAY: "upstream_truncated",
     Fault.MALFORMED_JSON: "upstream_bad_response",
     Fault.INVALID_UTF8: "upstream_bad_response",
+    Fault.LONE_SURROGATE: "upstream_bad_response",
     Fault.ERROR_CHUNK: "upstream_error",
+    Fault.ERROR_EVENT: "upstream_rate_limited",
+    Fault.RATE_LIMIT_FIRST: "upstream_rate_limited",
+    Fault.ERROR_AFTER_FINISH: "upstream_unavailable",
+    Fault.FINISH_ERROR: "upstream_error",
+    Fault.FINISH_ABORT: "upstream_error",
+    Fault.CHOICE_ERROR: "upstream_error",
     Fault.HTML_WITH_200: "upstream_bad_response",
     Fault.JSON_WITH_200: "upstream_bad_response",
 }
@@ -157,6 +164,17 @@ async def test_a_failure_has_its_code_whoever_calls(
     codes = {ask.__name__: code(await failure(ask(faulty.base_url))) for ask in CLIENTS}
     await faulty.until_idle()
     assert codes == dict.fromkeys(codes, FAULTS[fault])
+
+
+@pytest.mark.parametrize("fault", [Fault.LARGE_HEADER, Fault.CUT_CHARACTERS])
+@pytest.mark.parametrize("ask", [raw, raw_sync, ainvoke, astream])
+async def test_what_is_no_failure_is_none_whoever_calls(
+    fault: Fault, ask: Ask, model: OfflineModel, run: Run
+) -> None:
+    model.script(Reply(["one ", "👩‍👩‍👧‍👦", " two"], fault=fault))
+    await ask(model.base_url)
+    run.teller.said += run.left_out.said
+    assert run.text == "one 👩‍👩‍👧‍👦 two"
 
 
 async def test_a_refused_connection_has_its_code_whoever_calls(run: Run) -> None:
@@ -220,15 +238,12 @@ async def test_who_leaves_an_answer_on_purpose_has_not_been_cut(
     await model.until_idle()
 
 
-WHOLE = {
-    "id": "1",
-    "object": "chat.completion",
-    "created": 1,
-    "model": "m",
-    "choices": [
-        {"index": 0, "message": {"role": "assistant", "content": "a"}, "finish_reason": None}
-    ],
-}
+def ended(choice: dict[str, Any]) -> Answer:
+    """In one piece."""
+    said = {"index": 0, "message": {"role": "assistant", "content": "a"}}
+    fields = {"id": "1", "object": "chat.completion", "created": 1, "model": "m"}
+    body = {**fields, "choices": [said | choice]}
+    return Answer(json.dumps(body).encode(), "application/json")
 
 
 @pytest.mark.parametrize(
@@ -237,7 +252,9 @@ WHOLE = {
         (Answer(b"<html></html>", "text/html"), "upstream_bad_response"),
         (Answer(b'{"hello": 1}', "application/json"), "upstream_bad_response"),
         (Answer(b'{"broken', "application/json"), "upstream_bad_response"),
-        (Answer(json.dumps(WHOLE).encode(), "application/json"), "upstream_truncated"),
+        (ended({"finish_reason": None}), "upstream_truncated"),
+        (ended({"finish_reason": "abort"}), "upstream_error"),
+        (ended({"finish_reason": "stop", "error": {"code": 429}}), "upstream_rate_limited"),
     ],
 )
 async def test_an_answer_that_is_not_streamed_is_judged_too(
@@ -248,20 +265,6 @@ async def test_an_answer_that_is_not_streamed_is_judged_too(
     async with AsyncOpenAI(base_url=server.base_url, api_key="x", max_retries=0) as client:
         assert code(await failure(client.chat.completions.create(**ASKED))) == expected
     assert code(await failure(chat_model(server.base_url).ainvoke("Why?"))) == expected
-
-
-@pytest.mark.parametrize(
-    "body",
-    [
-        sse(*texts("a"), chunk({}, "error")),
-        sse(*texts("a"), {**chunk({}), "choices": [{"index": 0, "error": {"message": "no"}}]}),
-    ],
-)
-async def test_a_failure_that_the_upstream_names_in_a_choice_is_one(
-    body: bytes, server: ScriptedServer, run: Run
-) -> None:
-    server.plays(body)
-    assert code(await failure(raw(server.base_url))) == "upstream_error"
 
 
 @pytest.mark.parametrize("kind", ["failed", "cut"])
@@ -275,6 +278,25 @@ async def test_a_response_that_failed_or_was_cut_is_no_answer(
         events = await client.responses.create(model="m", input="?", stream=True)
         error = await failure(anext_all(events))
     assert code(error) == {"failed": "upstream_error", "cut": "upstream_truncated"}[kind]
+
+
+@pytest.mark.parametrize(
+    ("event", "expected"),
+    [
+        ({"type": "response.failed", "response": {"id": "r"}}, "upstream_error"),
+        (
+            {"type": "response.failed", "response": {"error": {"code": "rate_limit_exceeded"}}},
+            "upstream_rate_limited",
+        ),
+        ({"type": "error", "code": None, "message": "overloaded"}, "upstream_unavailable"),
+    ],
+)
+async def test_a_response_that_failed_has_its_code_by_langchain_too(
+    event: dict[str, Any], expected: str, server: ScriptedServer, run: Run
+) -> None:
+    server.plays(sse(event, done=False))
+    model = chat_model(server.base_url, use_responses_api=True, streaming=True)
+    assert code(await failure(model.ainvoke("Why?"))) == expected
 
 
 async def anext_all(events: Any) -> None:

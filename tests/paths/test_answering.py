@@ -1,6 +1,6 @@
 """On both paths: what a run's answer is, what it is asked with, and what it has used."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, TypedDict
 
 import pytest
 from langchain_core.messages import AIMessage, AnyMessage
@@ -85,6 +85,32 @@ async def test_messages_of_a_state_of_the_graphs_own_class_are_an_answer(path: P
     told = await path.tell(build)
     assert told.done.answer == "one two"
     assert [token.content for token in told.tokens] == ["one ", "two"] * path.speaks
+
+
+class Other(TypedDict):
+    other: str
+
+
+@pytest.mark.parametrize("key", ["answer", "messages"])
+async def test_an_answer_that_an_output_schema_leaves_out_is_the_answer(
+    path: Path, key: str
+) -> None:
+    class Both(Other, total=False):
+        answer: str
+        messages: Annotated[list[AnyMessage], add_messages]
+
+    def build(llm: LLMClientPort) -> Any:
+        async def node(state: Both) -> dict[str, Any]:
+            said = "".join([text async for text in llm.stream("?")])
+            return {key: said if key == "answer" else [AIMessage(said)], "other": "else"}
+
+        graph = StateGraph(Both, output_schema=Other)
+        return graph.add_node("answer", node, metadata=SPEAKS).add_edge(START, "answer")
+
+    path.model.script(Reply(pieces=["a", "b"]))
+    told = await path.tell(build)
+    assert told.done.answer == "ab"
+    assert [t.content for t in told.tokens] == ["a", "b"] * path.speaks
 
 
 async def test_no_answer_is_a_pipeline_error(path: Path) -> None:

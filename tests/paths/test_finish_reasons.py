@@ -105,6 +105,14 @@ async def test_an_answer_in_one_piece_is_not_judged(path: Path) -> None:
     assert [told and told.done.finish_reason for told in answers] == ["stop"] * 3 + [None]
 
 
+@pytest.mark.parametrize("reason", ["error", "abort", "malformed_model_output"])
+@pytest.mark.parametrize("kind", [OthersModel, Whole])
+async def test_an_answer_whose_reason_names_a_failure_is_none(
+    path: Path, kind: type[OthersModel], reason: str
+) -> None:
+    assert await ask(path, kind(ends=[reason, reason]), 2) == [None, None]
+
+
 @pytest.mark.parametrize(
     "word", ["finish_reason", "stop_reason", "done_reason", "finishReason", "stopReason"]
 )

@@ -30,6 +30,10 @@ COUNTED = {"prompt_tokens": 2, "completion_tokens": 3}
         ({"completion_tokens": 2}, None),
         ({"prompt_tokens": "2", "completion_tokens": 3}, None),
         ([2, 3], None),
+        ({"prompt_tokens": -1, "completion_tokens": 3}, None),
+        ({"prompt_tokens": 2, "completion_tokens": 2**53}, None),
+        ({**COUNTED, "total_tokens": -1}, Usage(2, 3, 5)),
+        ({**COUNTED, "total_tokens": 2**64}, Usage(2, 3, 5)),
     ],
 )
 def test_a_total_is_believed_and_else_summed_up(usage: object, counted: Usage | None) -> None:

@@ -23,7 +23,7 @@ ENDED, CUT = message(stop_reason="end_turn"), message()
 
 
 def after(reasons: FinishReasons, *messages: AIMessage) -> list[bool]:
-    return [reasons.is_cut(ONE, each) for each in messages]
+    return [reasons.is_cut(ONE, each, streamed=True) for each in messages]
 
 
 def test_a_model_is_known_by_its_provider_and_its_name() -> None:
@@ -35,6 +35,9 @@ def test_a_model_is_known_by_its_provider_and_its_name() -> None:
     ("told", "reason"),
     [
         ({"finish_reason": "stop"}, "stop"),
+        ({"finish_reason": "stopstopstop"}, "stop"),
+        ({"finish_reason": "lengthstop"}, "stop"),
+        ({"finish_reason": "nonstop"}, "nonstop"),
         ({"stop_reason": "end_turn"}, "end_turn"),
         ({"done_reason": "stop"}, "stop"),
         ({"finishReason": "STOP"}, "STOP"),
@@ -70,8 +73,8 @@ def test_who_leaves_one_out_among_the_first_three_is_never_judged() -> None:
 def test_each_model_is_judged_by_itself() -> None:
     reasons = FinishReasons()
     after(reasons, ENDED, ENDED, ENDED)
-    assert not reasons.is_cut(OTHER, CUT)
-    assert reasons.is_cut(ONE, CUT)
+    assert not reasons.is_cut(OTHER, CUT, streamed=True)
+    assert reasons.is_cut(ONE, CUT, streamed=True)
 
 
 def test_calls_for_tools_and_answers_without_text_are_not_judged() -> None:

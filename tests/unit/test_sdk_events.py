@@ -6,13 +6,13 @@ from typing import Any
 import pytest
 
 from sluice.application.model_calls import ToolCallPiece
+from sluice.domain.errors import UpstreamError, UpstreamRateLimited, UpstreamUnavailable
 from sluice.domain.events import Usage
+from sluice.infrastructure.openai_sdk.ends import responses_finish_reason, usage_of
 from sluice.infrastructure.openai_sdk.events import (
     ChatEventReader,
     ParsedEvent,
     ResponsesEventReader,
-    responses_finish_reason,
-    usage_of,
 )
 
 NOTHING = ParsedEvent()
@@ -147,19 +147,23 @@ def test_an_answer_is_finished_when_all_its_choices_are(
 
 
 @pytest.mark.parametrize(
-    ("event", "failed"),
+    ("event", "failure"),
     [
-        (chunk({"content": "a"}, "stop"), False),
-        (chunk({}, "error"), True),
-        (chunk({}, error={"code": 1}), True),
-        (chunk({}, error={"code": 1}, index=1), True),
-        ({"error": "x"}, True),
-        ({**chunk({}), "error": {"code": 1}}, True),
-        ({**chunk({}), "error": None}, False),
+        (chunk({"content": "a"}, "stop"), None),
+        (chunk({}, "error"), UpstreamError),
+        (chunk({}, "abort"), UpstreamError),
+        (chunk({}, "insufficient_system_resource"), UpstreamError),
+        (chunk({}, "rate_limited"), UpstreamRateLimited),
+        (chunk({}, error={"code": 1}), UpstreamError),
+        (chunk({}, error={"code": 1}, index=1), UpstreamError),
+        (chunk({}, "stop", error={"code": 429}), UpstreamRateLimited),
+        ({"error": "x"}, UpstreamError),
+        ({**chunk({}), "error": {"code": 503}}, UpstreamUnavailable),
+        ({**chunk({}), "error": None}, None),
     ],
 )
-def test_a_failure_that_is_named_is_one(event: object, failed: bool) -> None:
-    assert heard(event)[0].failed is failed
+def test_a_failure_that_is_named_is_one(event: object, failure: type[UpstreamError] | None) -> None:
+    assert type(heard(event)[0].failure) is (failure or type(None))
 
 
 def test_the_last_usage_counts_that_can_be_counted_with() -> None:
@@ -180,6 +184,8 @@ def test_the_last_usage_counts_that_can_be_counted_with() -> None:
         ({"prompt_tokens": "1", "completion_tokens": 2}, None),
         (None, None),
         ([1], None),
+        ({"prompt_tokens": 2**64, "completion_tokens": 2}, None),
+        ({"input_tokens": 1, "output_tokens": -2}, None),
     ],
 )
 def test_usage_is_read_in_either_apis_words(usage: object, counted: Usage | None) -> None:
@@ -218,7 +224,7 @@ def test_each_event_of_a_response_says_what_its_type_says(
 ) -> None:
     reader, told = response(event)
     assert told == [parsed]
-    assert [reader.finished, reader.failed, reader.unsure] == [False] * 3
+    assert (reader.finished, reader.failure, reader.unsure) == (False, None, False)
 
 
 CALLED = {"type": "response.output_item.added", "item": {"type": "function_call"}}
@@ -243,13 +249,22 @@ def test_a_response_ends_in_the_words_of_chat_completions(
 ) -> None:
     reader, told = response(*events)
     assert told[-1] == NOTHING
-    assert (reader.finished, reader.failed, reader.finish_reason) == (True, False, reason)
+    assert (reader.finished, reader.failure, reader.finish_reason) == (True, None, reason)
 
 
-@pytest.mark.parametrize("event", [over("failed"), {"type": "error"}])
-def test_a_response_may_fail(event: object) -> None:
+@pytest.mark.parametrize(
+    ("event", "failure"),
+    [
+        (over("failed"), UpstreamError),
+        (over("failed", error={"code": "rate_limit_exceeded"}), UpstreamRateLimited),
+        ({"type": "error"}, UpstreamError),
+        ({"type": "error", "code": "429"}, UpstreamRateLimited),
+        ({"type": "error", "message": "overloaded"}, UpstreamUnavailable),
+    ],
+)
+def test_a_response_may_fail(event: object, failure: type[UpstreamError]) -> None:
     reader, told = response(event)
-    assert (told, reader.finished, reader.failed) == ([NOTHING], False, True)
+    assert (told, reader.finished, type(reader.failure)) == ([NOTHING], False, failure)
     assert reader.finish_reason is None
 
 

@@ -55,7 +55,6 @@ _SETTINGS: Mapping[str, Any] = {
     "background": True,
     "completed_at": None,
     "frequency_penalty": 0,
-    "incomplete_details": None,
     "instructions": None,
     "max_output_tokens": None,
     "max_tool_calls": None,
@@ -117,6 +116,7 @@ def response_object(
         "created_at": int(job.created_at.timestamp()),
         "status": status,
         "error": error,
+        "incomplete_details": end and _why_incomplete(end),
         "metadata": job.metadata,
         "conversation": conversation and {"id": conversation},
         "model": model_name(job.model),
@@ -129,11 +129,20 @@ def response_object(
 def status_of_end(end: Terminal) -> str:
     match end:
         case Done():
-            return "completed"
+            return "incomplete" if _why_incomplete(end) else "completed"
         case Failed():
             return "failed"
         case Cancelled():
             return "cancelled"
+
+
+def _why_incomplete(end: Terminal) -> dict[str, str] | None:
+    """Of an answer that was ended before its model was done."""
+    reason = _CUT_SHORT.get(end.finish_reason or "") if isinstance(end, Done) else None
+    return {"reason": reason} if reason else None
+
+
+_CUT_SHORT = {"length": "max_output_tokens", "content_filter": "content_filter"}
 
 
 def _usage(usage: Usage) -> dict[str, Any]:

@@ -41,7 +41,7 @@ ATTEMPT = 1 << 32
 """What a later attempt's numbers begin at: a number that a lost end of an earlier one had, as
 after a crash, never names anything else."""
 
-_ENDS = {"completed": "completed", "failed": "failed", "cancelled": "incomplete"}
+_ENDS = {"cancelled": "incomplete"}  # elsewhere an event has its status's name
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,11 +238,11 @@ class _Telling:
                 self.say(rest, 1)
         self.conclude()
         status = status_of_end(end)
-        of_item = "completed" if isinstance(end, Done) else "incomplete"
+        of_item = "completed" if status == "completed" else "incomplete"
         output = self._encoder.output(self.state, of_item)
         if self.state.open:
             self.close(of_item)
-        self.event(_ENDS[status], response=self._encoder.response(status, output, end))
+        self.event(_ENDS.get(status, status), response=self._encoder.response(status, output, end))
         self.frames.append(STREAM_END)
 
     @property

@@ -95,6 +95,25 @@ async def test_a_failed_response_says_why() -> None:
         assert (waited.status, waited.output_text) == ("failed", WORDS[0].content)
 
 
+@pytest.mark.parametrize("plays", [[Token("so", "a")], []], ids=["A2", "A1"])
+@pytest.mark.parametrize(
+    ("finish_reason", "why"),
+    [("length", "max_output_tokens"), ("content_filter", "content_filter")],
+)
+async def test_an_answer_that_was_cut_short_is_an_incomplete_response(
+    plays: list[Any], finish_reason: str, why: str
+) -> None:
+    async with asking(*plays, Done("A2", "so", finish_reason=finish_reason)) as (_, client):
+        end = (await told(client))[-1]
+        waited: Any = await client.responses.create(**ASKED)
+        again: Any = await client.responses.retrieve(waited.id)
+        for response in (end.response, waited, again):
+            assert (response.status, response.output_text) == ("incomplete", "so")
+            assert response.incomplete_details.reason == why
+            assert [item.status for item in response.output] == ["incomplete"]
+        assert end.type == "response.incomplete"
+
+
 async def test_what_is_taken_back_is_an_incomplete_message_and_not_in_the_response() -> None:
     plays = [Token("wrong", "a"), Reset("revised"), Token("right", "a"), Done("A2", "right")]
     async with asking(*plays) as (_, client):
