@@ -16,6 +16,7 @@ from sluice.domain.chat import (
     JobId,
     JobStatus,
     Message,
+    Role,
     UserId,
     micros,
     moment,
@@ -93,6 +94,8 @@ class SqliteChats:
         await self._database.scrub()
 
     async def messages(self, user: UserId, chat_id: ChatId) -> Sequence[Message]:
+        if (only := self._known.only(user, chat_id)) is not None:
+            return [only]
         query = """SELECT m.id, role, content, job_id, status, m.created_at
             FROM chats LEFT JOIN messages AS m ON m.chat = chats.key
             WHERE user = ? AND chats.id = ? ORDER BY turn, m.key"""
@@ -109,18 +112,28 @@ class SqliteChats:
         self, job: Job, message_id: str | None = None, opens: Chat | None = None
     ) -> None:
         """Durable with the job's log, which is created next."""
+        message = _message(job, "user", job.message, "completed", message_id)
+        is_first = False
 
         def work(db: sqlite3.Connection) -> None:
+            nonlocal is_first
             if opens is not None:
                 _open(db, opens)
-            _ask(db, job, message_id or new_id())
+            is_first = _ask(db, job, message)
 
+        def committed() -> None:
+            if is_first:
+                self._known.has_asked(job, message)
+
+        self._known.asks(job)
         if self._joint is None:
             await self._database.write(work, durable=False)
+            committed()
         else:
-            self._joint.with_creation(job.id, work)
+            self._joint.with_creation(job.id, work, committed)
 
     async def remove_question(self, job: Job) -> None:
+        self._known.changes(job.user, job.chat_id)
         await self._database.write(lambda db: _unask(db, job))
 
     async def keep_answer(
@@ -133,6 +146,7 @@ class SqliteChats:
         head: Head | None = None,
     ) -> None:
         """Durable with the job's terminal event, which is written next. Outlasts an outage."""
+        self._known.changes(job.user, job.chat_id)
 
         def work(db: sqlite3.Connection) -> None:
             turns = db.execute(
@@ -142,7 +156,7 @@ class SqliteChats:
             ).fetchall()
             for chat, turn, began_at in turns:
                 if answer:
-                    _say(db, job, chat, turn, "assistant", answer, status, new_id())
+                    _say(db, chat, turn, _message(job, "assistant", answer, status))
                 else:
                     unsay = "DELETE FROM messages WHERE job_id = ? AND role = 'assistant'"
                     db.execute(unsay, (job.id,))
@@ -191,28 +205,29 @@ def _turn(db: sqlite3.Connection, job_id: str) -> tuple[int, int] | None:
     return row
 
 
-def _ask(db: sqlite3.Connection, job: Job, message_id: str) -> None:
-    """A retried question is not repeated: it becomes the new job's."""
-    query = """SELECT key, (SELECT max(turn) FROM messages WHERE chat = chats.key),
-        EXISTS (SELECT 1 FROM turns WHERE job_id = ?) FROM chats WHERE user = ? AND id = ?"""
-    found = db.execute(query, (job.id, job.user, job.chat_id)).fetchone()
-    if found is None:
-        raise NotFound(job.chat_id)
-    chat, last, known = found
-    if known:
+_ASK = """INSERT INTO turns (job_id, chat, turn)
+    SELECT ?, key, ifnull((SELECT max(turn) FROM messages WHERE chat = chats.key), 0) + 1
+    FROM chats WHERE user = ? AND id = ? ON CONFLICT DO NOTHING RETURNING chat, turn"""
+
+
+def _ask(db: sqlite3.Connection, job: Job, message: Message) -> bool:
+    """Is it all that the chat says? A retried question is not repeated: it becomes the new job's."""
+    asked = db.execute(_ASK, (job.id, job.user, job.chat_id)).fetchall()
+    if not asked:
+        _chat(db, job.user, job.chat_id)  # raises NotFound
         db.execute("UPDATE turns SET attempt = 1 WHERE job_id = ? AND attempt > 1", (job.id,))
-        return
+        return False
+    [(chat, turn)] = asked
     retried = job.retry_of and _turn(db, job.retry_of)
-    if retried and retried[0] == chat:
-        turn = retried[1]
-        db.execute(
-            "UPDATE messages SET job_id = ? WHERE chat = ? AND turn = ? AND role = 'user'",
-            (job.id, chat, turn),
-        )
-    else:
-        turn = (last or 0) + 1
-        _say(db, job, chat, turn, "user", job.message, "completed", message_id)
-    db.execute("INSERT INTO turns (job_id, chat, turn) VALUES (?, ?, ?)", (job.id, chat, turn))
+    if not retried or retried[0] != chat:
+        _say(db, chat, turn, message)
+        return bool(turn == 1)
+    db.execute("UPDATE turns SET turn = ? WHERE job_id = ?", (retried[1], job.id))
+    db.execute(
+        "UPDATE messages SET job_id = ? WHERE chat = ? AND turn = ? AND role = 'user'",
+        (job.id, chat, retried[1]),
+    )
+    return False
 
 
 def _unask(db: sqlite3.Connection, job: Job) -> None:
@@ -224,20 +239,20 @@ def _unask(db: sqlite3.Connection, job: Job) -> None:
         db.execute("DELETE FROM messages WHERE job_id = ? AND role = 'user'", (job.id,))
 
 
-def _say(
-    db: sqlite3.Connection,
-    job: Job,
-    chat: int,
-    turn: int,
-    role: str,
-    content: str,
-    status: JobStatus,
-    message_id: str,
-) -> None:
+def _message(
+    job: Job, role: Role, content: str, status: JobStatus, message_id: str | None = None
+) -> Message:
+    return Message(message_id or new_id(), role, content, job.id, status, now())
+
+
+def _say(db: sqlite3.Connection, chat: int, turn: int, message: Message) -> None:
     db.execute(
         "INSERT INTO messages (chat, turn, id, role, content, job_id, status, created_at)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
         " ON CONFLICT (job_id, role) DO UPDATE SET content = excluded.content,"
         " status = excluded.status",
-        (chat, turn, message_id, role, content, job.id, status, micros(now())),
+        (
+            *(chat, turn, message.id, message.role, message.content, message.job_id),
+            *(message.status, micros(message.created_at)),
+        ),
     )
