@@ -124,6 +124,20 @@ async def test_tokens_reach_the_file_without_an_end(
     assert [each.id for each in (await other.read(job.id)).events] == [(1, 1), (1, 101)]
 
 
+async def test_tokens_wait_for_their_time_also_where_another_job_ends(
+    database: SqliteDatabase, log: SqliteEventLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sluice.infrastructure.event_log.sqlite.writer._COMMIT_INTERVAL_S", 60)
+    job = a_job()
+    await log.create(job, QUEUED)
+    notifier = await log.begin(job.id)
+    notifier.publish(Token("a", "answer"))
+    await an_ended_job(log, Token("b", "answer"))
+    assert await stored(database) == 3
+    await log.aclose()
+    assert await stored(database) == 4
+
+
 async def test_first_events_attempts_and_ends_reach_the_disk_tokens_the_system(
     database: SqliteDatabase, log: SqliteEventLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -158,13 +158,13 @@ class Writer:
         self._dirty: dict[StoredLog, None] = {}
         self._due = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
-        self._stopping = False
+        self._all_due = self._stopping = False
 
     def later(self, log: StoredLog) -> None:
         """Raises Unavailable once it was stopped."""
         self._take(log)
         if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(_COMMIT_INTERVAL_S, self._due.set)
+            self._timer = asyncio.get_running_loop().call_later(_COMMIT_INTERVAL_S, self._ring)
 
     def at_once(self, log: StoredLog) -> None:
         """Raises Unavailable once it was stopped."""
@@ -180,21 +180,30 @@ class Writer:
     def stop(self) -> None:
         """`run` ends after one more try."""
         self._stopping = True
+        self._ring()
+
+    def _ring(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer, self._all_due = None, True
         self._due.set()
 
     async def run(self) -> None:
         while not self._stopping or self._dirty:
             await self._due.wait()
             self._due.clear()
-            if self._timer is not None:
-                self._timer.cancel()
-                self._timer = None
-            batches = self._batches()
-            await asyncio.gather(*map(self._commit, batches))
+            await asyncio.gather(*map(self._commit, self._batches()))
 
     def _batches(self) -> Sequence[_Batch]:
-        """One for all, but each by itself that could fail by what is joined with it."""
-        dirty, self._dirty = list(self._dirty), {}
+        """One for all, but each by itself that could fail by what is joined with it.
+
+        Tokens wait for their time also where another job cannot: ten ends a second would have all
+        jobs' written twice as often.
+        """
+        all_due, self._all_due = self._all_due or self._stopping, False
+        dirty = [log for log in self._dirty if all_due or log.awaited]
+        for log in dirty:
+            del self._dirty[log]
         joined = {log: self._joint.take(log.job.id) for log in dirty if log.ending}
         alone = [_Batch([log], works) for log, works in joined.items() if works]
         others = [log for log in dirty if not joined.get(log)]
