@@ -149,12 +149,12 @@ class SqliteChats:
         self._known.changes(job.user, job.chat_id)
 
         def work(db: sqlite3.Connection) -> None:
-            turns = db.execute(
-                "UPDATE turns SET attempt = ?, ended = TRUE, ended_on = ?"
-                " WHERE job_id = ? AND attempt <= ? RETURNING chat, turn, began_at",
-                (attempt, micros(now()), job.id, attempt),
-            ).fetchall()
-            for chat, turn, began_at in turns:
+            query = "SELECT chat, turn, began_at FROM turns WHERE job_id = ? AND attempt <= ?"
+            for chat, turn, began_at in db.execute(query, (job.id, attempt)).fetchall():
+                db.execute(
+                    "UPDATE turns SET attempt = ?, ended = TRUE, ended_on = ? WHERE job_id = ?",
+                    (attempt, micros(now()), job.id),
+                )
                 if answer:
                     _say(db, chat, turn, _message(job, "assistant", answer, status))
                 else:
@@ -205,29 +205,29 @@ def _turn(db: sqlite3.Connection, job_id: str) -> tuple[int, int] | None:
     return row
 
 
-_ASK = """INSERT INTO turns (job_id, chat, turn)
-    SELECT ?, key, ifnull((SELECT max(turn) FROM messages WHERE chat = chats.key), 0) + 1
-    FROM chats WHERE user = ? AND id = ? ON CONFLICT DO NOTHING RETURNING chat, turn"""
-
-
 def _ask(db: sqlite3.Connection, job: Job, message: Message) -> bool:
     """Is it all that the chat says? A retried question is not repeated: it becomes the new job's."""
-    asked = db.execute(_ASK, (job.id, job.user, job.chat_id)).fetchall()
-    if not asked:
-        _chat(db, job.user, job.chat_id)  # raises NotFound
+    query = """SELECT key, (SELECT max(turn) FROM messages WHERE chat = chats.key),
+        EXISTS (SELECT 1 FROM turns WHERE job_id = ?) FROM chats WHERE user = ? AND id = ?"""
+    found = db.execute(query, (job.id, job.user, job.chat_id)).fetchone()
+    if found is None:
+        raise NotFound(job.chat_id)
+    chat, last, known = found
+    if known:
         db.execute("UPDATE turns SET attempt = 1 WHERE job_id = ? AND attempt > 1", (job.id,))
         return False
-    [(chat, turn)] = asked
     retried = job.retry_of and _turn(db, job.retry_of)
-    if not retried or retried[0] != chat:
+    if retried and retried[0] == chat:
+        turn = retried[1]
+        db.execute(
+            "UPDATE messages SET job_id = ? WHERE chat = ? AND turn = ? AND role = 'user'",
+            (job.id, chat, turn),
+        )
+    else:
+        turn = (last or 0) + 1
         _say(db, chat, turn, message)
-        return bool(turn == 1)
-    db.execute("UPDATE turns SET turn = ? WHERE job_id = ?", (retried[1], job.id))
-    db.execute(
-        "UPDATE messages SET job_id = ? WHERE chat = ? AND turn = ? AND role = 'user'",
-        (job.id, chat, retried[1]),
-    )
-    return False
+    db.execute("INSERT INTO turns (job_id, chat, turn) VALUES (?, ?, ?)", (job.id, chat, turn))
+    return last is None and not retried
 
 
 def _unask(db: sqlite3.Connection, job: Job) -> None:
