@@ -23,9 +23,7 @@ class JointWrites:
         self._creations: dict[JobId, Creation] = {}
         self._waiting: dict[JobId, list[Work[None]]] = {}
 
-    def with_creation(
-        self, job_id: JobId, work: Work[None], committed: Callable[[], None]
-    ) -> None:
+    def with_creation(self, job_id: JobId, work: Work[None], committed: Callable[[], None]) -> None:
         """The job's log is created next."""
         self._creations[job_id] = Creation([work], committed)
 

@@ -16,11 +16,9 @@ from sluice.domain.chat import (
     JobId,
     JobStatus,
     Message,
-    Role,
     UserId,
     micros,
     moment,
-    new_id,
     now,
 )
 from sluice.domain.errors import NotFound
@@ -28,6 +26,7 @@ from sluice.domain.graph_state import Head
 from sluice.domain.outcome import JobOutcome
 from sluice.infrastructure.chats.sqlite.heads import keep_deleted_threads, move_head
 from sluice.infrastructure.chats.sqlite.known_chats import KnownChats
+from sluice.infrastructure.chats.sqlite.messages import ask, message_of, say, unask
 from sluice.infrastructure.sqlite.database import SqliteDatabase
 from sluice.infrastructure.sqlite.joint_writes import JointWrites
 from sluice.infrastructure.sqlite.outcomes import write_outcome
@@ -112,14 +111,14 @@ class SqliteChats:
         self, job: Job, message_id: str | None = None, opens: Chat | None = None
     ) -> None:
         """Durable with the job's log, which is created next."""
-        message = _message(job, "user", job.message, "completed", message_id)
+        message = message_of(job, "user", job.message, "completed", message_id)
         is_first = False
 
         def work(db: sqlite3.Connection) -> None:
             nonlocal is_first
             if opens is not None:
                 _open(db, opens)
-            is_first = _ask(db, job, message)
+            is_first = ask(db, job, message)
 
         def committed() -> None:
             if is_first:
@@ -134,7 +133,7 @@ class SqliteChats:
 
     async def remove_question(self, job: Job) -> None:
         self._known.changes(job.user, job.chat_id)
-        await self._database.write(lambda db: _unask(db, job))
+        await self._database.write(lambda db: unask(db, job))
 
     async def keep_answer(
         self,
@@ -156,7 +155,7 @@ class SqliteChats:
                     (attempt, micros(now()), job.id),
                 )
                 if answer:
-                    _say(db, chat, turn, _message(job, "assistant", answer, status))
+                    say(db, chat, turn, message_of(job, "assistant", answer, status))
                 else:
                     unsay = "DELETE FROM messages WHERE job_id = ? AND role = 'assistant'"
                     db.execute(unsay, (job.id,))
@@ -195,64 +194,3 @@ def _open(db: sqlite3.Connection, chat: Chat) -> bool:
         (chat.user, chat.id, chat.title, micros(chat.created_at)),
     )
     return bool(opened.rowcount)
-
-
-def _turn(db: sqlite3.Connection, job_id: str) -> tuple[int, int] | None:
-    """The chat's key and the turn of a job's question."""
-    row: tuple[int, int] | None = db.execute(
-        "SELECT chat, turn FROM turns WHERE job_id = ?", (job_id,)
-    ).fetchone()
-    return row
-
-
-def _ask(db: sqlite3.Connection, job: Job, message: Message) -> bool:
-    """Is it all that the chat says? A retried question is not repeated: it becomes the new job's."""
-    query = """SELECT key, (SELECT max(turn) FROM messages WHERE chat = chats.key),
-        EXISTS (SELECT 1 FROM turns WHERE job_id = ?) FROM chats WHERE user = ? AND id = ?"""
-    found = db.execute(query, (job.id, job.user, job.chat_id)).fetchone()
-    if found is None:
-        raise NotFound(job.chat_id)
-    chat, last, known = found
-    if known:
-        db.execute("UPDATE turns SET attempt = 1 WHERE job_id = ? AND attempt > 1", (job.id,))
-        return False
-    retried = job.retry_of and _turn(db, job.retry_of)
-    if retried and retried[0] == chat:
-        turn = retried[1]
-        db.execute(
-            "UPDATE messages SET job_id = ? WHERE chat = ? AND turn = ? AND role = 'user'",
-            (job.id, chat, turn),
-        )
-    else:
-        turn = (last or 0) + 1
-        _say(db, chat, turn, message)
-    db.execute("INSERT INTO turns (job_id, chat, turn) VALUES (?, ?, ?)", (job.id, chat, turn))
-    return last is None and not retried
-
-
-def _unask(db: sqlite3.Connection, job: Job) -> None:
-    db.execute("DELETE FROM turns WHERE job_id = ?", (job.id,))
-    if job.retry_of and _turn(db, job.retry_of):
-        back = "UPDATE messages SET job_id = ? WHERE job_id = ? AND role = 'user'"
-        db.execute(back, (job.retry_of, job.id))
-    else:
-        db.execute("DELETE FROM messages WHERE job_id = ? AND role = 'user'", (job.id,))
-
-
-def _message(
-    job: Job, role: Role, content: str, status: JobStatus, message_id: str | None = None
-) -> Message:
-    return Message(message_id or new_id(), role, content, job.id, status, now())
-
-
-def _say(db: sqlite3.Connection, chat: int, turn: int, message: Message) -> None:
-    db.execute(
-        "INSERT INTO messages (chat, turn, id, role, content, job_id, status, created_at)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
-        " ON CONFLICT (job_id, role) DO UPDATE SET content = excluded.content,"
-        " status = excluded.status",
-        (
-            *(chat, turn, message.id, message.role, message.content, message.job_id),
-            *(message.status, micros(message.created_at)),
-        ),
-    )

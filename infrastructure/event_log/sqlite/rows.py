@@ -62,7 +62,7 @@ def insert_job(
         " ON CONFLICT DO NOTHING",
         (
             *(job.id, job.chat_id, job.user, job.path, job.message, job.request_id, job.model),
-            *(json.dumps(job.metadata) if job.metadata else "{}", job.retry_of, micros(job.created_at)),
+            *(json.dumps(job.metadata), job.retry_of, micros(job.created_at)),
             None if history is None else json.dumps(history),
             *(dump_flag(job.flag), attempt),
         ),
