@@ -186,6 +186,21 @@ async def test_closing_writes_what_was_said(database: SqliteDatabase) -> None:
         await notifier.end(DONE)
 
 
+async def test_what_many_jobs_say_at_once_is_each_ones_own(database: SqliteDatabase) -> None:
+    log = SqliteEventLog(database)
+    await log.open()
+    jobs = [a_job() for _ in range(71)]
+    for job in jobs:
+        await log.create(job, QUEUED)
+        notifier = await log.begin(job.id)
+        notifier.publish(Token(job.id, "answer"), Token("!", "other"))
+    await log.aclose()
+    fresh = SqliteEventLog(database)
+    for job in jobs:
+        said = [each.event for each in (await fresh.read(job.id)).events]
+        assert said == [QUEUED, Token(job.id, "answer"), Token("!", "other")]
+
+
 async def test_an_old_log_is_told_in_few_events_whatever_it_was_said_in(
     log: SqliteEventLog, database: SqliteDatabase
 ) -> None:
