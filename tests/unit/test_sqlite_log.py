@@ -186,7 +186,10 @@ async def test_closing_writes_what_was_said(database: SqliteDatabase) -> None:
         await notifier.end(DONE)
 
 
-async def test_what_many_jobs_say_at_once_is_each_ones_own(database: SqliteDatabase) -> None:
+async def test_what_many_jobs_say_at_once_is_each_ones_own(
+    database: SqliteDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sluice.infrastructure.event_log.sqlite.writer._COMMIT_INTERVAL_S", 60)
     log = SqliteEventLog(database)
     await log.open()
     jobs = [a_job() for _ in range(71)]
