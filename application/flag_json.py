@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import fields
+from functools import lru_cache
 from typing import Any
 
 from sluice.application.compact_json import compact
@@ -11,6 +12,7 @@ from sluice.domain.rollout import Flag
 _NAMES = [field.name for field in fields(Flag)]
 
 
+@lru_cache(maxsize=16)
 def dump_flag(flag: Flag | None) -> str | None:
     return None if flag is None else compact({name: getattr(flag, name) for name in _NAMES})
 

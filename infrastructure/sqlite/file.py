@@ -1,12 +1,20 @@
 """The database's file: whose it is, who may see it, and how it is brought up to date."""
 
 import fcntl
+import logging
 import os
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 
 from sluice.infrastructure.sqlite.schema import APPLICATION_ID, STEPS
 
+logger = logging.getLogger(__name__)
+
+sync: Callable[[int], None] = getattr(os, "fdatasync", os.fsync)
+
+WAL_BYTES = 4 * 1024 * 1024
+"""As large as SQLite lets the WAL become before it begins at its start again."""
 LOCK_TIMEOUT_SECONDS = 2
 """Seconds to wait for another program that holds SQLite's lock."""
 
@@ -61,9 +69,24 @@ def open_wal(path: Path) -> int | None:
     None in memory, and where the file system bears no WAL: there each commit is synced.
     """
     try:
-        return os.open(f"{path.resolve()}-wal", os.O_RDONLY | os.O_CLOEXEC)
+        return os.open(f"{path.resolve()}-wal", os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:
         return None
+
+
+def prewrite(wal: int) -> None:
+    """Fills the WAL up with zeros, which SQLite takes for its end.
+
+    Where a file has its blocks already a sync need not wait for the file system's own journal.
+    """
+    size = before = os.fstat(wal).st_size
+    try:
+        while size < WAL_BYTES:
+            size += os.pwrite(wal, bytes(WAL_BYTES - size), size)
+        sync(wal)
+    except OSError as error:
+        logger.warning("the WAL cannot be written in advance: %s", error.strerror)
+        os.ftruncate(wal, before)  # the room may be wanted for what is to be kept
 
 
 def touch(db: sqlite3.Connection) -> None:

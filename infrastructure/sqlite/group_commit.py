@@ -11,18 +11,22 @@ import logging
 import os
 import sqlite3
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from sluice.infrastructure.sqlite.connection import ConnectionThread, HereConnection, Work
-from sluice.infrastructure.sqlite.file import LOCK_TIMEOUT_SECONDS, open_wal, truncate_wal
+from sluice.infrastructure.sqlite.file import (
+    LOCK_TIMEOUT_SECONDS,
+    open_wal,
+    prewrite,
+    sync,
+    truncate_wal,
+)
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
-
-sync: Callable[[int], None] = getattr(os, "fdatasync", os.fsync)
 
 
 class Write(Generic[T]):
@@ -58,6 +62,8 @@ class GroupCommit:
         """Behind the connection."""
         self._lock_timeout_set = None
         self._wal = open_wal(path)
+        if self._wal is not None:
+            prewrite(self._wal)
 
     def close(self) -> None:
         wal, self._wal = self._wal, None
@@ -74,7 +80,10 @@ class GroupCommit:
 
     def truncate_wal(self, db: sqlite3.Connection) -> bool:
         self._lock_timeout_set = None  # it sets what it needs, too
-        return truncate_wal(db)
+        truncated = truncate_wal(db)
+        if truncated and self._wal is not None:
+            prewrite(self._wal)
+        return truncated
 
     def _write(self, writer: ConnectionThread | HereConnection, db: sqlite3.Connection) -> None:
         self._is_posted = False  # first: what comes from now on may be too late for this group

@@ -6,11 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from sluice.domain.chat import Chat, new_id, now
+from sluice.domain.chat import Chat, Job, new_id, now
 from sluice.domain.errors import NotFound, Unavailable
+from sluice.domain.events import QUEUED
 from sluice.infrastructure.chats.sqlite.chats import SqliteChats
 from sluice.infrastructure.chats.sqlite.known_chats import KnownChats
+from sluice.infrastructure.event_log.sqlite.log import SqliteEventLog
 from sluice.infrastructure.sqlite.database import SqliteDatabase
+from sluice.infrastructure.sqlite.joint_writes import JointWrites
 
 
 @pytest.fixture
@@ -89,3 +92,55 @@ async def test_only_the_last_of_very_many_are_known(monkeypatch: pytest.MonkeyPa
     for chat in chats:
         await known.learn(read(chat))
     assert [known.get("ann", chat.id) for chat in chats] == [None, *chats[1:]]
+
+
+async def test_a_first_question_is_known_without_the_database_until_more_is_said(
+    database: SqliteDatabase,
+) -> None:
+    chats = SqliteChats(database)
+    chat = await chats.open(a_chat())
+    first, second = (Job(new_id(), chat.id, "ann", "A2", text, "r") for text in ("a", "b"))
+    await chats.add_question(first)
+    asked = await chats.messages("ann", chat.id)
+    assert asked == await SqliteChats(database).messages("ann", chat.id)
+    await database.aclose()
+    assert await chats.messages("ann", chat.id) == asked
+    await database.open()
+    await chats.keep_answer(first, "so", "completed", 1)
+    assert [each.content for each in await chats.messages("ann", chat.id)] == ["a", "so"]
+    await chats.add_question(second)
+    assert [each.content for each in await chats.messages("ann", chat.id)] == ["a", "so", "b"]
+
+
+@pytest.mark.parametrize("change", ["asked again", "taken back", "deleted"])
+async def test_a_first_question_is_not_all_any_more_when_its_chat_changes(
+    database: SqliteDatabase, change: str
+) -> None:
+    chats = SqliteChats(database)
+    chat = await chats.open(a_chat())
+    first, second = (Job(new_id(), chat.id, "ann", "A2", text, "r") for text in ("a", "b"))
+    await chats.add_question(first)
+    match change:
+        case "asked again":
+            await chats.add_question(second)
+            assert [each.content for each in await chats.messages("ann", chat.id)] == ["a", "b"]
+        case "taken back":
+            await chats.remove_question(first)
+            assert await chats.messages("ann", chat.id) == []
+        case _:
+            await chats.delete("ann", chat.id)
+            with pytest.raises(NotFound):
+                await chats.messages("ann", chat.id)
+
+
+async def test_a_question_that_was_not_written_is_not_known(database: SqliteDatabase) -> None:
+    joint = JointWrites()
+    chats, log = SqliteChats(database, joint), SqliteEventLog(database, joint=joint)
+    chat = await chats.open(a_chat())
+    job = Job(new_id(), chat.id, "ann", "A2", "a" * 50_000, "r")
+    await chats.add_question(job)
+    (pages,) = await database.read(lambda db: db.execute("PRAGMA page_count").fetchone())
+    await database.write(lambda db: db.execute(f"PRAGMA max_page_count = {pages}"))
+    with pytest.raises(Unavailable):
+        await log.create(job, QUEUED)
+    assert await chats.messages("ann", chat.id) == []

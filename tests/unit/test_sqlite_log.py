@@ -124,6 +124,20 @@ async def test_tokens_reach_the_file_without_an_end(
     assert [each.id for each in (await other.read(job.id)).events] == [(1, 1), (1, 101)]
 
 
+async def test_tokens_wait_for_their_time_also_where_another_job_ends(
+    database: SqliteDatabase, log: SqliteEventLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sluice.infrastructure.event_log.sqlite.writer._COMMIT_INTERVAL_S", 60)
+    job = a_job()
+    await log.create(job, QUEUED)
+    notifier = await log.begin(job.id)
+    notifier.publish(Token("a", "answer"))
+    await an_ended_job(log, Token("b", "answer"))
+    assert await stored(database) == 3
+    await log.aclose()
+    assert await stored(database) == 4
+
+
 async def test_first_events_attempts_and_ends_reach_the_disk_tokens_the_system(
     database: SqliteDatabase, log: SqliteEventLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -170,6 +184,24 @@ async def test_closing_writes_what_was_said(database: SqliteDatabase) -> None:
     assert len((await log.read(job.id)).events) == 2  # nobody saw what would not be kept
     with pytest.raises(Unavailable):
         await notifier.end(DONE)
+
+
+async def test_what_many_jobs_say_at_once_is_each_ones_own(
+    database: SqliteDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sluice.infrastructure.event_log.sqlite.writer._COMMIT_INTERVAL_S", 60)
+    log = SqliteEventLog(database)
+    await log.open()
+    jobs = [a_job() for _ in range(71)]
+    for job in jobs:
+        await log.create(job, QUEUED)
+        notifier = await log.begin(job.id)
+        notifier.publish(Token(job.id, "answer"), Token("!", "other"))
+    await log.aclose()
+    fresh = SqliteEventLog(database)
+    for job in jobs:
+        said = [each.event for each in (await fresh.read(job.id)).events]
+        assert said == [QUEUED, Token(job.id, "answer"), Token("!", "other")]
 
 
 async def test_an_old_log_is_told_in_few_events_whatever_it_was_said_in(

@@ -19,7 +19,6 @@ from sluice.domain.chat import (
     UserId,
     micros,
     moment,
-    new_id,
     now,
 )
 from sluice.domain.errors import NotFound
@@ -27,6 +26,7 @@ from sluice.domain.graph_state import Head
 from sluice.domain.outcome import JobOutcome
 from sluice.infrastructure.chats.sqlite.heads import keep_deleted_threads, move_head
 from sluice.infrastructure.chats.sqlite.known_chats import KnownChats
+from sluice.infrastructure.chats.sqlite.messages import ask, message_of, say, unask
 from sluice.infrastructure.sqlite.database import SqliteDatabase
 from sluice.infrastructure.sqlite.joint_writes import JointWrites
 from sluice.infrastructure.sqlite.outcomes import write_outcome
@@ -93,6 +93,8 @@ class SqliteChats:
         await self._database.scrub()
 
     async def messages(self, user: UserId, chat_id: ChatId) -> Sequence[Message]:
+        if (only := self._known.only(user, chat_id)) is not None:
+            return [only]
         query = """SELECT m.id, role, content, job_id, status, m.created_at
             FROM chats LEFT JOIN messages AS m ON m.chat = chats.key
             WHERE user = ? AND chats.id = ? ORDER BY turn, m.key"""
@@ -109,19 +111,29 @@ class SqliteChats:
         self, job: Job, message_id: str | None = None, opens: Chat | None = None
     ) -> None:
         """Durable with the job's log, which is created next."""
+        message = message_of(job, "user", job.message, "completed", message_id)
+        is_first = False
 
         def work(db: sqlite3.Connection) -> None:
+            nonlocal is_first
             if opens is not None:
                 _open(db, opens)
-            _ask(db, job, message_id or new_id())
+            is_first = ask(db, job, message)
 
+        def committed() -> None:
+            if is_first:
+                self._known.has_asked(job, message)
+
+        self._known.asks(job)
         if self._joint is None:
             await self._database.write(work, durable=False)
+            committed()
         else:
-            self._joint.with_creation(job.id, work)
+            self._joint.with_creation(job.id, work, committed)
 
     async def remove_question(self, job: Job) -> None:
-        await self._database.write(lambda db: _unask(db, job))
+        self._known.changes(job.user, job.chat_id)
+        await self._database.write(lambda db: unask(db, job))
 
     async def keep_answer(
         self,
@@ -133,16 +145,17 @@ class SqliteChats:
         head: Head | None = None,
     ) -> None:
         """Durable with the job's terminal event, which is written next. Outlasts an outage."""
+        self._known.changes(job.user, job.chat_id)
 
         def work(db: sqlite3.Connection) -> None:
-            turns = db.execute(
-                "UPDATE turns SET attempt = ?, ended = TRUE, ended_on = ?"
-                " WHERE job_id = ? AND attempt <= ? RETURNING chat, turn, began_at",
-                (attempt, micros(now()), job.id, attempt),
-            ).fetchall()
-            for chat, turn, began_at in turns:
+            query = "SELECT chat, turn, began_at FROM turns WHERE job_id = ? AND attempt <= ?"
+            for chat, turn, began_at in db.execute(query, (job.id, attempt)).fetchall():
+                db.execute(
+                    "UPDATE turns SET attempt = ?, ended = TRUE, ended_on = ? WHERE job_id = ?",
+                    (attempt, micros(now()), job.id),
+                )
                 if answer:
-                    _say(db, job, chat, turn, "assistant", answer, status, new_id())
+                    say(db, chat, turn, message_of(job, "assistant", answer, status))
                 else:
                     unsay = "DELETE FROM messages WHERE job_id = ? AND role = 'assistant'"
                     db.execute(unsay, (job.id,))
@@ -181,63 +194,3 @@ def _open(db: sqlite3.Connection, chat: Chat) -> bool:
         (chat.user, chat.id, chat.title, micros(chat.created_at)),
     )
     return bool(opened.rowcount)
-
-
-def _turn(db: sqlite3.Connection, job_id: str) -> tuple[int, int] | None:
-    """The chat's key and the turn of a job's question."""
-    row: tuple[int, int] | None = db.execute(
-        "SELECT chat, turn FROM turns WHERE job_id = ?", (job_id,)
-    ).fetchone()
-    return row
-
-
-def _ask(db: sqlite3.Connection, job: Job, message_id: str) -> None:
-    """A retried question is not repeated: it becomes the new job's."""
-    query = """SELECT key, (SELECT max(turn) FROM messages WHERE chat = chats.key),
-        EXISTS (SELECT 1 FROM turns WHERE job_id = ?) FROM chats WHERE user = ? AND id = ?"""
-    found = db.execute(query, (job.id, job.user, job.chat_id)).fetchone()
-    if found is None:
-        raise NotFound(job.chat_id)
-    chat, last, known = found
-    if known:
-        db.execute("UPDATE turns SET attempt = 1 WHERE job_id = ? AND attempt > 1", (job.id,))
-        return
-    retried = job.retry_of and _turn(db, job.retry_of)
-    if retried and retried[0] == chat:
-        turn = retried[1]
-        db.execute(
-            "UPDATE messages SET job_id = ? WHERE chat = ? AND turn = ? AND role = 'user'",
-            (job.id, chat, turn),
-        )
-    else:
-        turn = (last or 0) + 1
-        _say(db, job, chat, turn, "user", job.message, "completed", message_id)
-    db.execute("INSERT INTO turns (job_id, chat, turn) VALUES (?, ?, ?)", (job.id, chat, turn))
-
-
-def _unask(db: sqlite3.Connection, job: Job) -> None:
-    db.execute("DELETE FROM turns WHERE job_id = ?", (job.id,))
-    if job.retry_of and _turn(db, job.retry_of):
-        back = "UPDATE messages SET job_id = ? WHERE job_id = ? AND role = 'user'"
-        db.execute(back, (job.retry_of, job.id))
-    else:
-        db.execute("DELETE FROM messages WHERE job_id = ? AND role = 'user'", (job.id,))
-
-
-def _say(
-    db: sqlite3.Connection,
-    job: Job,
-    chat: int,
-    turn: int,
-    role: str,
-    content: str,
-    status: JobStatus,
-    message_id: str,
-) -> None:
-    db.execute(
-        "INSERT INTO messages (chat, turn, id, role, content, job_id, status, created_at)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
-        " ON CONFLICT (job_id, role) DO UPDATE SET content = excluded.content,"
-        " status = excluded.status",
-        (chat, turn, message_id, role, content, job.id, status, micros(now())),
-    )

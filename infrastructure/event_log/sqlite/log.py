@@ -72,18 +72,19 @@ class SqliteEventLog(LogReader):
         await self._database.check()
 
     async def create(self, job: Job, first: Event, *, begins: bool = False) -> None:
-        joined = self._joint.take(job.id)
-        if job.id in self._logs and not joined:
+        joined = self._joint.take_creation(job.id)
+        if job.id in self._logs and not joined.works:
             return
         require_encodable(first)
         recorded = Recorded(Cursor(1, 1), first)
 
         def work(db: sqlite3.Connection) -> int | None:
-            run_each(db, joined)
+            run_each(db, joined.works)
             return rows.insert_job(db, job, recorded, attempt=int(begins))
 
         write = Write(work, durable=True)
         key = await (self._database.committed if begins else self._database.tried)(write)
+        joined.committed()
         if key is not None and job.id not in self._logs:
             stored = rows.Stored(key, job, 0, ended_at=None, records=[recorded])
             log = StoredLog(self._writer, stored)

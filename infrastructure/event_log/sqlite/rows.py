@@ -8,8 +8,9 @@ joins tokens, so that a replay costs what its text costs and not what its tokens
 import json
 import sqlite3
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import chain, groupby
 from typing import Any
 
 import msgspec
@@ -25,6 +26,13 @@ _json = msgspec.json.Encoder(enc_hook=str).encode
 """A LangChain message's `text` is no plain string, which msgspec refuses."""
 Row = tuple[int, int, int, bytes]
 """The job's key, the attempt, the first event's seq, the body."""
+
+_INSERTS = tuple(
+    (size, f"INSERT INTO batches (job, attempt, first, body) VALUES {values}")  # noqa: S608
+    for size in (32, 16, 8, 4, 2, 1)
+    for values in [", ".join(["(?, ?, ?, ?)"] * size)]
+)
+"""By how many rows they insert."""
 
 _ASKED = ("id", "chat_id", "user", "path", "message", "request_id", "model")
 _JOB = f"{', '.join(_ASKED)}, metadata, retry_of, created_at, history, flag"
@@ -85,17 +93,21 @@ def go_on(db: sqlite3.Connection, key: int, after: int) -> bool:
     return bool(db.execute(update, (key, after)).rowcount)
 
 
-def pause(db: sqlite3.Connection, keys: Iterable[int]) -> None:
-    db.executemany("UPDATE jobs SET paused = TRUE WHERE key = ?", ((key,) for key in keys))
+def pause(db: sqlite3.Connection, key: int) -> None:
+    db.execute("UPDATE jobs SET paused = TRUE WHERE key = ?", (key,))
 
 
-def insert(db: sqlite3.Connection, new: Iterable[Row]) -> None:
-    db.executemany("INSERT INTO batches (job, attempt, first, body) VALUES (?, ?, ?, ?)", new)
+def insert(db: sqlite3.Connection, new: Sequence[Row]) -> None:
+    """In few statements: with each the thread gives the interpreter away, and must get it back."""
+    start = 0
+    for size, statement in _INSERTS:
+        while len(new) - start >= size:
+            db.execute(statement, tuple(chain.from_iterable(new[start : start + size])))
+            start += size
 
 
-def end(db: sqlite3.Connection, ended: Iterable[tuple[int, int]]) -> None:
-    """Takes pairs of when and whose key."""
-    db.executemany("UPDATE jobs SET ended_at = ? WHERE key = ?", ended)
+def end(db: sqlite3.Connection, key: int, when: int) -> None:
+    db.execute("UPDATE jobs SET ended_at = ? WHERE key = ?", (when, key))
 
 
 def unfinished(db: sqlite3.Connection, chat_id: ChatId | None) -> list[Job]:
@@ -121,31 +133,27 @@ def _delete(db: sqlite3.Connection, keys: list[tuple[int]]) -> None:
     db.executemany("DELETE FROM jobs WHERE key = ?", keys)
 
 
-def rows(key: int, records: Sequence[Recorded]) -> Iterator[Row]:
+def rows(key: int, records: Sequence[Recorded]) -> Sequence[Row]:
     """One row for each attempt among the records."""
-    start = 0
-    for index, recorded in enumerate(records):
-        if recorded.id.attempt != records[start].id.attempt:
-            yield _row(key, records[start:index])
-            start = index
-    yield _row(key, records[start:])
+    if records[0].id.attempt == records[-1].id.attempt:  # nearly always
+        return [_row(key, records)]
+    return [_row(key, list(said)) for _, said in groupby(records, lambda one: one.id.attempt)]
 
 
 def _row(key: int, records: Sequence[Recorded]) -> Row:
     items: list[tuple[str, Any]] = []
     pieces: list[str] = []
     node = None
-    for recorded in records:
-        event = recorded.event
-        if not isinstance(event, Token):
+    for _, event in records:
+        if type(event) is Token:
+            if event.node != node:
+                pieces = []
+                node = event.node
+                items.append((node, pieces))
+            pieces.append(event.content)
+        else:
             node = None
             items.append(encode(event))
-            continue
-        if event.node != node:
-            pieces = []
-            node = event.node
-            items.append((node, pieces))
-        pieces.append(event.content)
     return key, *records[0].id, _json(items)
 
 

@@ -34,13 +34,14 @@ class StoredLog(Log):
 
     __slots__ = (
         "_last_words",
+        "_taken",
         "_told",
         "_writer",
         "creation",
         "deleted",
         "is_begun",
+        "is_dirty",
         "key",
-        "pending",
     )
 
     def __init__(self, writer: "Writer", stored: rows.Stored) -> None:
@@ -53,19 +54,26 @@ class StoredLog(Log):
             ended_at=None if stored.ended_at is None else moment(stored.ended_at),
         )
         self.key = stored.key
-        self.pending: list[Recorded] = []
-        self.deleted = False
+        self.is_dirty = self.deleted = False
         self.creation: Write[Any] | None = None
         self.is_begun = False
         self._writer = writer
+        self._taken = len(self.records)
+        """How many of them are written, or about to be."""
         self._last_words: Sequence[Recorded] = ()
         self._told: asyncio.Future[None] | None = None
 
     def write(self, records: Sequence[Recorded]) -> None:
         """Readers see tokens before they are durable, but the end only afterwards."""
-        self._writer.later(self)  # first: what it refuses nobody has seen
-        self.pending.extend(records)
+        if not self.is_dirty:
+            self._writer.later(self)  # first: what it refuses nobody has seen
         self.append(records)
+
+    def take(self) -> Sequence[Recorded]:
+        """What is to be written next."""
+        taken, self._taken = self._taken, len(self.records)
+        self.is_dirty = False
+        return [*self.records[taken:], *self._last_words]
 
     @property
     def awaited(self) -> bool:
@@ -82,7 +90,6 @@ class StoredLog(Log):
         await self._committed(records)
 
     async def _committed(self, records: Sequence[Recorded]) -> None:
-        self.pending.extend(records)
         self._last_words = records
         self._told = asyncio.get_running_loop().create_future()
         self._writer.at_once(self)
@@ -92,7 +99,9 @@ class StoredLog(Log):
         """What was awaited is in the database, also its end where it has one."""
         if not self.deleted:
             self.ended_at = None if ended_at is None else moment(ended_at)
-            self.append(self._last_words)
+            if self._last_words:  # behind which nothing has been said
+                self.append(self._last_words)
+                self._taken = len(self.records)
             self._tell(None)
 
     def delete(self) -> None:
@@ -107,7 +116,7 @@ class StoredLog(Log):
         self._tell(error)
 
     def _tell(self, error: Exception | None) -> None:
-        told, self._told = self._told, None
+        told, self._told, self._last_words = self._told, None, ()
         if told is None or told.done():
             return
         if error is None:
@@ -123,17 +132,17 @@ class _Batch:
         self.logs, self.joined = logs, joined
         self.awaited = [log for log in logs if log.awaited]
         self.ending = {log: micros(now()) for log in logs if log.ending}
-        self._said = [(log, log.pending) for log in logs]
+        self._said = [(log, log.take()) for log in logs]
         self._paused = [log.key for log in self.awaited if log.paused]
-        for log in logs:
-            log.pending = []
 
     def __call__(self, db: sqlite3.Connection) -> None:
         run_each(db, self.joined)
         kept = [(log, said) for log, said in self._said if said and not log.deleted]
-        rows.insert(db, (row for log, said in kept for row in rows.rows(log.key, said)))
-        rows.pause(db, self._paused)
-        rows.end(db, ((when, log.key) for log, when in self.ending.items()))
+        rows.insert(db, [row for log, said in kept for row in rows.rows(log.key, said)])
+        for key in self._paused:
+            rows.pause(db, key)
+        for log, when in self.ending.items():
+            rows.end(db, log.key, when)
 
 
 class Writer:
@@ -149,13 +158,13 @@ class Writer:
         self._dirty: dict[StoredLog, None] = {}
         self._due = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
-        self._stopping = False
+        self._all_due = self._stopping = False
 
     def later(self, log: StoredLog) -> None:
         """Raises Unavailable once it was stopped."""
         self._take(log)
         if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(_COMMIT_INTERVAL_S, self._due.set)
+            self._timer = asyncio.get_running_loop().call_later(_COMMIT_INTERVAL_S, self._ring)
 
     def at_once(self, log: StoredLog) -> None:
         """Raises Unavailable once it was stopped."""
@@ -166,25 +175,35 @@ class Writer:
         if self._stopping:
             raise Unavailable("the log is closed")
         self._dirty[log] = None
+        log.is_dirty = True
 
     def stop(self) -> None:
         """`run` ends after one more try."""
         self._stopping = True
+        self._ring()
+
+    def _ring(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer, self._all_due = None, True
         self._due.set()
 
     async def run(self) -> None:
         while not self._stopping or self._dirty:
             await self._due.wait()
             self._due.clear()
-            if self._timer is not None:
-                self._timer.cancel()
-                self._timer = None
-            batches = self._batches()
-            await asyncio.gather(*map(self._commit, batches))
+            await asyncio.gather(*map(self._commit, self._batches()))
 
     def _batches(self) -> Sequence[_Batch]:
-        """One for all, but each by itself that could fail by what is joined with it."""
-        dirty, self._dirty = list(self._dirty), {}
+        """One for all, but each by itself that could fail by what is joined with it.
+
+        Tokens wait for their time also where another job cannot: ten ends a second would have all
+        jobs' written twice as often.
+        """
+        all_due, self._all_due = self._all_due or self._stopping, False
+        dirty = [log for log in self._dirty if all_due or log.awaited]
+        for log in dirty:
+            del self._dirty[log]
         joined = {log: self._joint.take(log.job.id) for log in dirty if log.ending}
         alone = [_Batch([log], works) for log, works in joined.items() if works]
         others = [log for log in dirty if not joined.get(log)]
