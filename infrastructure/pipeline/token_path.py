@@ -57,15 +57,9 @@ class TokenPath:
             return await outcome_of(call, self._stream, "A2", offline=self._offline)
 
     async def _invoke(self, call: Call[Tap]) -> object:
-        """As `ainvoke` does, which reads every update beside the states and throws it away."""
-        graph, final = call.called, None
-        states = graph.astream(
-            call.input,
-            call.config,
-            stream_mode="values",
-            output_keys=graph.output_channels,
-            **call.options,
-        )
+        """`ainvoke` would read every update beside the states, and throw it away."""
+        final: object = None
+        states = call.called.astream(call.input, call.config, stream_mode="values", **call.options)
         async with aclosing(states):  # type: ignore[type-var]
             async for state in states:
                 final = state
