@@ -46,7 +46,9 @@ def double(n: Annotated[int, Query(alias="number")], start: Annotated[int, Depen
 
 
 class Who:
-    def __init__(self, request: Request, name: Annotated[str | None, Header(alias="X-Name")]):
+    def __init__(
+        self, request: Request, name: Annotated[str | None, Header(alias="X-Name")]
+    ) -> None:
         self.name, self.path = name, request.url.path
 
     def __repr__(self) -> str:
@@ -66,7 +68,7 @@ async def everything(
     who: Annotated[Who, Depends(Who)],
     key: Annotated[str | None, Header(alias="X-Key", min_length=1)] = None,
     up_to: Annotated[float, Query(alias="up-to", le=9)] = 3,
-    flag: bool = False,  # noqa: FBT001, FBT002 - a parameter of the query
+    flag: bool = False,
 ) -> Response:
     given = (body, kind, chat, turn, address, nothing, later, double, who, key, up_to, flag)
     return JSONResponse([request.method, *map(repr, given)])
