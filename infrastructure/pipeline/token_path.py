@@ -60,7 +60,7 @@ class TokenPath:
         """As `ainvoke` does, which reads every update beside the states and throws it away; but
         the whole state, as the other readers have it, and not what an output schema leaves of it.
         """
-        final = None
+        final: object = None
         states = call.called.astream(call.input, call.config, stream_mode="values", **call.options)
         async with aclosing(states):  # type: ignore[type-var]
             async for state in states:

@@ -2,9 +2,9 @@
 
 FastAPI looks at each parameter again for each request, and opens two exit stacks around them: a
 third of what its layers cost. Most of our routes ask for nothing that needs that: the request,
-plain values of path, query and headers, one JSON body, and functions of the same. For these the
-same Pydantic types are asked in the same order, and refuse with the same errors. A function that
-asks for more has no plan, and is left to FastAPI, which describes all of them.
+plain values of path, query and headers, one JSON body, and functions of all of these but a body.
+For these the same Pydantic types are asked in the same order, and refuse with the same errors. A
+function that asks for more has no plan, and is left to FastAPI, which describes all of them.
 """
 
 import inspect
@@ -23,7 +23,7 @@ _SOURCES: Mapping[type[Param], str] = {Path: "path", Query: "query", Header: "he
 _ORDER = ("path", "query", "header", "body")
 """FastAPI's; the first error is the one that is told."""
 _PLAIN = (str, int, float, bool, NoneType)
-_MISSING = {"type": "missing", "msg": "Field required"}
+_MISSING = {"type": "missing", "msg": "Field required", "input": None}
 _NOT_GIVEN = inspect.Parameter.empty
 NO_BODY = object()
 
@@ -83,17 +83,22 @@ class Call:
             else:
                 values.append(_value(parameter, hint, marks, path))
         self._values = sorted(values, key=lambda value: _ORDER.index(value.source))
-        self.wants_body = any(value.source == "body" for value in values)
+        bodies = [value for value in values if value.source == "body"]
+        if len(bodies) > 1:
+            raise _NoPlan
+        self.wants_body = bool(bodies)
         self._asks_request_alone = self._request is not None and not (values or self._dependencies)
 
     async def __call__(self, request: Request, body: Any) -> Any:
         errors: list[Any] = []
-        found = await self._find(request, body, errors)
+        found = await self._find(request, errors, body)
         if errors:
             raise RequestValidationError(errors)
         return await self._function(**found)
 
-    async def _find(self, request: Request, body: Any, errors: list[Any]) -> dict[str, Any]:
+    async def _find(
+        self, request: Request, errors: list[Any], body: Any = NO_BODY
+    ) -> dict[str, Any]:
         found: dict[str, Any] = {}
         if self._request is not None:
             found[self._request] = request
@@ -102,7 +107,7 @@ class Call:
                 made = call._function(request)
             else:
                 wrong = len(errors)
-                given = await call._find(request, body, errors)
+                given = await call._find(request, errors)
                 if len(errors) > wrong:
                     continue
                 made = call._function(**given)
@@ -130,7 +135,10 @@ def _dependency(depends: Depends, path: str) -> Call:
         raise _NoPlan
     if inspect.isasyncgenfunction(function):
         raise _NoPlan
-    return Call(function, path)
+    call = Call(function, path)
+    if call.wants_body:
+        raise _NoPlan
+    return call
 
 
 def _value(parameter: inspect.Parameter, hint: Any, marks: Any, path: str) -> _Value:

@@ -37,7 +37,7 @@ class DirectRoutes:
         if endpoint is None:
             await self._app(scope, receive, send)
             return
-        response = await _answered(endpoint, Request(scope, receive, send))
+        response = await _answered(endpoint, Request(scope, receive))
         await response(scope, receive, send)
 
     def _find(self, scope: Scope) -> Endpoint | None:

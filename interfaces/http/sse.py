@@ -139,9 +139,8 @@ class EventStream(EventSourceResponse):
                 if batch.body:
                     yield batch.body
                 if (closing := await self._closing(batch.events[-1])) is not None:
-                    self._ended = True
                     yield closing
-                    return
+                    return  # a proper end: nothing is cut
         except TimeoutError:
             stats.expired += 1
         except (Unavailable, NotFound):

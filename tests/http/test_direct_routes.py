@@ -9,13 +9,15 @@ import pytest
 from fastapi import APIRouter, BackgroundTasks, Depends, FastAPI, Header, Query
 from pydantic import BaseModel
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
-from starlette.types import Scope
+from starlette.responses import PlainTextResponse, Response, StreamingResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
 
+from sluice.domain.errors import NotFound
 from sluice.domain.events import Done, Token
 from sluice.interfaces.http.arguments import plan_of
 from sluice.interfaces.http.direct_routes import DirectRoutes
-from sluice.interfaces.http.json_request import ApiRoute
+from sluice.interfaces.http.json_request import ApiRoute, Endpoint
+from sluice.interfaces.http.problems import answer_problems
 from sluice.interfaces.protocols.served import PROTOCOLS
 from tests.http.house import House, serving
 
@@ -199,16 +201,89 @@ async def of_fastapi(name: str) -> str:
     return name
 
 
+async def refuses(name: str) -> Response:
+    raise NotFound(name)
+
+
+async def breaks(name: str) -> Response:
+    raise RuntimeError(name)
+
+
+async def tells_its_body(request: Request) -> Response:
+    return PlainTextResponse(await request.body())
+
+
+async def streams(name: str) -> StreamingResponse:
+    """Its response looks out for a reader that leaves."""
+    return StreamingResponse(iter([name]))
+
+
+async def reads_by_fastapi(request: Request) -> str:
+    return (await request.body()).decode()
+
+
+class Known(ApiRoute):
+    """Asks nobody who it is."""
+
+    def around(self, handle: Endpoint) -> Endpoint:
+        return handle
+
+
+async def test_what_a_route_answers_or_raises_is_the_same_past_its_application() -> None:
+    routes, asked = APIRouter(route_class=Known), list[str]()
+    for path, route in (
+        ("/direct/{name}", direct_route),
+        ("/refuses/{name}", refuses),
+        ("/breaks/{name}", breaks),
+        ("/tells", tells_its_body),
+        ("/streams/{name}", streams),
+        ("/reads_by_fastapi", reads_by_fastapi),
+        ("/of_fastapi/{name}", of_fastapi),
+    ):
+        routes.post(path)(route)
+    app = served(routes)
+    answer_problems(app)
+
+    async def counted(scope: Scope, receive: Receive, send: Send) -> None:
+        asked.append(scope["path"])
+        await app(scope, receive, send)
+
+    async def post(to: str, through: ASGIApp) -> tuple[int, str]:
+        async def known(scope: Scope, receive: Receive, send: Send) -> None:
+            await through({**scope, "state": {"request_id": "request"}}, receive, send)
+
+        transport = httpx2.ASGITransport(known)
+        async with httpx2.AsyncClient(transport=transport, base_url="http://sluice") as client:
+            got = await client.post(to, content=b"body")
+            return got.status_code, got.text
+
+    past = DirectRoutes(counted, app.routes)
+    by_fastapi = ["/of_fastapi/a", "/reads_by_fastapi", "/nowhere"]
+    for path in ("/direct/a", "/refuses/a", "/tells", "/streams/a", *by_fastapi):
+        assert await post(path, past) == await post(path, app)
+    with pytest.raises(RuntimeError):
+        await post("/breaks/a", past)
+    assert asked == by_fastapi
+
+
 def test_a_route_that_comes_first_is_the_one() -> None:
     routes = APIRouter(route_class=ApiRoute)
     routes.get("/a/same")(of_fastapi)
     routes.get("/a/{name}")(direct_route)
     routes.get("/b/{name:path}")(of_fastapi)
     routes.get("/b/{name}/last")(direct_route)
+    routes.post("/c/{name}/own")(direct_route)
+    routes.get("/c/{name}/own")(of_fastapi)
+    routes.get("/c/{name}/own/last")(direct_route)
     app = served(routes)
     assert not found(app, "GET", "/a/same")
     assert found(app, "GET", "/a/other")
     assert not found(app, "GET", "/b/other/last")
+    assert found(app, "POST", "/c/any/own")
+    assert not found(app, "GET", "/c/any/own")
+    assert found(app, "GET", "/c/any/own/last")
+    assert not found(app, "GET", "/d/longer/than/any/route")
+    assert not found(app, "GET", "/a/other", type="websocket")
 
 
 class Body(BaseModel):
@@ -217,6 +292,14 @@ class Body(BaseModel):
 
 async def cleaned_up() -> Any:
     yield 1
+
+
+def put_away() -> Any:
+    yield 1
+
+
+def of_a_body(body: Body) -> str:
+    return body.name
 
 
 @pytest.mark.parametrize(
@@ -229,7 +312,11 @@ async def cleaned_up() -> Any:
         bytes,
         Annotated[str, Header()],
         Annotated[list[str], Query(alias="a")],
+        Body,
+        Annotated[str, Depends(of_a_body)],
+        Annotated[Body, Depends()],
         Annotated[int, Depends(cleaned_up)],
+        Annotated[int, Depends(put_away)],
         Annotated[int, Depends(lambda: 1, use_cache=False)],
         Annotated[int, Depends(lambda request: 1)],
     ],

@@ -9,12 +9,22 @@ import pytest
 
 from sluice.application.encoding import Batch
 from sluice.domain.errors import NotFound, Unavailable
-from sluice.domain.events import BEGINNING, Cursor, Done, Event, Recorded, Reset, Token
+from sluice.domain.events import (
+    BEGINNING,
+    Cursor,
+    Done,
+    Event,
+    NeedsInput,
+    Recorded,
+    Reset,
+    Token,
+)
 from sluice.interfaces.http.server.frame_writer import ON_LEFT, PUSH, RESET
 from sluice.interfaces.http.services import StreamStats
 from sluice.interfaces.http.sse import EventStream
 
 DONE = Done("A2", "")
+ASKS = NeedsInput("one", "go?", "text", "2026-11-30T12:00:00Z")
 FIRST = Cursor(1, 1)
 
 
@@ -80,9 +90,9 @@ class Exchange:
     async def send(self, message: Any) -> None:
         self.sent.append(message)
 
-    async def run(self) -> None:
+    async def run(self, method: str = "GET") -> None:
         extensions = {RESET: self._cut, PUSH: self._push, ON_LEFT: self._on_left}
-        scope = {"type": "http", "method": "GET", "extensions": extensions}
+        scope = {"type": "http", "method": method, "extensions": extensions}
         async with asyncio.timeout(5):
             await self.stream(scope, asyncio.Event().wait, self.send)  # type: ignore[arg-type]
 
@@ -122,6 +132,14 @@ async def test_frames_leave_as_they_are_behind_the_opening_and_the_body_ends(
     assert (exchange.sent[0]["status"], exchange.cuts) == (200, 0)
 
 
+async def test_head_is_answered_with_the_same_head_and_a_body_of_nothing() -> None:
+    exchange = Exchange(Ended, batch(DONE, b"end"))
+    await exchange.run("HEAD")
+    whole = await exchanged(Ended, batch(DONE, b"end"))
+    assert exchange.sent == [whole.sent[0], {"type": "http.response.body"}]
+    assert (exchange.open, exchange.stats.open) == ([], 0)
+
+
 @pytest.mark.parametrize("expires", [None, 60])
 @pytest.mark.parametrize("error", [None, Unavailable("away"), NotFound("job")])
 async def test_an_unfinished_body_is_cut_or_ended_with_a_word_as_its_protocol_has_it(
@@ -148,6 +166,29 @@ async def test_a_stream_ends_when_its_readers_identity_does() -> None:
     asyncio.get_running_loop().call_later(0.01, waits.set)
     whole = await exchanged(Cut, waits, batch(DONE, b"end"), expires=time.time() + 60)
     assert (whole.parts, whole.cuts, whole.stats.expired) == ([b"end", b""], 0, 0)
+
+
+async def test_a_stream_ends_where_its_job_asks_a_human_if_its_protocol_says_so() -> None:
+    endings, asked = [None, b"bye"], list[Cursor]()
+
+    async def at_pause(last: Cursor) -> bytes | None:
+        asked.append(last)
+        return endings.pop(0)
+
+    plays = [
+        said(b"a"),
+        batch(ASKS, b"asks", Cursor(1, 2)),
+        said(b"b"),
+        batch(ASKS, b"asks again", Cursor(1, 4)),
+        said(b"c"),
+    ]
+    ends = Exchange(Cut, *plays)
+    ends.stream.at_pause = at_pause
+    await ends.run()
+    assert ends.parts == [b"a", b"asks", b"b", b"asks again", b"bye", b""]
+    assert (asked, ends.cuts, ends.stats.open) == ([Cursor(1, 2), Cursor(1, 4)], 0, 0)
+    goes_on = await exchanged(Cut, *plays, batch(DONE, b"end"))
+    assert goes_on.parts == [b"a", b"asks", b"b", b"asks again", b"c", b"end", b""]
 
 
 async def test_streams_are_counted_while_they_are_open_and_resets_made_for_a_reader() -> None:
@@ -179,7 +220,7 @@ async def test_a_long_body_leaves_in_parts(event: Event, size: int, parts: list[
 
 
 class Slow(Exchange):
-    """Takes a part that `holds` only when it `may_go_on`."""
+    """Takes a part that begins with what it `holds` only when it `may_go_on`; or the end."""
 
     holds = b""
 
@@ -189,7 +230,8 @@ class Slow(Exchange):
 
     async def send(self, message: Any) -> None:
         self.sent.append(message)
-        if message.get("body", b"")[:1] == self.holds:
+        is_body = message["type"] == "http.response.body"
+        if is_body and message.get("body", b"")[:1] == self.holds:
             await self.may_go_on.wait()
 
 
@@ -230,6 +272,16 @@ async def test_no_keepalive_comes_between_or_behind_the_parts_of_the_end(
     exchange.may_go_on.set()
     await running
     assert exchange.parts[exchange.parts.index(parts[0]) :] == [*parts, b""]
+
+
+async def test_no_keepalive_comes_behind_the_end_of_an_unfinished_body() -> None:
+    exchange = Slow(Ended, said(b"a"), ping=0.001)
+    running = asyncio.create_task(exchange.run())
+    await until_sent(exchange, b"")
+    await asyncio.sleep(0.02)
+    exchange.may_go_on.set()
+    await running
+    assert exchange.parts[-2:] == [b"a", b""]
 
 
 async def test_no_keepalive_comes_between_the_parts_of_a_long_body() -> None:

@@ -251,3 +251,20 @@ async def test_a_job_that_is_in_no_chat_keeps_no_state(house: House) -> None:
     await house.process(job)
     assert await house.end(job) == "a+b"
     assert await house.kept() == 0
+
+
+async def test_what_is_over_already_is_tidied_up_by_who_finds_it_so(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def dies(*_: Any) -> None:
+        raise Unavailable("the process was killed here")
+
+    job = a_job("b", history=())
+    await house.log.create(job, QUEUED)
+    with monkeypatch.context() as killed:
+        killed.setattr(GraphStates, "tidy", dies)
+        with pytest.raises(Unavailable):
+            await house.process(job)
+    assert (await house.end(job), await house.kept() > 0) == ("b", True)
+    assert await house.process(job) is None
+    assert await house.kept() == 0

@@ -105,6 +105,13 @@ async def test_a_joined_token_is_encoded_from_behind_each_of_its_pieces(joins: b
         assert await body_of(loaded().follow_encoded(recorded.id, encoder)) == b"".join(frames)
 
 
+async def test_a_token_that_stands_alone_is_told_as_it_is_beside_joined_ones() -> None:
+    log = numbered(1, 1, *said("ab"), *said("x", "closing"), Done("A2", "x"))
+    buffer = Buffer([Recorded(Cursor(1, 2), Token("ab", "answer")), *log[2:]], {0: [1, 1]})
+    encoder = ToyEncoder("job", joins_tokens=False)
+    assert await body_of(buffer.follow_encoded(None, encoder)) == b"".join(folded(encoder, log)[1])
+
+
 @dataclass(frozen=True)
 class PairEncoder(ToyEncoder):
     """Two frames for each event, the first of which says what stands before it."""

@@ -1,6 +1,8 @@
 """Two readers of LangGraph's streams: stages from `astream_events`, and from `tasks`."""
 
+import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 from typing import Any, TypedDict
@@ -13,6 +15,7 @@ from langchain_core.tracers import event_stream
 from langgraph.config import get_stream_writer
 from langgraph.graph import START, StateGraph
 from langgraph.runtime import Runtime
+from langgraph.types import interrupt
 
 from sluice.application.heard_calls import CountedCall
 from sluice.application.model_calls import current_node
@@ -27,6 +30,7 @@ from sluice.domain.events import (
     Token,
     Usage,
 )
+from sluice.domain.graph_state import Pause, Resumption
 from sluice.infrastructure.pipeline.calls import SPOKEN
 from sluice.infrastructure.pipeline.graph import WatchedGraph
 from sluice.infrastructure.pipeline.running_node import RunningNode
@@ -34,6 +38,7 @@ from sluice.infrastructure.pipeline.stage_path import StagePath, _Counter, _Stag
 from sluice.infrastructure.pipeline.token_path import TokenPath, _speak, _Tasks
 from tests.paths import graphs
 from tests.unit.graph_runs import A, B, Run
+from tests.unit.small_graphs import MemorySaver, a_question
 
 BEGUN, OVER = StageStarted("a", 0), StageCompleted("a", 33)
 
@@ -158,6 +163,22 @@ async def test_each_path_runs_a_graph_to_its_answer_and_says_whose_model_it_was(
 
 
 @pytest.mark.parametrize("name", PATHS)
+async def test_on_each_path_the_answer_is_the_states_though_the_graph_gives_out_less(
+    name: str,
+) -> None:
+    class Notes(TypedDict):
+        notes: list[str]
+
+    graph: Any = StateGraph(graphs.State, output_schema=Notes)
+    graph.add_node("answer", lambda state: {"answer": "kept", "notes": ["given out"]})
+    watched = WatchedGraph(graph.add_edge(START, "answer"))
+    job = Job("job", "chat", "ann", "A2", "why", "request")
+    done = await PATHS[name](watched).run(Question(job), lambda event: None)
+    assert isinstance(done, Done)
+    assert done.answer == "kept"
+
+
+@pytest.mark.parametrize("name", PATHS)
 async def test_each_path_has_the_steps_the_state_and_the_context_that_langgraph_gives(
     name: str,
 ) -> None:
@@ -207,6 +228,24 @@ async def test_each_path_that_has_tokens_hears_a_chat_model(name: str) -> None:
     await PATHS[name](graph).run(Question(job), told.append)
     tokens = [event.content for event in told if isinstance(event, Token)]
     assert tokens == ([] if name == "A1" else ["a", " ", "b"])
+
+
+@pytest.mark.parametrize("name", PATHS)
+async def test_on_each_path_data_that_was_told_before_a_pause_is_not_told_again(name: str) -> None:
+    def ask(state: graphs.State) -> dict[str, Any]:
+        get_stream_writer()({"name": "n", "data": 1})
+        return {"answer": interrupt("?")}
+
+    saver, told = MemorySaver(), list[Event]()
+    graph = WatchedGraph(graphs.chain(("ask", ask, {"data": True})), new_saver=lambda: saver)
+    pause = await PATHS[name](graph).run(a_question(), told.append)
+    assert isinstance(pause, Pause)
+    kept = replace(pause, said=json.loads(json.dumps(pause.said)))
+    asked = a_question(resumption=Resumption(kept, {pause.requests[0].input_id: "yes"}))
+    done = await PATHS[name](graph).run(asked, told.append)
+    assert isinstance(done, Done)
+    assert done.answer == "yes"
+    assert [event for event in told if isinstance(event, Data)] == [Data("n", 1, "ask")]
 
 
 PUSHED = "__pregel_push"

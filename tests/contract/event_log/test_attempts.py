@@ -57,6 +57,17 @@ async def test_nothing_comes_behind_the_end(store: Store) -> None:
         assert [each.id for each in await followed(log, job)] == [(1, 1), (1, 2)]
 
 
+@pytest.mark.parametrize("token", [Token("\ud800", "answer"), Token("a", "\ud800")])
+async def test_a_token_that_utf_8_cannot_say_is_refused_and_leaves_no_gap(
+    log: EventLogPort, token: Token
+) -> None:
+    job, notifier = await begun(log)
+    with pytest.raises(UnicodeEncodeError):
+        notifier.publish(token)
+    await notifier.end(DONE)
+    assert [each.id for each in await followed(log, job)] == [(1, 1), (1, 2)]
+
+
 async def test_an_attempt_after_another_count_than_was_expected_is_not_begun(store: Store) -> None:
     """Who was to begin the first slept until another one had."""
     job = a_job()

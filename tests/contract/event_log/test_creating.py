@@ -31,6 +31,7 @@ async def test_the_log_begins_with_the_event_it_was_created_with(log: EventLogPo
     await log.create(job, FIRST)
     assert await log.job(job.id) == job
     assert (await log.read(job.id)).events == [Recorded(Cursor(1, 1), FIRST)]
+    assert not await log.is_paused(job.id)
 
 
 @pytest.mark.parametrize("rollout", [None, "r"])

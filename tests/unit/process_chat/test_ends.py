@@ -1,12 +1,16 @@
 """Exactly one terminal event, whatever happens, and a line in the log that says which."""
 
 import asyncio
+from datetime import datetime
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from sluice.application.metrics import JobMetrics
 from sluice.application.process_chat import ProcessChat
+from sluice.application.shadow_comparison import Ended
+from sluice.domain.chat import now
 from sluice.domain.errors import (
     UpstreamTruncated,
 )
@@ -105,3 +109,20 @@ async def test_a_cancelled_job_is_logged_with_its_reason(
     caplog.set_level("INFO")
     await bench.process(DONE)(bench.job, lambda: "user")
     assert f"job {bench.job.id} is cancelled: user, A2, request request" in caplog.text
+
+
+async def test_a_shadow_is_told_what_ended_and_when_before_it_was_kept(bench: Bench) -> None:
+    told, kept, keep = list[Ended](), list[datetime](), bench.chats.keep_answer
+
+    async def keeping(*given: Any) -> None:
+        kept.append(now())
+        await keep(*given)
+
+    bench.chats.keep_answer = keeping  # type: ignore[method-assign, assignment]
+    shadow = SimpleNamespace(follow=told.append)
+    await bench.process(STARTED, Token("ab", "answer"), DONE, shadow=shadow)(bench.job)
+    (ended,) = told
+    assert (ended.job, ended.end, ended.relay.text) == (bench.job, DONE, "ab")
+    first = ended.relay.first_token_at
+    assert first is not None
+    assert ended.begun_at <= first <= ended.ended_at <= kept[0]
