@@ -121,9 +121,14 @@ class SqliteDatabase:
     async def scrub(self) -> None:
         """Removes what was deleted from the WAL too; is left for later while others read it."""
         self.unscrubbed = True
-        await self.scrub_rest()
+        await self._scrub()
 
     async def scrub_rest(self) -> None:
+        """And fills the WAL up again: not behind each deletion, as it is 4 MiB to write."""
+        await self._scrub()
+        await self._open(self._writer).run(self._commits.prewrite_wal)
+
+    async def _scrub(self) -> None:
         if self.unscrubbed:
             self.unscrubbed = not await self._open(self._writer).run(self._commits.truncate_wal)
 
@@ -157,7 +162,7 @@ class SqliteDatabase:
         if not self._memory:
             self._lock = reserve(self._path)
         db = connect(self._path)
-        self._commits.open(self._path)
+        self._commits.open(db, self._path)
         return db
 
 

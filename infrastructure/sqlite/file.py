@@ -74,12 +74,18 @@ def open_wal(path: Path) -> int | None:
         return None
 
 
-def prewrite(wal: int) -> None:
+def prewrite(db: sqlite3.Connection, wal: int) -> None:
     """Fills the WAL up with zeros, which SQLite takes for its end.
 
     Where a file has its blocks already a sync need not wait for the file system's own journal.
     """
     size = before = os.fstat(wal).st_size
+    if size >= WAL_BYTES:
+        return
+    try:
+        db.execute("BEGIN IMMEDIATE")  # or another program might write where the zeros go
+    except sqlite3.OperationalError:
+        return
     try:
         while size < WAL_BYTES:
             size += os.pwrite(wal, bytes(WAL_BYTES - size), size)
@@ -87,6 +93,8 @@ def prewrite(wal: int) -> None:
     except OSError as error:
         logger.warning("the WAL cannot be written in advance: %s", error.strerror)
         os.ftruncate(wal, before)  # the room may be wanted for what is to be kept
+    finally:
+        db.execute("ROLLBACK")
 
 
 def touch(db: sqlite3.Connection) -> None:

@@ -58,12 +58,11 @@ class GroupCommit:
         self._wal: int | None = None
         self._wal_is_lost = False
 
-    def open(self, path: Path) -> None:
+    def open(self, db: sqlite3.Connection, path: Path) -> None:
         """Behind the connection."""
         self._lock_timeout_set = None
         self._wal = open_wal(path)
-        if self._wal is not None:
-            prewrite(self._wal)
+        self.prewrite_wal(db)
 
     def close(self) -> None:
         wal, self._wal = self._wal, None
@@ -80,10 +79,11 @@ class GroupCommit:
 
     def truncate_wal(self, db: sqlite3.Connection) -> bool:
         self._lock_timeout_set = None  # it sets what it needs, too
-        truncated = truncate_wal(db)
-        if truncated and self._wal is not None:
-            prewrite(self._wal)
-        return truncated
+        return truncate_wal(db)
+
+    def prewrite_wal(self, db: sqlite3.Connection) -> None:
+        if self._wal is not None:
+            prewrite(db, self._wal)
 
     def _write(self, writer: ConnectionThread | HereConnection, db: sqlite3.Connection) -> None:
         self._is_posted = False  # first: what comes from now on may be too late for this group

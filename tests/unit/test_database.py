@@ -122,6 +122,8 @@ async def test_the_wal_has_its_blocks_before_it_is_written_to(
     chat = await chats.open(Chat(new_id(), "ann", "무", now()))
     assert wal.stat().st_size == WAL_BYTES
     await chats.delete("ann", chat.id)
+    assert wal.stat().st_size == 0
+    await database.scrub_rest()
     assert wal.stat().st_size == WAL_BYTES
     assert not wal.read_bytes().strip(b"\0")
     chat = await chats.open(Chat(new_id(), "ann", "무", now()))
@@ -131,6 +133,20 @@ async def test_the_wal_has_its_blocks_before_it_is_written_to(
         (copy / name).write_bytes((tmp_path / name).read_bytes())
     with closing(sqlite3.connect(copy / "sluice.db")) as db:
         assert db.execute("SELECT id FROM chats").fetchall() == [(chat.id,)]
+
+
+async def test_the_wal_is_filled_up_only_while_nobody_else_writes(
+    tmp_path: Path, database: SqliteDatabase
+) -> None:
+    wal = tmp_path / "sluice.db-wal"
+    await database.scrub()
+    with closing(sqlite3.connect(tmp_path / "sluice.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        await database.scrub_rest()
+        assert wal.stat().st_size == 0
+        other.execute("ROLLBACK")
+    await database.scrub_rest()
+    assert wal.stat().st_size == WAL_BYTES
 
 
 async def test_where_the_wal_has_no_room_in_advance_it_grows(
