@@ -225,5 +225,6 @@ def plain_body(response: httpx2.Response) -> aiohttp.StreamReader | None:
 
 def aiohttp_response(response: httpx2.Response) -> aiohttp.ClientResponse | None:
     """What the SDK's aiohttp transport has made the response of, if it has."""
-    below = getattr(getattr(response.stream, "_stream", None), "_aiohttp_response", None)
+    stream = getattr(response.stream, "_stream", response.stream)  # httpx2's client wraps it
+    below = getattr(stream, "_aiohttp_response", None)
     return below if isinstance(below, aiohttp.ClientResponse) else None
