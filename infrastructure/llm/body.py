@@ -8,6 +8,7 @@ which stops its peer when it is full.
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable
 from contextvars import copy_context
 from math import inf
@@ -73,11 +74,8 @@ class PushedBody(Body):
         super().__init__(content.readany)
         content.__class__ = _PushingReader
         content._http_chunk_splits = None  # 760 bytes, of the one chunk that has begun before
-        holders: tuple[Any, ...] = (content, content._protocol)
-        for each in holders:
-            if not getattr(each, "_buffer", True):
-                each._buffer = ShortDeque()  # likewise, of nothing
         self._content: Any = content
+        self._shorten(content._protocol)
         self._loop = asyncio.get_running_loop()
         self._arrivals = arrivals()
         self._last = self._loop.time()
@@ -95,6 +93,7 @@ class PushedBody(Body):
             return True
         if content.is_eof():
             return False
+        self._shorten(content)
         self._woken = self._loop.create_future()
         self._seconds, self._timer = seconds, None
         # What is told is told for whoever waits, also where it looks into its context.
@@ -113,6 +112,10 @@ class PushedBody(Body):
                 self._resume_reading()
         self._last = self._loop.time()
         return True
+
+    def _shorten(self, holder: Any) -> None:
+        if type(buffer := getattr(holder, "_buffer", None)) is deque and not buffer:
+            holder._buffer = ShortDeque()  # likewise, of nothing
 
     def arrived(self, data: bytes) -> None:
         """This runs for every read."""
