@@ -4,8 +4,7 @@ can know. A token that is pushed costs one look at the clock, however many read 
 
 import asyncio
 import logging
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from time import monotonic
 from typing import NoReturn
@@ -87,6 +86,26 @@ class Delivery:
             self.first_at = now()
 
 
+class Reading:
+    """To be entered; a generator would be kept for each reader."""
+
+    __slots__ = ("_delivery", "_note")
+
+    def __init__(self, delivery: Delivery, note: Callable[[Delivery], None]) -> None:
+        self._delivery, self._note = delivery, note
+
+    def __enter__(self) -> None:
+        self._delivery.readers += 1
+
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
+        delivery = self._delivery
+        delivery.readers -= 1
+        if not delivery.readers:
+            delivery.pauses()
+            if delivery.seen or not isinstance(error, (Unavailable, NotFound)):
+                self._note(delivery)
+
+
 class Deliveries:
     """`retention`: seconds after which outcomes are forgotten, with what was delivered."""
 
@@ -104,22 +123,9 @@ class Deliveries:
             delivery = self._open[job.id] = Delivery(job)
         return delivery
 
-    @contextmanager
-    def reading(self, delivery: Delivery) -> Iterator[None]:
+    def reading(self, delivery: Delivery) -> "Reading":
         """While one reader reads. One that the service has sent away has not left by itself."""
-        delivery.readers += 1
-        sent_away = False
-        try:
-            yield
-        except (Unavailable, NotFound):
-            sent_away = True
-            raise
-        finally:
-            delivery.readers -= 1
-            if not delivery.readers:
-                delivery.pauses()
-                if delivery.seen or not sent_away:
-                    self._note(delivery)
+        return Reading(delivery, self._note)
 
     async def keep(self) -> NoReturn:
         """Writes down what there is again and again, until it is cancelled."""

@@ -11,6 +11,7 @@ from sluice.application.ports import CheckpointPort, EventLogPort, ReadersPort
 from sluice.application.rollout import ShareChangesPort
 from sluice.application.shadows import ShadowsPort
 from sluice.application.unread import CancelUnread
+from sluice.infrastructure.chats.memory import MemoryChats
 from sluice.infrastructure.chats.sqlite.chats import SqliteChats
 from sluice.infrastructure.chats.sqlite.heads import SqliteHeads
 from sluice.infrastructure.chats.sqlite.idempotency import SqliteIdempotency
@@ -33,7 +34,7 @@ from sluice.infrastructure.sqlite.joint_writes import JointWrites
 
 
 def database_of(settings: Settings) -> SqliteDatabase:
-    """`memory://` keeps chats in the same engine, without a file."""
+    """`memory://` keeps what is beside chats and logs in the same engine, without a file."""
     store = settings.store
     return SqliteDatabase(store.path if isinstance(store, SqliteStore) else ":memory:")
 
@@ -67,7 +68,11 @@ class Embedded(Base):
             SqliteEventLog, database, retention=Base.settings.provided.retention, joint=joint
         ),
     )
-    chats: Provider[ChatPort] = Singleton(SqliteChats, database, joint)
+    chats: Provider[ChatPort] = Selector(
+        Call(kind_of_log, Base.settings),
+        memory=Singleton(MemoryChats, database),
+        sqlite=Singleton(SqliteChats, database, joint),
+    )
     sessions: Provider[SessionPort] = Singleton(SqliteSessions, database)
     keys: Provider[IdempotencyPort] = Singleton(SqliteIdempotency, database)
     pauses: Provider[PausePort] = Singleton(

@@ -74,11 +74,8 @@ class PushedBody(Body):
         super().__init__(content.readany)
         content.__class__ = _PushingReader
         content._http_chunk_splits = None  # 760 bytes, of the one chunk that has begun before
-        holders: tuple[Any, ...] = (content, content._protocol)
-        for each in holders:
-            if not getattr(each, "_buffer", True):
-                each._buffer = ShortDeque()  # likewise, of nothing
         self._content: Any = content
+        self._shorten(content._protocol)
         self._loop = asyncio.get_running_loop()
         self._arrivals = arrivals()
         self._last = self._loop.time()
@@ -96,6 +93,7 @@ class PushedBody(Body):
             return True
         if content.is_eof():
             return False
+        self._shorten(content)
         self._woken = self._loop.create_future()
         self._seconds, self._timer = seconds, None
         # What is told is told for whoever waits, also where it looks into its context.
@@ -114,6 +112,10 @@ class PushedBody(Body):
                 self._resume_reading()
         self._last = self._loop.time()
         return True
+
+    def _shorten(self, holder: Any) -> None:
+        if type(buffer := getattr(holder, "_buffer", None)) is deque and not buffer:
+            holder._buffer = ShortDeque()  # likewise, of nothing
 
     def arrived(self, data: bytes) -> None:
         """This runs for every read."""
@@ -229,5 +231,6 @@ def plain_body(response: httpx2.Response) -> aiohttp.StreamReader | None:
 
 def aiohttp_response(response: httpx2.Response) -> aiohttp.ClientResponse | None:
     """What the SDK's aiohttp transport has made the response of, if it has."""
-    below = getattr(getattr(response.stream, "_stream", None), "_aiohttp_response", None)
+    stream = getattr(response.stream, "_stream", response.stream)  # httpx2's client wraps it
+    below = getattr(stream, "_aiohttp_response", None)
     return below if isinstance(below, aiohttp.ClientResponse) else None

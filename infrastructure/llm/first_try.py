@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from functools import partial
 from json import JSONEncoder
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx2
 
@@ -24,18 +24,33 @@ json_of = JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False
 """As the SDK writes a body. Raises TypeError and ValueError for what only the SDK may know."""
 
 
+class _Sent(NamedTuple):
+    """What the SDK's aiohttp transport reads of a request."""
+
+    url: str
+    headers: dict[str, str]
+    extensions: dict[str, Any]
+    content: bytes
+    method: str = "POST"
+
+
 class Head:
     """All of a request of the SDK but its body."""
 
     def __init__(self, request: httpx2.Request) -> None:
-        self._url, self._timeout = request.url, request.extensions["timeout"]
+        self.url, self._timeout = request.url, request.extensions["timeout"]
         self._headers = request.headers.copy()
         del self._headers["content-length"]
+        self._sent = str(self.url), dict(self._headers), request.extensions
+
+    def sent(self, body: bytes) -> Any:
+        """The request as its transport alone reads it."""
+        return _Sent(*self._sent, body)
 
     def request(self, body: bytes, cookies: httpx2.Cookies) -> httpx2.Request:
         request = httpx2.Request(
             "POST",
-            self._url,
+            self.url,
             headers=self._headers,
             cookies=cookies,
             stream=httpx2.ByteStream(body),
@@ -52,6 +67,25 @@ async def first_try(http: httpx2.AsyncClient, head: Head, body: bytes) -> Outcom
         return await http.send(head.request(body, http.cookies), stream=True)
     except httpx2.RequestError as failure:
         return failure
+
+
+async def bare_first_try(http: httpx2.AsyncClient, head: Head, body: bytes) -> Outcome:
+    """The same past httpx2's client, where all that it adds is what nobody looks at: an answer has
+    no request. What is done for a response that fails is done by the SDK's own first try.
+    """
+    chosen = getattr(http, "_transport_for_url", None)
+    transport: Any = None if chosen is None else chosen(head.url)
+    hooks = http.event_hooks["request"]
+    if hooks or http.cookies or http.is_closed or not hasattr(transport, "get_client"):
+        return await first_try(http, head, body)
+    try:
+        response: httpx2.Response = await transport.handle_async_request(head.sent(body))
+    except httpx2.RequestError as failure:
+        return failure
+    if "set-cookie" in response.headers:
+        response.request = head.request(body, http.cookies)
+        http.cookies.extract_cookies(response)
+    return response
 
 
 def answer_in(outcome: Outcome) -> httpx2.Response | None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from opentelemetry import trace
-from opentelemetry.trace import SpanKind, Status, StatusCode
+from opentelemetry.trace import ProxyTracerProvider, SpanKind, Status, StatusCode
 
 from sluice.domain.events import Usage
 
@@ -36,8 +36,14 @@ _NAMES: Mapping[Names, tuple[Mapping[str, str], ...]] = {
 _tracer = trace.get_tracer("sluice")
 
 
+def call_span(model: str, names: Names) -> "CallSpan | None":
+    """None where no provider is set: a span that nobody records is not free."""
+    untraced = isinstance(trace.get_tracer_provider(), ProxyTracerProvider)
+    return None if untraced else CallSpan(model, names)
+
+
 class CallSpan:
-    """From the call's beginning on; without a tracing SDK it costs next to nothing.
+    """From the call's beginning on.
 
     It is never the current span: a call's generator may be left in any context.
     """

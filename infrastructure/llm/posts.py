@@ -9,7 +9,7 @@ from openai import AsyncOpenAI, AsyncStream
 from openai._models import FinalRequestOptions
 
 from .body import aiohttp_response
-from .first_try import Head, answer_in, first_try, handed, json_of
+from .first_try import Head, answer_in, bare_first_try, handed, json_of
 
 _PATH = "/chat/completions"
 
@@ -31,7 +31,7 @@ class Posts:
             sent = json_of(body).encode()
         except (TypeError, ValueError):
             return await self._by_the_sdk(body)
-        outcome = await first_try(self._http, self._head, sent)
+        outcome = await bare_first_try(self._http, self._head, sent)
         if (answer := answer_in(outcome)) is not None:
             _forget_request(answer)
             return answer

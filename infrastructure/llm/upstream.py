@@ -22,7 +22,7 @@ from .deadline import Deadline
 from .decoding import Delta
 from .event_stream import begins_events
 from .failures import failure_in
-from .genai import CallSpan, Names
+from .genai import Names, call_span
 from .openai_errors import BROKEN_BODY, UPSTREAM_FAILURES, of_failure
 from .posts import Posts
 from .receiver import Hear, Receiver
@@ -153,7 +153,7 @@ class Call:
         pause = 0 if by_user else upstream.piece_interval
         receiver = Receiver(hear, timeouts, upstream.max_answer, seconds, pause)
         self._receiver = receiver
-        span = CallSpan(str(self._body["model"]), upstream.genai)
+        span = call_span(str(self._body["model"]), upstream.genai)
         try:
             response = await self._open(timeouts.deadline)
             async with aclosing(response), body_of(response) as body:
@@ -172,11 +172,13 @@ class Call:
                     going = await receiver.more(body, seconds)
             receiver.check_end()
         except ChatError as error:
-            span.failed(error.code)
+            if span is not None:
+                span.failed(error.code)
             raise
         finally:
             timeouts.deadline.close()
-            span.end(self.usage, self.finish_reason)
+            if span is not None:
+                span.end(self.usage, self.finish_reason)
 
     async def _open(self, deadline: Deadline) -> httpx2.Response:
         """Asks for usage, but not twice of a server that refuses to be asked."""

@@ -5,7 +5,7 @@ from typing import Any
 
 from opentelemetry import trace
 
-from sluice.infrastructure.llm.genai import CallSpan, Names
+from sluice.infrastructure.llm.genai import CallSpan, Names, call_span
 
 _OTHERS = ("openai", "openinference", "langfuse", "traceloop")
 """In the names of those that begin a span around the SDK's methods, above its one request."""
@@ -19,4 +19,4 @@ def span_of(body: Mapping[str, Any], names: Names, *, alone: bool) -> CallSpan |
     scope = getattr(trace.get_current_span(), "instrumentation_scope", None)
     if not alone or any(other in getattr(scope, "name", "") for other in _OTHERS):
         return None
-    return CallSpan(str(body.get("model")), names)
+    return call_span(str(body.get("model")), names)

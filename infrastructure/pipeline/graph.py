@@ -21,6 +21,7 @@ from sluice.infrastructure.pipeline.model_callers import agent_node, model_calle
 from sluice.infrastructure.pipeline.node_sequence import shorten
 from sluice.infrastructure.pipeline.nodes import WatchedNode
 from sluice.infrastructure.pipeline.savers.saver import Saver
+from sluice.infrastructure.pipeline.stream_queues import shorten_queues
 from sluice.infrastructure.pipeline.visibility import Named, Visibility
 
 _STEPS = 10_007
@@ -65,6 +66,7 @@ class WatchedGraph:
         if not isinstance(graph, CompiledStateGraph):
             raise TypeError(f"a StateGraph is wanted, not {type(graph).__name__}")
         follow()
+        shorten_queues()
         if isinstance(named, frozenset):
             named = {"speaks": named}
         self.stops = stops(graph)

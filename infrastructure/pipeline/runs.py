@@ -2,8 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -170,12 +170,14 @@ async def _forget(saver: BaseCheckpointSaver[Any], thread: str) -> None:
         logger.warning("a run stays in the graph's checkpointer: %s", format_traceback(error))
 
 
-@contextmanager
-def translated() -> Iterator[None]:
+class translated:  # noqa: N801 - as contextlib's own, which would keep a generator for each run
     """A node may raise anything: what is no failure of a model call is a PipelineError."""
-    try:
-        yield
-    except ChatError:
-        raise
-    except Exception as error:
-        raise classify(error) or PipelineError() from error
+
+    __slots__ = ()
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
+        if isinstance(error, Exception) and not isinstance(error, ChatError):
+            raise classify(error) or PipelineError() from error

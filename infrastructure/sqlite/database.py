@@ -85,8 +85,12 @@ class SqliteDatabase:
 
     async def tried(self, write: Write[T]) -> T:
         """Like `write`; after Unavailable it can be tried again."""
-        self._commits.post(self._open(self._writer), write)
-        await write.told
+        writer = self._open(self._writer)
+        if isinstance(writer, HereConnection):
+            writer.post(partial(self._commits.alone, write))
+        else:
+            self._commits.post(writer, write)
+            await write.told
         return self._result(write)
 
     async def persist(self, work: Work[T], *, durable: bool = True) -> T:

@@ -77,6 +77,10 @@ class GroupCommit:
             self._is_posted = True
             writer.post(partial(self._write, writer))
 
+    def alone(self, write: Write[Any], db: sqlite3.Connection) -> None:
+        """In memory, where nobody else writes meanwhile and nothing is synced."""
+        self._commit_each(db, [write])
+
     def truncate_wal(self, db: sqlite3.Connection) -> bool:
         self._lock_timeout_set = None  # it sets what it needs, too
         return truncate_wal(db)

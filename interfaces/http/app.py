@@ -1,10 +1,18 @@
 """The web application, put together from what it is handed."""
 
+import os
 from typing import Any
 
 from fastapi import APIRouter, FastAPI
+from opentelemetry import trace
+from opentelemetry.environment_variables import (
+    OTEL_PYTHON_METER_PROVIDER,
+    OTEL_PYTHON_TRACER_PROVIDER,
+)
+from opentelemetry.metrics import _internal as metrics
+from starlette.applications import Starlette
 from starlette.middleware.cors import CORSMiddleware
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from sluice.interfaces.http.assets import Assets
 from sluice.interfaces.http.direct_routes import DirectRoutes
@@ -24,8 +32,30 @@ _OF_OPENAIS_CLIENT = [
 """Headers that it sends from a page, too."""
 
 
+_BY_ENVIRONMENT = any(
+    name in os.environ for name in (OTEL_PYTHON_METER_PROVIDER, OTEL_PYTHON_TRACER_PROVIDER)
+)
+
+
+def _unobserved() -> bool:
+    """Nobody has set a provider. OpenTelemetry itself looks into the environment each time it is
+    asked for one that is not there; what it keeps to itself may change, and then it is asked.
+    """
+    return (
+        getattr(trace, "_TRACER_PROVIDER", metrics) is None
+        and getattr(metrics, "_METER_PROVIDER", metrics) is None
+        and not _BY_ENVIRONMENT
+    )
+
+
 class App(FastAPI):
     """FastAPI, but the middleware here also sees what it answers outside of its own."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and _unobserved() and not self.root_path:
+            await Starlette.__call__(self, scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
 
     def build_middleware_stack(self) -> ASGIApp:
         app = super().build_middleware_stack()

@@ -20,6 +20,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 _SOURCES: Mapping[type[Param], str] = {Path: "path", Query: "query", Header: "header"}
+_READ_FROM = {"path": "path_params", "query": "query_params", "header": "headers"}
 _ORDER = ("path", "query", "header", "body")
 """FastAPI's; the first error is the one that is told."""
 _PLAIN = (str, int, float, bool, NoneType)
@@ -43,11 +44,9 @@ class _Value:
     adapter: TypeAdapter[Any]
 
     def find(self, given: Any, found: dict[str, Any], errors: list[Any]) -> None:
-        """`given` of None, or NO_BODY, is none."""
+        """`given` of NO_BODY is none."""
         if given is NO_BODY:
-            if self.default is _NOT_GIVEN:
-                errors.append({**_MISSING, "loc": self._where})
-            found[self.name] = self.default
+            errors.append({**_MISSING, "loc": self._where})
             return
         try:
             found[self.name] = self.adapter.validate_python(given, from_attributes=True)
@@ -112,8 +111,15 @@ class Call:
                     continue
                 made = call._function(**given)
             found[name] = await made if call._waits else made
+        sources: dict[str, Mapping[str, Any]] = {"body": {}}
         for value in self._values:
-            value.find(_given(request, value, body), found, errors)
+            if (source := sources.get(value.source)) is None:
+                source = sources[value.source] = getattr(request, _READ_FROM[value.source])
+            given = body if value.source == "body" else source.get(value.alias, NO_BODY)
+            if given is NO_BODY and value.default is not _NOT_GIVEN:
+                found[value.name] = value.default
+            else:
+                value.find(given, found, errors)
         return found
 
 
@@ -170,16 +176,3 @@ def _leaves(hint: Any, *kinds: type) -> bool:
         case origin if origin is Literal:
             return str in kinds
     return False
-
-
-def _given(request: Request, value: _Value, body: Any) -> Any:
-    match value.source:
-        case "body":
-            return body
-        case "path":
-            given: Any = request.path_params.get(value.alias)
-        case "query":
-            given = request.query_params.get(value.alias)
-        case _:
-            given = request.headers.get(value.alias)
-    return NO_BODY if given is None else given

@@ -16,6 +16,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from sluice.interfaces.http.headers import FoundHeaders
 from sluice.interfaces.http.json_request import ApiRoute, Endpoint
 from sluice.interfaces.http.problems import FORESEEN, answer
 
@@ -37,7 +38,9 @@ class DirectRoutes:
         if endpoint is None:
             await self._app(scope, receive, send)
             return
-        response = await _answered(endpoint, Request(scope, receive))
+        request = Request(scope, receive)
+        request._headers = FoundHeaders(scope)
+        response = await _answered(endpoint, request)
         await response(scope, receive, send)
 
     def _find(self, scope: Scope) -> Endpoint | None:

@@ -54,13 +54,14 @@ class ApiRoute(APIRoute):
         """What is done for each request before FastAPI, or the route's plan, handles it."""
 
         async def handle_known(request: Request) -> Response:
-            request.state.problem_form = self.told
+            state = request.scope["state"]
+            state["problem_form"] = self.told
             options: Options = request.app.state.options
             user = await self.user(request, options)
             self.permit(request, user, options)
             if request.method not in {"GET", "HEAD"}:
                 check_origin(request, user, options.cors_origins)
-            request.state.user = user
+            state["user"] = user
             limit = self.max_body_bytes(options)
             return await handle(JsonRequest(request, limit, wanted=self._wants_body))
 
@@ -87,6 +88,7 @@ class JsonRequest(Request):
 
     def __init__(self, request: Request, limit: int, *, wanted: bool) -> None:
         super().__init__(request.scope, request.receive)
+        self._headers = request.headers  # which may be found already
         self._limit, self._wanted = limit, wanted
 
     async def body(self) -> bytes:

@@ -18,6 +18,7 @@ from sluice.application.scheduling import Bounds
 from sluice.application.unread import CancelUnread
 from sluice.domain.chat import ExecutionPath, Job
 from sluice.domain.ports import LLMClientPort
+from sluice.infrastructure.chats.memory import MemoryChats
 from sluice.infrastructure.chats.postgres.chats import PostgresChats
 from sluice.infrastructure.chats.postgres.idempotency import PostgresIdempotency
 from sluice.infrastructure.chats.postgres.pauses import PostgresPauses
@@ -110,7 +111,7 @@ DEPLOYMENTS: dict[str, tuple[type[Base], dict[str, Any], dict[str, type]]] = {
         {"store": "memory://"},
         {
             "log": MemoryEventLog,
-            "chats": SqliteChats,
+            "chats": MemoryChats,
             "queue": InlineJobQueue,
             "readers": CancelUnread,
         },
@@ -232,10 +233,9 @@ async def test_a_worker_has_nothing_to_take_a_question_with(name: str) -> None:
 def test_a_deployment_leaves_the_base_and_the_others_as_they_are() -> None:
     with pytest.raises(Error, match="is not defined"):
         Base(settings=read_settings()).log()
-    assert isinstance(container().chats(), SqliteChats)
     shared = EmbeddedPostgres(settings=read_settings(store="memory://", **POSTGRES))
     assert isinstance(shared.chats(), PostgresChats)
-    assert isinstance(container().chats(), SqliteChats)
+    assert isinstance(container().chats(), MemoryChats)
 
 
 def test_building_touches_no_file(tmp_path: Path) -> None:

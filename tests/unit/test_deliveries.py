@@ -24,6 +24,7 @@ from sluice.domain.events import (
     Token,
 )
 from sluice.domain.outcome import Delivered
+from sluice.infrastructure.pipeline.runs import translated
 from tests.doubles import a_job
 from tests.waiting import until
 
@@ -375,3 +376,11 @@ def test_of_two_readings_the_earliest_and_the_longest_are_taken() -> None:
     nothing = Delivered("job", None, None, seen=False)
     assert joined(one, other) == joined(other, one) == Delivered("job", early, 2.0, seen=False)
     assert joined(nothing, nothing) == nothing
+
+
+def test_a_reader_is_held_without_a_generator() -> None:
+    """It would take 0.4 KiB for each, as long as it reads."""
+    noted = Noted()
+    reading = noted.deliveries.reading(noted.deliveries.of(a_job()))
+    assert not hasattr(reading, "__dict__")
+    assert not hasattr(translated(), "__dict__")

@@ -9,12 +9,14 @@ from typing import Any
 import httpx2
 import openai
 import pytest
+from httpx2._utils import URLPattern
 from openai import AsyncOpenAI
+from pytest_mock import MockerFixture
 
 from sluice.infrastructure.llm import posts
 from sluice.infrastructure.llm.body import aiohttp_response
 from sluice.infrastructure.llm.deadline import Deadline
-from sluice.infrastructure.llm.first_try import first_try as sent_past
+from sluice.infrastructure.llm.first_try import bare_first_try as sent_past
 from sluice.infrastructure.llm.posts import Posts
 from sluice.infrastructure.llm.transport import calling, http_client
 from tests.openai_sdk.scripted import STOP, Answer, ScriptedServer, sse, texts
@@ -68,6 +70,45 @@ def ours(sdk: Sdk) -> Posts:
 async def body_of(ours: Posts, body: Any = BODY) -> bytes:
     response = await ours.post(body)
     return await response.aread()
+
+
+def hooked(sdk: Sdk) -> None:
+    async def hook(_: httpx2.Request) -> None:
+        """Somebody looks at each request."""
+
+    sdk._client.event_hooks["request"].append(hook)
+
+
+def of_another_httpx2(sdk: Sdk) -> None:
+    http: Any = sdk._client
+    http._transport_for_url = None  # it is called otherwise there
+
+    async def send(request: httpx2.Request, **_: Any) -> httpx2.Response:
+        response: httpx2.Response = await http._transport.handle_async_request(request)
+        return response
+
+    http.send = send
+
+
+def proxied(sdk: Sdk) -> None:
+    http: Any = sdk._client
+    http._mounts = {URLPattern("all://"): httpx2.AsyncHTTPTransport()}
+
+
+@pytest.mark.parametrize(
+    ("change", "sends"), [(None, 0), (hooked, 1), (of_another_httpx2, 1), (proxied, 1)]
+)
+async def test_httpx2s_client_is_left_out_where_it_adds_nothing(
+    change: Any, sends: int, server: ScriptedServer, sdk: Sdk, ours: Posts, mocker: MockerFixture
+) -> None:
+    if change is not None:
+        change(sdk)
+    sent = mocker.spy(sdk._client, "send")
+    assert await body_of(ours) == GOOD.body
+    assert (sent.call_count, sdk.posted) == (sends, 0)
+    await sdk.post("/chat/completions", cast_to=object, body=BODY, stream=True, stream_cls=None)
+    ours_alone, theirs = server.heads
+    assert ours_alone == theirs
 
 
 async def test_what_it_sends_is_what_the_sdk_sends(
@@ -156,7 +197,7 @@ async def test_an_answer_that_the_sdk_does_not_come_to_is_closed(
     async def fail(*_: Any) -> Any:
         raise ValueError
 
-    monkeypatch.setattr(posts, "first_try", told)
+    monkeypatch.setattr(posts, "bare_first_try", told)
     monkeypatch.setattr(sdk, "_prepare_options", fail)
     server.answers = deque([BUSY])
     with pytest.raises(ValueError, match=r"^$"):

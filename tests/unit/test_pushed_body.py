@@ -10,6 +10,7 @@ import aiohttp
 import pytest
 from aiohttp.client_proto import ResponseHandler
 
+from sluice.application.short_deque import ShortDeque
 from sluice.infrastructure.llm.body import PushedBody
 
 
@@ -49,6 +50,22 @@ async def waiting(body: PushedBody, taken: Taken, seconds: float = inf) -> async
     waits = asyncio.create_task(body.gather(taken.take, seconds))
     await asyncio.sleep(0)
     return waits
+
+
+async def test_what_waits_holds_no_deque_of_nothing(taken: Taken) -> None:
+    """Though something was in it when the head came, as a model's role is."""
+    handler = ResponseHandler(asyncio.get_running_loop())
+    handler.set_response_params(read_until_eof=True, auto_decompress=False)
+    handler.data_received(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n0\r\n")
+    _, content = await handler.read()
+    body = PushedBody(content)
+    assert await body.gather(taken.take, inf)
+    waits = await waiting(body, taken)
+    holders: tuple[Any, ...] = (content, handler)
+    assert [type(each._buffer) for each in holders] == [ShortDeque, ShortDeque]
+    content.feed_data(b"!")
+    assert await waits
+    assert taken == [b"0", b"!"]
 
 
 async def test_bytes_are_taken_where_they_arrive(

@@ -6,6 +6,7 @@ from opentelemetry.trace import ProxyTracerProvider
 from pytest_mock import MockerFixture
 
 from sluice.domain.events import Done
+from sluice.infrastructure.llm.genai import call_span
 from sluice.infrastructure.pipeline.node_span import node_span
 from sluice.infrastructure.telemetry.spans import OpenTelemetrySpans
 from tests.doubles import a_job
@@ -32,3 +33,7 @@ def test_a_node_is_no_span_whatever_it_raises_and_however_deep_it_is() -> None:
         pass
     with pytest.raises(KeyError), node_span("outer"):
         raise KeyError
+
+
+def test_a_model_call_is_no_span() -> None:
+    assert call_span("m", "new") is None

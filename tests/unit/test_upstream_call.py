@@ -276,7 +276,7 @@ async def test_a_tracer_is_told_how_a_call_went(
         spans.append(Span(*given))
         return spans[-1]
 
-    monkeypatch.setattr(upstream, "CallSpan", span)
+    monkeypatch.setattr(upstream, "call_span", span)
     asking = asking_with(genai="both")
     server.plays((EVENTS + says("a", "stop", usage=USED) + DONE,), (EVENTS + A,))
     await asking.hears()

@@ -1,4 +1,4 @@
-"""Chats and messages in SQLite; over `:memory:` also the store for tests and `memory://`.
+"""Chats and messages in SQLite; over `:memory:` also a store for tests.
 
 An answer stands behind its own question, also when another question was asked before it came:
 messages are ordered by turn.
@@ -79,11 +79,7 @@ class SqliteChats:
 
     async def delete(self, user: UserId, chat_id: ChatId) -> None:
         def work(db: sqlite3.Connection) -> int:
-            # What it is bound to is gone, and its fingerprint is a hash of the text.
-            db.execute("DELETE FROM claims WHERE user = ? AND chat_id = ?", (user, chat_id))
-            db.execute("DELETE FROM sessions WHERE user = ? AND chat_id = ?", (user, chat_id))
-            keep_deleted_threads(db, user, chat_id)
-            db.execute("DELETE FROM pauses WHERE user = ? AND chat_id = ?", (user, chat_id))
+            unbind(db, user, chat_id)
             delete = "DELETE FROM chats WHERE user = ? AND id = ?"
             return db.execute(delete, (user, chat_id)).rowcount
 
@@ -171,6 +167,15 @@ class SqliteChats:
         query = "SELECT 1 FROM turns WHERE job_id = ? AND ended"
         found = await self._database.read(lambda db: db.execute(query, (job_id,)).fetchone())
         return found is not None
+
+
+def unbind(db: sqlite3.Connection, user: UserId, chat_id: ChatId) -> None:
+    """From a chat that is deleted."""
+    # What it is bound to is gone, and its fingerprint is a hash of the text.
+    db.execute("DELETE FROM claims WHERE user = ? AND chat_id = ?", (user, chat_id))
+    db.execute("DELETE FROM sessions WHERE user = ? AND chat_id = ?", (user, chat_id))
+    keep_deleted_threads(db, user, chat_id)
+    db.execute("DELETE FROM pauses WHERE user = ? AND chat_id = ?", (user, chat_id))
 
 
 def _chat(db: sqlite3.Connection, user: UserId, chat_id: ChatId) -> Chat:

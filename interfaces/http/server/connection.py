@@ -9,6 +9,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 from sluice.application.lazy_event import LazyEvent
 from sluice.application.short_deque import ShortDeque
+from sluice.interfaces.http.server.cycle import KNOWN, Cycle
 from sluice.interfaces.http.server.frame_writer import ON_LEFT, PUSH, RESET, FrameWriter, Left
 from sluice.interfaces.http.server.head_limit import HeadLimit
 from sluice.interfaces.http.server.refusal import BAD_REQUEST, HEAD_TOO_LARGE, refusal
@@ -202,6 +203,8 @@ class Connection(HttpToolsProtocol):
         return self.loop.call_later(self.timeout, call)
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        if type(cycle) is RequestResponseCycle and KNOWN:
+            cycle.__class__ = Cycle
         writer: Any = FrameWriter(cycle, self.loop.time)
         cycle.scope["extensions"] = {PUSH: writer, RESET: writer.reset, ON_LEFT: writer.on_left}
         self._answering, self._writer = cycle, writer

@@ -3,6 +3,7 @@
 A cut reader of that goes on where any other does, so these routes include those for reading.
 """
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header
@@ -168,8 +169,21 @@ def _body(accepted: Accepted) -> AcceptedBody:
     )
 
 
+class _Json(Response):
+    """Starlette looks in `headers` for the length and the type."""
+
+    media_type = "application/json"
+
+    def init_headers(self, headers: Mapping[str, str] | None = None) -> None:
+        self.raw_headers = [
+            *((name.lower().encode(), value.encode()) for name, value in (headers or {}).items()),
+            (b"content-length", b"%d" % len(self.body)),
+            (b"content-type", b"application/json"),
+        ]
+
+
 def _json(body: BaseModel, status: int, headers: dict[str, str]) -> Response:
-    return Response(body.model_dump_json(), status, headers, "application/json")
+    return _Json(body.model_dump_json(), status, headers)
 
 
 routes.include_router(reading.routes)

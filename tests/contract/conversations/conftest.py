@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from sluice.application.chat_ports import ChatPort, IdempotencyPort, SessionPort
+from sluice.infrastructure.chats.memory import MemoryChats
 from sluice.infrastructure.chats.postgres.chats import PostgresChats
 from sluice.infrastructure.chats.postgres.idempotency import PostgresIdempotency
 from sluice.infrastructure.chats.postgres.sessions import PostgresSessions
@@ -19,7 +20,7 @@ from tests.contract.conversations.stores import Stores
 from tests.contract.postgres import drop
 
 
-@pytest.fixture(params=["sqlite", "sqlite in memory", "postgres"])
+@pytest.fixture(params=["sqlite", "sqlite in memory", "memory", "postgres"])
 async def stores(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Stores]:
     if request.param == "postgres":
         url = request.getfixturevalue("postgres_url")
@@ -31,7 +32,8 @@ async def stores(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
         return
     database = SqliteDatabase(tmp_path / "a.db" if request.param == "sqlite" else ":memory:")
     await database.open()
-    yield Stores(SqliteChats(database), SqliteSessions(database), SqliteIdempotency(database))
+    chats = MemoryChats(database) if request.param == "memory" else SqliteChats(database)
+    yield Stores(chats, SqliteSessions(database), SqliteIdempotency(database))
     await database.aclose()
 
 

@@ -1,0 +1,58 @@
+"""The queues that LangGraph's runs make: as asyncio's, and smaller."""
+
+import asyncio
+from collections import deque
+from typing import Any
+
+import pytest
+from langgraph.pregel import main
+
+from sluice.infrastructure.pipeline.stream_queues import shorten_queues
+
+
+@pytest.fixture(autouse=True)
+def theirs(monkeypatch: pytest.MonkeyPatch) -> type:
+    """As in a process in which nobody has shortened them."""
+    queue: Any = main.AsyncQueue  # type: ignore[attr-defined]
+    theirs: type = queue.__mro__[2] if len(queue.__mro__) > 5 else queue
+    monkeypatch.setattr(main, "AsyncQueue", theirs)
+    return theirs
+
+
+def shortened() -> Any:
+    shorten_queues()
+    return main.AsyncQueue  # type: ignore[attr-defined]
+
+
+async def test_one_keeps_no_room_for_who_waits(theirs: type) -> None:
+    assert deques(theirs()) == 3
+    assert deques(shortened()()) == 1
+    assert issubclass(shortened(), theirs)
+    assert shortened() is shortened()
+
+
+def deques(queue: Any) -> int:
+    return sum(type(held) is deque for held in vars(queue).values())
+
+
+async def test_it_is_waited_for_and_gives_what_came_first() -> None:
+    queue = shortened()()
+    waits = [asyncio.create_task(queue.get()) for _ in range(2)]
+    wakes = asyncio.create_task(queue.wait())
+    await asyncio.sleep(0)
+    for item in (1, 2, 3):
+        queue.put_nowait(item)
+    assert await asyncio.gather(*waits) == [1, 2]
+    await wakes
+    assert queue.get_nowait() == 3
+    for _ in range(3):
+        queue.task_done()
+    await queue.join()
+
+
+@pytest.mark.parametrize("name", [None, object])
+async def test_what_is_another_is_left_as_it_is(
+    name: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(main, "AsyncQueue", name)
+    assert shortened() is name
