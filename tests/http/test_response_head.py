@@ -38,15 +38,16 @@ async def head(
 ) -> list[Any]:
     """What is written, and what is known of the body behind it, or the error."""
     wrote: list[bytes] = []
-    made: Any = kind(
+    make: Any = kind
+    made = make(
         scope={"method": method},
-        transport=SimpleNamespace(write=wrote.append),  # type: ignore[arg-type]
-        flow=SimpleNamespace(write_paused=False),  # type: ignore[arg-type]
+        transport=SimpleNamespace(write=wrote.append),
+        flow=SimpleNamespace(write_paused=False),
         logger=logging.getLogger("a"),
         access_logger=logging.getLogger("a"),
         access_log=False,
         default_headers=[(b"date", b"today")],
-        message_event=SimpleNamespace(),  # type: ignore[arg-type]
+        message_event=SimpleNamespace(),
         expect_100_continue=True,
         keep_alive=keep_alive,
         on_response=bool,
