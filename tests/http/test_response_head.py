@@ -39,7 +39,7 @@ async def head(
     """What is written, and what is known of the body behind it, or the error."""
     wrote: list[bytes] = []
     made: Any = kind(
-        scope={"method": method},
+        scope={"method": method},  # type: ignore[typeddict-item]
         transport=SimpleNamespace(write=wrote.append),  # type: ignore[arg-type]
         flow=SimpleNamespace(write_paused=False),  # type: ignore[arg-type]
         logger=logging.getLogger("a"),
@@ -49,7 +49,7 @@ async def head(
         message_event=SimpleNamespace(),  # type: ignore[arg-type]
         expect_100_continue=True,
         keep_alive=keep_alive,
-        on_response=bool,
+        on_response=lambda: None,
     )
     made.chunked_encoding = chunked
     try:
