@@ -6,6 +6,7 @@ answers, and the client that opens a chat, asks, and follows the stream to its e
 """
 
 import asyncio
+import gc
 import json
 import os
 import signal
@@ -40,7 +41,8 @@ def serve(name: str, say: Callable[[str], None]) -> None:
     """Until SIGTERM. At SIGUSR1 it forks a process that ends at once and says its id:
 
     valgrind then tells how many instructions there were so far. Beside it the ticks of uvicorn's
-    own timer, of which an idle service makes ten a second.
+    own timer, of which an idle service makes ten a second. The collector begins to count anew: one
+    collection, which falls among 20 answers or does not, is 0.06 M of each, and 12 k of a token.
     """
     import uvicorn
 
@@ -57,6 +59,7 @@ def serve(name: str, say: Callable[[str], None]) -> None:
         if (child := os.fork()) == 0:
             os._exit(0)
         os.waitpid(child, 0)
+        gc.freeze()
         say(f"mark\t{child}\t{ticks}")
 
     flag, graph = SERVICES[name]

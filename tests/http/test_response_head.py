@@ -38,19 +38,18 @@ async def head(
 ) -> list[Any]:
     """What is written, and what is known of the body behind it, or the error."""
     wrote: list[bytes] = []
-    make: Any = kind
-    made = make(
-        scope={"method": method},
-        transport=SimpleNamespace(write=wrote.append),
-        flow=SimpleNamespace(write_paused=False),
+    made: Any = kind(
+        scope={"method": method},  # type: ignore[typeddict-item]
+        transport=SimpleNamespace(write=wrote.append),  # type: ignore[arg-type]
+        flow=SimpleNamespace(write_paused=False),  # type: ignore[arg-type]
         logger=logging.getLogger("a"),
         access_logger=logging.getLogger("a"),
         access_log=False,
         default_headers=[(b"date", b"today")],
-        message_event=SimpleNamespace(),
+        message_event=SimpleNamespace(),  # type: ignore[arg-type]
         expect_100_continue=True,
         keep_alive=keep_alive,
-        on_response=bool,
+        on_response=lambda: None,
     )
     made.chunked_encoding = chunked
     try:
