@@ -15,7 +15,7 @@ from openai import AsyncOpenAI, OpenAI
 from pydantic import SecretStr
 
 from sluice.application.heard_calls import silent
-from sluice.domain.errors import ChatError, UpstreamRateLimited, UpstreamTruncated
+from sluice.domain.errors import ChatError, UpstreamError, UpstreamRateLimited, UpstreamTruncated
 from sluice.domain.events import Reset, StageStarted, Token
 from sluice.offline_model import Fault, Gate, Reply
 
@@ -212,6 +212,7 @@ async def test_a_node_may_mix_them_all(path: Path, clients: Clients) -> None:
     ("reply", "expected"),
     [
         (Reply(pieces=PIECES, finish_reason=None), UpstreamTruncated),
+        (Reply(pieces=PIECES, finish_reason="abort"), UpstreamError),
         (Reply(fault=Fault.RATE_LIMITED), UpstreamRateLimited),
     ],
 )
