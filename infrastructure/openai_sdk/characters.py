@@ -62,12 +62,12 @@ def _joined(first: bytes, second: bytes) -> tuple[bytes, bytes]:
 
 def _half_at_the_end(text: Text) -> bool:
     holder, name = text
-    return "\ud800" <= holder[name][-1] <= "\udbff"
+    return re.search("[\ud800-\udbff]\\Z", holder[name]) is not None
 
 
 def _half_at_the_start(text: Text) -> bool:
     holder, name = text
-    return "\udc00" <= holder[name][0] <= "\udfff"
+    return re.match("[\udc00-\udfff]", holder[name]) is not None
 
 
 def _event(data: bytes) -> Any:
