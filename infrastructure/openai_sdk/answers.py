@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 from sluice.application.heard_calls import CountedCall
 from sluice.application.model_calls import CallTeller
-from sluice.domain.errors import AnswerTooLarge, UpstreamBadResponse
+from sluice.domain.errors import AnswerTooLarge
 from sluice.domain.events import Usage
 from sluice.infrastructure.llm.event_stream import EventSplitter
 from sluice.infrastructure.llm.failures import of_error
@@ -98,37 +98,38 @@ class StreamedAnswer:
 
         Raises AnswerTooLarge, which is none of the SDK's: another try would be no smaller.
         """
-        teller = self._call.teller
         for event in self._splitter.feed(read):
             if event.startswith(_DONE):
                 self.done = True
                 return
             self._any = True
-            try:
-                data = self._characters.of(event)
-            except UpstreamBadResponse as lone:
-                raise NamedFailure(self._stream.response.request) from lone
-            heard = self._events.read(data)
-            if text := heard.text:
-                self.said += 1
-                self._size += len(text) if text.isascii() else len(text.encode())
-                if self._size > self._call.max_answer:
-                    raise AnswerTooLarge  # also where nobody hears the tokens, as on A1
-                teller.say(text)
-            if heard.reasoning:
-                self.said += 1
-                teller.reason(heard.reasoning)
-            for piece in heard.tool_calls:
-                self.said += 1
-                teller.call_tool(piece)
-            yield from self._chunks.of(data, heard)
+            for data in self._characters.of(event):
+                yield from self._read(data)
+
+    def _read(self, data: bytes) -> Iterator[Any]:
+        teller, heard = self._call.teller, self._events.read(data)
+        if text := heard.text:
+            self.said += 1
+            self._size += len(text) if text.isascii() else len(text.encode())
+            if self._size > self._call.max_answer:
+                raise AnswerTooLarge  # also where nobody hears the tokens, as on A1
+            teller.say(text)
+        if heard.reasoning:
+            self.said += 1
+            teller.reason(heard.reasoning)
+        for piece in heard.tool_calls:
+            self.said += 1
+            teller.call_tool(piece)
+        return self._chunks.of(data, heard)
 
     def end(self) -> Iterator[Any]:
         """At the body's end: what was held back. Raises if that was no proper end."""
+        for data in self._characters.left():
+            yield from self._read(data)
         yield from self._chunks.left()
         events, request = self._events, self._stream.response.request
-        if failure := events.failure or self._characters.left():
-            raise NamedFailure(request) from failure
+        if events.failure is not None:
+            raise NamedFailure(request) from events.failure
         if events.finished or events.unsure:
             return
         kind = self._stream.response.headers.get("content-type", "")

@@ -123,7 +123,6 @@ FAULTS = {
     Fault.PROPER_END_HALF_WAY: "upstream_truncated",
     Fault.MALFORMED_JSON: "upstream_bad_response",
     Fault.INVALID_UTF8: "upstream_bad_response",
-    Fault.LONE_SURROGATE: "upstream_bad_response",
     Fault.ERROR_CHUNK: "upstream_error",
     Fault.ERROR_EVENT: "upstream_rate_limited",
     Fault.RATE_LIMIT_FIRST: "upstream_rate_limited",
