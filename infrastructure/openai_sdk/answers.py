@@ -103,6 +103,9 @@ class StreamedAnswer:
                 self.done = True
                 return
             self._any = True
+            if b"\\u" not in event and not self._characters.held:  # nearly always
+                yield from self._read(event)
+                continue
             for data in self._characters.of(event):
                 yield from self._read(data)
 

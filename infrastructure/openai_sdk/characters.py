@@ -21,26 +21,26 @@ Text = tuple[dict[str, Any], str]
 class WholeCharacters:
     """Of one answer's events, chat completions or the Responses API's. An event whose text ends in
     half of a character waits for the next one, which may begin with the other; a half without
-    another stays as the server sent it.
+    another stays as the server sent it. `held`: the event that waits, if any.
     """
 
     def __init__(self) -> None:
-        self._held = b""
+        self.held = b""
 
     def of(self, data: bytes) -> tuple[bytes, ...]:
-        held, self._held = self._held, b""
+        held, self.held = self.held, b""
         if not _HALF.search(data):
             return (held, data) if held else (data,)
         if held:
             held, data = _joined(held, data)
         if any(map(_half_at_the_end, _texts_in(_event(data)).values())):
-            self._held = data
+            self.held = data
             return (held,) if held else ()
         return (held, data) if held else (data,)
 
     def left(self) -> tuple[bytes, ...]:
         """At the end: what still waits."""
-        held, self._held = self._held, b""
+        held, self.held = self.held, b""
         return (held,) if held else ()
 
 

@@ -4,7 +4,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 from uuid import uuid4
 
-from langchain_core.messages import AIMessage, BaseMessage, ToolMessage, convert_to_messages
+from langchain_core.messages import (
+    AIMessage,
+    BaseMessage,
+    RemoveMessage,
+    ToolMessage,
+    convert_to_messages,
+)
 from langgraph.types import Command, Overwrite
 from pydantic import TypeAdapter
 
@@ -53,10 +59,30 @@ class Answer:
                 message.id is not None and known.get(message.id) == message.content
             ):
                 continue
-            key = message.id or f"{_NAMELESS}{uuid4()}"
-            self._added[key] = message
-            if inside:
-                self._passing[key] = None
+            self._keep(message, inside=inside)
+
+    def _keep(self, message: AIMessage, *, inside: bool) -> None:
+        key = message.id or f"{_NAMELESS}{uuid4()}"
+        self._added[key] = message
+        if inside:
+            self._passing[key] = None
+
+    def replace(self, output: object, *, inside: bool) -> None:
+        """Keeps the AI messages of a silent node's output that stand for what it removes.
+
+        So a guard may take an answer back. Who removes the question as well only tidies up.
+        """
+        messages = [*written(output)]
+        removed = {str(each.id) for each in messages if isinstance(each, RemoveMessage)}
+        said = removed & self._added.keys()
+        instead = [message for message in messages if isinstance(message, AIMessage)]
+        if not said or not instead or removed & self._given:
+            return
+        for key in said:
+            del self._added[key]
+            self._passing.pop(key, None)
+        for message in instead:
+            self._keep(message, inside=inside)
 
     def add_direct(self, output: object, tools: Mapping[str, Any]) -> None:
         """Keeps the results in a tool node's output whose tools are made to end the turn."""

@@ -7,8 +7,10 @@ from uuid import UUID
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, LLMResult
+from langgraph.errors import ParentCommand
 
 from sluice.application.model_calls import CallTeller, Emit
+from sluice.domain.events import StageCompleted
 from sluice.infrastructure.openai_sdk.ends import usage_of
 from sluice.infrastructure.pipeline.finish_reasons import Model, finish_reason_of, model_of
 from sluice.infrastructure.pipeline.namespaces import path_of
@@ -23,9 +25,9 @@ SPOKEN = "sluice_spoken"
 class CallListener(BaseCallbackHandler):
     """Sums up what calls cost, and marks those whose chunks are for the user.
 
-    LangGraph's `messages` items carry the very metadata that is marked here. Of a node that a
-    setting names in a graph which a silent node runs, it also keeps the messages: nobody
-    wrapped that node.
+    LangGraph's `messages` items carry the very metadata that is marked here. Nobody wrapped the
+    nodes of a graph which a node runs by itself: of these it knows who hands over to the graph
+    above, and keeps the messages of one that a setting names where a silent node runs it.
     """
 
     run_inline = True
@@ -40,6 +42,8 @@ class CallListener(BaseCallbackHandler):
         self._streamed: dict[UUID, None] = {}
         self._named: dict[str, tuple[UUID, object]] = {}
         """The outermost run and the input of an inner node that is named, by its namespace."""
+        self._inner: dict[UUID, str] = {}
+        """The namespaces of inner nodes' runs."""
 
     @property
     def run(self) -> GraphRun:
@@ -118,21 +122,26 @@ class CallListener(BaseCallbackHandler):
         if metadata is None or name is None or name != metadata.get("langgraph_node"):
             return
         namespace, node = located(self._run, metadata)
+        if node is None or namespace == node.namespace:
+            return
+        self._inner[run_id] = namespace
         path = path_of(namespace)
         if (
-            node is not None
-            and namespace != node.namespace
-            and self._run.visibility.is_named(path)
+            self._run.visibility.is_named(path)
             and self._run.node_at(namespace) is node
             and not node.heard_at(node.namespace)
         ):
             self._named.setdefault(namespace, (run_id, inputs))
 
     def on_chain_end(self, outputs: Any, *, run_id: UUID, **kwargs: Any) -> None:
+        self._inner.pop(run_id, None)
         for namespace, (outermost, inputs) in list(self._named.items()):
             if outermost == run_id:
                 del self._named[namespace]
                 self._run.answer.add(outputs, inputs, inside=True)
 
     def on_chain_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
+        namespace = self._inner.pop(run_id, None)
+        if namespace is not None and isinstance(error, ParentCommand):
+            self._run.on_loop(self._run.node_left, namespace, StageCompleted)
         self._named = {at: named for at, named in self._named.items() if named[0] != run_id}

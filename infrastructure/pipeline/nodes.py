@@ -68,8 +68,11 @@ class WatchedNode(Runnable[Any, Any]):
         finally:
             var_child_runnable_config.reset(child)
             current_node.reset(context)
+        inside = "/" in node.path
         if run.visibility.answers(node.path, is_graph=self.is_graph):
-            run.answer.add(output, input, inside="/" in node.path)
+            run.answer.add(output, input, inside=inside)
+        else:
+            run.answer.replace(output, inside=inside)
         if self._tools:
             run.answer.add_direct(output, self._tools)
         return output

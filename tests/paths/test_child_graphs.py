@@ -13,7 +13,7 @@ from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.config import get_stream_writer
 from langgraph.func import task
 from langgraph.graph import END, START, StateGraph
-from langgraph.types import RetryPolicy
+from langgraph.types import Command, RetryPolicy
 
 from sluice.domain.ports import LLMClientPort
 from sluice.infrastructure.llm.answers import response_format
@@ -421,3 +421,26 @@ async def test_what_a_node_says_beside_a_graph_that_it_runs_is_told_in_its_order
 
     told = await path.tell(lambda _: graphs.chain(("outer", outer, SPEAKS)))
     assert [token.content for token in told.tokens] == path.speaks * ["0", "a", "b", "c"]
+
+
+async def test_a_node_that_hands_over_inside_a_graph_that_a_node_runs_is_over(path: Path) -> None:
+    """As supervisors' tools do where one is another's worker."""
+
+    def build(llm: LLMClientPort) -> Any:
+        def hand_over(state: State) -> Command[str]:
+            return Command(goto="z", graph=Command.PARENT, update={"notes": ["over"]})
+
+        inner = graphs.chain(("hand", hand_over, {})).compile()
+        child = StateGraph(State).add_node("in", inner, destinations=("z",))
+        child.add_node("z", graphs.noting(llm, "z")).add_edge(START, "in")
+        alone = child.compile()
+
+        async def outer(state: State) -> dict[str, list[str]]:
+            return {"notes": (await alone.ainvoke({"message": "x"}))["notes"]}
+
+        end = ("answer", lambda s: {"answer": "done"}, SPEAKS)
+        return graphs.chain(("outer", outer, {}), end)
+
+    told = await path.tell(build)
+    inside = ["+outer/in", "+outer/in/hand", "-outer/in/hand", "-outer/in", "+outer/z", "-outer/z"]
+    assert told.stages == ["+outer", *inside, "-outer", "+answer", "-answer"]

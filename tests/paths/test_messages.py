@@ -113,6 +113,37 @@ async def test_a_later_node_that_rewrites_the_words_has_the_last(path: Path) -> 
     assert (await path.tell(build)).done.answer == "mended"
 
 
+@pytest.mark.parametrize("nested", [False, True])
+@pytest.mark.parametrize("form", [AIMessage("taken back"), ("ai", "taken back")])
+async def test_what_a_silent_node_puts_in_the_place_of_the_words_is_the_answer(
+    path: Path, form: Any, nested: bool
+) -> None:
+    def guard(state: State) -> dict[str, Any]:
+        return {"messages": [RemoveMessage(id=str(state["messages"][-1].id)), form]}
+
+    def build(llm: LLMClientPort) -> Any:
+        async def say(state: State) -> dict[str, Any]:
+            return {"messages": AIMessage(await graphs.joined(llm.stream("say")), id="n")}
+
+        graph = graphs.chain(("say", say, SPEAKS), ("guard", guard, {}))
+        return graphs.chain(("outer", graph.compile(), {})) if nested else graph
+
+    path.model.script(Reply(pieces=["bad words"]))
+    assert (await path.tell(build)).done.answer == "taken back"
+
+
+async def test_a_silent_node_that_sums_up_all_messages_leaves_the_answer(path: Path) -> None:
+    def sum_up(state: State) -> dict[str, Any]:
+        removed = [RemoveMessage(id=str(message.id)) for message in state["messages"]]
+        return {"messages": [*removed, AIMessage("SECRET")]}
+
+    def build(llm: LLMClientPort) -> Any:
+        say = ("say", lambda s: {"messages": AIMessage("said", id="n")}, SPEAKS)
+        return graphs.chain(say, ("sum", sum_up, {}))
+
+    assert (await path.tell(build)).done.answer == "said"
+
+
 async def test_an_answer_stays_when_all_messages_are_removed(path: Path) -> None:
     def build(llm: LLMClientPort) -> Any:
         return graphs.chain(
