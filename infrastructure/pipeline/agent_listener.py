@@ -25,6 +25,8 @@ from sluice.infrastructure.pipeline.tool_calls import (
     ToolCalls,
     encodable,
     failed_quietly,
+    is_agents_model,
+    lacks_its_response,
 )
 from sluice.infrastructure.pipeline.visibility import is_silent_call
 
@@ -57,8 +59,8 @@ class AgentListener(BaseCallbackHandler):
         self._run = run
         self._calls = ToolCalls()
         self._models: dict[UUID, _ModelCall] = {}
-        self._nodes: dict[UUID, str] = {}
-        """The namespaces of node runs whose output may hold a tool's result."""
+        self._nodes: dict[UUID, tuple[str, bool]] = {}
+        """Node runs whose output may hold a tool's result: where, and if it is an agent's model."""
 
     def on_chat_model_start(
         self,
@@ -173,21 +175,22 @@ class AgentListener(BaseCallbackHandler):
     ) -> None:
         self._calls.runs_in(run_id, parent_run_id)
         if metadata and name is not None and name == metadata.get("langgraph_node"):
-            self._nodes[run_id] = namespace_of(metadata)
+            self._nodes[run_id] = namespace_of(metadata), is_agents_model(name, metadata)
 
     def on_chain_end(self, outputs: Any, *, run_id: UUID, **kwargs: Any) -> None:
         """Of calls that no tool of LangChain's has run, a node's messages have the result."""
         self._calls.over(run_id)
-        namespace = self._nodes.pop(run_id, None)
-        if namespace is None or not self._calls.announced:
+        namespace, is_model = self._nodes.pop(run_id, ("", False))
+        if not namespace or not self._calls.announced:
             return
         node = self._run.node_at(namespace)
         if isinstance(node, RunningNode) and node.heard_at(namespace, "tools"):
+            end = ToolCall.fail if is_model and lacks_its_response(outputs) else ToolCall.end
             for message in written(outputs):
                 if isinstance(message, ToolMessage) and (
                     call := self._calls.announced.pop(message.tool_call_id, None)
                 ):
-                    call.end(node, namespace, message)
+                    end(call, node, namespace, message)
 
     def on_chain_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
         self._calls.over(run_id)

@@ -1,6 +1,7 @@
 """A tool call as the user sees it: named, given its arguments, ended."""
 
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
@@ -62,10 +63,13 @@ class ToolCall:
         """Tells the result; of a failure, which a message may report, only that it is one."""
         message = self._answer_in(output)
         if message is not None and message.status == "error":
-            self.tell(node, namespace, "failed")
+            self.fail(node, namespace)
             return
         text = _text(output if message is None else message)
         self.tell(node, namespace, "completed", result=text and encodable(text))
+
+    def fail(self, node: RunningNode, namespace: str, _: object = None) -> None:
+        self.tell(node, namespace, "failed")
 
     def _answer_in(self, output: object) -> ToolMessage | None:
         """The message that answers the call, also in a Command or a list of them."""
@@ -113,6 +117,21 @@ def failed_quietly() -> bool:
             return frame.f_locals.get("status") == "error"
         frame = frame.f_back
     return False
+
+
+def is_agents_model(name: str, metadata: Mapping[str, Any]) -> bool:
+    """Whether a node asks the model of one of LangChain's agents."""
+    return name == "model" and metadata.get("ls_integration") == "langchain_create_agent"
+
+
+def lacks_its_response(output: object) -> bool:
+    """Of an agent's model that answers its own call for a structured response: it could not be
+    taken, and its answer, without an error's status, is to ask the model once more.
+    """
+    outputs = output if isinstance(output, list | tuple) else [output]
+    updates = [one.update if isinstance(one, Command) else one for one in outputs]
+    responses = (one.get("structured_response") for one in updates if isinstance(one, Mapping))
+    return all(response is None for response in responses)
 
 
 _RUNS, _TOOLS = ("run", "arun"), "langchain_core.tools.base"

@@ -352,6 +352,27 @@ async def test_an_answer_in_a_tools_form_is_a_call_that_ends(path: Path) -> None
     assert [each.status for each in told.tools] == ["started", "arguments", "completed"]
 
 
+async def test_an_answer_in_a_form_that_does_not_fit_is_a_call_that_failed(path: Path) -> None:
+    told = await path.tell(
+        lambda llm: create_agent(
+            ScriptedChatModel(
+                says=[
+                    calls(("1", "Weather", {"town": SECRET})),
+                    calls(("2", "Weather", {"city": "Seoul"})),
+                ]
+            ),
+            [],
+            response_format=ToolStrategy(Weather),
+        ),
+        named={"tools": MODEL},
+    )
+    assert [(each.call_id, each.status) for each in told.tools] == [
+        *(("1", status) for status in ("started", "arguments", "failed")),
+        *(("2", status) for status in ("started", "arguments", "completed")),
+    ]
+    assert "parse" not in str(told.tools)
+
+
 async def test_calls_of_ours_that_choose_a_tool_or_fill_a_form_are_silent(path: Path) -> None:
     async def ask(state: State) -> dict[str, str]:
         function = {"name": "look", "parameters": {"type": "object"}}

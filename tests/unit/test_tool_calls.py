@@ -18,6 +18,8 @@ from sluice.infrastructure.pipeline.tool_calls import (
     ToolCalls,
     encodable,
     failed_quietly,
+    is_agents_model,
+    lacks_its_response,
 )
 from sluice.infrastructure.pipeline.visibility import Declared
 from sluice.infrastructure.pipeline.written_data import written_data
@@ -262,3 +264,19 @@ def run(status: str = "error") -> bool:
 
 def test_outside_of_a_tool_nothing_has_failed() -> None:
     assert run() is False
+
+
+def test_an_agents_model_is_told_by_its_name_and_by_what_langchain_says_of_it() -> None:
+    agents: dict[str, Any] = {"ls_integration": "langchain_create_agent"}
+    assert is_agents_model("model", agents)
+    assert not is_agents_model("tools", agents)
+    assert not is_agents_model("model", {"ls_integration": "another"})
+    assert not is_agents_model("model", {})
+
+
+@pytest.mark.parametrize("response", [None, {}, 0])
+def test_a_response_is_there_where_one_update_has_it(response: object) -> None:
+    update, other = {"structured_response": response}, {"messages": []}
+    for output in (update, Command(update=update), [Command(update=update)], (other, update)):
+        assert lacks_its_response(output) is (response is None)
+    assert lacks_its_response([Command(goto="x"), other, "text"])
