@@ -276,7 +276,9 @@ def test_an_agents_model_is_told_by_its_name_and_by_what_langchain_says_of_it() 
 
 @pytest.mark.parametrize("response", [None, {}, 0])
 def test_a_response_is_there_where_one_update_has_it(response: object) -> None:
-    update, other = {"structured_response": response}, {"messages": []}
-    for output in (update, Command(update=update), [Command(update=update)], (other, update)):
+    update, other = {"structured_response": response}, {"messages": list[object]()}
+    command: Command[Any] = Command(update=update)
+    outputs: list[object] = [update, command, [command], (other, update)]
+    for output in outputs:
         assert lacks_its_response(output) is (response is None)
     assert lacks_its_response([Command(goto="x"), other, "text"])
