@@ -57,22 +57,20 @@ def _texts_in(event: Any) -> Iterator[tuple[tuple[object, ...], dict[str, Any], 
     """Where each text belongs, what holds it, and its name there."""
     if not isinstance(event, dict):
         return
-    if _is_text(event.get("delta")):
+    if isinstance(event.get("delta"), str):
         yield tuple(map(event.get, _PLACE)), event, "delta"
     for choice in _dicts(event.get("choices")):
         for delta in _dicts([choice.get("delta")]):
             index = choice.get("index")
-            yield from (((index,), delta, name) for name in _TEXTS if _is_text(delta.get(name)))
+            yield from (
+                ((index,), delta, name) for name in _TEXTS if isinstance(delta.get(name), str)
+            )
             for call in _dicts(delta.get("tool_calls")):
                 for function in _dicts([call.get("function")]):
-                    if _is_text(function.get("arguments")):
+                    if isinstance(function.get("arguments"), str):
                         yield (index, call.get("index")), function, "arguments"
 
 
 def _dicts(values: object) -> Iterator[dict[str, Any]]:
     if isinstance(values, list):
         yield from (value for value in values if isinstance(value, dict))
-
-
-def _is_text(value: object) -> bool:
-    return isinstance(value, str) and value != ""
