@@ -167,7 +167,7 @@ def _came_through_a_client(traceback: TracebackType | None) -> bool:
 def _of_a_call(error: BaseException) -> ChatError | None:
     """An error that is not of the SDK's family, although a call raised it."""
     if isinstance(error, ValueError) and _raised_in(error.__traceback__) in _READ_BY_LANGCHAIN:
-        return of_error(*error.args[:1])
+        return of_error(list(error.args))
     known = isinstance(error, UPSTREAM_FAILURES) or timed_out(error) or _broken(error)
     return of_failure(error) if known else None
 

@@ -209,8 +209,8 @@ async def breaks(name: str) -> Response:
     raise RuntimeError(name)
 
 
-async def tells_its_body(request: Request) -> Response:
-    return PlainTextResponse(await request.body())
+async def tells_what_came(request: Request) -> Response:
+    return PlainTextResponse(request.headers["host"].encode() + await request.body())
 
 
 async def streams(name: str) -> StreamingResponse:
@@ -235,7 +235,7 @@ async def test_what_a_route_answers_or_raises_is_the_same_past_its_application()
         ("/direct/{name}", direct_route),
         ("/refuses/{name}", refuses),
         ("/breaks/{name}", breaks),
-        ("/tells", tells_its_body),
+        ("/tells", tells_what_came),
         ("/streams/{name}", streams),
         ("/reads_by_fastapi", reads_by_fastapi),
         ("/of_fastapi/{name}", of_fastapi),

@@ -22,7 +22,7 @@ from sluice.domain.errors import (
     UpstreamUnavailable,
 )
 from sluice.infrastructure.llm.openai_errors import of_failure
-from sluice.infrastructure.openai_sdk.failures import CutAnswer, NoAnswer, classify
+from sluice.infrastructure.openai_sdk.failures import CutAnswer, NamedFailure, NoAnswer, classify
 
 REQUEST = httpx2.Request("POST", "http://x")
 LIMITED = UpstreamRateLimited()
@@ -167,6 +167,32 @@ def test_the_same_error_of_the_users_own_is_theirs(error: Exception, expected: A
     if error.__cause__ is None:
         assert kind(error) is None
         assert kind(raised(error, "openai_of_my_own")) is None
+
+
+@pytest.mark.parametrize(
+    ("args", "expected"),
+    [
+        (({"code": 429},), UpstreamRateLimited),
+        (("server_error: overloaded",), UpstreamUnavailable),
+        (("utf-8", "overloaded"), UpstreamError),
+        ((), UpstreamError),
+    ],
+)
+@pytest.mark.parametrize(
+    "function", ["_convert_responses_chunk_to_generation_chunk", "_create_chat_result"]
+)
+def test_a_failure_that_langchain_reads_in_an_answer_is_what_it_says(
+    args: tuple[object, ...], expected: type[ChatError], function: str
+) -> None:
+    module = "langchain_openai.chat_models.base"
+    assert kind(raised(ValueError(*args), module, function)) is expected
+    assert kind(raised(ValueError(*args), module)) is None
+
+
+def test_a_failure_that_the_upstream_names_is_its_cause() -> None:
+    failure = NamedFailure(REQUEST)
+    assert kind(caused(failure, LIMITED)) is UpstreamRateLimited
+    assert (failure.request, failure.body) == (REQUEST, None)
 
 
 def test_an_upstreams_error_is_found_within_groups_and_causes() -> None:

@@ -72,16 +72,16 @@ async def body_of(ours: Posts, body: Any = BODY) -> bytes:
     return await response.aread()
 
 
-def hooked(sdk: Sdk) -> None:
+def hooked(sdk: Sdk, _: object) -> None:
     async def hook(_: httpx2.Request) -> None:
         """Somebody looks at each request."""
 
     sdk._client.event_hooks["request"].append(hook)
 
 
-def of_another_httpx2(sdk: Sdk) -> None:
+def of_another_httpx2(sdk: Sdk, patch: pytest.MonkeyPatch) -> None:
+    patch.delattr(httpx2.AsyncClient, "_transport_for_url")
     http: Any = sdk._client
-    http._transport_for_url = None  # it is called otherwise there
 
     async def send(request: httpx2.Request, **_: Any) -> httpx2.Response:
         response: httpx2.Response = await http._transport.handle_async_request(request)
@@ -90,19 +90,25 @@ def of_another_httpx2(sdk: Sdk) -> None:
     http.send = send
 
 
-def proxied(sdk: Sdk) -> None:
+def proxied(sdk: Sdk, _: object) -> None:
     http: Any = sdk._client
-    http._mounts = {URLPattern("all://"): httpx2.AsyncHTTPTransport()}
+    http._mounts = {URLPattern("http://"): httpx2.AsyncHTTPTransport()}
 
 
 @pytest.mark.parametrize(
     ("change", "sends"), [(None, 0), (hooked, 1), (of_another_httpx2, 1), (proxied, 1)]
 )
 async def test_httpx2s_client_is_left_out_where_it_adds_nothing(
-    change: Any, sends: int, server: ScriptedServer, sdk: Sdk, ours: Posts, mocker: MockerFixture
+    change: Any,
+    sends: int,
+    server: ScriptedServer,
+    sdk: Sdk,
+    ours: Posts,
+    mocker: MockerFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     if change is not None:
-        change(sdk)
+        change(sdk, monkeypatch)
     sent = mocker.spy(sdk._client, "send")
     assert await body_of(ours) == GOOD.body
     assert (sent.call_count, sdk.posted) == (sends, 0)

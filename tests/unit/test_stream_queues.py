@@ -56,3 +56,9 @@ async def test_what_is_another_is_left_as_it_is(
 ) -> None:
     monkeypatch.setattr(main, "AsyncQueue", name)
     assert shortened() is name
+
+
+def test_what_is_not_there_is_not_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(main, "AsyncQueue")
+    shorten_queues()
+    assert not hasattr(main, "AsyncQueue")

@@ -13,7 +13,11 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from pydantic import BaseModel
 
 from sluice.application.model_calls import ToolCallPiece
-from sluice.domain.errors import AnswerTooLarge
+from sluice.domain.errors import (
+    AnswerTooLarge,
+    UpstreamError,
+    UpstreamRateLimited,
+)
 from sluice.domain.events import Usage
 from sluice.infrastructure.llm.genai import CallSpan
 from sluice.infrastructure.openai_sdk.answers import StreamedAnswer, UserCall, whole
@@ -267,6 +271,12 @@ def test_each_choice_needs_a_finish_reason_that_is_no_failure() -> None:
     assert failed.value.body is None
 
 
+def test_a_choice_says_what_it_failed_of() -> None:
+    with pytest.raises(NamedFailure) as raised:
+        judged(completion({**choice(), "error": {"code": 429}}))
+    assert type(raised.value.__cause__) is UpstreamRateLimited
+
+
 def response(status: str, **more: Any) -> Response:
     return Response.construct(id="r", **{"status": status, "output": [], **more})
 
@@ -301,8 +311,26 @@ def test_a_response_that_failed_is_counted_and_no_answer() -> None:
     assert (raised.value.request, raised.value.body) == (REQUEST, None)
 
 
+@pytest.mark.parametrize(
+    ("error", "failure"),
+    [
+        (None, UpstreamError),
+        ({"code": "rate_limit_exceeded", "message": "no"}, UpstreamRateLimited),
+        ("quota", UpstreamRateLimited),
+    ],
+)
+def test_a_response_says_what_it_failed_of(error: object, failure: type[UpstreamError]) -> None:
+    with pytest.raises(NamedFailure) as raised:
+        judged(response("failed", error=error), responses=True)
+    assert type(raised.value.__cause__) is failure
+
+
 class Odd(BaseModel):
     """Of another kind than the API's objects, which have all their fields."""
+
+
+class OddFailure(Odd):
+    status: str = "failed"
 
 
 def test_an_object_may_lack_any_field() -> None:
@@ -310,6 +338,8 @@ def test_an_object_may_lack_any_field() -> None:
         judged(Odd())
     with pytest.raises(CutAnswer):
         judged(completion(SimpleNamespace()))
+    with pytest.raises(NamedFailure):
+        judged(OddFailure(), responses=True)
     assert judged(Odd(), responses=True).ends == [(None, None)]
     untyped = Response.construct(status="completed").model_copy(
         update={"output": [SimpleNamespace()]}

@@ -8,12 +8,12 @@ import pytest
 from sluice.infrastructure.openai_sdk.characters import WholeCharacters
 
 
-def said(**delta: Any) -> dict[str, Any]:
-    return {"choices": [{"index": 0, "delta": delta}]}
+def said(index: int = 0, **delta: Any) -> dict[str, Any]:
+    return {"choices": [{"index": index, "delta": delta}]}
 
 
-def called(arguments: str) -> dict[str, Any]:
-    return said(tool_calls=[{"index": 0, "function": {"arguments": arguments}}])
+def called(arguments: str, index: int = 0) -> dict[str, Any]:
+    return said(tool_calls=[{"index": index, "function": {"arguments": arguments}}])
 
 
 def responded(text: str) -> dict[str, Any]:
@@ -39,6 +39,21 @@ def through(*events: object) -> list[Any]:
 def test_half_a_character_waits_for_the_other(say: Any) -> None:
     told = through(say("a\ud83d"), say("\ude00b\ud83d"), say("\ude00"), say("c"))
     assert told == [say("a"), say("😀b"), say("😀"), say("c")]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "whole"),
+    [("\ud800", "\udc00", "\U00010000"), ("\udbff", "\udfff", "\U0010ffff")],
+)
+def test_the_first_and_the_last_of_all_characters_in_halves_are_joined(
+    first: str, second: str, whole: str
+) -> None:
+    assert through(responded(first), responded(second)) == [responded(""), responded(whole)]
+
+
+def test_a_text_that_is_whole_beside_a_half_stays_as_it_is() -> None:
+    told = through(said(content="a\ud83d", refusal="b"), said(content="\ude00"))
+    assert told == [said(content="a", refusal="b"), said(content="😀")]
 
 
 @pytest.mark.parametrize(
