@@ -39,6 +39,12 @@ async def test_a_question_is_answered_with_exactly_what_a_client_needs() -> None
         }
         assert answer.headers["location"] == f"/api/v1/jobs/{body['job_id']}"
         assert len(body["job_id"]) >= 22
+        assert {
+            (b"location", answer.headers["location"].encode()),
+            (b"x-sluice-job", body["job_id"].encode()),
+            (b"content-length", str(len(answer.content)).encode()),
+            (b"content-type", b"application/json"),
+        } <= set(answer.headers.raw)
 
 
 async def test_the_first_event_is_there_when_the_answer_is() -> None:

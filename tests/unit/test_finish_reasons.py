@@ -65,6 +65,18 @@ def test_after_three_reasons_an_answer_without_one_was_cut() -> None:
     ]
 
 
+@pytest.mark.parametrize("streamed", [True, False])
+def test_a_reason_that_names_a_failure_is_one_of_whichever_model(*, streamed: bool) -> None:
+    failed = message(finish_reason="error")
+    assert FinishReasons().is_cut(ONE, failed, streamed=streamed)
+
+
+def test_an_answer_in_one_piece_is_not_judged_by_a_reason_that_it_lacks() -> None:
+    reasons = FinishReasons()
+    after(reasons, ENDED, ENDED, ENDED)
+    assert not reasons.is_cut(ONE, CUT, streamed=False)
+
+
 def test_who_leaves_one_out_among_the_first_three_is_never_judged() -> None:
     assert not any(after(FinishReasons(), ENDED, ENDED, CUT, *[ENDED] * 4, CUT))
     assert not any(after(FinishReasons(), CUT, *[ENDED] * 4, CUT))
