@@ -87,13 +87,16 @@ async def test_what_came_meanwhile_is_taken_at_once() -> None:
 
 async def test_many_pieces_wait_in_a_deque_and_one_does_not_need_it() -> None:
     pushed = Pushed()
+    waiting = await pushed.waits()
+    pushed.reader.feed_data(b"!")
+    await bounded(waiting)
     pushed.reader.feed_data(b"a")
     assert isinstance(pushed.reader._buffer, ShortDeque)
     for _ in range(3):
         pushed.reader.feed_data(b"b")
     assert isinstance(pushed.reader._buffer, deque)
     assert await pushed.body.gather(pushed.take, inf)
-    assert pushed.take.taken == [b"abbb"]
+    assert pushed.take.taken == [b"!", b"abbb"]
 
 
 async def test_a_body_that_has_ended_gives_nothing() -> None:
@@ -151,7 +154,11 @@ async def test_bytes_are_taken_in_the_context_of_who_waits() -> None:
 
 
 async def test_a_buffer_is_a_short_one_where_nothing_waits_in_it() -> None:
-    assert type(Pushed().reader._buffer) is ShortDeque
+    pushed = Pushed()
+    waiting = await pushed.waits()
+    assert type(pushed.reader._buffer) is ShortDeque
+    pushed.reader.feed_data(b"!")
+    await bounded(waiting)
     reader = a_reader()
     reader.feed_data(b"a")
     assert await PushedBody(reader).read() == b"a"
