@@ -128,7 +128,7 @@ class SqliteDatabase:
         await self._scrub()
 
     async def scrub_rest(self) -> None:
-        """And fills the WAL up again: not behind each deletion, as it is 4 MiB to write."""
+        """And fills the WAL up: not behind each deletion, as it is 4 MiB to write."""
         await self._scrub()
         await self._open(self._writer).run(self._commits.prewrite_wal)
 
@@ -166,7 +166,7 @@ class SqliteDatabase:
         if not self._memory:
             self._lock = reserve(self._path)
         db = connect(self._path)
-        self._commits.open(db, self._path)
+        self._commits.open(self._path)
         return db
 
 

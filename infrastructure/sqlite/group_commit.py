@@ -58,11 +58,10 @@ class GroupCommit:
         self._wal: int | None = None
         self._wal_is_lost = False
 
-    def open(self, db: sqlite3.Connection, path: Path) -> None:
+    def open(self, path: Path) -> None:
         """Behind the connection."""
         self._lock_timeout_set = None
         self._wal = open_wal(path)
-        self.prewrite_wal(db)
 
     def close(self) -> None:
         wal, self._wal = self._wal, None

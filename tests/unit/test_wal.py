@@ -27,6 +27,7 @@ async def test_the_wal_has_its_blocks_before_it_is_written_to(
     tmp_path: Path, database: SqliteDatabase
 ) -> None:
     wal, chats = tmp_path / "sluice.db-wal", SqliteChats(database)
+    await database.scrub_rest()
     assert wal.stat().st_size == WAL_BYTES
     chat = await chats.open(Chat(new_id(), "ann", "무", now()))
     assert wal.stat().st_size == WAL_BYTES
@@ -71,6 +72,7 @@ async def test_where_the_wal_has_no_room_in_advance_it_grows(
     monkeypatch.setattr(os, "pwrite", short)
     database = SqliteDatabase(tmp_path / "a.db")
     await database.open()
+    await database.scrub_rest()
     chats = SqliteChats(database)
     chat = await chats.open(Chat(new_id(), "ann", "무", now()))
     assert (tmp_path / "a.db-wal").stat().st_size < WAL_BYTES // 2
