@@ -35,8 +35,8 @@ for document in "$repository"/docs/*.md; do
 done
 
 serve "$work/venv/bin/sluice" serve
-curl -sf "$base/" | grep -q '<title>' || fail "the page is not inside"
-for part in $(curl -sf "$base/" | grep -oE '(src|href)="/[^"]+"' | cut -d'"' -f2); do
+curl -sf -o "$work/page" "$base/" && grep -q '<title>' "$work/page" || fail "the page is not inside"
+for part in $(<"$work/page" grep -oE '(src|href)="/[^"]+"' | cut -d'"' -f2); do
     curl -sf -o "$work/part" "$base$part" || fail "the page's $part is not inside"
 done
 curl -sf "$base/docs" >"$work/part" || fail "the OpenAPI page is not inside"
