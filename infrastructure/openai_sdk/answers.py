@@ -17,7 +17,7 @@ from sluice.infrastructure.llm.genai import CallSpan
 from .characters import WholeCharacters
 from .chunks import Chunks, OneText, Stream
 from .ends import failure_of, responses_finish_reason, usage_of
-from .events import ChatEventReader, EventReader, ResponsesEventReader
+from .events import ChatEventReader, EventReader, ParsedEvent, ResponsesEventReader
 from .failures import CutAnswer, NamedFailure, NoAnswer, classify
 from .whole_answers import said_in
 
@@ -103,32 +103,33 @@ class StreamedAnswer:
                 self.done = True
                 return
             self._any = True
-            if b"\\u" not in event and not self._characters.held:  # nearly always
-                yield from self._read(event)
-                continue
-            for data in self._characters.of(event):
-                yield from self._read(data)
+            if b"\\u" in event or self._characters.held:
+                for data in self._characters.of(event):
+                    yield from self._chunks.of(data, self._heard(data))
+            else:  # nearly always
+                yield from self._chunks.of(event, self._heard(event))
 
-    def _read(self, data: bytes) -> Iterator[Any]:
-        teller, heard = self._call.teller, self._events.read(data)
+    def _heard(self, data: bytes) -> ParsedEvent:
+        """What is said is told."""
+        heard = self._events.read(data)
         if text := heard.text:
             self.said += 1
             self._size += len(text) if text.isascii() else len(text.encode())
             if self._size > self._call.max_answer:
                 raise AnswerTooLarge  # also where nobody hears the tokens, as on A1
-            teller.say(text)
+            self._call.teller.say(text)
         if heard.reasoning:
             self.said += 1
-            teller.reason(heard.reasoning)
+            self._call.teller.reason(heard.reasoning)
         for piece in heard.tool_calls:
             self.said += 1
-            teller.call_tool(piece)
-        return self._chunks.of(data, heard)
+            self._call.teller.call_tool(piece)
+        return heard
 
     def end(self) -> Iterator[Any]:
         """At the body's end: what was held back. Raises if that was no proper end."""
         for data in self._characters.left():
-            yield from self._read(data)
+            yield from self._chunks.of(data, self._heard(data))
         yield from self._chunks.left()
         events, request = self._events, self._stream.response.request
         if events.failure is not None:

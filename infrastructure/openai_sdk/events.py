@@ -95,7 +95,8 @@ class ChatEventReader:
                 self.finish_reason = reason
         elif index not in self._finished:
             self._open.add(index)
-        self.failure = self.failure or failure_of(reason, choice.error)
+        if reason or choice.error:
+            self.failure = self.failure or failure_of(reason, choice.error)
 
     def _said(self, delta: "_Delta", *, plain: bool) -> ParsedEvent:
         text = delta.content or ""
