@@ -2,10 +2,12 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from sluice.infrastructure.sqlite.database import SqliteDatabase
 from tests.queue_bench import Bench, Benches
 from tests.unit.upstreams import Asking, AskingWith, Server
 
@@ -53,3 +55,11 @@ async def asking_with(server: Server) -> AsyncIterator[AskingWith]:
 def asking(asking_with: AskingWith) -> Asking:
     """A client of it that tries once."""
     return asking_with()
+
+
+@pytest.fixture
+async def database(tmp_path: Path) -> AsyncIterator[SqliteDatabase]:
+    database = SqliteDatabase(tmp_path / "sluice.db")
+    await database.open()
+    yield database
+    await database.aclose()

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -23,14 +23,6 @@ from sluice.infrastructure.event_log.sqlite.log import SqliteEventLog
 from sluice.infrastructure.sqlite.database import SqliteDatabase
 from sluice.infrastructure.sqlite.file import LOCK_TIMEOUT_SECONDS
 from sluice.infrastructure.sqlite.schema import STEPS
-
-
-@pytest.fixture
-async def database(tmp_path: Path) -> AsyncIterator[SqliteDatabase]:
-    database = SqliteDatabase(tmp_path / "sluice.db")
-    await database.open()
-    yield database
-    await database.aclose()
 
 
 def files(folder: Path) -> dict[str, bytes]:

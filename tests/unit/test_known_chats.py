@@ -1,8 +1,6 @@
 """What is remembered of chats is what stands in the database, whatever happens side by side."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
@@ -14,14 +12,6 @@ from sluice.infrastructure.chats.sqlite.known_chats import KnownChats
 from sluice.infrastructure.event_log.sqlite.log import SqliteEventLog
 from sluice.infrastructure.sqlite.database import SqliteDatabase
 from sluice.infrastructure.sqlite.joint_writes import JointWrites
-
-
-@pytest.fixture
-async def database(tmp_path: Path) -> AsyncIterator[SqliteDatabase]:
-    database = SqliteDatabase(tmp_path / "sluice.db")
-    await database.open()
-    yield database
-    await database.aclose()
 
 
 def a_chat(title: str | None = None) -> Chat:

@@ -3,7 +3,6 @@
 import errno
 import os
 import sqlite3
-from collections.abc import AsyncIterator
 from contextlib import closing
 from pathlib import Path
 
@@ -13,14 +12,6 @@ from sluice.domain.chat import Chat, new_id, now
 from sluice.infrastructure.chats.sqlite.chats import SqliteChats
 from sluice.infrastructure.sqlite.database import SqliteDatabase
 from sluice.infrastructure.sqlite.file import WAL_BYTES
-
-
-@pytest.fixture
-async def database(tmp_path: Path) -> AsyncIterator[SqliteDatabase]:
-    database = SqliteDatabase(tmp_path / "sluice.db")
-    await database.open()
-    yield database
-    await database.aclose()
 
 
 async def test_the_wal_has_its_blocks_before_it_is_written_to(
