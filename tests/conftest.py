@@ -3,11 +3,15 @@
 import asyncio
 import gc
 import os
-from collections.abc import AsyncIterator, Generator
+import ssl
+from collections.abc import AsyncIterator, Generator, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import httpcore2
 import pytest
+from fastapi.routing import APIRoute, _EffectiveRouteContext
 from hypothesis import Phase, settings
 
 from sluice.offline_model.server import OfflineModel
@@ -74,6 +78,41 @@ def settle() -> None:
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:
     return "asyncio"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def certificates_read_once() -> Iterator[None]:
+    """Each client of the SDK reads this machine's anew, which would be a third of many a test."""
+    read = httpcore2.default_ssl_context
+
+    @cache
+    def context(trust_env: bool, *_named: str | None) -> ssl.SSLContext:
+        return read(_trust_env=trust_env)
+
+    def known(*, _trust_env: bool = True) -> ssl.SSLContext:
+        return context(_trust_env, *map(os.environ.get, ("SSL_CERT_FILE", "SSL_CERT_DIR")))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(httpcore2, "default_ssl_context", known)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def routes_read_once() -> Iterator[None]:
+    """FastAPI looks at the parameters of all routes for each application: 0.2 s of many a test."""
+    read = _EffectiveRouteContext.from_api_route
+    known: dict[tuple[int, str], tuple[APIRoute, Any]] = {}
+
+    def context(*, original_route: APIRoute, include_context: Any) -> Any:
+        key = id(original_route), include_context.prefix
+        if key not in known:
+            made = read(original_route=original_route, include_context=include_context)
+            known[key] = original_route, made
+        return known[key][1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_EffectiveRouteContext, "from_api_route", context)
+        yield
 
 
 @pytest.fixture
