@@ -97,8 +97,8 @@ class Runs:
         for index, answer in enumerate(answers):
             if answer.status != "resolved":
                 raise wrong(f"resume.{index}.status", "must be resolved: to give up, stop the job")
-            value: Any = answer.payload
-            await self._services.answer_input(self._user.id, job_id, answer.interruptId, value)
+        payloads: dict[str, Any] = {one.interruptId: one.payload for one in answers}
+        await self._services.answer_input.all(self._user.id, job_id, payloads)
         thread = asked.thread(view, job_id)
         encoder = AgUiEncoder(job_id, asked.threadId, asked.runId, thread)
         return await self.follow(encoder, cursor or f"{pause.last}.1")

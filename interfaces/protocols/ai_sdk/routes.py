@@ -134,10 +134,9 @@ async def _approved(
     asked = {one.input_id: pause for pause in pauses_in(found.events) for one in pause.questions}
     if not approvals.keys() <= asked.keys():
         raise Conflict(_NOTHING_WAITS)
-    for input_id, approved in approvals.items():
-        (question,) = (one for one in asked[input_id].questions if one.input_id == input_id)
-        value = verdict(question, approved=approved)
-        await services.answer_input(user, found.job.id, input_id, value)
+    questions = {one.input_id: one for pause in asked.values() for one in pause.questions}
+    verdicts = {own: verdict(questions[own], approved=said) for own, said in approvals.items()}
+    await services.answer_input.all(user, found.job.id, verdicts)
     return found.job.id, max(asked[input_id].last for input_id in approvals)
 
 
