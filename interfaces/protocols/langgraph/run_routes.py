@@ -139,7 +139,7 @@ async def join_run(
 ) -> Response:
     """The thread's values, once the run is over."""
     chat = await chat_of(services, user.id, thread)
-    return await joined_run(request, services, user, chat, thread, run[0])
+    return await joined_run(request, services, user, chat, thread, *run)
 
 
 @routes.post(f"{_RUN}/cancel", status_code=202)

@@ -11,7 +11,7 @@ from sluice.application.compact_json import compact
 from sluice.application.encoding import Batch, Encoder, Push
 from sluice.domain.chat import Chat, Job, JobId, Message
 from sluice.domain.errors import Finished, LimitReached, NotFound, Unavailable
-from sluice.domain.events import BEGINNING, QUEUED, TERMINAL, Cursor, Failed, Recorded
+from sluice.domain.events import BEGINNING, QUEUED, TERMINAL, Cursor, Failed, NeedsInput, Recorded
 from sluice.interfaces.http.auth.identity import User
 from sluice.interfaces.http.server.frame_writer import PUSH
 from sluice.interfaces.http.services import Options, Services
@@ -158,9 +158,18 @@ class JoinedRun(EventStream):
 
 
 async def joined_run(
-    request: Request, services: Services, user: User, chat: Chat, thread: str, job_id: JobId
+    request: Request,
+    services: Services,
+    user: User,
+    chat: Chat,
+    thread: str,
+    job_id: JobId,
+    part: int,
 ) -> Response:
-    """The thread's values once the run is over. Raises NotFound and LimitReached."""
+    """The thread's values once the run is over, as it is where its job waits for a human.
+
+    Raises NotFound and LimitReached.
+    """
     options: Options = request.app.state.options
 
     def encoder_for(job: Job) -> Encoder:
@@ -169,6 +178,13 @@ async def joined_run(
         return RunEncoder(job.id, "", frozenset())
 
     batches = await services.follow(user.id, job_id, after=None, encoder_for=encoder_for)
+
+    async def at_pause(_: Cursor) -> bytes | None:
+        if len(pauses_in((await services.show_job(user.id, job_id)).events)) <= part:
+            return None
+        found = await thread_of(services, chat, thread)
+        asked = {"__interrupt__": found.interrupts} if found.interrupts else {}
+        return compact({**found.values(draft=True), **asked}).encode()
 
     async def result() -> AsyncGenerator[Batch, None]:
         async with aclosing(batches):
@@ -180,7 +196,10 @@ async def joined_run(
                         error = {"error": last.event.code, "message": last.event.message}
                         values["__error__"] = error
                     yield Batch([last], compact(values).encode(), 1)
+                elif asked := [one for one in batch.events if isinstance(one.event, NeedsInput)]:
+                    yield Batch(asked[-1:], b"", 1)
 
     stream = JoinedRun(result(), options.streams, ping=options.ping, expires=user.expires)
+    stream.at_pause = at_pause
     stream.headers["Content-Type"] = "application/json"
     return stream
