@@ -23,7 +23,13 @@ from sluice.interfaces.protocols.openai.completions_encoder import (
 )
 from sluice.interfaces.protocols.openai.frames import end_body, model_name
 from sluice.interfaces.protocols.openai.requests import Completion, model_of, question_of
-from sluice.interfaces.protocols.openai.serving import JOB, Caller, CallerDep, OpenAIRoute
+from sluice.interfaces.protocols.openai.serving import (
+    JOB,
+    SHOULD_RETRY,
+    Caller,
+    CallerDep,
+    OpenAIRoute,
+)
 from sluice.interfaces.protocols.openai.streams import CompletionStream, unless_error
 from sluice.interfaces.protocols.side_calls import front_end_of
 
@@ -52,9 +58,10 @@ async def complete(body: Completion, caller: CallerDep) -> Response:
         if conversation is None:
             await caller.cancel(job_id)
 
-    if streamed:
-        return await _stream(body, caller, job_id, abandoned)
-    end = await caller.end_of(job_id)
+    with caller.asked_once(conversation):
+        if streamed:
+            return await _stream(body, caller, job_id, abandoned)
+        end = await caller.end_of(job_id)
     if end is None:
         await abandoned()
         return Response(status_code=_LEFT)
@@ -64,10 +71,10 @@ async def complete(body: Completion, caller: CallerDep) -> Response:
         return JSONResponse(told, headers={JOB: job_id})
     if isinstance(end, NeedsInput):
         await abandoned()
-    # The clients ask again by themselves, which would put the question into its chat twice.
+    # Not what would put the question into its chat twice.
     again = conversation is None and isinstance(end, Failed) and end.retryable
     status, failed = end_body(end)
-    headers = {JOB: job_id, "X-Should-Retry": str(again).lower()}
+    headers = {JOB: job_id, SHOULD_RETRY: str(again).lower()}
     return JSONResponse(failed, status, headers)
 
 

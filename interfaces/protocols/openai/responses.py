@@ -40,12 +40,13 @@ async def create(body: ResponseRequest, caller: CallerDep) -> Response:
         history = [Turn("system", body.instructions), *history]
     fields: dict[str, Any] = {"model": model, "metadata": body.metadata or {}}
     job_id = await caller.submit(history, question.content, conversation, **fields)
-    if body.stream:
-        encoder_for = partial(ResponseEncoder, conversation=conversation)
-        return _stream(caller, job_id, await caller.follow(job_id, encoder_for, caller.push))
-    if not body.background:
-        await caller.end_of(job_id)
-    return _shown(*await _read(caller, job_id))
+    with caller.asked_once(conversation):
+        if body.stream:
+            encoder_for = partial(ResponseEncoder, conversation=conversation)
+            return _stream(caller, job_id, await caller.follow(job_id, encoder_for, caller.push))
+        if not body.background:
+            await caller.end_of(job_id)
+        return _shown(*await _read(caller, job_id))
 
 
 @routes.get("/v1/responses/{job_id}", response_model=None)

@@ -2,8 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Coroutine, Sequence
-from contextlib import aclosing
+from collections.abc import Coroutine, Iterator, Sequence
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 
@@ -18,7 +18,7 @@ from sluice.domain.errors import LimitReached
 from sluice.domain.events import TERMINAL, Cursor, NeedsInput, Recorded, Terminal
 from sluice.interfaces.http.auth.identity import User, unauthorized
 from sluice.interfaces.http.json_request import HistoryRoute
-from sluice.interfaces.http.problems import Problem, wrong
+from sluice.interfaces.http.problems import FORESEEN, Problem, problem_of, wrong
 from sluice.interfaces.http.server.frame_writer import PUSH
 from sluice.interfaces.http.services import (
     Options,
@@ -33,6 +33,8 @@ from sluice.interfaces.protocols.openai.frames import error_body
 T = TypeVar("T")
 
 JOB = "X-Sluice-Job"
+SHOULD_RETRY = "X-Should-Retry"
+"""Heeded by OpenAI's clients, which else ask again by themselves, as after a 503."""
 _LONGEST_CONVERSATION = 128
 _UNPROCESSABLE, _BAD = 422, 400
 
@@ -105,6 +107,18 @@ class Caller:
             **fields,
         )
         return (await self.services.submit(new)).job_id
+
+    @contextmanager
+    def asked_once(self, conversation: str | None) -> Iterator[None]:
+        """What goes wrong behind a question that its chat has is not to be asked again."""
+        try:
+            yield
+        except FORESEEN as error:
+            if conversation is None:
+                raise
+            problem = problem_of(error, self.request.state.request_id)
+            problem.headers = {**(problem.headers or {}), SHOULD_RETRY: "false"}
+            raise problem from error
 
     async def follow(
         self, job_id: JobId, encoder_for: EncoderFor, push: Push | None = None
