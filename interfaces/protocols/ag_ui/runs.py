@@ -65,9 +65,14 @@ class Runs:
     async def run(self, asked: RunInput, cursor: str | None = None) -> Response:
         """A run that is known goes on behind the cursor, another one begins."""
         if asked.resume:
-            return await self._resume(asked, asked.resume, cursor)
+            with self._following.reserve():
+                return await self._resume(asked, asked.resume, cursor)
         question = Question(message=asked.question(), metadata=asked.metadata)
         check_question(question, self._options)
+        with self._following.reserve():
+            return await self._ask(asked, question, cursor)
+
+    async def _ask(self, asked: RunInput, question: Question, cursor: str | None) -> Response:
         # The chat first: a question that is in it has its run's key bound.
         view = await self.view(asked.threadId)
         try:

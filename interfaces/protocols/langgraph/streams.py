@@ -41,8 +41,11 @@ async def run_stream(
     part: int = 0,
     modes: Sequence[str] = (),
     after: str | None = None,
+    reserved: bool = False,
 ) -> Response:
     """Behind the frame of the id `after`; without `modes`, those that the run was asked with.
+
+    `reserved`: there is room for the stream.
 
     Raises NotFound for a run of another thread, and what FollowJob raises.
     """
@@ -51,7 +54,7 @@ async def run_stream(
     push: Push | None = request.scope.get("extensions", {}).get(PUSH)
     reading = RunReading(services, user, chat, job_id, modes, push, part)
     try:
-        batches = await reading.batches(cursor, skip)
+        batches = await reading.batches(cursor, skip, reserved=reserved)
     except Finished:
         return Response(_END, headers=HEADERS, media_type="text/event-stream")
     options.streams.resumes += cursor is not None
@@ -78,7 +81,7 @@ class RunReading:
         self.modes, self._push, self._part = modes, push, part
         self._messages: Sequence[Message] = ()
 
-    async def batches(self, after: Cursor | None, skip: int) -> Batches:
+    async def batches(self, after: Cursor | None, skip: int, *, reserved: bool = False) -> Batches:
         """Raises NotFound, Finished for the end's cursor, LimitReached and Unavailable."""
         view = await self._services.show_chat(self._user.id, self._chat.id)
         self._messages = view.messages
@@ -86,7 +89,7 @@ class RunReading:
             found = await self._services.show_job(self._user.id, self._job_id)
             if found.status == "queued":
                 return self._in_its_turn(self._encoder(found.job), after, skip)
-        return await self._follow(after, skip, self._push)
+        return await self._follow(after, skip, self._push, reserved=reserved)
 
     async def _in_its_turn(
         self, encoder: RunEncoder, after: Cursor | None, skip: int
@@ -108,7 +111,12 @@ class RunReading:
             raise Unavailable("too many open streams") from error
 
     async def _follow(
-        self, after: Cursor | None, skip: int = 0, push: Push | None = None
+        self,
+        after: Cursor | None,
+        skip: int = 0,
+        push: Push | None = None,
+        *,
+        reserved: bool = False,
     ) -> Batches:
         return await self._services.follow(
             self._user.id,
@@ -117,6 +125,7 @@ class RunReading:
             skip=skip,
             encoder_for=self._encoder,
             push=push,
+            reserved=reserved,
         )
 
     async def closing(self, last: Cursor) -> bytes | None:
