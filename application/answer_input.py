@@ -1,5 +1,7 @@
 """What a human answers to a job that asks."""
 
+from collections.abc import Mapping
+
 from sluice.application.follow import owned
 from sluice.application.pause_json import same
 from sluice.application.pause_port import KeptPause, PausePort
@@ -14,7 +16,7 @@ _WAKES_WITHIN_SECONDS = 5
 
 
 class AnswerInput:
-    """A human's answer to what a job has asked. When all have come, the job goes on.
+    """A human's answers to what a job has asked. When all have come, the job goes on.
 
     It is looked at a few seconds later, too: who gives the last answer may die before it is woken.
     """
@@ -26,8 +28,24 @@ class AnswerInput:
         self._check = check
 
     async def __call__(self, user: UserId, job_id: JobId, input_id: str, value: Json) -> None:
-        """Idempotent. Raises NotFound, Conflict, Expired, Refused and Unavailable."""
+        """One answer. Raises as `all` does."""
+        await self.all(user, job_id, {input_id: value})
+
+    async def all(self, user: UserId, job_id: JobId, answers: Mapping[str, Json]) -> None:
+        """Answers by their questions' ids: none is taken unless all can be. Idempotent.
+
+        Raises NotFound, Conflict, Expired, Refused and Unavailable.
+        """
         await owned(self._log, user, job_id)
+        for input_id, value in answers.items():
+            await self._check_answer(job_id, input_id, value)
+        for input_id, value in answers.items():
+            await self._queue.wake(job_id, within=_WAKES_WITHIN_SECONDS)
+            kept = await self._pauses.answer(job_id, input_id, value)
+            if not kept.missing:
+                await self._queue.wake(job_id)
+
+    async def _check_answer(self, job_id: JobId, input_id: str, value: Json) -> None:
         kept = await self._pauses.asking(job_id, input_id)
         if kept is None:
             raise Conflict("the job has not asked that")
@@ -36,10 +54,6 @@ class AnswerInput:
             _require_fitting(_request(kept, input_id), value, self._check)
         elif not same(kept.answers[input_id], value):
             raise Conflict("the question has been answered otherwise")
-        await self._queue.wake(job_id, within=_WAKES_WITHIN_SECONDS)
-        kept = await self._pauses.answer(job_id, input_id, value)
-        if not kept.missing:
-            await self._queue.wake(job_id)
 
     def _require_open(self, kept: KeptPause) -> None:
         if kept.expired:

@@ -207,13 +207,14 @@ class Call:
 
 async def _first(response: httpx2.Response, body: Body, timeouts: StreamTimeouts) -> bytes:
     """The first bytes of an event stream, by whatever name it is sent: they decide. Under its own
-    name only a page is none.
+    name only a page is none, and what is encoded in a way that was not asked for.
 
     Raises what a JSON body says that failed, else UpstreamBadResponse.
     """
     head = await _read(body, timeouts)
     content_type, _, _ = response.headers.get("content-type", "").partition(";")
-    if content_type.strip().lower() == "text/event-stream" and not head.lstrip().startswith(b"<"):
+    named = content_type.strip().lower() == "text/event-stream"
+    if named and "content-encoding" not in response.headers and not head.lstrip().startswith(b"<"):
         return head
     while (begins := begins_events(head)) is None and (more := await _read(body, timeouts)):
         head += more

@@ -136,8 +136,10 @@ class StreamedAnswer:
             raise NamedFailure(request) from events.failure
         if events.finished or events.unsure:
             return
-        kind = self._stream.response.headers.get("content-type", "")
-        if not self._any and "text/event-stream" not in kind.lower():
+        headers = self._stream.response.headers
+        named = "text/event-stream" in headers.get("content-type", "").lower()
+        # What is encoded in a way that was not asked for comes as it is.
+        if not self._any and not (named and "content-encoding" not in headers):
             raise NoAnswer(message="the answer is no event stream", request=request)
         raise CutAnswer(message="the answer ended without a finish reason", request=request)
 

@@ -1,6 +1,7 @@
 """A job's stream as the answer to whatever another protocol's route was asked."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Annotated
 
@@ -26,6 +27,15 @@ class Following:
     ) -> None:
         self._services, self._options, self._user = services, options, user
         self._push: Push = request.scope["extensions"][PUSH]
+        self._reserved = False
+
+    @contextmanager
+    def reserve(self) -> Iterator[None]:
+        """Keeps room for the stream while its job is taken. Raises LimitReached."""
+        with self._services.follow.reserve(self._user.id):
+            self._reserved = True
+            yield
+            self._reserved = False
 
     async def __call__(
         self,
@@ -42,7 +52,13 @@ class Following:
         """
         options = self._options
         batches = await self._services.follow(
-            self._user.id, job_id, after=after, encoder_for=encoder_for, skip=skip, push=self._push
+            self._user.id,
+            job_id,
+            after=after,
+            encoder_for=encoder_for,
+            skip=skip,
+            push=self._push,
+            reserved=self._reserved,
         )
         options.streams.resumes += after is not None
         stream = EventStream(

@@ -156,7 +156,8 @@ async def answer(request: Request, error: Exception) -> Response:
     request_id = request.state.request_id
     problem = problem_of(error, request_id)
     if problem.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-        problem.headers = {"Allow": ", ".join(_allowed(request))}
+        if allowed := _allowed(request):  # none below a mount, which names its own
+            problem.headers = {"Allow": ", ".join(allowed)}
         if request.method == "OPTIONS":
             return Response(status_code=204, headers=problem.headers)
     form: Form = getattr(request.state, "problem_form", Problem.response)

@@ -76,6 +76,18 @@ async def test_a_page_is_no_stream_though_it_is_called_one(kind: str) -> None:
     assert await heard(kind, EVENTS + b"\n<html>", NEVER) == ("", errors.UpstreamBadResponse)
 
 
+@pytest.mark.parametrize("encoding", [b"gzip", b"foo"])
+async def test_what_is_encoded_in_a_way_that_is_not_known_is_no_stream(
+    kind: str, encoding: bytes
+) -> None:
+    """A broken one likewise; but some servers only say so."""
+    head = EVENTS[:-2] + b"Content-Encoding: %b\r\n\r\n" % encoding
+    compressed = b"(\xb5/\xfd$\x0b"
+    assert await heard(kind, head, compressed) == ("", errors.UpstreamBadResponse)
+    if encoding == b"foo":
+        assert await heard(kind, head, GOOD[:1], 0.01, GOOD[1:]) == ("ab", None)
+
+
 @pytest.mark.parametrize("name", [b"", b"Content-Type: application/json\r\n"])
 @pytest.mark.parametrize(
     ("body", "error"),

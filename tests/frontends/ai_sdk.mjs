@@ -91,7 +91,7 @@ await run({
     const asked = chat.lastMessage.parts.filter(part => part.state === "approval-requested");
     for (const [number, part] of asked.entries())
       await chat.addToolApprovalResponse({id: part.approval.id, approved: approved[number]});
-    await until(() => chat.lastMessage.metadata?.status === "completed");
+    await until(() => chat.lastMessage.metadata?.status === "completed" && chat.status === "ready");
     return {asked: asked.map(part => part.input), ...told(chat, errors)};
   },
 

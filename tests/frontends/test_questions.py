@@ -41,8 +41,16 @@ async def test_langgraphs_python_client_answers_both_in_one_map() -> None:
         thread = (await client.threads.create())["thread_id"]
         first = await run(client, thread)
         assert [one["value"] for one in first[-2].data["__interrupt__"]] == ASKED
+        job = first[0].data["run_id"]
+        joined: Any = await client.runs.join(thread, job)
+        assert [one["value"] for one in joined["__interrupt__"]] == ASKED
+        assert [one["content"] for one in joined["messages"]] == ["Why?", "Well. "]
         resumed = await run(client, thread, input=None, command={"resume": VALUES})
         assert given_to(house) == VALUES
+        for each in (job, f"{job}.2"):
+            joined = await client.runs.join(thread, each)
+            assert [one["content"] for one in joined["messages"]] == ["Why?", "Well. Sent."]
+            assert "__interrupt__" not in joined
     assert list(said(resumed).values()) == ["Well. Sent."]
 
 
@@ -79,6 +87,22 @@ async def test_ag_uis_clients_answer_both_in_one_run(script: str) -> None:
     assert [one["message"] for one in told["asked"]] == ASKED
     texts = [one[1] if isinstance(one, list) else one["content"] for one in told["messages"]]
     assert texts == ["Why?", "Well. ", "Sent."]
+
+
+async def test_a_run_of_ag_uis_with_an_answer_that_cannot_be_takes_none() -> None:
+    asked = {"threadId": "t", "messages": [{"id": "u", "role": "user", "content": "Why?"}]}
+    async with serving(*beside.PAUSES_TWICE) as house:
+        await house.client.post("/ag-ui", json={**asked, "runId": "first"})
+        for own, status, code in (("nothing", "resolved", 409), ("i2", "cancelled", 422)):
+            answers = [
+                {"interruptId": "i1", "status": "resolved", "payload": False},
+                {"interruptId": own, "status": status},
+            ]
+            body = {**asked, "runId": "second", "resume": answers}
+            assert (await house.client.post("/ag-ui", json=body)).status_code == code
+        resume = [{"interruptId": own, "payload": value} for own, value in VALUES.items()]
+        await house.client.post("/ag-ui", json={**asked, "runId": "third", "resume": resume})
+        assert given_to(house) == VALUES
 
 
 @NODE

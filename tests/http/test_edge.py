@@ -79,6 +79,7 @@ async def test_a_problem_has_all_its_fields() -> None:
         ("PATCH", "/api/v1/jobs/a", "GET, DELETE"),
         ("POST", "/healthz", "GET, HEAD"),
         ("PUT", "/", "GET, HEAD"),
+        ("POST", "/assets/client.js", "GET, HEAD"),
     ],
 )
 async def test_a_method_that_is_not_there_is_answered_with_those_that_are(
@@ -163,6 +164,20 @@ async def test_live_and_ready_are_two_questions() -> None:
         assert answer.headers["retry-after"]
         assert (await house.client.get("/healthz")).status_code == 200
         assert (await house.client.head("/readyz")).status_code == 503
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/", "/compare", "/rollout", "/healthz", "/readyz", "/metrics", "/docs", "/docs/style.css",
+     "/openapi.json", "/assets/client.js"],
+)  # fmt: skip
+async def test_what_needs_no_identity_may_be_asked_for_its_head(path: str) -> None:
+    async with serving() as house:
+        whole, head = await house.client.get(path), await house.client.head(path)
+        assert (whole.status_code, head.status_code, head.content) == (200, 200, b"")
+        assert head.headers["content-type"] == whole.headers["content-type"]
+        allowed = (await house.client.options(path)).headers["allow"]
+        assert allowed == "GET, HEAD"
 
 
 async def test_metrics_are_prometheus_text() -> None:

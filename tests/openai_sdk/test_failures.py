@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -264,6 +265,15 @@ async def test_an_answer_that_is_not_streamed_is_judged_too(
     async with AsyncOpenAI(base_url=server.base_url, api_key="x", max_retries=0) as client:
         assert code(await failure(client.chat.completions.create(**ASKED))) == expected
     assert code(await failure(chat_model(server.base_url).ainvoke("Why?"))) == expected
+
+
+async def test_a_stream_that_is_encoded_in_a_way_that_is_not_known_is_none(
+    server: ScriptedServer, run: Run
+) -> None:
+    server.answers = deque([Answer(b"(\xb5/\xfd$\x0b", more="Content-Encoding: foo\r\n")])
+    async with AsyncOpenAI(base_url=server.base_url, api_key="x", max_retries=0) as client:
+        stream = await client.chat.completions.create(**ASKED, stream=True)
+        assert code(await failure(anext_all(stream))) == "upstream_bad_response"
 
 
 @pytest.mark.parametrize("kind", ["failed", "cut"])

@@ -1,5 +1,6 @@
 """Whose answer to what is taken, and when the job is woken by it."""
 
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -64,6 +65,9 @@ class House:
     async def answer(self, input_id: str, value: Json, user: str = "ann") -> None:
         await self._answer(user, self.job.id, input_id, value)
 
+    async def answers(self, answers: Mapping[str, Json]) -> None:
+        await self._answer.all("ann", self.job.id, answers)
+
 
 @pytest.fixture
 async def house() -> House:
@@ -126,6 +130,18 @@ async def test_a_job_that_waits_no_more_takes_nothing(
     house.asks(YES, seconds=seconds, closed=closed)
     with pytest.raises(error, match=text):
         await house.answer("yes", True)
+    assert not house.pauses.given
+    assert not house.woken
+
+
+@pytest.mark.parametrize(
+    ("other", "value", "error"), [("yes", "perhaps", Refused), ("nothing", True, Conflict)]
+)
+async def test_of_answers_that_come_together_none_is_taken_unless_all_can_be(
+    house: House, other: str, value: Json, error: type[Exception]
+) -> None:
+    with pytest.raises(error):
+        await house.answers({"name": "Bob", other: value})
     assert not house.pauses.given
     assert not house.woken
 

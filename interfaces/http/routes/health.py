@@ -32,6 +32,7 @@ async def readyz(services: ServicesDep) -> Health:
     return Health(status="ready")
 
 
+@routes.head("/metrics", include_in_schema=False)
 @routes.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
 async def metrics(services: ServicesDep) -> Response:
     """Prometheus text."""

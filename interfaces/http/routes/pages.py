@@ -36,11 +36,13 @@ async def rollout(request: Request) -> Response:
     return HTMLResponse(request.app.state.assets.text("rollout.html"))
 
 
+@routes.head("/docs")
 @routes.get("/docs")
 async def docs(request: Request) -> Response:
     return HTMLResponse(render(request.app.openapi()))
 
 
+@routes.head("/docs/style.css")
 @routes.get("/docs/style.css")
 async def docs_style() -> Response:
     return Response(STYLE, media_type="text/css")

@@ -65,9 +65,14 @@ class Runs:
     async def run(self, asked: RunInput, cursor: str | None = None) -> Response:
         """A run that is known goes on behind the cursor, another one begins."""
         if asked.resume:
-            return await self._resume(asked, asked.resume, cursor)
+            with self._following.reserve():
+                return await self._resume(asked, asked.resume, cursor)
         question = Question(message=asked.question(), metadata=asked.metadata)
         check_question(question, self._options)
+        with self._following.reserve():
+            return await self._ask(asked, question, cursor)
+
+    async def _ask(self, asked: RunInput, question: Question, cursor: str | None) -> Response:
         # The chat first: a question that is in it has its run's key bound.
         view = await self.view(asked.threadId)
         try:
@@ -97,8 +102,8 @@ class Runs:
         for index, answer in enumerate(answers):
             if answer.status != "resolved":
                 raise wrong(f"resume.{index}.status", "must be resolved: to give up, stop the job")
-            value: Any = answer.payload
-            await self._services.answer_input(self._user.id, job_id, answer.interruptId, value)
+        payloads: dict[str, Any] = {one.interruptId: one.payload for one in answers}
+        await self._services.answer_input.all(self._user.id, job_id, payloads)
         thread = asked.thread(view, job_id)
         encoder = AgUiEncoder(job_id, asked.threadId, asked.runId, thread)
         return await self.follow(encoder, cursor or f"{pause.last}.1")

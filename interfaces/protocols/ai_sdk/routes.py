@@ -62,24 +62,25 @@ async def chat(
 ) -> Response:
     """Ask, approve what a job asks, or have the last answer made anew: its stream."""
     if approvals := body.approvals():
-        job_id, last = await _approved(services, user.id, body.id, approvals)
-        return await _stream(following, job_id, compat, last)
+        with following.reserve():
+            job_id, last = await _approved(services, user.id, body.id, approvals)
+            return await _stream(following, job_id, compat, last)
     question = Question(message=body.question(), model=body.model, metadata=body.metadata)
     check_question(question, options)
     again = body.retried(await _found(services, user.id, body.id))
-    accepted = await services.submit(
-        NewMessage(
-            user=user.id,
-            request_id=request_id,
-            session=body.id,
-            message=question.message if again is None else None,
-            retry_of=again,
-            idempotency_key=key,
-            sticky=user.sticky,
-            **question.model_dump(exclude={"message"}),
-        )
+    new = NewMessage(
+        user=user.id,
+        request_id=request_id,
+        session=body.id,
+        message=question.message if again is None else None,
+        retry_of=again,
+        idempotency_key=key,
+        sticky=user.sticky,
+        **question.model_dump(exclude={"message"}),
     )
-    return await _stream(following, accepted.job_id, compat)
+    with following.reserve():
+        accepted = await services.submit(new)
+        return await _stream(following, accepted.job_id, compat)
 
 
 @routes.get("/api/chat/{id:path}/stream")
@@ -134,10 +135,9 @@ async def _approved(
     asked = {one.input_id: pause for pause in pauses_in(found.events) for one in pause.questions}
     if not approvals.keys() <= asked.keys():
         raise Conflict(_NOTHING_WAITS)
-    for input_id, approved in approvals.items():
-        (question,) = (one for one in asked[input_id].questions if one.input_id == input_id)
-        value = verdict(question, approved=approved)
-        await services.answer_input(user, found.job.id, input_id, value)
+    questions = {one.input_id: one for pause in asked.values() for one in pause.questions}
+    verdicts = {own: verdict(questions[own], approved=said) for own, said in approvals.items()}
+    await services.answer_input.all(user, found.job.id, verdicts)
     return found.job.id, max(asked[input_id].last for input_id in approvals)
 
 

@@ -31,6 +31,5 @@ async def answer(
         answers = {pending[0]: given}
     if not answers or not answers.keys() <= asked:
         raise Conflict("nothing in this thread waits for that answer")
-    for input_id, value in answers.items():
-        await services.answer_input(user.id, found.job.id, input_id, value)
+    await services.answer_input.all(user.id, found.job.id, answers)
     return found.job.id

@@ -9,7 +9,6 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from sluice.application.jobs import JobView
-from sluice.application.ports import Accepted
 from sluice.application.submit import NewMessage
 from sluice.domain.chat import Chat, Job, JobId
 from sluice.domain.errors import Conflict, NotFound
@@ -62,10 +61,12 @@ async def stream_alone(
     request_id: RequestIdDep,
 ) -> Response:
     """Ask in a thread that is made for it."""
-    accepted = await ask(None, body, services, options, user, request_id)
-    chat = await services.chats.chat(user.id, accepted.chat_id)
-    job, modes = accepted.job_id, body.modes
-    return await run_stream(request, services, user, chat, chat.id, job, modes=modes)
+    new = await asked(None, body, services, options, user, request_id)
+    with services.follow.reserve(user.id):
+        accepted = await services.submit(new)
+        chat = await services.chats.chat(user.id, accepted.chat_id)
+        told = services, user, chat, chat.id, accepted.job_id
+        return await run_stream(request, *told, modes=body.modes, reserved=True)
 
 
 @routes.post("/threads/{thread}/runs/stream", response_class=Response)
@@ -79,15 +80,18 @@ async def stream_run(
     request_id: RequestIdDep,
 ) -> Response:
     """Ask, or answer what a run has asked, and follow the answer."""
-    if body.command is not None:
-        job, part = await resume(thread, body, services, user)
-        chat = await chat_of(services, user.id, thread)
-        modes = body.modes
-        return await run_stream(request, services, user, chat, thread, job, part=part, modes=modes)
-    accepted = await ask(thread, body, services, options, user, request_id)
-    chat = await services.chats.chat(user.id, accepted.chat_id)
-    job, modes = accepted.job_id, body.modes
-    return await run_stream(request, services, user, chat, thread, job, modes=modes)
+    answers = body.command is not None
+    new = None if answers else await asked(thread, body, services, options, user, request_id)
+    with services.follow.reserve(user.id):
+        if new is None:
+            job, part = await resume(thread, body, services, user)
+            chat = await chat_of(services, user.id, thread)
+        else:
+            accepted = await services.submit(new)
+            job, part = accepted.job_id, 0
+            chat = await services.chats.chat(user.id, accepted.chat_id)
+        told = services, user, chat, thread, job
+        return await run_stream(request, *told, part=part, modes=body.modes, reserved=True)
 
 
 @routes.post("/threads/{thread}/runs")
@@ -100,7 +104,7 @@ async def create_run(
     request_id: RequestIdDep,
 ) -> JSONResponse:
     """Ask; the answer can be joined."""
-    accepted = await ask(thread, body, services, options, user, request_id)
+    accepted = await services.submit(await asked(thread, body, services, options, user, request_id))
     job = await services.show_job(user.id, accepted.job_id)
     headers = headers_of(thread, accepted.job_id, body.modes)
     return JSONResponse(run_of(job, thread), headers=headers)
@@ -139,7 +143,7 @@ async def join_run(
 ) -> Response:
     """The thread's values, once the run is over."""
     chat = await chat_of(services, user.id, thread)
-    return await joined_run(request, services, user, chat, thread, run[0])
+    return await joined_run(request, services, user, chat, thread, *run)
 
 
 @routes.post(f"{_RUN}/cancel", status_code=202)
@@ -165,7 +169,7 @@ async def resume(thread: str, body: NewRun, services: Services, user: User) -> t
     return job_id, len(pauses_in(found.events))
 
 
-async def ask(
+async def asked(
     thread: str | None,
     body: NewRun,
     services: Services,
@@ -174,32 +178,30 @@ async def ask(
     request_id: str,
     *,
     key: str | None = None,
-) -> Accepted:
+) -> NewMessage:
     """Without an input the thread's newest question is asked again.
 
-    Raises what SubmitMessage does, Problem 422, and Conflict for a branch off the thread.
+    Raises NotFound, Problem 422, and Conflict for a branch off the thread.
     """
     body.check()
     again = await _newest(thread, services, user) if body.input is None else None
     if again is None:
         question, message_id = question_of(body.input, options, body.assistant_id)
-        asked: dict[str, Any] = {"message": question.message, "model": question.model}
+        fields: dict[str, Any] = {"message": question.message, "model": question.model}
     else:
-        message_id, asked = None, {"retry_of": again.id}
+        message_id, fields = None, {"retry_of": again.id}
     chat = await _asked_in(thread, body, services, user, message_id)
     given: Any = body.metadata or (again and again.metadata) or {}
-    return await services.submit(
-        NewMessage(
-            user=user.id,
-            request_id=request_id,
-            chat_id=chat.id if chat else None,
-            session=None if chat else thread,
-            message_id=message_id,
-            metadata={**given, MODES_KEY: list(body.modes)},
-            idempotency_key=key,
-            sticky=user.sticky,
-            **asked,
-        )
+    return NewMessage(
+        user=user.id,
+        request_id=request_id,
+        chat_id=chat.id if chat else None,
+        session=None if chat else thread,
+        message_id=message_id,
+        metadata={**given, MODES_KEY: list(body.modes)},
+        idempotency_key=key,
+        sticky=user.sticky,
+        **fields,
     )
 
 

@@ -11,7 +11,7 @@ from sluice.application.compact_json import compact
 from sluice.application.encoding import Batch, Encoder, Push
 from sluice.domain.chat import Chat, Job, JobId, Message
 from sluice.domain.errors import Finished, LimitReached, NotFound, Unavailable
-from sluice.domain.events import BEGINNING, QUEUED, TERMINAL, Cursor, Failed, Recorded
+from sluice.domain.events import BEGINNING, QUEUED, TERMINAL, Cursor, Failed, NeedsInput, Recorded
 from sluice.interfaces.http.auth.identity import User
 from sluice.interfaces.http.server.frame_writer import PUSH
 from sluice.interfaces.http.services import Options, Services
@@ -41,8 +41,11 @@ async def run_stream(
     part: int = 0,
     modes: Sequence[str] = (),
     after: str | None = None,
+    reserved: bool = False,
 ) -> Response:
     """Behind the frame of the id `after`; without `modes`, those that the run was asked with.
+
+    `reserved`: there is room for the stream.
 
     Raises NotFound for a run of another thread, and what FollowJob raises.
     """
@@ -51,7 +54,7 @@ async def run_stream(
     push: Push | None = request.scope.get("extensions", {}).get(PUSH)
     reading = RunReading(services, user, chat, job_id, modes, push, part)
     try:
-        batches = await reading.batches(cursor, skip)
+        batches = await reading.batches(cursor, skip, reserved=reserved)
     except Finished:
         return Response(_END, headers=HEADERS, media_type="text/event-stream")
     options.streams.resumes += cursor is not None
@@ -78,7 +81,7 @@ class RunReading:
         self.modes, self._push, self._part = modes, push, part
         self._messages: Sequence[Message] = ()
 
-    async def batches(self, after: Cursor | None, skip: int) -> Batches:
+    async def batches(self, after: Cursor | None, skip: int, *, reserved: bool = False) -> Batches:
         """Raises NotFound, Finished for the end's cursor, LimitReached and Unavailable."""
         view = await self._services.show_chat(self._user.id, self._chat.id)
         self._messages = view.messages
@@ -86,7 +89,7 @@ class RunReading:
             found = await self._services.show_job(self._user.id, self._job_id)
             if found.status == "queued":
                 return self._in_its_turn(self._encoder(found.job), after, skip)
-        return await self._follow(after, skip, self._push)
+        return await self._follow(after, skip, self._push, reserved=reserved)
 
     async def _in_its_turn(
         self, encoder: RunEncoder, after: Cursor | None, skip: int
@@ -108,7 +111,12 @@ class RunReading:
             raise Unavailable("too many open streams") from error
 
     async def _follow(
-        self, after: Cursor | None, skip: int = 0, push: Push | None = None
+        self,
+        after: Cursor | None,
+        skip: int = 0,
+        push: Push | None = None,
+        *,
+        reserved: bool = False,
     ) -> Batches:
         return await self._services.follow(
             self._user.id,
@@ -117,6 +125,7 @@ class RunReading:
             skip=skip,
             encoder_for=self._encoder,
             push=push,
+            reserved=reserved,
         )
 
     async def closing(self, last: Cursor) -> bytes | None:
@@ -158,9 +167,18 @@ class JoinedRun(EventStream):
 
 
 async def joined_run(
-    request: Request, services: Services, user: User, chat: Chat, thread: str, job_id: JobId
+    request: Request,
+    services: Services,
+    user: User,
+    chat: Chat,
+    thread: str,
+    job_id: JobId,
+    part: int,
 ) -> Response:
-    """The thread's values once the run is over. Raises NotFound and LimitReached."""
+    """The thread's values once the run is over, as it is where its job waits for a human.
+
+    Raises NotFound and LimitReached.
+    """
     options: Options = request.app.state.options
 
     def encoder_for(job: Job) -> Encoder:
@@ -169,6 +187,13 @@ async def joined_run(
         return RunEncoder(job.id, "", frozenset())
 
     batches = await services.follow(user.id, job_id, after=None, encoder_for=encoder_for)
+
+    async def at_pause(_: Cursor) -> bytes | None:
+        if len(pauses_in((await services.show_job(user.id, job_id)).events)) <= part:
+            return None
+        found = await thread_of(services, chat, thread)
+        asked = {"__interrupt__": found.interrupts} if found.interrupts else {}
+        return compact({**found.values(draft=True), **asked}).encode()
 
     async def result() -> AsyncGenerator[Batch, None]:
         async with aclosing(batches):
@@ -180,7 +205,10 @@ async def joined_run(
                         error = {"error": last.event.code, "message": last.event.message}
                         values["__error__"] = error
                     yield Batch([last], compact(values).encode(), 1)
+                elif asked := [one for one in batch.events if isinstance(one.event, NeedsInput)]:
+                    yield Batch(asked[-1:], b"", 1)
 
     stream = JoinedRun(result(), options.streams, ping=options.ping, expires=user.expires)
+    stream.at_pause = at_pause
     stream.headers["Content-Type"] = "application/json"
     return stream

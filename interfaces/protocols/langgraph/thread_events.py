@@ -23,7 +23,7 @@ from sluice.interfaces.http.services import (
 )
 from sluice.interfaces.protocols.langgraph.answers import answer
 from sluice.interfaces.protocols.langgraph.requests import NewRun
-from sluice.interfaces.protocols.langgraph.run_routes import ask
+from sluice.interfaces.protocols.langgraph.run_routes import asked
 from sluice.interfaces.protocols.langgraph.thread_stream import ThreadReading, ThreadStream
 
 _ERRORS = {404: "no_such_run", 401: "permission_denied", 403: "permission_denied"} | dict.fromkeys(
@@ -141,4 +141,4 @@ async def _start(
         checkpoint_id=checkpoint if isinstance(checkpoint, str) else None,
         if_not_exists="create",
     )
-    return await ask(thread, run, services, options, user, request_id)
+    return await services.submit(await asked(thread, run, services, options, user, request_id))

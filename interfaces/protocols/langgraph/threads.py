@@ -32,7 +32,10 @@ async def chat_of(services: Services, user: UserId, thread: str) -> Chat:
 
 @dataclass(frozen=True, slots=True)
 class Thread:
-    """`running` is the job that is not over, `last` the newest that is, while its log is kept."""
+    """`running` is the job that is not over, `last` the newest that is, while its log is kept.
+
+    While one runs, others may wait behind it: then `last` is the newest that has an answer.
+    """
 
     id: str
     chat: Chat
@@ -49,8 +52,14 @@ class Thread:
     def status(self) -> str:
         if self.running is not None:
             return "interrupted" if self.running.status == "waiting" else "busy"
-        failed = self.messages and self.messages[-1].status == "failed"
-        return "error" if failed else "idle"
+        return "error" if self._ended == "failed" else "idle"
+
+    @property
+    def _ended(self) -> JobStatus | None:
+        """How the newest job ended. One that failed without a word has no message to tell it."""
+        if self.last is not None:
+            return self.last.status
+        return self.messages[-1].status if self.messages else None
 
     @property
     def since(self) -> datetime:
@@ -65,8 +74,10 @@ class Thread:
     def values(self, *, draft: bool) -> dict[str, Any]:
         """`draft`: with what the running job has said so far."""
         forms = list[Form]()
+        last, job = self.last, self.running
+        answered = {one.job_id for one in self.messages if one.role == "assistant"}
+        wordless = last if last and last.job.id not in answered else None
         for message in self.messages:
-            last, job = self.last, self.running
             if last is not None and _is_answer(message, last.job.id):
                 said = answer_of(message.job_id, message.content, last.resets)
                 forms += draft_of(last.events).forms(message.job_id, said)
@@ -75,6 +86,8 @@ class Thread:
             if draft and job and (message.job_id, message.role) == (job.job.id, "user"):
                 answer = answer_of(job.job.id, job.text, job.resets) if job.text else None
                 forms += draft_of(job.events).forms(job.job.id, answer)
+            if wordless and (message.job_id, message.role) == (wordless.job.id, "user"):
+                forms += draft_of(wordless.events).forms(wordless.job.id)
         return {"messages": forms}
 
     def state(self, *, draft: bool) -> dict[str, Any]:
@@ -128,8 +141,8 @@ async def thread_of(services: Services, chat: Chat, thread: str) -> Thread:
             break  # else it ended in between, and its answer may not be among the messages
     # An answer is kept before its job's end is told: until then its job is what tells it.
     told = [one for one in view.messages if not (running and _is_answer(one, running.job.id))]
-    answers = [one.job_id for one in told if one.role == "assistant"]
-    last = await _job(services, chat.user, answers[-1] if answers else None)
+    over = [one.job_id for one in told if running is None or one.role == "assistant"]
+    last = await _job(services, chat.user, over[-1] if over else None)
     return Thread(thread, chat, told, running, last)
 
 

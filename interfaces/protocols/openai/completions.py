@@ -1,7 +1,7 @@
 """`POST /v1/chat/completions`: a question, answered at once or chunk by chunk."""
 
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -9,8 +9,9 @@ from fastapi import APIRouter
 from fastapi.responses import JSONResponse
 from starlette.responses import Response
 
+from sluice.application.encoding import EncoderFor
 from sluice.application.side_calls import SideAnswer
-from sluice.domain.chat import JobId, Turn, new_id
+from sluice.domain.chat import Turn, new_id
 from sluice.domain.errors import ChatError, Unavailable
 from sluice.domain.events import Done, Failed, NeedsInput, Usage
 from sluice.interfaces.http.problems import Problem
@@ -23,7 +24,14 @@ from sluice.interfaces.protocols.openai.completions_encoder import (
 )
 from sluice.interfaces.protocols.openai.frames import end_body, model_name
 from sluice.interfaces.protocols.openai.requests import Completion, model_of, question_of
-from sluice.interfaces.protocols.openai.serving import JOB, Caller, CallerDep, OpenAIRoute
+from sluice.interfaces.protocols.openai.serving import (
+    JOB,
+    SHOULD_RETRY,
+    Caller,
+    CallerDep,
+    OpenAIRoute,
+    silence,
+)
 from sluice.interfaces.protocols.openai.streams import CompletionStream, unless_error
 from sluice.interfaces.protocols.side_calls import front_end_of
 
@@ -45,7 +53,13 @@ async def complete(body: Completion, caller: CallerDep) -> Response:
     body.check()
     conversation = caller.conversation()
     fields: dict[str, Any] = {"model": model, "metadata": body.metadata or {}}
-    job_id = await caller.submit(history, question.content, conversation, **fields)
+    encoder_for: EncoderFor = silence
+    if streamed:
+        encoder_for = partial(completion_encoder, usage=body.wants_usage)
+    push = unless_error(caller.push) if streamed else None
+    job_id, batches = await caller.ask(
+        history, question.content, conversation, encoder_for, push, **fields
+    )
 
     async def abandoned() -> None:
         """Nobody can come back to it; a chat keeps its answer all the same."""
@@ -53,8 +67,12 @@ async def complete(body: Completion, caller: CallerDep) -> Response:
             await caller.cancel(job_id)
 
     if streamed:
-        return await _stream(body, caller, job_id, abandoned)
-    end = await caller.end_of(job_id)
+        options, expires = caller.options, caller.user.expires
+        return CompletionStream(
+            batches, job_id, abandoned, options.streams, ping=options.ping, expires=expires
+        )
+    with caller.asked_once(conversation):
+        end = await caller.end_of(batches)
     if end is None:
         await abandoned()
         return Response(status_code=_LEFT)
@@ -64,22 +82,11 @@ async def complete(body: Completion, caller: CallerDep) -> Response:
         return JSONResponse(told, headers={JOB: job_id})
     if isinstance(end, NeedsInput):
         await abandoned()
-    # The clients ask again by themselves, which would put the question into its chat twice.
+    # Not what would put the question into its chat twice.
     again = conversation is None and isinstance(end, Failed) and end.retryable
     status, failed = end_body(end)
-    headers = {JOB: job_id, "X-Should-Retry": str(again).lower()}
+    headers = {JOB: job_id, SHOULD_RETRY: str(again).lower()}
     return JSONResponse(failed, status, headers)
-
-
-async def _stream(
-    body: Completion, caller: Caller, job_id: JobId, abandoned: Callable[[], Awaitable[None]]
-) -> Response:
-    encoder_for = partial(completion_encoder, usage=body.wants_usage)
-    batches = await caller.follow(job_id, encoder_for, unless_error(caller.push))
-    options, expires = caller.options, caller.user.expires
-    return CompletionStream(
-        batches, job_id, abandoned, options.streams, ping=options.ping, expires=expires
-    )
 
 
 async def _aside(

@@ -19,7 +19,7 @@ from sluice.interfaces.protocols.openai.places import fold, place_behind
 from sluice.interfaces.protocols.openai.requests import ResponseRequest, model_of, question_of
 from sluice.interfaces.protocols.openai.response_object import status_of_end
 from sluice.interfaces.protocols.openai.responses_encoder import ResponseEncoder
-from sluice.interfaces.protocols.openai.serving import JOB, Caller, CallerDep, OpenAIRoute
+from sluice.interfaces.protocols.openai.serving import JOB, Caller, CallerDep, OpenAIRoute, silence
 from sluice.interfaces.protocols.openai.streams import JobStream
 
 routes = APIRouter(route_class=OpenAIRoute)
@@ -39,13 +39,18 @@ async def create(body: ResponseRequest, caller: CallerDep) -> Response:
             raise wrong("instructions", "are not offered in a conversation")
         history = [Turn("system", body.instructions), *history]
     fields: dict[str, Any] = {"model": model, "metadata": body.metadata or {}}
-    job_id = await caller.submit(history, question.content, conversation, **fields)
+    asked = history, question.content, conversation
     if body.stream:
         encoder_for = partial(ResponseEncoder, conversation=conversation)
-        return _stream(caller, job_id, await caller.follow(job_id, encoder_for, caller.push))
-    if not body.background:
-        await caller.end_of(job_id)
-    return _shown(*await _read(caller, job_id))
+        return _stream(caller, *await caller.ask(*asked, encoder_for, caller.push, **fields))
+    if body.background:
+        job_id = await caller.submit(*asked, **fields)
+    else:
+        job_id, batches = await caller.ask(*asked, silence, None, **fields)
+    with caller.asked_once(conversation):
+        if not body.background:
+            await caller.end_of(batches)
+        return _shown(*await _read(caller, job_id))
 
 
 @routes.get("/v1/responses/{job_id}", response_model=None)

@@ -2,8 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Coroutine, Sequence
-from contextlib import aclosing
+from collections.abc import Coroutine, Iterator, Sequence
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 
@@ -14,11 +14,10 @@ from starlette.responses import Response
 from sluice.application.encoding import EncoderFor, Push
 from sluice.application.submit import NewMessage
 from sluice.domain.chat import Job, JobId, Turn
-from sluice.domain.errors import LimitReached
 from sluice.domain.events import TERMINAL, Cursor, NeedsInput, Recorded, Terminal
 from sluice.interfaces.http.auth.identity import User, unauthorized
 from sluice.interfaces.http.json_request import HistoryRoute
-from sluice.interfaces.http.problems import Problem, wrong
+from sluice.interfaces.http.problems import FORESEEN, Problem, problem_of, wrong
 from sluice.interfaces.http.server.frame_writer import PUSH
 from sluice.interfaces.http.services import (
     Options,
@@ -33,6 +32,8 @@ from sluice.interfaces.protocols.openai.frames import error_body
 T = TypeVar("T")
 
 JOB = "X-Sluice-Job"
+SHOULD_RETRY = "X-Should-Retry"
+"""Heeded by OpenAI's clients, which else ask again by themselves, as after a 503."""
 _LONGEST_CONVERSATION = 128
 _UNPROCESSABLE, _BAD = 422, 400
 
@@ -50,7 +51,7 @@ class OpenAIRoute(HistoryRoute):
         return options.forwarded.user(request) or await options.identity(request)
 
 
-class _Silence:
+class Silence:
     """An encoder for who reads events, and no frames."""
 
     initial = None
@@ -62,10 +63,10 @@ class _Silence:
         return None, ()
 
 
-_SILENCE = _Silence()
+_SILENCE = Silence()
 
 
-def _silence(_job: Job) -> _Silence:
+def silence(_job: Job) -> Silence:
     return _SILENCE
 
 
@@ -106,27 +107,45 @@ class Caller:
         )
         return (await self.services.submit(new)).job_id
 
-    async def follow(
-        self, job_id: JobId, encoder_for: EncoderFor, push: Push | None = None
-    ) -> Batches:
-        """A new job. If its only reader may not read it, as one of too many, it is stopped."""
+    async def ask(
+        self,
+        history: Sequence[Turn],
+        message: str,
+        conversation: str | None,
+        encoder_for: EncoderFor,
+        push: Push | None,
+        **fields: Any,
+    ) -> tuple[JobId, Batches]:
+        """As `submit`, and the job's stream: what that would be refused for is told before."""
+        user = self.user.id
+        with self.services.follow.reserve(user):
+            job_id = await self.submit(history, message, conversation, **fields)
+            with self.asked_once(conversation):
+                return job_id, await self.services.follow(
+                    user, job_id, after=None, encoder_for=encoder_for, push=push, reserved=True
+                )
+
+    @contextmanager
+    def asked_once(self, conversation: str | None) -> Iterator[None]:
+        """What goes wrong behind a question that its chat has is not to be asked again."""
         try:
-            return await self.services.follow(
-                self.user.id, job_id, after=None, encoder_for=encoder_for, push=push
-            )
-        except LimitReached:
-            await self.cancel(job_id)
-            raise
+            yield
+        except FORESEEN as error:
+            if conversation is None:
+                raise
+            problem = problem_of(error, self.request.state.request_id)
+            problem.headers = {**(problem.headers or {}), SHOULD_RETRY: "false"}
+            raise problem from error
 
     async def cancel(self, job_id: JobId) -> None:
         await self.services.cancel(self.user.id, job_id)
 
-    async def end_of(self, job_id: JobId) -> Terminal | NeedsInput | None:
+    async def end_of(self, batches: Batches) -> Terminal | NeedsInput | None:
         """How a new job ends, or what it first waits for; None if the client left before.
 
         Raises Unavailable, and Problem 401 when the client's identity ends.
         """
-        return await self.unless_left(_last(await self.follow(job_id, _silence)))
+        return await self.unless_left(_last(batches))
 
     async def unless_left(self, work: Coroutine[Any, Any, T]) -> T | None:
         """What the work gives; None, and the work is stopped, if the client leaves before."""

@@ -12,7 +12,7 @@ from langgraph_sdk.errors import ConflictError
 from langgraph_sdk.schema import StreamMode
 
 from sluice.domain.errors import UpstreamTimeout
-from sluice.domain.events import Done, Reset, StageCompleted, StageStarted, Token
+from sluice.domain.events import Done, Reasoning, Reset, StageCompleted, StageStarted, Token
 from tests.http.house import House, serving
 from tests.http.who import by_secret, token
 from tests.waiting import until
@@ -159,6 +159,24 @@ async def test_a_failure_is_an_error_and_a_cancelled_run_just_ends() -> None:
         assert [part.event for part in parts] == ["metadata", "messages", "end"]
         run_now = await client.runs.get(thread, parts[0].data["run_id"])
         assert run_now["status"] == "interrupted"
+
+
+@pytest.mark.parametrize(
+    ("last", "status"), [(UpstreamTimeout(), "error"), (Done("A2", ""), "idle")]
+)
+async def test_a_run_without_an_answer_is_told_by_its_thread_all_the_same(
+    last: Any, status: str
+) -> None:
+    async with serving(Reasoning("Hm.", "answer"), last) as house, clients(house) as client:
+        thread = (await client.threads.create())["thread_id"]
+        parts = await run(client, thread)
+        found: Any = await client.threads.get(thread)
+        assert found["status"] == status
+        messages = found["values"]["messages"]
+        assert [one["type"] for one in messages] == ["human", "ai"]
+        assert messages[1]["content"][0]["reasoning"] == "Hm."
+        thought = next(part.data[0] for part in parts if part.event == "messages")
+        assert messages[1]["id"] == thought["id"]
 
 
 async def test_a_running_answer_is_in_the_history_and_not_in_the_state() -> None:

@@ -133,6 +133,16 @@ async def test_what_could_be_tried_again_says_when(wire: Wire) -> None:
         assert wire.told(answer.content)[1] in {"too_many_requests", None}
 
 
+@pytest.mark.parametrize("name", sorted(set(WIRES) - {"langgraph events"}))
+async def test_a_stream_too_many_takes_no_job(name: str) -> None:
+    wire = WIRES[name]
+    async with serving(*YES, streams=0) as house:
+        headers = {"Accept": "text/event-stream"}
+        answer = await house.client.post(wire.path, json=wire.body, headers=headers)
+        assert answer.status_code == 429, answer.text
+        assert house.log._logs == {}
+
+
 @EACH
 async def test_anothers_job_is_told_like_one_that_never_was(wire: Wire) -> None:
     async with serving(*YES, identity=by_secret()) as house:

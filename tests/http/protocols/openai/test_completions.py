@@ -166,12 +166,20 @@ async def test_bounds_hold_here_too() -> None:
         await first
 
 
-async def test_a_job_whose_reader_is_one_too_many_is_stopped() -> None:
-    async with asking(asyncio.Event(), DONE, streams=0) as (house, client):
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_reader_that_is_one_too_many_has_no_job(stream: bool) -> None:
+    async with asking(streams=0) as (house, client):
         with pytest.raises(openai.RateLimitError):
-            await client.chat.completions.create(**ASKED, stream=True)
-        await until(lambda: house.pipeline.closed == len(house.pipeline.asked))
-        assert await house.log.unfinished() == []
+            await client.chat.completions.create(**ASKED, stream=stream)
+        assert house.log._logs == {}
+
+
+async def test_whoever_waits_for_an_answer_reads_one_stream() -> None:
+    async with asking(streams=1) as (house, client):
+        await client.chat.completions.create(**ASKED)
+        assert house.follow.open.total() == 0
+        assert (await client.responses.create(model="sluice", input="Why?")).output_text == ANSWER
+        assert house.follow.open.total() == 0
 
 
 async def test_the_models_are_the_pipeline_and_what_may_be_named_behind_it() -> None:

@@ -146,6 +146,23 @@ async def test_a_failed_question_of_a_chat_is_not_asked_again_by_the_client() ->
         assert len(house.pipeline.asked) == 1
 
 
+@pytest.mark.parametrize("api", ["completions", "responses"])
+async def test_a_chats_question_is_not_asked_again_when_the_service_leaves(api: str) -> None:
+    async with asking(asyncio.Event(), DONE, forwarded=FORWARDED) as (house, client):
+        ann = client.with_options(default_headers=headers("ann", "c"), max_retries=2)
+        calls: dict[str, Any] = {
+            "completions": lambda: ann.chat.completions.create(**ASKED),
+            "responses": lambda: ann.responses.create(model="sluice", input="Why?"),
+        }
+        waiting = asyncio.create_task(calls[api]())
+        await until(lambda: house.log.awaited)
+        house.log.hang_up()
+        with pytest.raises(openai.InternalServerError) as left:
+            await waiting
+        assert left.value.status_code == 503
+        assert len(house.log._logs) == 1
+
+
 async def test_a_chats_answer_is_made_also_if_its_client_leaves() -> None:
     held = asyncio.Event()
     async with asking(held, DONE, forwarded=FORWARDED) as (house, client):
