@@ -26,7 +26,7 @@ async def to_its_end(
     return task.result(), cancelled
 
 
-def until_over(task: asyncio.Task[Any]) -> asyncio.Future[None]:
+def until_over(task: asyncio.Future[Any]) -> asyncio.Future[None]:
     """Is done when the task is. Who awaits it may be cancelled: the task is not.
 
     What `asyncio.wait` and `asyncio.shield` would do, for a tenth of what the former costs.

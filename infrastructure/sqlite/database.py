@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
+from sluice.application.shielding import until_over
 from sluice.domain.errors import Unavailable
 from sluice.infrastructure.sqlite.connection import ConnectionThread, HereConnection, Work
 from sluice.infrastructure.sqlite.file import connect, connect_reader, reserve, touch
@@ -18,6 +19,8 @@ T = TypeVar("T")
 
 _RETRY_SECONDS = 0.5
 """Seconds between two tries while the file cannot be written."""
+_QUICK_SECONDS = 0.001
+"""A sync of a few pages takes half of it on most disks."""
 
 
 class SqliteDatabase:
@@ -105,10 +108,22 @@ class SqliteDatabase:
                 await asyncio.sleep(_RETRY_SECONDS)
 
     async def committed(self, write: Write[T]) -> T:
-        """Like `tried`, but returns before the disk has it: `synced` waits for that."""
-        write.committed = asyncio.get_running_loop().create_future()
+        """Like `tried`, but does not wait long for the disk: `synced` does.
+
+        A quick disk is waited for, as whoever waits for that too would else be kept by what is
+        done meanwhile.
+        """
         self._commits.post(self._open(self._writer), write)
-        await write.committed
+        loop, over = asyncio.get_running_loop(), until_over(write.told)
+        timer = loop.call_later(_QUICK_SECONDS, _release, over)
+        try:
+            await over
+        finally:
+            timer.cancel()
+        if not (write.is_committed or write.told.done()):
+            write.committed = loop.create_future()
+            if not write.is_committed:  # it may be meanwhile, and nobody have been seen to wait
+                await write.committed
         return cast("T", write.result) if write.is_committed else self._result(write)
 
     async def synced(self, write: Write[Any]) -> None:
@@ -168,6 +183,11 @@ class SqliteDatabase:
         db = connect(self._path)
         self._commits.open(self._path)
         return db
+
+
+def _release(waiting: asyncio.Future[None]) -> None:
+    if not waiting.done():
+        waiting.set_result(None)
 
 
 def _nothing(_: sqlite3.Connection) -> None:

@@ -2,11 +2,14 @@
 
 import logging
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from sluice.domain.errors import Unavailable
 from sluice.infrastructure.settings import Settings, WrongSetting
 from sluice.interfaces.http.auth.identity import Anonymous, Forwarded, Identity, TrustedHeader
-from sluice.interfaces.http.auth.jwt import Keys, KeySet, SharedSecret, TokenIdentity, read_keys
+
+if TYPE_CHECKING:
+    from sluice.interfaces.http.auth.jwt import Keys, TokenIdentity
 
 logger = logging.getLogger(__name__)
 
@@ -19,10 +22,17 @@ def identity_of(settings: Settings) -> Identity:
     if settings.auth == "trusted-header":
         return TrustedHeader(settings.trusted_proxies)
     if settings.auth == "jwt":
-        return TokenIdentity(
-            *keys_of(settings), audience=settings.jwt_audience, issuer=settings.jwt_issuer
-        )
+        return _token_identity(settings)
     return Anonymous()
+
+
+def _token_identity(settings: Settings) -> "TokenIdentity":
+    """Its libraries are a fiftieth of the start: they load where tokens are read."""
+    from sluice.interfaces.http.auth.jwt import TokenIdentity
+
+    return TokenIdentity(
+        *keys_of(settings), audience=settings.jwt_audience, issuer=settings.jwt_issuer
+    )
 
 
 _USER_HEADERS = {"open-webui": "X-OpenWebUI-User-Id", "librechat": "X-LibreChat-User-Id"}
@@ -39,8 +49,10 @@ def forwarded_of(settings: Settings) -> Forwarded:
     )
 
 
-def keys_of(settings: Settings) -> Iterator[Keys]:
+def keys_of(settings: Settings) -> Iterator["Keys"]:
     """Raises WrongSetting for a key set in a file that cannot be used; a URL may come up later."""
+    from sluice.interfaces.http.auth.jwt import KeySet, SharedSecret, read_keys
+
     if secret := settings.jwt_secret:
         if len(secret.encode()) < _LONG_ENOUGH:
             logger.warning("SLUICE_JWT_SECRET is short: who has a token can guess it")
