@@ -5,12 +5,12 @@ lone surrogates pass, which break later, and fails with errors outside its own f
 """
 
 from collections.abc import Iterator
-from contextlib import suppress
 from typing import NamedTuple
 
 from sluice.domain.errors import UpstreamBadResponse
 from sluice.domain.events import Usage
 
+from .alike import AlikeReads
 from .chunks import (
     NO_JSON,
     SILENCE,
@@ -21,7 +21,6 @@ from .chunks import (
     arguments_of,
     chunk_of,
     loose_chunk_of,
-    string_of,
     text_and_thought,
     usage_of,
     words_in,
@@ -32,8 +31,6 @@ from .failures import failure_in, of_choice, of_error, of_finish_reason
 _DONE = b"[DONE]"
 plain = tuple.__new__
 """A named tuple's own `__new__` costs a call in Python, and there is one for each token."""
-_TRIES = 3
-"""A server whose chunks are never alike, as one that pads them, is not tried any more."""
 
 
 class ToolCallPart(NamedTuple):
@@ -69,11 +66,11 @@ class DeltaDecoder:
         self._halves: dict[str | int, str] = {}
         self._lost: Exception | None = None
         self._unsettled = self._begun = False
-        self._alike: tuple[bytes, bytes, int, int] | None = None
-        """What a read begins and ends with that is the last one but for its text, and from where
-        to where its text stands, in quotes.
+        self._alike = AlikeReads()
+        self.text_in = self._alike.text_in
+        """Of a read that is the last one but for its text, which need not be decoded as a whole;
+        nothing of any other, which is to be fed.
         """
-        self._tries = _TRIES
         self.finished = False
         """A finish reason has been seen: the answer may be complete."""
         self.done = False
@@ -82,28 +79,10 @@ class DeltaDecoder:
     def feed(self, read: bytes) -> Iterator[Delta]:
         """Decoded one by one as they are taken: what comes before a broken one is said."""
         events = self._splitter.feed(read)
-        self._alike = None
-        if self._begun and self._tries and len(events) == 1:
+        self._alike.forget()
+        if self._begun and self._alike.tries and len(events) == 1:
             return self._learnt(read, events[0])
         return filter(None, map(self._delta, events))
-
-    def text_in(self, read: bytes) -> str:
-        """Of a read that is the last one but for its text, which need not be decoded as a whole;
-        nothing of any other, which is to be fed.
-
-        JSON is read from its beginning: with the same bytes before a string, and the same behind
-        it, nothing but the string is another.
-        """
-        if (alike := self._alike) is not None:
-            before, after, start, stop = alike
-            if read.startswith(before) and read.endswith(after):
-                try:
-                    text = string_of(read[start:stop])
-                except NO_JSON:
-                    return ""
-                self._tries = _TRIES
-                return text
-        return ""
 
     def end(self) -> Iterator[Delta]:
         """To be iterated at the proper end of a body: an event that lacks only its empty line
@@ -118,23 +97,13 @@ class DeltaDecoder:
             raise UpstreamBadResponse("a lone surrogate")
 
     def _learnt(self, read: bytes, data: bytes) -> Iterator[Delta]:
-        """The event's delta; the next read may be alike if this is a whole event of plain text."""
+        """The event's delta, of which the next read may be alike."""
         delta = self._delta(data)
         if delta is None:
             return
-        if delta.text and delta == Delta(delta.text) and read == b"data: %b\n\n" % data:
-            self._learn(read, b'"%b"' % delta.text.encode())
+        if delta.text and delta == Delta(delta.text):
+            self._alike.learn(read, data, delta.text)
         yield delta
-
-    def _learn(self, read: bytes, said: bytes) -> None:
-        """Where the text stands is proved by another one in its place."""
-        self._tries -= 1
-        start = read.rfind(said)
-        before, after = read[: start + 1], read[start + len(said) - 1 :]
-        with suppress(*NO_JSON):
-            other = chunk_of(b"%b?%b" % (before[6:], after[:-2])).choices
-            if other and other[0].delta and other[0].delta.content == "?":
-                self._alike = before, after, start, 1 - len(after)
 
     def _delta(self, data: bytes) -> Delta | None:
         try:

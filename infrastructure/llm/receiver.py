@@ -38,6 +38,7 @@ class Receiver:
         "_pause",
         "_size",
         "_steady",
+        "_text_in",
         "finish_reason",
         "heard",
         "timeouts",
@@ -56,6 +57,7 @@ class Receiver:
         self._pause = pause if timeouts.may_pause(pause) else 0
         self._enough = _AT_ONCE if 0 < seconds < inf else seconds
         self._decoder = DeltaDecoder()
+        self._text_in = self._decoder.text_in
         self._size = 0
         self._steady = False
         self._failure: Exception | None = None
@@ -66,7 +68,7 @@ class Receiver:
 
     def take(self, data: bytes) -> bool:
         """Whether whoever waits shall be woken."""
-        if self._steady and (text := self._decoder.text_in(data)):
+        if self._steady and (text := self._text_in(data)):
             # As below, for nearly every token: nothing is said but text, nor is anything new.
             deadline = self.timeouts.deadline
             deadline.since, deadline.restarts = deadline.time(), True

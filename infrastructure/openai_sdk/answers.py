@@ -1,6 +1,10 @@
-"""One call of a user's client while it is under way: what is heard of it is told and judged."""
+"""One call of a user's client while it is under way: what is heard of it is told and judged.
 
-from collections.abc import Iterator
+Fast where the text of an answer is given joined: a read that is the last one but for its text is
+taken for that text alone, as our own client takes it.
+"""
+
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +14,7 @@ from sluice.application.heard_calls import CountedCall
 from sluice.application.model_calls import CallTeller
 from sluice.domain.errors import AnswerTooLarge
 from sluice.domain.events import Usage
+from sluice.infrastructure.llm.alike import AlikeReads
 from sluice.infrastructure.llm.event_stream import EventSplitter
 from sluice.infrastructure.llm.failures import of_error
 from sluice.infrastructure.llm.genai import CallSpan
@@ -71,8 +76,9 @@ class StreamedAnswer:
     def __init__(self, call: UserCall, stream: Stream) -> None:
         self._call, self._stream = call, stream
         self._splitter = EventSplitter(failures=False)
-        self._characters = WholeCharacters()
+        self._characters, self._alike = WholeCharacters(), AlikeReads()
         self._events, self._chunks = call.events(), call.chunks(stream)
+        self._one_text = self._chunks if isinstance(self._chunks, OneText) else None
         self._any = False
         self._size = 0
         self.said = 0
@@ -81,7 +87,7 @@ class StreamedAnswer:
     @property
     def joins(self) -> bool:
         """Its reader is given the text in one chunk."""
-        return isinstance(self._chunks, OneText)
+        return self._one_text is not None
 
     @property
     def pause(self) -> float:
@@ -98,7 +104,9 @@ class StreamedAnswer:
 
         Raises AnswerTooLarge, which is none of the SDK's: another try would be no smaller.
         """
-        for event in self._splitter.feed(read):
+        events = self._splitter.feed(read)
+        self._alike.forget()
+        for event in events:
             if event.startswith(_DONE):
                 self.done = True
                 return
@@ -107,17 +115,26 @@ class StreamedAnswer:
                 for data in self._characters.of(event):
                     yield from self._chunks.of(data, self._heard(data))
             else:  # nearly always
-                yield from self._chunks.of(event, self._heard(event))
+                heard = self._heard(event)
+                yield from self._chunks.of(event, heard)
+                if self._one_text and heard.plain and len(events) == 1 and heard.text:
+                    self._alike.learn(read, event, heard.text)
+
+    def take(self, read: bytes) -> Iterable[Any]:
+        """As `feed`. Behind plain text that is held, an event that is the same but for its text
+        means that text and nothing else, also to the judge of the answer's end.
+        """
+        if self._one_text and (text := self._alike.text_in(read)):
+            self._say(text)
+            self._one_text.hold(text)
+            return ()
+        return self.feed(read)
 
     def _heard(self, data: bytes) -> ParsedEvent:
         """What is said is told."""
         heard = self._events.read(data)
         if text := heard.text:
-            self.said += 1
-            self._size += len(text) if text.isascii() else len(text.encode())
-            if self._size > self._call.max_answer:
-                raise AnswerTooLarge  # also where nobody hears the tokens, as on A1
-            self._call.teller.say(text)
+            self._say(text)
         if heard.reasoning:
             self.said += 1
             self._call.teller.reason(heard.reasoning)
@@ -125,6 +142,13 @@ class StreamedAnswer:
             self.said += 1
             self._call.teller.call_tool(piece)
         return heard
+
+    def _say(self, text: str) -> None:
+        self.said += 1
+        self._size += len(text) if text.isascii() else len(text.encode())
+        if self._size > self._call.max_answer:
+            raise AnswerTooLarge  # also where nobody hears the tokens, as on A1
+        self._call.teller.say(text)
 
     def end(self) -> Iterator[Any]:
         """At the body's end: what was held back. Raises if that was no proper end."""

@@ -112,6 +112,10 @@ class OneText(Chunks):
             self._first = _dict(data)
         self._texts.append(heard.text)
 
+    def hold(self, text: str) -> None:
+        """Of another event of plain text, while one is held."""
+        self._texts.append(text)
+
     def left(self) -> Iterator[Any]:
         if self._first is not None:
             joined, self._first, self._ended = self._first, None, False

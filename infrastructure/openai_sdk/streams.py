@@ -132,7 +132,7 @@ async def _gathered(
 
     def take(data: bytes) -> bool:
         before = answer.said
-        chunks.extend(answer.feed(data))
+        chunks.extend(answer.take(data))
         reads.hear(answer)
         if pause and answer.said > before and not answer.finished:
             body.pause_reading(pause)

@@ -80,11 +80,11 @@ class TimedReads:
 
     def hear(self, answer: StreamedAnswer) -> None:
         """After each read."""
-        if self._deadline is not None and answer.said > self._said:
+        if (deadline := self._deadline) is not None and answer.said > self._said:
             if not self._said:
-                self._deadline.allow(self._timeouts.idle or 0)
+                deadline.allow(self._timeouts.idle or 0)
             self._said = answer.said
-            self._deadline.renew()
+            deadline.since, deadline.restarts = deadline.time(), True  # `renew`, for each token
 
     def may_pause(self, seconds: float) -> bool:
         """As StreamTimeouts has it."""

@@ -117,6 +117,14 @@ class RunningNode(NodeRun):
     def teller(self, namespace: str) -> Emit:
         """Takes the text of one call to the user, and notes it."""
         path, note = path_of(namespace), self.note()
+        if self.run.reader == "tap":  # as `_tell` does, for each token
+            token = self.run.token
+
+            def tell_tap(text: str) -> None:
+                note(text)
+                token(namespace, path, text)
+
+            return tell_tap
 
         def tell(text: str) -> None:
             note(text)
