@@ -16,6 +16,7 @@ from sluice.infrastructure.sqlite.group_commit import GroupCommit, Write, is_out
 SET = "PRAGMA busy_timeout = 2000"
 AT_ONCE = "PRAGMA busy_timeout = 0"
 BEGIN, COMMIT, ROLLBACK = "BEGIN IMMEDIATE", "COMMIT", "ROLLBACK"
+TRUNCATE = "PRAGMA wal_checkpoint(TRUNCATE)"
 Work = Callable[[sqlite3.Connection], Any]
 
 
@@ -36,8 +37,8 @@ class Disk:
         if self.failures:
             raise self.failures.pop(0)
 
-    def truncate(self, _: sqlite3.Connection) -> bool:
-        self.happened.append("TRUNCATE")
+    def truncate(self, db: sqlite3.Connection) -> bool:
+        db.execute(TRUNCATE)
         done = self.truncations.pop(0)
         if isinstance(done, sqlite3.Error):
             raise done
@@ -183,7 +184,7 @@ async def test_who_goes_on_before_the_disk_has_it_is_told_of_the_commit(group: G
     group.disk.truncations = [sqlite3.OperationalError("locked")]
     assert group.run() == [
         *(SET, BEGIN, "SELECT 1", "SELECT 2", COMMIT),
-        *("TELL", "SYNC", "TRUNCATE", "TELL"),
+        *("TELL", "SYNC", TRUNCATE, "TELL"),
     ]
     assert write.committed.result() is None
     assert [str(each.error) for each in (write, other)] == ["locked", "locked"]
@@ -260,15 +261,15 @@ async def test_what_is_committed_is_not_done_again_when_the_disk_is_tried_again(
     group.disk.failures = [OSError(5, "Input/output error")]
     group.disk.truncations = [False, False, True]
     write = group.post("SELECT 7", durable=True)
-    assert group.run() == [SET, BEGIN, "SELECT 7", COMMIT, "SYNC", "TRUNCATE", "TELL"]
+    assert group.run() == [SET, BEGIN, "SELECT 7", COMMIT, "SYNC", TRUNCATE, "TELL"]
     assert is_outage(write.error or ValueError())
     assert (str(write.error), write.is_committed) == ("the WAL is not synced", True)
     group.again(write)
     # What the kernel could not write is not asked of it again, and the lock is said anew.
-    assert group.run() == [SET, BEGIN, COMMIT, "TRUNCATE", "TELL"]
+    assert group.run() == [SET, BEGIN, COMMIT, TRUNCATE, "TELL"]
     assert str(write.error) == "the WAL is not synced"
     group.again(write)
-    assert group.run() == [SET, BEGIN, COMMIT, "TRUNCATE", "TELL"]
+    assert group.run() == [SET, BEGIN, COMMIT, TRUNCATE, "TELL"]
     assert (write.error, write.result) == (None, (7,))
     group.again(write)
     assert group.run() == [SET, BEGIN, COMMIT, "SYNC", "TELL"]
@@ -281,7 +282,7 @@ async def test_a_wal_that_cannot_be_written_elsewhere_is_lost_until_it_can(group
     group.run()
     assert write.error is error
     group.again(write)
-    assert group.run() == [SET, BEGIN, COMMIT, "TRUNCATE", "TELL"]
+    assert group.run() == [SET, BEGIN, COMMIT, TRUNCATE, "TELL"]
     assert write.error is None
 
 
@@ -328,6 +329,12 @@ async def test_in_memory_each_is_written_by_itself_and_nothing_synced(group: Gro
     bad: Write[Any] = Write(failing(error := ValueError("no")), durable=True)
     group.commits.alone(bad, group.db)
     assert bad.error is error
+
+
+def test_where_no_file_was_opened_none_is_filled_or_closed(db: sqlite3.Connection) -> None:
+    commits = GroupCommit()
+    commits.prewrite_wal(db)
+    commits.close()
 
 
 @pytest.mark.parametrize(
