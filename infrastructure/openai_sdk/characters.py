@@ -78,7 +78,6 @@ def _event(data: bytes) -> Any:
 
 
 def _texts_in(event: Any) -> dict[Place, Text]:
-    """None of them empty."""
     return dict(_each_text(event)) if isinstance(event, dict) else {}
 
 
@@ -103,4 +102,4 @@ def _dicts(values: object) -> Iterator[dict[str, Any]]:
 
 
 def _is_text(value: object) -> bool:
-    return isinstance(value, str) and value != ""
+    return isinstance(value, str)

@@ -7,7 +7,13 @@ from typing import Any
 
 import pytest
 from langchain_core.load import dumpd
-from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
+from langchain_core.messages import (
+    AIMessage,
+    BaseMessage,
+    HumanMessage,
+    RemoveMessage,
+    ToolMessage,
+)
 from langgraph.types import Command, Overwrite
 
 from sluice.domain.errors import PipelineError
@@ -134,6 +140,35 @@ def test_what_the_nodes_input_had_is_its_word_only_if_it_was_changed() -> None:
     assert of(answer, ai("a", "1"), ai("b!", "2"), ai("silent", "9")) == "b!"
     state = SimpleNamespace(messages=before["messages"])
     assert of(said({"messages": [ai("a", "1"), ai("c", "3")]}, before=state), ai("c", "3")) == "c"
+
+
+@pytest.mark.parametrize("inside", [False, True])
+def test_what_stands_for_words_that_a_guard_takes_back_is_the_answer(inside: bool) -> None:
+    answer = said({"messages": [ai("a", "1"), ai("b", "2")]}, inside=inside)
+    removed = [RemoveMessage(id="1"), RemoveMessage(id="2"), RemoveMessage(id="7")]
+    answer.replace({"messages": [*removed, ai("safe", "3")]}, inside=inside)
+    assert of(answer, ai("safe!", "3"), ai("silent", "9")) == "safe!"
+    answer.add({"messages": ai("c", "4")}, None, inside=False)
+    assert of(answer, ai("c", "4")) == ("safec" if inside else "c")
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [
+        [ai("x", "2")],
+        [RemoveMessage(id="7"), ai("x", "2")],
+        [RemoveMessage(id="1")],
+        [RemoveMessage(id="1"), HumanMessage("x", id="2")],
+        [RemoveMessage(id="1"), RemoveMessage(id="g"), ai("x", "2")],
+    ],
+)
+def test_whoever_removes_no_words_or_says_none_instead_or_only_tidies_up_takes_none_back(
+    messages: list[BaseMessage],
+) -> None:
+    answer = said({"messages": ai("a", "1")})
+    answer.replace({"messages": messages}, inside=False)
+    assert of(answer) == "a"
+    assert of(answer, ai("a", "1"), ai("x", "2")) == "a"
 
 
 RESPONSE = {"city": "Zürich"}

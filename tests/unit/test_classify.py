@@ -274,6 +274,8 @@ def test_an_error_that_was_never_raised_has_handled_nothing() -> None:
     ("failure", "expected"),
     [
         (status(429), UpstreamRateLimited),
+        (openai.APIError("secret", REQUEST, body={"code": 429}), UpstreamRateLimited),
+        (openai.APIError("secret", REQUEST, body=None), UpstreamError),
         (late(), UpstreamTimeout),
         (late(BROKEN), UpstreamUnavailable),
         (TimeoutError(), UpstreamTimeout),

@@ -14,7 +14,7 @@ from sluice.domain.chat import Chat, Job, now
 from sluice.domain.events import QUEUED, Cancelled, Done, Event, Failed, Token, Usage
 from sluice.domain.rollout import Flag
 from sluice.infrastructure.composition.embedded import Embedded
-from sluice.infrastructure.llm.genai import CallSpan, Names
+from sluice.infrastructure.llm.genai import CallSpan, Names, call_span
 from sluice.infrastructure.settings import read_settings
 from sluice.infrastructure.telemetry.spans import OpenTelemetrySpans, job_ids
 from sluice.interfaces.protocols.native.encoder import encoder_for
@@ -164,7 +164,8 @@ def test_a_call_span_says_what_was_asked_and_how_it_ended(
 ) -> None:
     CallSpan("m", names).end(None, None)
     CallSpan("m", names).end(Usage(1, 2, 3), "stop")
-    failing = CallSpan("m", names)
+    failing = call_span("m", names)
+    assert failing is not None
     failing.failed("upstream_timeout")
     failing.end(None, None)
     bare, whole, failed = named(spans, "chat m")

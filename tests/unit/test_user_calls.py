@@ -119,6 +119,20 @@ def test_what_is_held_back_comes_at_the_end() -> None:
         next(left)
 
 
+@pytest.mark.parametrize("options", [{}, {"chunks": Dicts}])
+def test_half_a_character_waits_for_the_other_or_the_end(options: dict[str, Any]) -> None:
+    half, other = chunk({"content": "a\ud83d"}), chunk({"content": "\ude00"})
+    asked = Asked(**options)
+    assert asked.reads(half) == []
+    assert len(asked.reads(other)) == 2
+    assert asked.teller.said == ["a", "😀"]
+    assert asked.reads(half) == []
+    assert asked.reads(A)[0] == half
+    assert asked.reads(half) == []
+    assert asked.ends() == [half]
+    assert asked.teller.said == ["a", "😀", "a"]
+
+
 def test_langchain_makes_its_message_of_whatever_choice_begins_a_chunk() -> None:
     second = {**A, "choices": [{**A["choices"][0], "index": 1}]}
     heard = []

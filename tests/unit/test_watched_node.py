@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from langchain_core.messages import AIMessage, ToolMessage
+from langchain_core.messages import AIMessage, RemoveMessage, ToolMessage
 from langchain_core.runnables import RunnableConfig, RunnableLambda
 from langchain_core.runnables.config import var_child_runnable_config
 from langgraph.errors import GraphInterrupt, ParentCommand
@@ -174,6 +174,15 @@ async def test_words_of_a_node_inside_stay_though_the_outer_state_never_had_them
     await run_node(run, lambda s: SAID)
     await run_node(run, lambda s: {"messages": [AIMessage("!", id="3")]})
     assert run.answer.of({"messages": [AIMessage("!", id="3")]}) == "!"
+
+
+async def test_what_a_silent_node_says_for_words_that_it_removes_is_the_answer() -> None:
+    run = Run(declared={"a": SPEAKS})
+    instead = {"messages": [RemoveMessage(id="1"), AIMessage("safe", id="4")]}
+    await run_node(run, lambda s: SAID)
+    await run_node(run, lambda s: instead, namespace=INSIDE)
+    await run_node(run, lambda s: {"messages": [AIMessage("!", id="3")]})
+    assert run.answer.of({"messages": [AIMessage("!", id="3")]}) == "safe!"
 
 
 def graph() -> Any:

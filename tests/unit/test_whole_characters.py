@@ -80,3 +80,22 @@ def test_a_half_without_another_stays_as_it_is(events: list[Any]) -> None:
 )
 def test_what_is_whole_or_not_understood_stays_as_it_is(data: bytes) -> None:
     assert WholeCharacters().of(data) == (data,)
+
+
+def test_a_half_that_is_left_is_given_once_and_to_the_byte() -> None:
+    characters = WholeCharacters()
+    first, second = (b'{"type":"t","delta":"%s\\ud83d"}' % text for text in (b"a", b"b"))
+    assert characters.of(first) == ()
+    assert characters.of(second) == (first,)
+    assert characters.left() == (second,)
+    assert characters.left() == ()
+
+
+@pytest.mark.parametrize(
+    "say",
+    [lambda text, index: said(index, content=text), lambda text, index: called(text, index)],
+    ids=["choice", "call"],
+)
+def test_halves_of_two_choices_or_calls_are_not_joined(say: Any) -> None:
+    events = say("a\ud83d", 0), say("\ude00", 1)
+    assert through(*events) == list(events)
