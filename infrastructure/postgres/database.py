@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from psycopg import (
     AsyncConnection,
@@ -28,6 +28,7 @@ T = TypeVar("T")
 Connection = AsyncConnection[tuple[Any, ...]]
 Work = Callable[[Connection], Awaitable[T]]
 
+
 _TIMEOUT_SECONDS = 3
 """Seconds for a connection, and again for the work: a database that hangs is down."""
 _RETRY_SECONDS = 0.5
@@ -44,6 +45,21 @@ _REFUSALS: Mapping[type[Exception], str] = {
 }
 
 
+class _Connection(AsyncConnection[tuple[Any, ...]]):
+    """One that could not be made is closed at once. psycopg leaves its socket to the garbage
+    collector, in a cycle of its error and the frames that this has come through, and here that
+    looks seldom: while a database hangs each try would be a descriptor more.
+    """
+
+    @classmethod
+    async def connect(cls, *conninfo: Any, **options: Any) -> Any:
+        try:
+            return await super().connect(*conninfo, **options)
+        except Error as error:
+            error.__context__ = None
+            raise error.with_traceback(None) from None
+
+
 class PostgresDatabase:
     """`schema` is made if need be, with everything in it."""
 
@@ -57,6 +73,7 @@ class PostgresDatabase:
         self._options: dict[str, Any] = options
         self._pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
             url,
+            connection_class=_Connection,
             # Connected on demand only, so that the next request finds what is up again.
             min_size=0,
             max_size=10,
@@ -85,7 +102,7 @@ class PostgresDatabase:
 
     async def session(self) -> Connection:
         """A connection of the caller's own, who closes it. Raises psycopg's errors."""
-        return await AsyncConnection.connect(self._url, **self._options)
+        return cast("Connection", await _Connection.connect(self._url, **self._options))
 
     async def run(self, work: Work[T]) -> T:
         """Runs `work` as one transaction."""
