@@ -28,7 +28,6 @@ T = TypeVar("T")
 Connection = AsyncConnection[tuple[Any, ...]]
 Work = Callable[[Connection], Awaitable[T]]
 
-
 _TIMEOUT_SECONDS = 3
 """Seconds for a connection, and again for the work: a database that hangs is down."""
 _RETRY_SECONDS = 0.5
