@@ -2,28 +2,25 @@
 
 import os
 import shutil
-import socket
-import sys
-from asyncio import create_subprocess_exec, sleep, timeout
-from asyncio.subprocess import STDOUT
+import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-import httpx2
 import pytest
 
 from sluice.offline_model import OfflineModel
 from tests.e2e.page import asking
+from tests.live.service import Service
 
 if TYPE_CHECKING:
     from playwright.async_api import Browser, Page
 
 ROOT = Path(__file__).parents[2]
-READY_WITHIN, GONE_WITHIN = 30, 15
+GONE_WITHIN = 15
 WITHIN_MS = 5_000
-OURS = ("SLUICE_", "OPENAI_", "ENABLE_TOKEN_STREAMING")
 FLAGS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -50,49 +47,23 @@ def program(name: str) -> str:
 @pytest.fixture(scope="session")
 def serve(tmp_path_factory: pytest.TempPathFactory) -> Serve:
     """`async with serve(NAME="value") as base_url`: the service, which must exit with 0."""
-    logs = tmp_path_factory.mktemp("service")
+    logs, numbers = tmp_path_factory.mktemp("service"), count(1)
 
     @asynccontextmanager
     async def running(**settings: str) -> AsyncIterator[str]:
-        port = settings.get("SLUICE_PORT") or free_port()
-        env = {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
-        env |= {"SLUICE_PORT": str(port), "SLUICE_STORE": "memory://", **settings}
-        log = logs / f"{port}.log"
-        with log.open("wb") as output:
-            process = await create_subprocess_exec(
-                *(sys.executable, "-m", "sluice.interfaces.cli", "serve"),
-                cwd=ROOT, env=env, stdout=output, stderr=STDOUT,
-            )  # fmt: skip
-        base = f"http://127.0.0.1:{port}"
+        log = logs / f"{next(numbers)}.log"
+        service = Service(log, {"SLUICE_STORE": "memory://", **settings})
         try:
-            async with timeout(READY_WITHIN):
-                while not await ready(base):
-                    assert process.returncode is None, log.read_text()
-                    await sleep(0.05)
-            yield base
+            await service.start()
+            yield service.url
         finally:
-            if process.returncode is None:
-                process.terminate()
-            async with timeout(GONE_WITHIN):
-                await process.wait()
-        assert process.returncode == 0, log.read_text()
+            if service.lives:
+                service.tell(signal.SIGTERM)
+                await service.gone(GONE_WITHIN)
+            await service.aclose()
+        assert service.returncode == 0, log.read_text()
 
     return running
-
-
-async def ready(base: str) -> bool:
-    async with httpx2.AsyncClient(trust_env=False) as client:
-        try:
-            return (await client.get(f"{base}/readyz")).status_code == 200
-        except httpx2.TransportError:
-            return False
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
 
 
 @pytest.fixture(scope="module")

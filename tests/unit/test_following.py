@@ -66,7 +66,7 @@ async def test_a_job_is_followed_for_its_reader_from_its_beginning(
     following: Following, services: Services, stats: StreamStats
 ) -> None:
     stream = await following("job", encoder_for)
-    how = {"after": None, "encoder_for": encoder_for, "skip": 0, "push": push}
+    how = {"after": None, "encoder_for": encoder_for, "skip": 0, "push": push, "reserved": False}
     assert services.followed == [("ann", "job", how)]
     assert stream.headers["X-Sluice-Job"] == "job"
     assert stream.ping_interval == 7
@@ -80,6 +80,7 @@ async def test_a_reader_that_gives_a_cursor_goes_on_behind_its_frames_and_is_cou
     for _ in range(2):
         await following("job", encoder_for, Cursor(1, 2), 3)
     how = {"after": Cursor(1, 2), "encoder_for": encoder_for, "skip": 3, "push": push}
+    how["reserved"] = False
     assert services.followed == [("ann", "job", how)] * 2
     assert stats.resumes == 2
 
