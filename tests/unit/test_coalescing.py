@@ -174,5 +174,6 @@ def test_an_event_that_was_not_joined_does_not_come_apart() -> None:
 def test_a_joined_log_comes_apart_into_what_it_was(log: list[Recorded]) -> None:
     joined, lengths = join(log)
     assert joined == coalesce(log)
+    assert all(len(each) > 1 for each in lengths.values()), "of the others nothing is kept"
     apart = [split_again(one, lengths.get(at, ())) or [one] for at, one in enumerate(joined)]
     assert [one for each in apart for one in each] == log
