@@ -4,6 +4,7 @@ import ast
 import importlib
 import re
 import sys
+import tomllib
 from collections import defaultdict
 from collections.abc import Iterator
 from functools import cache
@@ -215,6 +216,16 @@ def test_nothing_of_ten_lines_is_written_twice() -> None:
         for start in range(len(lines) - 9):
             places[tuple(lines[start : start + 10])].append(name(path))
     assert {where[0]: where for where in map(tuple, places.values()) if len(where) > 1} == {}
+
+
+def test_whatever_mutants_are_judged_by_is_there() -> None:
+    table = tomllib.loads((ROOT / "tests/mutation/modules.toml").read_text())
+    for module, arguments in table.items():
+        assert (ROOT / module).is_file(), module
+        for place, _, test in (each.partition("::") for each in arguments):
+            if place.startswith("tests/"):
+                assert (ROOT / place).exists(), place
+                assert not test or f"def {test}(" in (ROOT / place).read_text(), test
 
 
 @pytest.mark.parametrize("lock", ["requirements.lock", "requirements-dev.lock"])

@@ -364,9 +364,10 @@ def node_ran(
     namespace: str = A,
     name: str = "a",
     failed: bool = False,
+    **of: Any,
 ) -> None:
     run_id = uuid4()
-    metadata = {"langgraph_node": namespace[0], "langgraph_checkpoint_ns": namespace}
+    metadata = {"langgraph_node": namespace[0], "langgraph_checkpoint_ns": namespace, **of}
     listener.on_chain_start({}, {}, run_id=run_id, metadata=metadata, name=name)
     if failed:
         listener.on_chain_error(ValueError(), run_id=run_id)
@@ -404,6 +405,27 @@ async def test_a_result_of_what_was_not_named_is_none() -> None:
     run, listener = run_of(TOOLS)
     node_ran(listener, RESULT)
     assert run.told == []
+
+
+AGENT = {"langgraph_node": "model", "ls_integration": "langchain_create_agent"}
+
+
+@pytest.mark.parametrize(
+    ("name", "of", "response", "status"),
+    [
+        ("model", AGENT, None, "failed"),
+        ("model", AGENT, {"x": 1}, "completed"),
+        ("ask", {**AGENT, "langgraph_node": "ask"}, None, "completed"),
+        ("model", {**AGENT, "ls_integration": "other"}, None, "completed"),
+    ],
+)
+async def test_an_agents_model_that_answers_its_call_without_giving_its_response_has_failed_it(
+    name: str, of: dict[str, Any], response: object, status: str
+) -> None:
+    run, listener = run_of(TOOLS)
+    said(listener, model(listener), AIMessage("", tool_calls=[CALL]))
+    node_ran(listener, {**RESULT, "structured_response": response}, name=name, **of)
+    assert [event.status for event in run.told[2:] if isinstance(event, Tool)] == [status]
 
 
 async def test_a_dispatched_event_is_what_a_node_writes() -> None:

@@ -147,6 +147,11 @@ def test_what_stands_for_words_that_a_guard_takes_back_is_the_answer(inside: boo
     answer = said({"messages": [ai("a", "1"), ai("b", "2")]}, inside=inside)
     removed = [RemoveMessage(id="1"), RemoveMessage(id="2"), RemoveMessage(id="7")]
     answer.replace({"messages": [*removed, ai("safe", "3")]}, inside=inside)
+    assert answer.noted() == {
+        "added": [["3", "safe"]],
+        "passing": ["3"] if inside else [],
+        "direct": [],
+    }
     assert of(answer, ai("safe!", "3"), ai("silent", "9")) == "safe!"
     answer.add({"messages": ai("c", "4")}, None, inside=False)
     assert of(answer, ai("c", "4")) == ("safec" if inside else "c")

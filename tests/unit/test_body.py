@@ -281,6 +281,9 @@ def below(reader: Any, **headers: str) -> Any:
 async def test_what_stands_below_is_used_where_its_bytes_are_the_bodys() -> None:
     reader = a_reader()
     assert plain_body(below(reader)) is reader
+    unwrapped = below(reader)
+    unwrapped.stream = unwrapped.stream._stream
+    assert plain_body(unwrapped) is reader
     assert plain_body(below(reader, **{"content-encoding": "gzip"})) is None
     assert plain_body(httpx2.Response(200, content=b"a")) is None
     nameless: Any = httpx2.Response(200)

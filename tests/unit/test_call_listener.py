@@ -14,11 +14,13 @@ from langchain_core.messages import (
     HumanMessageChunk,
 )
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, Generation, LLMResult
+from langgraph.errors import ParentCommand
+from langgraph.types import Command
 
 from sluice.application.heard_calls import CountedCall, HeardCall
 from sluice.application.model_calls import CallTeller
 from sluice.domain.errors import UpstreamTruncated
-from sluice.domain.events import Reasoning, Token, Usage
+from sluice.domain.events import Reasoning, StageCompleted, StageStarted, Token, Usage
 from sluice.infrastructure.pipeline.agent_listener import AgentListener
 from sluice.infrastructure.pipeline.calls import SPOKEN, CallListener
 from sluice.infrastructure.pipeline.running_node import RunningNode
@@ -365,3 +367,25 @@ async def test_a_watched_or_a_speaking_node_tells_its_messages_itself(
     ):
         ran(kind(run), SAID)
         assert run.answer.of(silent) == "silent"
+
+
+@pytest.mark.parametrize("error", [ParentCommand(Command(goto="b")), ValueError()])
+async def test_a_node_of_an_inner_graph_that_hands_over_to_the_graph_above_is_done(
+    error: Exception,
+) -> None:
+    run, run_id = run_with(SILENT), uuid4()
+    listener = CallListener(run)
+    run.stage_started(INSIDE, {})
+    metadata = {"langgraph_node": "i", "langgraph_checkpoint_ns": INSIDE}
+    listener.on_chain_start({}, {}, run_id=run_id, metadata=metadata, name="i")
+    listener.on_chain_error(error, run_id=run_id)
+    run.stages_left()
+    done = [StageCompleted("a/i", 33)] if isinstance(error, ParentCommand) else []
+    assert run.told == [StageStarted("a/i", 0), *done]
+
+
+async def test_nothing_is_kept_of_a_node_of_an_inner_graph_that_is_over(kind: Kind) -> None:
+    listener = kind(named_run())
+    for failed in (False, True):
+        ran(listener, SAID, failed=failed)
+    assert (listener._inner, listener._named) == ({}, {})

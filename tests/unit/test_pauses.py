@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
@@ -101,6 +102,16 @@ async def test_a_pause_is_kept_when_what_was_said_is_durable() -> None:
     assert (kept.pause, kept.attempt, kept.spent, kept.answers) == (PAUSE, 2, 1.5, {})
     minute = timedelta(seconds=60)
     assert before + minute <= kept.expires_at <= now() + minute
+
+
+@pytest.mark.parametrize("fell_back", [False, True])
+async def test_a_run_that_goes_on_knows_whether_it_had_fallen_back(*, fell_back: bool) -> None:
+    relay, goes_on = (Relay(RecordingNotifier(), 1000) for _ in range(2))
+    relay.fallen_back = fell_back
+    kept = await pauses(Store()).keep(a_job(), relay, PAUSE, 1.5)
+    assert kept.pause == replace(PAUSE, fell_back=fell_back)
+    await pauses(Store(), Log([])).recall(a_job(id="job"), goes_on, kept, again=False)
+    assert goes_on.fallen_back is fell_back
 
 
 @pytest.mark.parametrize(

@@ -178,14 +178,19 @@ async def test_a1_shows_what_is_written_before_its_stage_behind_its_start() -> N
     assert run.told[1:] == [Data("data", 1, "a")]
 
 
-async def test_what_was_heard_of_a_call_is_not_told_again_when_it_is_written() -> None:
-    run = Run()
-    node = node_in(run)
+@pytest.mark.parametrize("reader", ["tap", "messages"])
+async def test_what_was_heard_of_a_call_is_not_told_again_when_it_is_written(
+    reader: Reader,
+) -> None:
+    run, streamed = Run(reader), list[Any]()
+    node = node_in(run, stream=streamed.append)
     node.teller(A)("ab")
     node.note()("cd")
     for text in ("a", "b", "c", "de"):
         node.write({"token": text})
-    assert run.told == [Token("ab", "a"), Token("e", "a")]
+    written = [((), "messages", WrittenToken(A, text)) for text in ("ab", "e")]
+    tokens = [Token("ab", "a"), Token("e", "a")]
+    assert (run.told, streamed) == ((tokens, []) if reader == "tap" else ([], written))
 
 
 async def test_a_call_that_nobody_reports_is_heard_where_it_stands() -> None:

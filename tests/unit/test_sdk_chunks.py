@@ -166,6 +166,13 @@ def test_a_model_that_is_merely_invoked_gets_one_text_before_whatever_else_comes
     assert list(one.left()) == []
 
 
+def test_a_text_that_is_taken_alone_is_joined_with_what_is_held() -> None:
+    one = OneText(Stream())
+    read(one, chunk("x"), heard=PLAIN)
+    one.hold("b")
+    assert list(one.left()) == [chunk("ab")]
+
+
 USAGE = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
 
 

@@ -179,6 +179,20 @@ async def test_from_the_first_thing_said_on_the_idle_deadline_holds() -> None:
     reads.close()
 
 
+async def test_the_time_in_which_nobody_waits_is_not_counted() -> None:
+    reads, answer = TimedReads(Timeouts(100, 50)), Answer()
+    given: Any = answer
+    await read(reads, failing(None))
+    for answer.said in (1, 2):
+        reads.hear(given)
+        assert reads._deadline is not None
+        heard = reads._deadline.since
+        await asyncio.sleep(0.01)
+        remaining(reads)
+        assert reads._deadline.since > heard
+    reads.close()
+
+
 async def test_without_an_idle_deadline_nothing_is_waited_for() -> None:
     reads, answer = TimedReads(Timeouts(100, None)), Answer()
     given: Any = answer

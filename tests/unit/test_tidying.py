@@ -50,12 +50,15 @@ class Checkpoints:
 
     def __init__(self) -> None:
         self.told: list[tuple[Any, ...]] = []
+        self.jobs: list[str] = []
+        """Behind which it was pruned."""
 
     async def forget(self, thread_id: str) -> None:
         self.told.append(("forget", thread_id))
 
     async def prune(self, thread_id: str, keep: Collection[str], job_id: str) -> None:
         self.told.append(("prune", thread_id, *keep))
+        self.jobs.append(job_id)
 
 
 class Away(Checkpoints):
@@ -113,16 +116,18 @@ async def test_what_is_tidied_up_behind_a_job(
 ) -> None:
     heads, checkpoints = Heads("1", "2"), Checkpoints()
     job = a_job(id="job", history=history)
-    head = HEAD if keeps and history is None else None
-    await states(heads, checkpoints, keeps=keeps, leaves=leaves).tidy(
-        job, Question(job, head=head) if asked else None
-    )
+    question = Question(job, head=HEAD if keeps and history is None else None) if asked else None
+    graph = states(heads, checkpoints, keeps=keeps, leaves=leaves)
+    assert graph.has_left(job, question) == bool(told)
+    await graph.tidy(job, question)
     assert checkpoints.told == told
 
 
 async def test_a_run_without_a_head_of_a_graph_that_leaves_nothing_has_nothing_to_tidy() -> None:
     checkpoints, job = Checkpoints(), a_job()
-    await states(Heads("1"), checkpoints, keeps=True, leaves=False).tidy(job, Question(job))
+    graph = states(Heads("1"), checkpoints, keeps=True, leaves=False)
+    assert not graph.has_left(job, Question(job))
+    await graph.tidy(job, Question(job))
     assert checkpoints.told == []
 
 
@@ -144,6 +149,7 @@ async def test_a_thread_whose_chat_is_gone_is_forgotten_whole(
     graph = states(heads, checkpoints, keeps=True, leaves=True, prunable=prunable)
     await graph.tidy(job, Question(job, head=HEAD))
     assert checkpoints.told == told
+    assert checkpoints.jobs == [job.id] * (("prune", "chat", "1") in told)
     assert heads.asked == [job]
 
 
@@ -169,6 +175,35 @@ async def test_a_store_that_is_away_holds_no_chats_place_for_long(
     async with asyncio.timeout(5):
         await states(Heads(), Away(hangs=hangs), keeps=False, leaves=True).tidy(job, None)
     assert f"checkpoints of job {job.id} stay: {why}" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("keeps", "history", "left"), [(False, None, ["job"]), (True, (), ["job"]), (True, None, [])]
+)
+async def test_what_stays_of_a_job_alone_is_forgotten_later_and_the_next_job_tidies_up_its_chats(
+    history: tuple[()] | None, left: list[str], *, keeps: bool
+) -> None:
+    heads, job = Heads(), a_job(id="job", history=history)
+    question = Question(job, head=HEAD if keeps and history is None else None)
+    await states(heads, Away(), keeps=keeps, leaves=True).tidy(job, question)
+    assert await heads.deleted() == left
+
+
+class Gone(Heads):
+    """A store that never answers to what a job leaves."""
+
+    async def leave(self, thread_id: str) -> None:
+        await asyncio.Event().wait()
+
+
+async def test_nor_does_it_hold_it_for_long_where_that_cannot_be_kept(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(graph_states, "_PATIENCE_SECONDS", 0.01)
+    job = a_job()
+    async with asyncio.timeout(5):
+        await states(Gone(), Away(), keeps=False, leaves=True).tidy(job, None)
+    assert "nor is that known later: TimeoutError" in caplog.text
 
 
 async def test_threads_of_deleted_chats_are_forgotten_and_then_known_as_forgotten() -> None:

@@ -61,6 +61,16 @@ async def test_what_breaks_before_it_begins_is_called_what_it_is(
     assert type(failed.__cause__) is httpx2.DecodingError
 
 
+async def test_what_is_encoded_as_nobody_asked_is_no_stream_by_its_own_name(
+    server: Server, asking: Asking
+) -> None:
+    head = named(b"text/event-stream\r\nContent-Encoding: foo")
+    server.plays((head + b"(\xb5/\xfd$\x0b",))
+    assert type(await failure(asking)) is errors.UpstreamBadResponse
+    server.plays((head + A + STOP,))
+    assert await asking.text() == "a"
+
+
 async def test_json_without_end_is_read_so_far_and_no_further(
     server: Server, asking: Asking
 ) -> None:

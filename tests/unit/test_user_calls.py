@@ -32,10 +32,13 @@ COST = {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}
 class Asked:
     """A call, and the body that answers it."""
 
-    def __init__(self, *, responses: bool = False, kind: str = "", **options: Any) -> None:
+    def __init__(
+        self, *, responses: bool = False, kind: str = "", encoding: str = "", **options: Any
+    ) -> None:
         self.teller = RecordingTeller()
         self.call = UserCall(self.teller, responses, **options)
-        headers = {"content-type": kind} if kind else {}
+        given = {"content-type": kind, "content-encoding": encoding}
+        headers = {name: value for name, value in given.items() if value}
         stream: Any = SimpleNamespace(
             response=httpx2.Response(200, headers=headers, request=REQUEST),
             _client=SimpleNamespace(_process_response_data=lambda data, **_: data),
@@ -162,6 +165,11 @@ def test_a_body_without_an_event_is_no_answer_by_another_name(kind: str) -> None
     asked.reads(A)
     with pytest.raises(CutAnswer):
         asked.ends()
+
+
+def test_a_body_in_an_encoding_that_was_not_asked_for_is_no_answer() -> None:
+    with pytest.raises(NoAnswer):
+        Asked(kind="text/event-stream", encoding="zstd").ends()
 
 
 def test_a_failure_that_the_upstream_names_is_one_also_behind_a_finish_reason() -> None:
