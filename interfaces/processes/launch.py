@@ -102,10 +102,8 @@ def settle_collector() -> None:
 
     It stops all streams while it walks what is new, half a microsecond an object and more: seldom
     and long costs as much as often and short, and shows in the tokens' lag.
-
-    Nothing is collected before: of 340,000 objects 3,000 are of no use, and to find them would
-    take a sixteenth of the start.
     """
+    gc.collect()  # a fourteenth of the start, and 3 KiB less of each stream
     gc.freeze()
     gc.set_threshold(5_000, 200, 100)
     gc.enable()
