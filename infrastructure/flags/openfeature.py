@@ -45,7 +45,7 @@ class ProviderShare:
         """`provider` makes it, in the thread that asks it."""
         self._source, self._make, self._poll = source, provider, poll
         self._flag: Flag | None = None
-        self._lost = False
+        self._told_missing = False
         self._closing = threading.Event()
 
     @property
@@ -73,6 +73,7 @@ class ProviderShare:
                 await answered.wait()
         if self._flag is None:
             logger.warning("%s does not say %s: the environment does", self._source, PERCENT)
+            self._told_missing = True
 
     def close(self) -> None:
         """Its thread ends by itself, as soon as the provider answers or gives up."""
@@ -93,16 +94,17 @@ class ProviderShare:
             provider.shutdown()
 
     def _note(self, percent: float | None) -> None:
-        """Tells the operator when it is lost, and when it is back."""
+        """Tells the operator when it is lost, and when it is there after they were told so."""
         if percent is not None:
+            if self._told_missing:
+                logger.warning("%s says %s: its share is in force", self._source, PERCENT)
+            self._told_missing = False
             self._flag = Flag(percent, "split", self._source)
-            if self._lost:
-                logger.warning("%s says %s again", self._source, PERCENT)
         elif self._flag is not None:
-            self._flag = replace(self._flag, reason="stale")
-            if not self._lost:
+            if not self._told_missing:
                 logger.warning("%s no longer says %s: its last share stays", self._source, PERCENT)
-        self._lost = percent is None
+            self._told_missing = True
+            self._flag = replace(self._flag, reason="stale")
 
 
 def _percent(client: OpenFeatureClient) -> float | None:
