@@ -136,12 +136,17 @@ def python(module: str, *arguments: str) -> list[str]:
 
 
 def clean_environment(added: Mapping[str, str]) -> dict[str, str]:
-    """Ours without settings that would reach the servers, nor a proxy between them."""
+    """Ours without settings that would reach the servers, nor a proxy between them.
+
+    And they may keep what Python has compiled of them, as an installed package does: else each
+    start compiles it anew.
+    """
     ours = {
         name: value
         for name, value in os.environ.items()
         if not name.upper().startswith(("SLUICE_", "OPENAI_", "LANGCHAIN_", "LANGSMITH_"))
         and not name.upper().endswith("_PROXY")
+        and name != "PYTHONDONTWRITEBYTECODE"
     }
     return ours | dict(added)
 

@@ -10,6 +10,7 @@ import pytest
 from benchmarks import report
 from benchmarks.goals import GOALS, Goal
 from benchmarks.mix import FULL
+from benchmarks.processes import clean_environment
 from benchmarks.report import judged, markdown, side_by_side
 from benchmarks.results import Results, Row
 from benchmarks.sse import PLAIN, SLUICE, SSE_STARLETTE, Reading
@@ -44,6 +45,14 @@ def row(server: str, cpu_us: float | None, streams: int = FULL, **changed: objec
         "outcomes": {},
     }
     return Row(**values | changed)  # type: ignore[arg-type]
+
+
+def test_a_server_is_started_as_one_that_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    monkeypatch.setenv("SLUICE_PORT", "1")
+    environment = clean_environment({"SLUICE_STORE": "memory://"})
+    assert not {"PYTHONDONTWRITEBYTECODE", "SLUICE_PORT"} & environment.keys()
+    assert environment["SLUICE_STORE"] == "memory://"
 
 
 def test_tokens_are_counted_and_timed_however_the_bytes_are_cut() -> None:
