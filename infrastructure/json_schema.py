@@ -1,11 +1,10 @@
-"""Holding a value to a JSON Schema that a user's graph gave: nothing is fetched for that."""
+"""Holding a value to a JSON Schema that a user's graph gave: nothing is fetched for that.
+
+The library is imported by the first answer to a human's question: most services never have one.
+"""
 
 import logging
 from collections.abc import Mapping
-
-from jsonschema import exceptions, validators
-from referencing import Registry
-from referencing.exceptions import Unresolvable
 
 from sluice.domain.errors import Refused
 from sluice.domain.events import Json
@@ -18,6 +17,10 @@ def check_value(schema: Mapping[str, Json], value: Json) -> None:
 
     A schema that is none, or that leads outside of itself, is met by anything.
     """
+    from jsonschema import exceptions, validators
+    from referencing import Registry
+    from referencing.exceptions import Unresolvable
+
     kind = validators.validator_for(schema, default=validators.Draft202012Validator)
     try:
         kind.check_schema(schema)
