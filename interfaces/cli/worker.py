@@ -27,7 +27,8 @@ def worker(
 async def _work(settings: "Settings", exit_by: "ExitDeadline") -> None:
     from contextlib import ExitStack
 
-    from sluice.interfaces.processes.launch import offline_model, settle_collector
+    from sluice.interfaces.processes.collector import settle_collector
+    from sluice.interfaces.processes.launch import offline_model
 
     with ExitStack() as stack:
         offline_url = offline_model(settings, stack)
