@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from time import perf_counter
 from typing import Any, Generic, TypeVar
 
 from sluice.infrastructure.sqlite.connection import ConnectionThread, HereConnection, Work
@@ -57,6 +58,8 @@ class GroupCommit:
         self._is_posted = False
         self._wal: int | None = None
         self._wal_is_lost = False
+        self.sync_seconds = 0.0
+        """Of the last sync that nobody went on beside: he may keep its thread from running."""
 
     def open(self, path: Path) -> None:
         """Behind the connection."""
@@ -97,10 +100,14 @@ class GroupCommit:
             return
         self._commit_each(db, group)
         unsynced = [write for write in group if write.durable and write.error is None]
-        if len(unsynced) < len(group) or any(write.committed for write in unsynced):
+        goes_on = any(write.committed for write in unsynced)
+        if len(unsynced) < len(group) or goes_on:
             writer.tell(_tell_committed, group)
         if unsynced:
+            began = perf_counter()
             error = self._synced(db)
+            if not goes_on:
+                self.sync_seconds = perf_counter() - began
             for write in unsynced:
                 write.error = error
             writer.tell(_tell, unsynced)

@@ -348,3 +348,19 @@ def test_where_no_file_was_opened_none_is_filled_or_closed(db: sqlite3.Connectio
 )
 def test_only_what_is_the_files_fault_is_an_outage(error: BaseException, expected: bool) -> None:
     assert is_outage(error) is expected
+
+
+async def test_a_sync_is_timed_where_nobody_goes_on_beside_it(
+    group: Group, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who does may keep the thread from running: the disk would seem slow for good."""
+    times = iter([1.0, 1.25, 2.0, 5.0])
+    monkeypatch.setattr(group_commit, "perf_counter", lambda: next(times))
+    group.post("SELECT 1", durable=True)
+    group.run()
+    assert group.commits.sync_seconds == 0.25
+    goes_on = Write(saying("SELECT 2"), durable=True)
+    goes_on.committed = asyncio.get_running_loop().create_future()
+    group.again(goes_on)
+    group.run()
+    assert group.commits.sync_seconds == 0.25

@@ -118,6 +118,7 @@ async def test_a_session_opens_its_chat_in_the_same_commit(tmp_path: Path, disk:
 async def test_a_quick_disk_is_waited_for_before_the_job_keeps_the_loop_busy(
     tmp_path: Path, disk: Disk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("sluice.infrastructure.sqlite.database._LATE_SECONDS", 60)
     monkeypatch.setattr("sluice.infrastructure.sqlite.database._QUICK_SECONDS", 60)
     async with a_house(tmp_path, *ANSWER) as house:
         await house.a_chat()
@@ -128,6 +129,24 @@ async def test_a_quick_disk_is_waited_for_before_the_job_keeps_the_loop_busy(
                 await asyncio.sleep(0.001)
         await asyncio.wait([asking], timeout=0.2)
         assert not house.pipeline.asked
+        disk.release()
+        accepted = await asking
+        assert (await answered(house, accepted.job_id))[-1] == ANSWER[-1]
+
+
+async def test_a_disk_that_was_slow_is_not_waited_for_before_the_job_begins(
+    tmp_path: Path, disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sluice.infrastructure.sqlite.database._LATE_SECONDS", 60)
+    monkeypatch.setattr("sluice.infrastructure.sqlite.database._QUICK_SECONDS", 0)
+    async with a_house(tmp_path, *ANSWER) as house:
+        await house.a_chat()
+        disk.hold()
+        asking = asyncio.create_task(house.ask(chat_id="chat"))
+        async with asyncio.timeout(4):
+            while not house.pipeline.asked:  # noqa: ASYNC110 - only the pipeline can tell
+                await asyncio.sleep(0.001)
+        assert not asking.done()
         disk.release()
         accepted = await asking
         assert (await answered(house, accepted.job_id))[-1] == ANSWER[-1]
