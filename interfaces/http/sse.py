@@ -49,12 +49,14 @@ _WRITE_BYTES = 16 * 1024
 
 
 class EventStream(EventSourceResponse):
-    """`expires`: the epoch second at which the reader's identity ends."""
+    """`expires`: the epoch second at which the reader's identity ends. `begins`: with the log's
+    first event, which is always there.
+    """
 
     status_code, background = 200, None
 
     opening: ClassVar[bytes] = b""
-    """What leaves before the first event."""
+    """What leaves before the first event, or with it where that is there already."""
     keepalive: ClassVar[bytes] = b": keepalive\n\n"
 
     ends_unfinished: ClassVar[bool] = False
@@ -68,9 +70,16 @@ class EventStream(EventSourceResponse):
         return b""
 
     def __init__(
-        self, batches: Batches, stats: StreamStats, *, ping: float, expires: float | None
+        self,
+        batches: Batches,
+        stats: StreamStats,
+        *,
+        ping: float,
+        expires: float | None,
+        begins: bool = False,
     ) -> None:
         self._batches, self._ended, self._sending = batches, False, False
+        self._begins = begins
         self._reset: Callable[[], None] | None = None
         self._timer: asyncio.TimerHandle
         self._bodies = self._frames(batches, stats, expires)
@@ -130,14 +139,17 @@ class EventStream(EventSourceResponse):
     ) -> AsyncGenerator[bytes, None]:
         stats.open += 1
         try:
-            if self.opening:
-                yield self.opening
+            opening = self.opening
+            if opening and not self._begins:
+                yield opening
+                opening = b""
             deadline = expires and asyncio.get_running_loop().time() + expires - time.time()
             while batch := await (_by(deadline, batches) if deadline else anext(batches, None)):
                 stats.resets += batch.events[0].id == BEGINNING
                 self._ended = self._ended or isinstance(batch.events[-1].event, TERMINAL)
                 if batch.body:
-                    yield batch.body
+                    yield opening + batch.body if opening else batch.body
+                    opening = b""
                 if (closing := await self._closing(batch.events[-1])) is not None:
                     yield closing
                     return  # a proper end: nothing is cut

@@ -10,7 +10,7 @@ import pytest
 from sluice.application.encoding import Batch
 from sluice.domain.errors import Unavailable
 from sluice.domain.events import Cursor, Recorded
-from sluice.interfaces.http.server.frame_writer import ON_LEFT, PUSH
+from sluice.interfaces.http.server.frame_writer import ON_LEFT, PUSH, RESET
 from sluice.interfaces.http.services import StreamStats
 from sluice.interfaces.protocols.native.encoder import KEEPALIVE, frame
 from sluice.interfaces.protocols.native.reading import NativeStream, cursor_of
@@ -193,6 +193,30 @@ async def test_a_reader_of_the_log_is_closed_wherever_its_client_breaks(
         scope = {"type": "http", "method": method, "extensions": extensions}
         await stream(scope, receive, send)
     assert (batches.closed, stats.open) == (1, 0)
+
+
+@pytest.mark.parametrize("begins", [True, False])
+async def test_the_first_event_leaves_with_the_opening_where_it_is_there_already(
+    begins: bool,
+) -> None:
+    """A reader that waits for news gets the opening at once."""
+    bodies: list[bytes] = []
+
+    async def send(message: Any) -> None:
+        bodies.append(message.get("body"))
+        if len(bodies) == 3:
+            raise OSError("gone")
+
+    async def receive() -> Any:
+        await asyncio.Event().wait()
+
+    extensions = {PUSH: lambda _: False, RESET: lambda: None, ON_LEFT: lambda _: None}
+    batches: Any = RecordingBatches()
+    stream = NativeStream(batches, StreamStats(), ping=10, expires=None, begins=begins)
+    with suppress(OSError):
+        await stream({"type": "http", "method": "GET", "extensions": extensions}, receive, send)
+    told, opening = frame(Recorded(Cursor(1, 1), STARTED)), NativeStream.opening
+    assert bodies[1:] == ([opening + told, told] if begins else [opening, told])
 
 
 def test_only_space_and_tabs_behind_a_header_are_none_of_its_value() -> None:

@@ -108,7 +108,9 @@ async def stream_of(
     except Finished:
         return Response(status_code=204)
     options.streams.resumes += after is not None
-    return NativeStream(batches, options.streams, ping=options.ping, expires=user.expires)
+    return NativeStream(
+        batches, options.streams, ping=options.ping, expires=user.expires, begins=after is None
+    )
 
 
 def cursor_of(header: str | None, query: str | None) -> Cursor | None:
