@@ -1,5 +1,6 @@
 """The HTTP client below the SDK: its bounds, and which retries are worth their wait."""
 
+import ssl
 from collections.abc import Callable
 from contextlib import suppress
 from contextvars import ContextVar
@@ -38,6 +39,7 @@ def http_client(base_url: str | None, connect_timeout: float) -> httpx2.AsyncCli
         follow_redirects=False,
         # HTTP_PROXY without NO_PROXY must not lead the offline model's calls astray.
         trust_env=not _on_this_machine(base_url),
+        verify=_certificates(base_url),
         event_hooks={"response": [_refuse_hopeless_wait]},
     )
     transports: list[Any] = [client._transport, *client._mounts.values()]
@@ -64,6 +66,13 @@ def _with_room_for_headers(
     session._max_line_size = session._max_field_size = _MAX_HEADER_BYTES
     session._max_headers = _MAX_HEADERS
     return session
+
+
+def _certificates(base_url: str | None) -> ssl.SSLContext | bool:
+    """To load them takes 40 ms of a start. Where nothing speaks TLS nobody is trusted instead."""
+    if httpx2.URL(base_url or "").scheme == "http" and _on_this_machine(base_url):
+        return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    return True
 
 
 def _on_this_machine(base_url: str | None) -> bool:

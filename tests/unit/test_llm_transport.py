@@ -1,5 +1,6 @@
 """The HTTP client below the SDK: what it bounds, whom it trusts, and when a retry is worth it."""
 
+import ssl
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -48,6 +49,26 @@ async def test_headers_may_be_long_and_many(url: str | None, no_settings: None) 
         session = opened(client._transport)
         assert (session._max_line_size, session._max_field_size) == (65536, 65536)
         assert session._max_headers == 1024
+
+
+@pytest.mark.parametrize(
+    ("url", "trusts"),
+    [
+        ("http://127.0.0.1:1/v1", False),
+        ("http://localhost/v1", False),
+        ("https://127.0.0.1:1/v1", True),
+        ("http://x", True),
+        (None, True),
+    ],
+)
+async def test_certificates_are_loaded_where_tls_may_be_spoken(
+    url: str | None, trusts: bool, no_settings: None
+) -> None:
+    async with http_client(url, 7) as client:
+        below: Any = client._transport
+        context: ssl.SSLContext = below.ssl_context
+        assert bool(context.get_ca_certs()) == trusts
+        assert (context.verify_mode, context.check_hostname) == (ssl.CERT_REQUIRED, True)
 
 
 async def test_headers_may_be_long_behind_a_proxy_too(monkeypatch: pytest.MonkeyPatch) -> None:
