@@ -22,7 +22,7 @@ KIB = 1024
 def idle(bench: Bench, results: Results) -> list[Step]:
     """One user at a time: how long the whole round takes to the first token."""
     servers = (DIRECT, PROXY, PASSTHROUGH, NAIVE, A2, SLUICE)
-    cell = Cell(streams=1, pace=0, tokens=2, rounds=20, window_s=1.5, ramp_s=0)
+    cell = Cell(streams=1, pace=0, tokens=2, rounds=200, window_s=5, ramp_s=0)
 
     def measure(name: str) -> None:
         if running := bench.server(SERVERS[name]):
