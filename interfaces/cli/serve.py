@@ -36,8 +36,7 @@ def serve(
 async def _serve(settings: "Settings", listener: "socket.socket", exit_by: "ExitDeadline") -> None:
     from contextlib import ExitStack
 
-    from sluice.interfaces.processes.collector import settle_collector
-    from sluice.interfaces.processes.launch import check_store, service_of
+    from sluice.interfaces.processes.launch import check_store, service_of, settle_collector
 
     with ExitStack() as stack:
         await check_store(settings.store)

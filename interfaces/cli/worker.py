@@ -27,8 +27,7 @@ def worker(
 async def _work(settings: "Settings", exit_by: "ExitDeadline") -> None:
     from contextlib import ExitStack
 
-    from sluice.interfaces.processes.collector import settle_collector
-    from sluice.interfaces.processes.launch import offline_model
+    from sluice.interfaces.processes.launch import offline_model, settle_collector
 
     with ExitStack() as stack:
         offline_url = offline_model(settings, stack)
