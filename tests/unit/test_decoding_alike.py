@@ -10,6 +10,7 @@ from pytest_mock import MockerFixture
 
 from sluice.domain.errors import ChatError
 from sluice.infrastructure.llm import alike, decoding
+from sluice.infrastructure.llm.alike import AlikeReads
 from sluice.infrastructure.llm.decoding import Delta, DeltaDecoder
 from tests.strategies import SAID
 
@@ -155,4 +156,14 @@ def test_chunks_that_are_never_alike_are_soon_decoded_as_ever(mocker: MockerFixt
         read = event(says("b", obfuscation="x" * number))
         assert not decoder.text_in(read)
         assert [*decoder.feed(read)] == [Delta("b")]
+    assert tries.call_count == 3
+
+
+def test_whoever_asks_for_more_tries(mocker: MockerFixture) -> None:
+    reads = AlikeReads()
+    tries = mocker.spy(alike, "chunk_of")
+    for number in range(5):
+        read = event(says("b", obfuscation="x" * number))
+        assert not reads.text_in(read)
+        reads.learn(read, read[6:-2], "b")
     assert tries.call_count == 3
