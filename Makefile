@@ -20,7 +20,7 @@ LOCK   := uv pip compile --quiet --generate-hashes --no-strip-extras --no-emit-i
 OURS   := sluice domain application infrastructure interfaces offline_model tests benchmarks examples docs
 
 # By file: what a file starts, it starts once. In their order, which begins with the longest.
-PARALLEL := -p xdist -n 3 --dist loadfile --no-loadscope-reorder
+PARALLEL := -p xdist -n 4 --dist loadfile --no-loadscope-reorder
 
 .PHONY: run help cluster test style types suite unit short cuts e2e chaos chaos-cluster mutation newcomer bench bench-steps instructions wheel lock clean
 

@@ -16,7 +16,7 @@ from tests.e2e.page import asking
 from tests.live.service import Service
 
 if TYPE_CHECKING:
-    from playwright.async_api import Browser, Page
+    from playwright.async_api import Browser, ConsoleMessage, Page
 
 ROOT = Path(__file__).parents[2]
 GONE_WITHIN = 15
@@ -45,7 +45,13 @@ def program(name: str) -> str:
 
 
 @pytest.fixture(scope="session")
-def serve(tmp_path_factory: pytest.TempPathFactory) -> Serve:
+def left() -> set[str]:
+    """Services that their test is done with. A page that polls one has reason to complain."""
+    return set()
+
+
+@pytest.fixture(scope="session")
+def serve(tmp_path_factory: pytest.TempPathFactory, left: set[str]) -> Serve:
     """`async with serve(NAME="value") as base_url`: the service, which must exit with 0."""
     logs, numbers = tmp_path_factory.mktemp("service"), count(1)
 
@@ -55,8 +61,10 @@ def serve(tmp_path_factory: pytest.TempPathFactory) -> Serve:
         service = Service(log, {"SLUICE_STORE": "memory://", **settings})
         try:
             await service.start()
+            left.discard(service.url)  # its port may have been another's
             yield service.url
         finally:
+            left.add(service.url)
             if service.lives:
                 service.tell(signal.SIGTERM)
                 await service.gone(GONE_WITHIN)
@@ -99,12 +107,17 @@ def complaints() -> list[str]:
 
 
 @pytest.fixture
-async def page(browser: "Browser", complaints: list[str]) -> "AsyncIterator[Page]":
+async def page(browser: "Browser", complaints: list[str], left: set[str]) -> "AsyncIterator[Page]":
     """Fails the test for anything on its console, a violated policy included."""
+
+    def hear(message: "ConsoleMessage") -> None:
+        if not message.location["url"].startswith(tuple(left)):
+            complaints.append(f"{message.type}: {message.text}")
+
     context = await browser.new_context()
     context.set_default_timeout(WITHIN_MS)
     page = await context.new_page()
-    page.on("console", lambda message: complaints.append(f"{message.type}: {message.text}"))
+    page.on("console", hear)
     page.on("pageerror", lambda error: complaints.append(str(error)))
     page.on("dialog", lambda dialog: complaints.append(f"dialog: {dialog.message}"))
     yield page

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from pytest_mock import MockerFixture
 
 from sluice.domain.errors import ChatError
-from sluice.infrastructure.llm import decoding
+from sluice.infrastructure.llm import alike, decoding
+from sluice.infrastructure.llm.alike import AlikeReads
 from sluice.infrastructure.llm.decoding import Delta, DeltaDecoder
 from tests.strategies import SAID
 
@@ -150,9 +151,19 @@ def test_where_a_text_stands_is_not_guessed() -> None:
 
 def test_chunks_that_are_never_alike_are_soon_decoded_as_ever(mocker: MockerFixture) -> None:
     decoder = DeltaDecoder()
-    chunks = mocker.spy(decoding, "chunk_of")
+    tries = mocker.spy(alike, "chunk_of")
     for number in range(20):
         read = event(says("b", obfuscation="x" * number))
         assert not decoder.text_in(read)
         assert [*decoder.feed(read)] == [Delta("b")]
-    assert chunks.call_count <= 20 + 2 * 3
+    assert tries.call_count == 3
+
+
+def test_whoever_asks_for_more_tries(mocker: MockerFixture) -> None:
+    reads = AlikeReads()
+    tries = mocker.spy(alike, "chunk_of")
+    for number in range(5):
+        read = event(says("b", obfuscation="x" * number))
+        assert not reads.text_in(read)
+        reads.learn(read, read[6:-2], "b")
+    assert tries.call_count == 3

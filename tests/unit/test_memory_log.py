@@ -6,8 +6,11 @@ import tracemalloc
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 
+import pytest
+
 from sluice.application.coalescing import coalesce
 from sluice.domain.chat import Job, new_id
+from sluice.domain.errors import Finished, NotFound
 from sluice.domain.events import QUEUED, Cursor, Done, Event, Reasoning, Recorded, Token
 from sluice.domain.ports import NotifierPort
 from sluice.infrastructure.event_log.memory import MemoryEventLog
@@ -88,6 +91,43 @@ async def test_a_reader_that_is_behind_at_the_end_is_told_what_it_would_have_bee
     await joined()
     assert [one.event for one in await rest(before)] == [*events[3:], Done("A2", "abcde")]
     assert [one.event for one in await rest(after)] == [QUEUED, *events, Done("A2", "abcde")]
+
+
+async def test_a_job_that_is_over_is_the_same_once_its_tokens_are_joined() -> None:
+    log = MemoryEventLog(joined_after=0)
+    job, _ = await begun(log)
+    notifier = await log.begin(job.id)
+    await notifier.end(Done("A2", ""))
+    before = await log.read(job.id)
+    await joined()
+    assert await log.read(job.id) == before
+    assert before.job == job
+    assert before.ended_at is not None
+    assert await log.attempts(job.id) == 2
+    with pytest.raises(Finished):
+        await log.begin(job.id)
+
+
+async def test_whoever_reads_a_chat_that_is_deleted_is_told_which_job_is_gone() -> None:
+    log = MemoryEventLog()
+    job, _ = await begun(log)
+    reading = await log.follow(job.id, after=None)
+    await anext(reading)
+    await log.delete(job.chat_id)
+    for gone in (anext(reading), log.read(job.id)):
+        with pytest.raises(NotFound, match=job.id):
+            await gone
+
+
+async def test_a_job_that_is_deleted_is_not_forgotten_twice() -> None:
+    loop, failures = asyncio.get_running_loop(), list[object]()
+    log = MemoryEventLog(retention=0, joined_after=0)
+    job, notifier = await begun(log)
+    loop.set_exception_handler(lambda _, failure: failures.append(failure))
+    await notifier.end(Done("A2", ""))
+    await log.delete(job.chat_id)
+    await joined()
+    assert failures == []
 
 
 async def test_a_chat_that_is_deleted_right_after_its_answer_stays_deleted() -> None:

@@ -1,14 +1,18 @@
 """What our savers add to LangGraph's: a store that is away is waited for, and a run learns."""
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import empty_checkpoint
+from pytest_mock import MockerFixture
 
 from sluice.infrastructure.pipeline.place import Place, current_place
+from sluice.infrastructure.pipeline.savers import postgres_saver, sqlite_saver
 from sluice.infrastructure.pipeline.savers import saver as saving
+from sluice.infrastructure.sqlite.checkpoints import SqliteCheckpoints
 from tests.unit.small_graphs import MemorySaver
 
 AT: RunnableConfig = {"configurable": {"thread_id": "thread", "checkpoint_ns": ""}}
@@ -100,3 +104,25 @@ async def test_a_run_learns_of_each_checkpoint_that_it_leaves() -> None:
     assert place.checkpoint_id == stored["configurable"]["checkpoint_id"]
     await kept(saver)
     assert place.checkpoint_id == stored["configurable"]["checkpoint_id"]
+
+
+async def test_sqlites_saver_leaves_its_checkpoints_in_the_file_that_it_is_given(
+    tmp_path: Path,
+) -> None:
+    assert sqlite_saver(SqliteCheckpoints(None)) is None
+    checkpoints = SqliteCheckpoints(tmp_path / "sluice.db")
+    saver = sqlite_saver(checkpoints)
+    assert saver is not None
+    await checkpoints.open()
+    try:
+        await saver.aput(AT, empty_checkpoint(), METADATA, {})
+        assert checkpoints.exists
+    finally:
+        await checkpoints.aclose()
+
+
+async def test_postgres_saver_has_the_database_that_it_is_given(mocker: MockerFixture) -> None:
+    made = mocker.patch("sluice.infrastructure.pipeline.savers.postgres.PostgresSaver")
+    database = mocker.sentinel.database
+    assert postgres_saver(database) is made.return_value
+    made.assert_called_once_with(database)

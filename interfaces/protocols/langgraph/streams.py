@@ -51,7 +51,7 @@ async def run_stream(
     """
     options: Options = request.app.state.options
     cursor, skip = position_of(after)
-    push: Push | None = request.scope.get("extensions", {}).get(PUSH)
+    push: Push = request.scope["extensions"][PUSH]
     reading = RunReading(services, user, chat, job_id, modes, push, part)
     try:
         batches = await reading.batches(cursor, skip, reserved=reserved)

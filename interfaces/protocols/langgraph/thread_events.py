@@ -99,7 +99,7 @@ async def stream_events(
     user: UserDep,
 ) -> Response:
     """What happens in a thread, from its newest run on, and for as long as it is read."""
-    push = request.scope.get("extensions", {}).get(PUSH)
+    push = request.scope["extensions"][PUSH]
     channels = _CHANNELS.intersection(body.channels)
     reading = ThreadReading(services, user, thread, channels, push)
     return ThreadStream(reading.batches(), options.streams, ping=options.ping, expires=user.expires)

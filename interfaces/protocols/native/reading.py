@@ -100,7 +100,7 @@ async def stream_of(
     reserved: bool = False,
 ) -> Response:
     """Raises as FollowJob does, but for the end: behind that there is no content."""
-    push: Push | None = request.scope.get("extensions", {}).get(PUSH)
+    push: Push = request.scope["extensions"][PUSH]
     try:
         batches = await services.follow(
             user.id, job_id, after=after, encoder_for=encoder_for, push=push, reserved=reserved

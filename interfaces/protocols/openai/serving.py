@@ -81,7 +81,7 @@ class Caller:
 
     @property
     def push(self) -> Push | None:
-        push: Push | None = self.request.scope.get("extensions", {}).get(PUSH)
+        push: Push = self.request.scope["extensions"][PUSH]
         return push
 
     def conversation(self) -> str | None:
