@@ -118,8 +118,11 @@ class Relay:
             return
         try:
             if type(event) is Token and self.first_token_at is not None:  # nearly every event
-                content = event.content
-                self._say(content)
+                content = event.content  # what follows is `_say`, without a call
+                self._size += len(content) if content.isascii() else _bytes(content)
+                if self._size > self._max_answer:
+                    self._check(self._size)
+                self._pieces.append(content)
                 if len(content) <= SAFE_TOKEN_CHARACTERS:
                     self.notifier.publish(event)
                 else:
@@ -146,9 +149,8 @@ class Relay:
         self._take_change(event)
 
     def _say(self, content: str) -> None:
-        self._size += len(content) if content.isascii() else _bytes(content)
-        if self._size > self._max_answer:
-            raise AnswerTooLarge
+        self._size += _bytes(content)
+        self._check(self._size)
         self._pieces.append(content)
 
     def _take(self, event: Event) -> None:

@@ -10,7 +10,16 @@ from typing import Any
 
 from benchmarks.client import Plan
 from benchmarks.cluster import started
-from benchmarks.processes import Process, StartError, call, core_s, python, spinner, two_cpus
+from benchmarks.processes import (
+    Process,
+    StartError,
+    before_others,
+    call,
+    core_s,
+    python,
+    spinner,
+    two_cpus,
+)
 from benchmarks.results import Row
 from benchmarks.servers import Running, Server
 from benchmarks.stamp import now_us
@@ -105,10 +114,11 @@ class Bench:
 
     def measure(self, running: Running, cell: Cell) -> Row:
         """Runs the load to its end and leaves the server idle, restarted if it takes that."""
-        load = self.load(running, cell)
-        load.sample()
-        self.finish()
-        row = load.row(load.came())
+        with before_others(self.upstream, *running.processes.values()):
+            load = self.load(running, cell)
+            load.sample()
+            self.finish()
+            row = load.row(load.came())
         self.settle(running)
         return row
 

@@ -133,6 +133,11 @@ class Running:
             return "memory://"
         return f"sqlite:///{self._folder}/sluice.db"
 
+    @property
+    def processes(self) -> dict[str, Process]:
+        """By what each is."""
+        return {"server": self.process}
+
     def cpu_s(self) -> float:
         """User and system seconds so far, of all processes that are measured."""
         return self.process.cpu_s()

@@ -129,12 +129,15 @@ class _Completions:
         return self
 
     async def heard(
-        self, hear: Callable[["Delta"], None], seconds: float, *, by_user: bool = True
+        self,
+        hear: Callable[["Delta"], None],
+        seconds: float,
+        *,
+        say: Callable[[str], None],
+        by_user: bool = True,
     ) -> AsyncGenerator[None, None]:
-        from sluice.infrastructure.llm.decoding import Delta
-
         for number in range(1, self._tokens + 1):
-            hear(Delta("token "))
+            say("token ")
             if number % 5 == 0 or number == self._tokens:
                 await asyncio.sleep(0)
                 yield

@@ -41,13 +41,15 @@ class _Start(NamedTuple):
 class _Reader:
     """Waits at `position` for `news`; until it is woken, `push` may take it further.
 
-    `form` is None for who reads events; `state` is the encoder's, at the position.
+    Who reads events is not pushed to, and has no `form`; `state` is the encoder's, at the position.
     """
 
     __slots__ = ("form", "news", "position", "push", "state")
 
-    def __init__(self, position: int, form: EncodedLog | None, push: Push | None) -> None:
-        self.position, self.form, self.push = position, form, push
+    def __init__(self, position: int) -> None:
+        self.position = position
+        self.push: Push | None = None
+        self.form: EncodedLog
         self.state: Any
         self.news: asyncio.Future[None]
 
@@ -84,32 +86,37 @@ class Buffer:
         return self.records[-1].id if self.records else BEGINNING
 
     def append(self, records: Sequence[Recorded]) -> None:
-        """One token goes to whoever takes it where it stands; who waits for more is woken."""
+        if len(records) == 1 and type(records[0].event) in (Token, Reasoning):
+            self.append_piece(records[0])
+            return
         self.records.extend(records)
+        if self._waiting:
+            self.wake()
+
+    def append_piece(self, piece: Recorded) -> None:
+        """One token, or thought, goes to whoever takes it where it stands; who waits for more is
+        woken. This runs for every token.
+        """
+        self.records.append(piece)
         if not self._waiting:
             return
-        kind = type(records[0].event) if len(records) == 1 else None
-        if kind is not Token and kind is not Reasoning:
-            self.wake()
-            return
-        waiting, self._waiting = self._waiting, []
-        taken = False
-        for reader in waiting:
-            form, push = reader.form, reader.push
-            if form is not None and push is not None and not reader.news.done():
+        taken = left = False
+        for reader in self._waiting:
+            if (push := reader.push) is not None and not reader.news.done():
+                position = reader.position
                 try:
-                    state, body = form.one(reader.position, reader.state)
+                    state, body = reader.form.one(position, reader.state)
                 except Exception:  # noqa: BLE001 - raised again where the reader reads
-                    reader.wake()
-                    continue
-                if not body or push(body):
+                    body = None
+                if body is not None and (not body or push(body)):
                     taken = True
-                    reader.position += 1
-                    reader.state = state
-                    self._waiting.append(reader)
+                    reader.position, reader.state = position + 1, state
                     continue
             reader.wake()
-        if taken and kind is Token and self._handed is not None:
+            left = True
+        if left:  # seldom, so that the list need not be made anew for each token
+            self._waiting = [reader for reader in self._waiting if not reader.news.done()]
+        if taken and self._handed is not None and type(piece.event) is Token:
             self._handed()
 
     def wake(self) -> None:
@@ -171,7 +178,7 @@ class Buffer:
         return _Start(index + 1, unjoined[-missing:], unjoined[:-missing])
 
     async def _events(self, start: _Start) -> AsyncGenerator[Sequence[Recorded], None]:
-        reader = _Reader(start.position, None, None)
+        reader = _Reader(start.position)
         if start.first:
             yield coalesce(start.first)
         while True:
@@ -185,7 +192,8 @@ class Buffer:
     async def _batches(
         self, start: _Start, form: EncodedLog, skip: int, push: Push | None
     ) -> AsyncGenerator[Batch, None]:
-        reader = _Reader(start.position, form, None)
+        reader = _Reader(start.position)
+        reader.form = form
         if not start.first:
             reader.state = form.state_at(start.position)
         else:

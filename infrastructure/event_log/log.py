@@ -57,6 +57,8 @@ class Log(Buffer):
     write = Buffer.append
     """Shows records to the readers."""
 
+    write_piece = Buffer.append_piece
+
     async def flush(self) -> None:
         """What was written is durable on return."""
 
@@ -83,7 +85,11 @@ class Attempt:
             if type(event) is not Token or not (event.content.isascii() and event.node.isascii()):
                 require_encodable(event)
             self._seq = seq = self._seq + 1
-            log.write((_new(Recorded, (_new(Cursor, (self.attempt, seq)), event)),))
+            recorded = _new(Recorded, (_new(Cursor, (self.attempt, seq)), event))
+            if type(event) is Token:
+                log.write_piece(recorded)
+            else:
+                log.write((recorded,))
         else:
             log.write(self._numbered(events))
 

@@ -76,10 +76,11 @@ class Output(NamedTuple):
 
 
 class Answer:
-    """The deltas of one call, joined."""
+    """The deltas of one call, joined; `say` takes one that is its text alone."""
 
     def __init__(self) -> None:
         self._texts: list[str] = []
+        self.say = self._texts.append
         self._parts: list[ToolCallPart] = []
         self._finish_reason: str | None = None
 

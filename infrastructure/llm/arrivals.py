@@ -22,24 +22,30 @@ many steps, such as a job that begins, must not pay a moment for each.
 
 
 class Arrivals:
-    """Those of one loop."""
+    """Those of one loop. Whoever reads takes one off `left`, and calls `look` when none is left:
+    to be called for every read would cost more than all that is done here.
+    """
 
-    __slots__ = ("__weakref__", "_count", "_loop", "_many", "_seen", "_since", "_until", "_waits")
+    __slots__ = (
+        *("__weakref__", "_behind", "_loop", "_many", "_seen", "_since", "_until", "_waits"),
+        "left",
+    )
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._count, self._since = 0, loop.time()
+        self.left, self._since = _COUNTED, loop.time()
+        self._behind = 0
+        """So many follow the next look before their rate is taken."""
         self._many = self._waits = False
         self._until: float
         self._seen: float
 
-    def one(self) -> None:
-        """To be called for every read."""
-        self._count += 1
-        if self._count == _COUNTED:
+    def look(self) -> None:
+        self.left, self._behind = self._behind or _COUNTED, 0
+        if self.left == _COUNTED:
             now = self._loop.time()
             self._many = (now - self._since) * _MANY_PER_S < _COUNTED
-            self._count, self._since = 0, now
+            self._since = now
         if self._many and not self._waits:
             self._waits = True
             self._until, self._seen = perf_counter() + _MOMENT_S, 0.0
@@ -53,6 +59,7 @@ class Arrivals:
             self._loop.call_soon(self._wait)
             return
         self._waits = False
+        self._behind, self.left = self.left - 1, 1  # the next read begins another moment
         if left > 0:
             sleep(left)
 

@@ -29,7 +29,10 @@ Close = Callable[[], Awaitable[None]]
 Take = Callable[[bytes], bool]
 """Takes bytes, and says whether whoever waits shall be woken now."""
 
-_NEEDED = ("_waiter", "_timer", "begin_http_chunk_receiving", "end_http_chunk_receiving")
+_NEEDED = (
+    *("_buffer", "_exception", "_waiter", "_timer"),
+    *("begin_http_chunk_receiving", "end_http_chunk_receiving"),
+)
 """What aiohttp keeps to itself may change; then bytes are read and not pushed."""
 
 _NEEDED_TO_PAUSE = ("transport", "read_timeout", "_reading_paused", "_buffer_paused")
@@ -88,7 +91,8 @@ class PushedBody(Body):
 
     async def gather(self, take: Take, seconds: float) -> bool:
         content = self._content
-        if data := content.read_nowait():
+        waits = content._buffer or content._exception is not None
+        if waits and (data := content.read_nowait()):
             take(data)
             return True
         if content.is_eof():
@@ -124,7 +128,10 @@ class PushedBody(Body):
                 self._loop.call_soon(self._give_gathered)
             gathered.append(data)
             return
-        self._arrivals.one()
+        arrivals = self._arrivals
+        arrivals.left -= 1
+        if not arrivals.left:
+            arrivals.look()
         try:
             wake = self._run(self._take, data)
         except Exception as error:  # noqa: BLE001 - raised where it is waited for

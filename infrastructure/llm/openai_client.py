@@ -9,7 +9,7 @@ from sluice.domain.ports import Prompt, S, Tool, ToolCall
 
 from .answers import Answer, Output, messages_of
 from .decoding import Delta
-from .receiver import Hear
+from .receiver import Hear, Say
 from .structuring import Messages, structured
 from .upstream import Call, ChatCompletions
 
@@ -29,17 +29,21 @@ class OpenAILLMClient:
         """`emit` is given each text where it arrives; whoever iterates gets those of a while."""
         node, texts = current_node.get(), list[str]()
 
+        def emitted(text: str) -> None:
+            if emit is not None:
+                emit(text)
+            texts.append(text)
+
         def hear(delta: Delta) -> None:
             if delta.reasoning and node is not None:
                 node.reasoning(delta.reasoning)
             if text := delta.text:
-                if emit is not None:
-                    emit(text)
-                texts.append(text)
+                emitted(text)
 
         by_user = emit is not None
         seconds = self.completions.piece_interval * (1 if by_user else _UNHEARD)
-        async with self._call(prompt, system, hear, seconds, spoken=True, by_user=by_user) as turns:
+        call = self._call(prompt, system, hear, seconds, spoken=True, by_user=by_user, say=emitted)
+        async with call as turns:
             async for _ in turns:
                 for piece in ["".join(texts)] if seconds and texts else texts:
                     yield piece
@@ -63,7 +67,8 @@ class OpenAILLMClient:
 
     async def _answer(self, prompt: Prompt, system: str | None, **options: Any) -> Answer:
         answer = Answer()
-        async with self._call(prompt, system, answer.add, inf, spoken=False, **options) as turns:
+        call = self._call(prompt, system, answer.add, inf, spoken=False, say=answer.say, **options)
+        async with call as turns:
             async for _ in turns:
                 pass
         return answer
@@ -76,11 +81,12 @@ class OpenAILLMClient:
         seconds: float,
         *,
         spoken: bool,
+        say: Say,
         by_user: bool = False,
         **options: Any,
     ) -> "_Turns":
         call = self.completions.call(messages_of(prompt, system), **options)
-        return _Turns(call, call.heard(hear, seconds, by_user=by_user), spoken=spoken)
+        return _Turns(call, call.heard(hear, seconds, by_user=by_user, say=say), spoken=spoken)
 
 
 class _Turns:

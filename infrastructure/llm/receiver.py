@@ -17,13 +17,15 @@ from .openai_errors import BROKEN_BODY, of_failure
 from .timeouts import StreamTimeouts
 
 Hear = Callable[[Delta], None]
+Say = Callable[[str], None]
+"""Takes a delta that is its text and nothing else, as nearly all are."""
 
 _AT_ONCE = 64
 """Deltas at most that somebody waits for, however fast they come."""
 
 
 class Receiver:
-    """Gives each delta to `hear`, and keeps the call's first error for `check`.
+    """Gives each delta to `hear`, or to `say`, and keeps the call's first error for `check`.
 
     `max_answer`: bytes of UTF-8. `seconds`: how long whoever waits lets deltas gather. `pause`: how
     late they may be taken, where nobody hears them.
@@ -36,6 +38,7 @@ class Receiver:
         "_hear",
         "_max_answer",
         "_pause",
+        "_say",
         "_size",
         "_steady",
         "_text_in",
@@ -52,8 +55,10 @@ class Receiver:
         max_answer: int,
         seconds: float,
         pause: float = 0,
+        say: Say | None = None,
     ) -> None:
         self._hear, self.timeouts, self._max_answer = hear, timeouts, max_answer
+        self._say = say or _delta_to(hear)
         self._pause = pause if timeouts.may_pause(pause) else 0
         self._enough = _AT_ONCE if 0 < seconds < inf else seconds
         self._decoder = DeltaDecoder()
@@ -78,7 +83,7 @@ class Receiver:
                 return True
             self.heard += 1
             try:
-                self._hear(plain(Delta, (text, None, None, (), "")))
+                self._say(text)
             except ChatError as error:
                 self.fail(error)
                 return True
@@ -155,3 +160,7 @@ class Receiver:
                 self._hear(delta)
         except ChatError as error:
             self.fail(error)
+
+
+def _delta_to(hear: Hear) -> Say:
+    return lambda text: hear(plain(Delta, (text, None, None, (), "")))

@@ -25,7 +25,7 @@ from .failures import failure_in
 from .genai import Names, call_span
 from .openai_errors import BROKEN_BODY, UPSTREAM_FAILURES, of_failure
 from .posts import Posts
-from .receiver import Hear, Receiver
+from .receiver import Hear, Receiver, Say
 from .refusals import STREAM_OPTIONS, refuses
 from .timeouts import StreamTimeouts
 from .transport import calling, http_client
@@ -139,10 +139,17 @@ class Call:
                 deltas.clear()
 
     async def heard(
-        self, hear: Hear, seconds: float = 0, *, by_user: bool = True
+        self,
+        hear: Hear,
+        seconds: float = 0,
+        *,
+        by_user: bool = True,
+        say: Say | None = None,
     ) -> AsyncGenerator[None, None]:
         """Gives each delta to `hear`: while this is waited for, where its bytes arrive. Yields
         when something was heard, with so many `seconds` or 64 deltas in between.
+
+        `say` may be given the text of one that has nothing else, in place of `hear`.
 
         Not heard `by_user`, deltas are taken together, `piece_interval` late at most.
         Ends only after a finish reason, else raises UpstreamTruncated or what went wrong. Closing
@@ -151,7 +158,7 @@ class Call:
         upstream = self._upstream
         timeouts = StreamTimeouts(upstream.first_token_timeout, upstream.idle_timeout)
         pause = 0 if by_user else upstream.piece_interval
-        receiver = Receiver(hear, timeouts, upstream.max_answer, seconds, pause)
+        receiver = Receiver(hear, timeouts, upstream.max_answer, seconds, pause, say)
         self._receiver = receiver
         span = call_span(str(self._body["model"]), upstream.genai)
         try:

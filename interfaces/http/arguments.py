@@ -21,7 +21,7 @@ from starlette.responses import Response
 
 _SOURCES: Mapping[type[Param], str] = {Path: "path", Query: "query", Header: "header"}
 _READ_FROM = {"path": "path_params", "query": "query_params", "header": "headers"}
-_ORDER = ("path", "query", "header", "body")
+_ORDER = (*_READ_FROM, "body")
 """FastAPI's; the first error is the one that is told."""
 _PLAIN = (str, int, float, bool, NoneType)
 _MISSING = {"type": "missing", "msg": "Field required", "input": None}
@@ -46,7 +46,10 @@ class _Value:
     def find(self, given: Any, found: dict[str, Any], errors: list[Any]) -> None:
         """`given` of NO_BODY is none."""
         if given is NO_BODY:
-            errors.append({**_MISSING, "loc": self._where})
+            if self.default is _NOT_GIVEN:
+                errors.append({**_MISSING, "loc": self._where})
+            else:
+                found[self.name] = self.default
             return
         try:
             found[self.name] = self.adapter.validate_python(given, from_attributes=True)
@@ -81,10 +84,12 @@ class Call:
                 self._dependencies.append((name, _dependency(depends, path)))
             else:
                 values.append(_value(parameter, hint, marks, path))
-        self._values = sorted(values, key=lambda value: _ORDER.index(value.source))
-        bodies = [value for value in values if value.source == "body"]
+        by_source = {at: [each for each in values if each.source == at] for at in _ORDER}
+        bodies = by_source.pop("body")
         if len(bodies) > 1:
             raise _NoPlan
+        self._read = [(_READ_FROM[at], found) for at, found in by_source.items() if found]
+        self._body = bodies[0] if bodies else None
         self.wants_body = bool(bodies)
         self._asks_request_alone = self._request is not None and not (values or self._dependencies)
 
@@ -111,15 +116,12 @@ class Call:
                     continue
                 made = call._function(**given)
             found[name] = await made if call._waits else made
-        sources: dict[str, Mapping[str, Any]] = {"body": {}}
-        for value in self._values:
-            if (source := sources.get(value.source)) is None:
-                source = sources[value.source] = getattr(request, _READ_FROM[value.source])
-            given = body if value.source == "body" else source.get(value.alias, NO_BODY)
-            if given is NO_BODY and value.default is not _NOT_GIVEN:
-                found[value.name] = value.default
-            else:
-                value.find(given, found, errors)
+        for where, values in self._read:
+            source: Mapping[str, Any] = getattr(request, where)
+            for value in values:
+                value.find(source.get(value.alias, NO_BODY), found, errors)
+        if self._body is not None:
+            self._body.find(body, found, errors)
         return found
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import sys
 from collections.abc import AsyncIterator
 from contextlib import closing, suppress
 from itertools import pairwise
@@ -16,7 +17,7 @@ from benchmarks.fake_model import ARGUMENTS, FIRST_S, MEAN, MEDIAN, Model
 from benchmarks.harness import Bench, describe
 from benchmarks.kept_connection import KeptConnection, RefusedError
 from benchmarks.mix import LADDER, STEP, holds, offered
-from benchmarks.processes import Process, core_s, spinner
+from benchmarks.processes import Process, before_others, core_s, spinner
 from benchmarks.results import Results, Row
 from benchmarks.servers import SLUICE
 from benchmarks.stamp import now_us
@@ -193,3 +194,20 @@ def test_the_largest_rate_that_holds_is_found(limit: int, monkeypatch: pytest.Mo
     best = max((streams for streams in LADDER if streams <= limit), default=None)
     assert results.figure(f"rate_streams {SLUICE.name}") == best
     assert len(tried) <= 6
+
+
+def test_what_is_measured_runs_before_others_only_meanwhile() -> None:
+    wait = "import threading, time; threading.Thread(target=time.sleep, args=(60,)).start()"
+    process = Process([sys.executable, "-c", wait], None, talks=False)
+
+    def scheduled() -> set[int]:
+        return {os.sched_getscheduler(thread) for thread in (0, *process.threads())}
+
+    try:
+        process.until(lambda: len(list(process.threads())) == 2)
+        with before_others(process) as allowed:
+            within = scheduled()
+        assert within == ({os.SCHED_RR} if allowed else {os.SCHED_OTHER})
+        assert scheduled() == {os.SCHED_OTHER}
+    finally:
+        process.stop()

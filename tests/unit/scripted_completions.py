@@ -6,7 +6,7 @@ from typing import Any
 
 from sluice.domain.events import Usage
 from sluice.infrastructure.llm.decoding import Delta
-from sluice.infrastructure.llm.receiver import Hear
+from sluice.infrastructure.llm.receiver import Hear, Say
 from sluice.infrastructure.llm.upstream import ChatCompletions
 
 COST = Usage(1, 2, 3)
@@ -28,14 +28,17 @@ class ScriptedCall:
                 yield deltas.pop()
 
     async def heard(
-        self, hear: Hear, seconds: float, *, by_user: bool = True
+        self, hear: Hear, seconds: float, *, by_user: bool = True, say: Say | None = None
     ) -> AsyncGenerator[None, None]:
         self.seconds, self.by_user = seconds, by_user
         try:
             for n, delta in enumerate(self._deltas, 1):
                 if isinstance(delta, Exception):
                     raise delta
-                hear(delta)
+                if say is not None and delta == Delta(delta.text):
+                    say(delta.text)
+                else:
+                    hear(delta)
                 if n % self.at_once == 0 or n == len(self._deltas):
                     yield
         finally:

@@ -13,7 +13,7 @@ from sluice.domain import errors
 from sluice.domain.events import Usage
 from sluice.infrastructure.llm.body import Body, Take
 from sluice.infrastructure.llm.decoding import Delta
-from sluice.infrastructure.llm.receiver import Receiver
+from sluice.infrastructure.llm.receiver import Receiver, Say
 from sluice.infrastructure.llm.timeouts import StreamTimeouts
 
 
@@ -29,11 +29,17 @@ USED = {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}
 
 class Received:
     def __init__(
-        self, *more: float, seconds: float = 0, max_answer: int = 1000, idle: float = 30
+        self,
+        *pause: float,
+        seconds: float = 0,
+        max_answer: int = 1000,
+        idle: float = 30,
+        say: Say | None = None,
     ) -> None:
         self.heard: list[Delta] = []
         self.timeouts = StreamTimeouts(30, idle)
-        self.receiver = Receiver(self.heard.append, self.timeouts, max_answer, seconds, *more)
+        given = self.timeouts, max_answer, seconds, sum(pause), say
+        self.receiver = Receiver(self.heard.append, *given)
 
     @property
     def text(self) -> str:
@@ -47,6 +53,16 @@ async def test_each_delta_is_told_and_counted_until_somebody_has_asked() -> None
     received.receiver.heard = 0
     received.receiver.take(A)
     assert (received.text, received.receiver.heard) == ("aaa", 1)
+
+
+async def test_a_delta_that_is_only_its_text_is_said_where_somebody_asks_for_that() -> None:
+    said: list[str] = []
+    received = Received(say=said.append)
+    for data in (A, A, says("b"), STOP):
+        received.receiver.take(data)
+    told = "".join([*(delta.text for delta in received.heard), *said])
+    assert (told, said[-1:], received.receiver.heard) == ("aab", ["b"], 4)
+    assert received.heard[-1].finish_reason == "stop"
 
 
 async def test_who_waits_is_woken_at_once_or_for_64_deltas_or_never() -> None:

@@ -69,6 +69,11 @@ class StoredLog(Log):
             self._writer.later(self)  # first: what it refuses nobody has seen
         self.append(records)
 
+    def write_piece(self, piece: Recorded) -> None:
+        if not self.is_dirty:
+            self._writer.later(self)
+        self.append_piece(piece)
+
     def take(self) -> Sequence[Recorded]:
         """What is to be written next."""
         taken, self._taken = self._taken, len(self.records)
