@@ -3,7 +3,7 @@
 import asyncio
 import gc
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 
 import pytest
 
@@ -291,6 +291,15 @@ def test_what_the_user_has_been_told_is_taken_and_told_to_nobody() -> None:
     relay.check([])
     with pytest.raises(AnswerTooLarge):
         relay.check(BESIDE[:1])
+
+
+def test_all_that_was_told_before_a_pause_is_a_part_of_the_answers_size() -> None:
+    told = [Token("ab", "answer"), Token("cd", "answer")]
+    for bound in (4, 3):
+        relay, again = Relay(RecordingNotifier(), bound), Relay(RecordingNotifier(), bound)
+        for take in (relay.recall, again.tell_again):
+            with pytest.raises(AnswerTooLarge) if bound == 3 else nullcontext():
+                take(told)
 
 
 def test_or_it_is_told_again() -> None:
