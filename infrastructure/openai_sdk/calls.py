@@ -18,12 +18,13 @@ from sluice.infrastructure.llm.first_try import Outcome, answer_in, first_try, h
 from sluice.infrastructure.llm.genai import Names
 from sluice.infrastructure.llm.openai_errors import timed_out
 
-from .answers import UserCall, whole
+from .answers import UserCall
 from .callers import Caller
 from .chunks import Dicts, OneText
 from .heads import Heads
 from .streams import Reading, stream_class, stream_of
 from .timeouts import Timeouts
+from .whole_answers import whole
 
 
 @dataclass(frozen=True, slots=True)
