@@ -64,6 +64,7 @@ class DeltaDecoder:
     def __init__(self) -> None:
         self._splitter = EventSplitter()
         self._calls: dict[int, tuple[str | None, int]] = {}
+        self._names: dict[int, str] = {}
         self._halves: dict[str | int, str] = {}
         self._lost: Exception | None = None
         self._unsettled = self._begun = False
@@ -204,7 +205,8 @@ class DeltaDecoder:
 
     def _part(self, call: Call) -> ToolCallPart:
         """Its number is its index. But some servers have one for all calls, or none: a new id with
-        a name is a new call, while others make a new id for every piece of one.
+        a name is a new call, while others make a new id for every piece of one. A whole name that
+        comes again is not another piece of it.
         """
         function, index, calls = call.function or Function(), call.index or 0, self._calls
         known, number = calls.setdefault(index, (call.id, index))
@@ -212,4 +214,8 @@ class DeltaDecoder:
             known, number = call.id, 1 + max(number for _, number in calls.values())
         calls[index] = known or call.id, number
         call_id = call.id if call.id == calls[index][0] else None
-        return ToolCallPart(number, call_id, function.name, arguments_of(function))
+        name, named = function.name, self._names.get(number, "")
+        if name == named:
+            name = None
+        self._names[number] = named + (name or "")
+        return ToolCallPart(number, call_id, name, arguments_of(function))

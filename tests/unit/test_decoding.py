@@ -207,6 +207,22 @@ def test_a_failure_may_stand_beside_the_choices(
     assert failed.type is expected
 
 
+def test_a_tools_name_that_comes_again_is_no_other_piece_of_it() -> None:
+    def piece(name: str | None, number: int = 0) -> bytes:
+        call = {"index": number, "function": {"name": name, "arguments": "x"}}
+        return event(chunk({"tool_calls": [call]}))
+
+    def names(*pieces: bytes) -> list[str | None]:
+        deltas = DeltaDecoder().feed(b"".join(pieces))
+        return [part.name for delta in deltas for part in delta.tool_calls]
+
+    assert names(piece("look"), piece("look"), piece(None), piece("look")) == [
+        "look", None, None, None,
+    ]  # fmt: skip
+    assert names(piece("look"), piece("_up"), piece("look_up")) == ["look", "_up", None]
+    assert names(piece("look"), piece("look", 1)) == ["look", "look"]
+
+
 def test_a_refusal_is_text() -> None:
     assert of_chunk(chunk({"content": None, "refusal": "No."})) == [Delta("No.")]
 
