@@ -1,6 +1,6 @@
 """Calls of users' own clients, as a node run takes them: muted, counted, said once."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from difflib import SequenceMatcher
@@ -22,11 +22,19 @@ def silent() -> Iterator[None]:
         muted.reset(before)
 
 
-class CountedCall:
-    """A CallTeller that tells nothing; `calls` is None where somebody else counts."""
+End = Callable[[str | None], None]
+"""Takes the finish reason of a call that is over."""
 
-    def __init__(self, calls: ModelCalls | None, *, spoken: bool = False) -> None:
-        self._calls, self._spoken = calls, spoken
+
+class CountedCall:
+    """A CallTeller that tells nothing; `calls` is None where somebody else counts, who is told by
+    `end` what their client may have lost.
+    """
+
+    def __init__(
+        self, calls: ModelCalls | None, *, spoken: bool = False, end: End | None = None
+    ) -> None:
+        self._calls, self._spoken, self._end = calls, spoken, end
 
     def say(self, text: str, /) -> None:
         return
@@ -40,6 +48,8 @@ class CountedCall:
     def ended(self, usage: Usage | None, finish_reason: str | None, /) -> None:
         if self._calls is not None:
             self._calls.ended(usage, finish_reason, spoken=self._spoken)
+        if self._end is not None:
+            self._end(finish_reason)
 
 
 class HeardCall(CountedCall):
@@ -49,9 +59,14 @@ class HeardCall(CountedCall):
     """
 
     def __init__(
-        self, calls: ModelCalls | None, say: Emit | None, reason: Emit | None = None
+        self,
+        calls: ModelCalls | None,
+        say: Emit | None,
+        reason: Emit | None = None,
+        *,
+        end: End | None = None,
     ) -> None:
-        super().__init__(calls, spoken=say is not None)
+        super().__init__(calls, spoken=say is not None, end=end)
         self._say, self._reason = say or _nobody, reason or _nobody
 
     def say(self, text: str, /) -> None:

@@ -7,7 +7,7 @@ string, and the same behind it, nothing but the string is another.
 
 from contextlib import suppress
 
-from .chunks import NO_JSON, chunk_of, string_of
+from .chunks import NO_JSON, chunk_of, said_in, string_of
 
 _TRIES = 3
 """A server whose chunks are never alike, as one that pads them, is not tried any more."""
@@ -51,5 +51,5 @@ class AlikeReads:
         before, after = read[: start + 1], read[start + len(said) - 1 :]
         with suppress(*NO_JSON):
             other = chunk_of(b"%b?%b" % (before[6:], after[:-2])).choices
-            if other and other[0].delta and other[0].delta.content == "?":
+            if other and said_in(other[0]).content == "?":
                 self._shape = before, after, start, 1 - len(after)

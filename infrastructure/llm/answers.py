@@ -58,8 +58,12 @@ def json_object(text: str, finish_reason: str | None) -> dict[str, Any]:
 
 
 def tool_call(name: str, arguments: str, finish_reason: str | None) -> ToolCall:
-    """Some servers send no arguments at all for a tool that takes none."""
-    return ToolCall(name, json_object(arguments or "{}", finish_reason))
+    """Some servers send no arguments at all for a tool that takes none, or a null; some begin
+    with an empty object, behind which the arguments come.
+    """
+    given = arguments.strip()
+    given = "{}" if given in ("", "null") else given.removeprefix("{}") or given
+    return ToolCall(name, json_object(given, finish_reason))
 
 
 def _unusable(finish_reason: str | None) -> Unusable:

@@ -25,9 +25,11 @@ class Call(msgspec.Struct, gc=False):
 
 
 class Said(msgspec.Struct, gc=False):
-    """Servers have four names for reasoning, and `function_call` is what calls once were."""
+    """Servers have four names for reasoning, and `function_call` is what calls once were. One sends
+    a content that is a number as a number.
+    """
 
-    content: str | list[Any] | None = None
+    content: str | list[Any] | int | None = None
     refusal: str | None = None
     tool_calls: list[Call] | None = None
     function_call: Function | None = None
@@ -39,21 +41,27 @@ class Said(msgspec.Struct, gc=False):
 
 
 class Choice(msgspec.Struct, gc=False):
-    """`message` in the place of `delta` is a whole answer as one event."""
+    """`message` in the place of `delta` is a whole answer as one event, and `text` is what
+    completions said before there were chats. An empty `delta` is a list where PHP has written it.
+    """
 
-    delta: Said | None = None
+    delta: Said | list[Any] | None = None
     message: Said | None = None
+    text: str | None = None
     finish_reason: str | None = None
     error: Any = None
 
 
 class Chunk(msgspec.Struct, gc=False):
+    """`x_groq` is where Groq tells what has stopped its answer."""
+
     choices: list[Choice] | None = None
     usage: Any = None
     error: Any = None
+    x_groq: Any = None
 
 
-SILENCE = Said()
+_SILENCE = Said()
 
 chunk_of = msgspec.json.Decoder(Chunk).decode
 string_of = msgspec.json.Decoder(str).decode
@@ -68,6 +76,22 @@ def loose_chunk_of(data: bytes) -> Chunk | None:
         return msgspec.convert(json.loads(data.decode("utf-8", "surrogatepass")), Chunk)
     except (*NO_JSON, ValueError):
         return None
+
+
+def said_in(choice: Choice, *, whole: bool = False) -> Said:
+    """`whole`: the message, too, if there is no delta. Raises UpstreamBadResponse."""
+    said = choice.delta or (whole and choice.message)
+    if type(said) is Said:
+        return said
+    if said:
+        raise UpstreamBadResponse("a delta that is a list")
+    return Said(content=choice.text) if choice.text else _SILENCE
+
+
+def error_in(chunk: Chunk) -> object:
+    """What its upstream says that failed; what is empty is none."""
+    beside = chunk.x_groq
+    return chunk.error or (isinstance(beside, dict) and beside.get("error"))
 
 
 def arguments_of(function: Function) -> str:

@@ -13,20 +13,21 @@ from sluice.domain.events import Usage
 from .alike import AlikeReads
 from .chunks import (
     NO_JSON,
-    SILENCE,
     Call,
     Chunk,
     Function,
     Said,
     arguments_of,
     chunk_of,
+    error_in,
     loose_chunk_of,
+    said_in,
     text_and_thought,
     usage_of,
     words_in,
 )
 from .event_stream import EventSplitter
-from .failures import failure_in, of_choice, of_error, of_finish_reason
+from .failures import failure_in, of_choice, of_error, of_finish_reason, reason_in
 
 _DONE = b"[DONE]"
 plain = tuple.__new__
@@ -63,6 +64,7 @@ class DeltaDecoder:
     def __init__(self) -> None:
         self._splitter = EventSplitter()
         self._calls: dict[int, tuple[str | None, int]] = {}
+        self._names: dict[int, str] = {}
         self._halves: dict[str | int, str] = {}
         self._lost: Exception | None = None
         self._unsettled = self._begun = False
@@ -113,21 +115,18 @@ class DeltaDecoder:
             if loose is None:
                 return None
             chunk, self._unsettled = loose, True
-        if chunk.error:
-            raise of_error(chunk.error)
+        if (chunk.error or chunk.x_groq) and (told := error_in(chunk)):
+            raise of_error(told)
         usage = chunk.usage and usage_of(chunk.usage)
         if not chunk.choices:
             if failure := failure_in(data):
                 raise failure
             return Delta(usage=usage) if usage else None
         choice = chunk.choices[0]
-        said = choice.delta or (not self._begun and choice.message) or SILENCE
+        said = said_in(choice, whole=not self._begun)
         if choice.error:
             raise of_choice(choice.error)
-        if finish_reason := choice.finish_reason or None:
-            if failure := of_finish_reason(finish_reason):
-                raise failure
-            self.finished = True
+        finish_reason = self._reason(choice.finish_reason) if choice.finish_reason else None
         text = said.content
         beside = (
             said.tool_calls
@@ -144,13 +143,23 @@ class DeltaDecoder:
         delta = self._all_of(said)._replace(finish_reason=finish_reason, usage=usage or None)
         return delta if any(delta) else None
 
+    def _reason(self, said: str) -> str | None:
+        reason = reason_in(said)
+        if reason is not None:
+            if failure := of_finish_reason(reason):
+                raise failure
+            self.finished = True
+        return reason
+
     def _all_of(self, said: Said) -> Delta:
         """Text, reasoning and tool calls, of which one is the rule."""
         if said.error:
             raise of_choice(said.error)
         # A refusal is what the model said: its user must see it, as any other answer.
-        content = said.content or said.refusal or ""
-        text, thought = (content, "") if isinstance(content, str) else text_and_thought(content)
+        content = said.refusal or "" if said.content in (None, "", []) else said.content
+        text, thought = (
+            text_and_thought(content) if isinstance(content, list) else (str(content), "")
+        )
         aloud = said.reasoning_content or said.reasoning or said.thinking or said.reasoning_details
         reasoning = words_in(aloud) or thought
         calls = said.tool_calls or (said.function_call and [Call(function=said.function_call)])
@@ -196,7 +205,8 @@ class DeltaDecoder:
 
     def _part(self, call: Call) -> ToolCallPart:
         """Its number is its index. But some servers have one for all calls, or none: a new id with
-        a name is a new call, while others make a new id for every piece of one.
+        a name is a new call, while others make a new id for every piece of one. A whole name that
+        comes again is not another piece of it.
         """
         function, index, calls = call.function or Function(), call.index or 0, self._calls
         known, number = calls.setdefault(index, (call.id, index))
@@ -204,4 +214,8 @@ class DeltaDecoder:
             known, number = call.id, 1 + max(number for _, number in calls.values())
         calls[index] = known or call.id, number
         call_id = call.id if call.id == calls[index][0] else None
-        return ToolCallPart(number, call_id, function.name, arguments_of(function))
+        name, named = function.name, self._names.get(number, "")
+        if name == named:
+            name = None
+        self._names[number] = named + (name or "")
+        return ToolCallPart(number, call_id, name, arguments_of(function))

@@ -14,7 +14,7 @@ _CR = ord("\r")
 """As a number it is found in a read in a sixth of the time."""
 _FIELDS = (b"data", b"event", b"id", b"retry", b"error")
 _BEGINNINGS = (b":", *(field + b":" for field in _FIELDS))
-_FAILED = re.compile(rb"(?:^|[._-])(?:error|fail(?:ed|ure)|exception|abort(?:ed)?)$", re.IGNORECASE)
+_FAILED = re.compile(rb"(?:error|fail(?:ed|ure)|exception|abort(?:ed)?)$", re.IGNORECASE)
 """Names of events that tell a failure."""
 _MAX_EVENT_BYTES = 16 * 2**20
 
@@ -34,12 +34,12 @@ class EventSplitter:
 
     What a read leaves incomplete is joined once, so that a long event costs linear time. A
     failure that is told beside the protocol (`event: error`, a field `error:`, bare JSON) comes
-    as the data of an error chunk; other bare JSON is nothing, as the standard has it. Without
-    `failures` only data is read, as the SDK does.
+    as the data of an error chunk; other bare JSON is nothing, as the standard has it. In a
+    protocol whose own events tell failures by their `names`, these are left as they are.
     """
 
-    def __init__(self, *, failures: bool = True) -> None:
-        self._fields_of = _fields_of if failures else _data_fields_of
+    def __init__(self, *, names: bool = False) -> None:
+        self._named = names
         self._partial: list[bytes] = []
         self._size = 0
         self._after_cr = False
@@ -95,17 +95,11 @@ class EventSplitter:
             if event.startswith(b"data: ") and b"\n" not in event:
                 found.append(event[6:])
             else:
-                found += self._fields_of(event)
+                found += _fields_of(event, named=self._named)
         return found
 
 
-def _data_fields_of(event: bytes) -> list[bytes]:
-    lines = (line.partition(b":") for line in event.removeprefix(_BOM).split(b"\n"))
-    data = [value.removeprefix(b" ") for name, _, value in lines if name == b"data"]
-    return [b"\n".join(data)] if data else []
-
-
-def _fields_of(event: bytes) -> list[bytes]:
+def _fields_of(event: bytes, *, named: bool) -> list[bytes]:
     fields: dict[bytes, list[bytes]] = {}
     bare = []
     for line in event.removeprefix(_BOM).split(b"\n"):
@@ -117,17 +111,22 @@ def _fields_of(event: bytes) -> list[bytes]:
     found = []
     if b"data" in fields:
         found.append(b"\n".join(fields[b"data"]))
-    if _FAILED.search(fields.get(b"event", [b""])[-1]):
-        found = [_error_chunk(b"".join(found))]
+    name = fields.get(b"event", [b""])[-1]
+    if not named and _FAILED.search(name):
+        found = [_error_chunk(b"".join(found), name)]
     if b"error" in fields:
         found.append(_error_chunk(b"\n".join(fields[b"error"])))
     # On one line or on several, and each line by itself.
     return found + [_error_chunk(text) for text in (b"\n".join(bare), *bare) if failure_in(text)]
 
 
-def _error_chunk(told: bytes) -> bytes:
+def _error_chunk(told: bytes, name: bytes = b"") -> bytes:
+    """The event's own name tells what its data may leave out."""
     try:
         error = msgspec.json.decode(told)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         error = told.decode(errors="replace")
-    return msgspec.json.encode({"error": error or "unnamed"})
+    named = name.decode(errors="replace")
+    if named and isinstance(error, dict):
+        error = {"name": named, **error}
+    return msgspec.json.encode({"error": error or named or "unnamed"})

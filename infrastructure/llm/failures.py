@@ -14,7 +14,10 @@ from sluice.domain import errors
 
 _STATUS = ("status", "status_code", "statusCode", "http_status", "code", "error_code", "errorCode")
 _KINDS = (*_STATUS, "type", "reason", "name")
-_MESSAGES = ("message", "msg", "detail", "error_msg", "error_message", "errorMessage", "title")
+_MESSAGES = (
+    "message", "msg", "detail", "error_msg", "error_message", "errorMessage", "status_msg", "title",
+)  # fmt: skip
+_INNER = ("error", "errors", "detail", "metadata", "message", "base_resp")
 _DEEPEST = 5
 
 _NUMBER = r"(?:^|(?:status|code|http|error)[^a-z0-9]{{0,4}}){}\b"
@@ -49,6 +52,12 @@ _FAILED = re.compile(
     r"|quota|disconnect|interrupt|crash|kill|preempt|shut.?down|malformed",
     re.IGNORECASE,
 )
+
+
+_NO_REASON = re.compile(r"\s*|null|none|nil|undefined|(?:\w+_)?unspecified", re.IGNORECASE)
+"""What stands where there is no finish reason yet: a null that was made a string, or the zero of
+an enumeration.
+"""
 
 
 def of_status(status: int) -> errors.UpstreamError:
@@ -86,6 +95,11 @@ def of_choice(error: object) -> errors.UpstreamError:
     return failure
 
 
+def reason_in(said: str) -> str | None:
+    """The finish reason that is said, if it is one."""
+    return None if _NO_REASON.fullmatch(said) else said
+
+
 def of_finish_reason(reason: str) -> errors.UpstreamError | None:
     """None for those of an answer that came to its end, whatever made it end."""
     if not _FAILED.search(reason):
@@ -112,6 +126,8 @@ def _is_failure(told: Mapping[str, Any]) -> bool:
         case {"object": "error"} | {"type": "error"} | {"status": "error"} | {"success": False}:
             return True
         case {"detail": str() | list() | dict()} if len(told) == 1:
+            return True
+        case {"base_resp": {"status_code": int(code)}} if code:  # MiniMax's
             return True
     if any(told.get(name) for name in ("error", "errors", "error_code", "error_msg")):
         return True
@@ -141,5 +157,5 @@ def _values(error: object, names: tuple[str, ...], depth: int = 0) -> Iterator[o
             yield from _values(each, names, depth + 1)
     if isinstance(error, Mapping):
         yield from (error[name] for name in names if isinstance(error.get(name), str | int))
-        for name in ("error", "errors", "detail", "metadata", "message"):
+        for name in _INNER:
             yield from _values(error.get(name), names, depth + 1)

@@ -30,7 +30,10 @@ _SOME_PARAMETER = re.compile(
 
 
 def refuses(error: UpstreamError, parameter: str) -> bool:
-    cause = error.__cause__
+    return refused_by(error.__cause__, parameter)
+
+
+def refused_by(cause: BaseException | None, parameter: str) -> bool:
     if not isinstance(cause, openai.APIStatusError) or cause.status_code not in (400, 404, 422):
         return False
     said = str(cause.body or cause.message).lower()

@@ -6,25 +6,25 @@ taken for that text alone, as our own client takes it.
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
-from pydantic import BaseModel
+import msgspec
 
 from sluice.application.heard_calls import CountedCall
 from sluice.application.model_calls import CallTeller
 from sluice.domain.errors import AnswerTooLarge
 from sluice.domain.events import Usage
 from sluice.infrastructure.llm.alike import AlikeReads
+from sluice.infrastructure.llm.chunks import NO_JSON
 from sluice.infrastructure.llm.event_stream import EventSplitter
-from sluice.infrastructure.llm.failures import of_error
+from sluice.infrastructure.llm.failures import failure_in
 from sluice.infrastructure.llm.genai import CallSpan
 
 from .characters import WholeCharacters
 from .chunks import Chunks, OneText, Stream
-from .ends import failure_of, responses_finish_reason, usage_of
 from .events import ChatEventReader, EventReader, ParsedEvent, ResponsesEventReader
 from .failures import CutAnswer, NamedFailure, NoAnswer, classify
-from .whole_answers import said_in
 
 _DONE = b"[DONE]"
 
@@ -71,18 +71,26 @@ class UserCall:
 
 
 class StreamedAnswer:
-    """A body, read by read. `said`: something has been said, be it reasoning or a tool call."""
+    """A body, read by read. `said`: something has been said, be it reasoning or a tool call.
+
+    `over`: silence, or a connection that breaks, is now the end and no failure. That is behind a
+    finish reason, until more is said: gateways put one into every chunk. From then on it is only
+    where nothing is said with it, as for our own client.
+    """
 
     def __init__(self, call: UserCall, stream: Stream) -> None:
         self._call, self._stream = call, stream
-        self._splitter = EventSplitter(failures=False)
+        self._splitter = EventSplitter(names=call.responses)
         self._characters, self._alike = WholeCharacters(), AlikeReads()
         self._events, self._chunks = call.events(), call.chunks(stream)
         self._one_text = self._chunks if isinstance(self._chunks, OneText) else None
-        self._any = False
+        self._any = self._unsure = self._page = False
+        """An event has come; one was not understood, so that its end proves nothing; what came
+        before any event looks like a page.
+        """
         self._size = 0
         self.said = 0
-        self.done = False
+        self.done = self.over = False
 
     @property
     def joins(self) -> bool:
@@ -104,21 +112,23 @@ class StreamedAnswer:
 
         Raises AnswerTooLarge, which is none of the SDK's: another try would be no smaller.
         """
+        if not self._any:
+            self._page |= read.lstrip().startswith(b"<")
         events = self._splitter.feed(read)
         self._alike.forget()
         for event in events:
             if event.startswith(_DONE):
                 self.done = True
                 return
-            self._any = True
             if b"\\u" in event or self._characters.held:
                 for data in self._characters.of(event):
-                    yield from self._chunks.of(data, self._heard(data))
-            else:  # nearly always
-                heard = self._heard(event)
+                    yield from self._given(data)
+            elif (heard := self._heard(event)) is not None:  # nearly always
                 yield from self._chunks.of(event, heard)
                 if self._one_text and heard.plain and len(events) == 1 and heard.text:
                     self._alike.learn(read, event, heard.text)
+            elif self.done:
+                return
 
     def take(self, read: bytes) -> Iterable[Any]:
         """As `feed`. Behind plain text that is held, an event that is the same but for its text
@@ -130,18 +140,47 @@ class StreamedAnswer:
             return ()
         return self.feed(read)
 
-    def _heard(self, data: bytes) -> ParsedEvent:
-        """What is said is told."""
+    def _given(self, data: bytes) -> Iterator[Any]:
+        heard = self._heard(data)
+        return iter(()) if heard is None else self._chunks.of(data, heard)
+
+    def _heard(self, data: bytes) -> ParsedEvent | None:
+        """What is said is told. None: nothing is, and the caller need not know of the event."""
+        before, finished = self.said, self._events.finished
         heard = self._events.read(data)
+        if heard is None:
+            if self._passes_over(data):
+                return None
+            heard = ParsedEvent()
+        self._any = True
         if text := heard.text:
             self._say(text)
         if heard.reasoning:
-            self.said += 1
             self._call.teller.reason(heard.reasoning)
         for piece in heard.tool_calls:
-            self.said += 1
             self._call.teller.call_tool(piece)
+        self.said += bool(heard.reasoning) + len(heard.tool_calls) + heard.thinks
+        if finished or self._events.finished:
+            self.over = not (finished and self.said > before)
         return heard
+
+    def _passes_over(self, data: bytes) -> bool:
+        """Whether an event that is no chunk is nothing to the caller: none to the standard, another
+        spelling of the end, or rubbish behind a finish reason.
+
+        Raises what it says that failed. Whatever else it is, is the caller's to read.
+        """
+        text = data.strip()
+        if not text:
+            return True
+        self._any = True
+        if text == _DONE:
+            self.done = True
+        elif failure := failure_in(data):
+            raise NamedFailure(self._stream.response.request) from failure
+        else:
+            self._unsure |= not self.finished
+        return not self._unsure
 
     def _say(self, text: str) -> None:
         self.said += 1
@@ -151,19 +190,25 @@ class StreamedAnswer:
         self._call.teller.say(text)
 
     def end(self) -> Iterator[Any]:
-        """At the body's end: what was held back. Raises if that was no proper end."""
-        for data in self._characters.left():
-            yield from self._chunks.of(data, self._heard(data))
+        """At the body's end: what was held back, and an event that lacks only its empty line; one
+        that was cut never was. Raises if that was no proper end.
+        """
+        rest = () if self.done else filter(_is_whole, self._splitter.end())
+        for event in (
+            *chain.from_iterable(map(self._characters.of, rest)),
+            *self._characters.left(),
+        ):
+            yield from self._given(event)
         yield from self._chunks.left()
         events, request = self._events, self._stream.response.request
         if events.failure is not None:
             raise NamedFailure(request) from events.failure
-        if events.finished or events.unsure:
+        if events.finished or self._unsure:
             return
         headers = self._stream.response.headers
         named = "text/event-stream" in headers.get("content-type", "").lower()
         # What is encoded in a way that was not asked for comes as it is.
-        if not self._any and not (named and "content-encoding" not in headers):
+        if not self._any and (self._page or not named or "content-encoding" in headers):
             raise NoAnswer(message="the answer is no event stream", request=request)
         raise CutAnswer(message="the answer ended without a finish reason", request=request)
 
@@ -172,42 +217,9 @@ class StreamedAnswer:
         self._call.close(error)
 
 
-def whole(call: UserCall, answer: object, request: Any) -> None:
-    """Counts and judges an answer that was not streamed; its text comes with the node's state,
-    its thoughts are told here.
-
-    `answer`: what the SDK made of the body, which may be anything.
-    """
-    if not isinstance(answer, BaseModel) or (answer.model_extra or {}).get("error"):
-        raise NoAnswer(message="the answer is no object of the API", request=request)
-    said = said_in(answer, responses=call.responses)
-    if len(said.text.encode(errors="replace")) > call.max_answer:
-        raise AnswerTooLarge
-    if said.thought and not call.over:
-        call.teller.reason(said.thought)
-    usage = getattr(answer, "usage", None)
-    cost = usage_of(usage.model_dump()) if isinstance(usage, BaseModel) else None
-    if call.responses:
-        status, details = (
-            getattr(answer, "status", None),
-            getattr(answer, "incomplete_details", None),
-        )
-        items = getattr(answer, "output", None) or ()
-        called = any(getattr(item, "type", None) == "function_call" for item in items)
-        reason = details.model_dump() if isinstance(details, BaseModel) else details
-        call.end(cost, responses_finish_reason(status, reason, called=called))
-        if status == "failed":
-            error = getattr(answer, "error", None)
-            failure = of_error(error.model_dump() if isinstance(error, BaseModel) else error)
-            raise NamedFailure(request) from failure
-        return
-    choices = getattr(answer, "choices", None)
-    if not isinstance(choices, list):
-        raise NoAnswer(message="the answer has no choices", request=request)
-    reasons = [getattr(choice, "finish_reason", None) for choice in choices]
-    call.end(cost, reasons[0] if reasons and isinstance(reasons[0], str) else None)
-    for choice, reason in zip(choices, reasons, strict=True):
-        if found := failure_of(reason, getattr(choice, "error", None)):
-            raise NamedFailure(request) from found
-    if not all(reasons):
-        raise CutAnswer(message="the answer has no finish reason", request=request)
+def _is_whole(event: bytes) -> bool:
+    try:
+        msgspec.json.decode(event)
+    except NO_JSON:
+        return False
+    return True

@@ -17,13 +17,15 @@ from sluice.infrastructure.llm.deadline import Deadline
 from sluice.infrastructure.llm.first_try import Outcome, answer_in, first_try, handed, json_of
 from sluice.infrastructure.llm.genai import Names
 from sluice.infrastructure.llm.openai_errors import timed_out
+from sluice.infrastructure.llm.refusals import STREAM_OPTIONS, refused_by
 
-from .answers import UserCall, whole
+from .answers import UserCall
 from .callers import Caller
 from .chunks import Dicts, OneText
 from .heads import Heads
 from .streams import Reading, stream_class, stream_of
 from .timeouts import Timeouts
+from .whole_answers import whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,7 @@ class Request:
         self._deadlines = limits if _untimed(client, options) else None
         call.max_answer, call.piece_interval = limits.max_answer, limits.piece_interval
         self.heads: Heads | None = None
-        self._asks_usage = False
+        self._asks_usage, self._may_ask = False, True
 
     async def send(self, send: Any, cast_to: Any, *, stream: bool, stream_cls: Any) -> Any:
         """Of an answer that is not streamed nothing is said before its end: its first-token
@@ -93,11 +95,11 @@ class Request:
         try:
             async with handed(outcome):
                 return await send(cast_to, prepared, stream=True, stream_cls=ours)
-        except (openai.BadRequestError, openai.UnprocessableEntityError):
-            if not self._asks_usage:
+        except openai.APIStatusError as error:
+            if not (self._asks_usage and _refuses_usage(error)):
                 raise
-        self._no_usage.add(self._client)
-        return await send(cast_to, self._prepared(True), stream=True, stream_cls=ours)
+        with self._without_usage():
+            return await send(cast_to, self._prepared(True), stream=True, stream_cls=ours)
 
     async def _first_try(self, options: Any, theirs: Any) -> Outcome | None:
         head = None if self.heads is None else self.heads.of(self._client, options, theirs)
@@ -114,11 +116,18 @@ class Request:
         theirs = stream_class(stream_cls, reading) if stream else None
         try:
             return send(cast_to, self._prepared(stream), stream=stream, stream_cls=theirs)
-        except (openai.BadRequestError, openai.UnprocessableEntityError):
-            if not self._asks_usage:
+        except openai.APIStatusError as error:
+            if not (self._asks_usage and _refuses_usage(error)):
                 raise
+        with self._without_usage():
+            return send(cast_to, self._prepared(stream), stream=stream, stream_cls=theirs)
+
+    @contextmanager
+    def _without_usage(self) -> Iterator[None]:
+        """What was refused for another reason is refused again, and proves nothing."""
+        self._may_ask = False
+        yield
         self._no_usage.add(self._client)
-        return send(cast_to, self._prepared(stream), stream=stream, stream_cls=theirs)
 
     def _timeouts(self) -> Timeouts:
         own = self._deadlines
@@ -153,7 +162,8 @@ class Request:
         whoever sends it. A raw user would trip over one more chunk, which has no choices.
         """
         return (
-            self._by.plain
+            self._may_ask
+            and self._by.plain
             and getattr(self._by.model, "stream_usage", False) is None
             and "stream_options" not in self._options.json_data
             and self._client not in self._no_usage
@@ -206,6 +216,11 @@ def _structured(body: Mapping[str, Any]) -> bool:
     text = body.get("text")
     wanted = text.get("format") if isinstance(text, Mapping) else body.get("response_format")
     return isinstance(wanted, Mapping) and wanted.get("type") in ("json_object", "json_schema")
+
+
+def _refuses_usage(error: openai.APIStatusError) -> bool:
+    """By a status it may; one that has other meanings as well has to say so."""
+    return error.status_code in (400, 422) or refused_by(error, STREAM_OPTIONS)
 
 
 def _untimed(client: Any, options: Any) -> bool:

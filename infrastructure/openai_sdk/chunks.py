@@ -82,10 +82,13 @@ class Chunks:
 
 
 class Dicts(Chunks):
-    """For langchain-openai, which makes a dict of each object: plain text comes as one at once."""
+    """For langchain-openai, which makes a dict of each object: plain text comes as one at once.
+    A usage with which it could not count would fail the whole answer.
+    """
 
     def of(self, data: bytes, heard: ParsedEvent) -> Iterator[Any]:
-        yield _dict(data) if heard.plain else self._object(data)
+        if not heard.uncounted:
+            yield _dict(data) if heard.plain else self._object(data)
 
 
 class OneText(Chunks):
@@ -101,6 +104,8 @@ class OneText(Chunks):
         self._ended = False
 
     def of(self, data: bytes, heard: ParsedEvent) -> Iterator[Any]:
+        if heard.uncounted:
+            return
         if self._first is not None and not (heard.plain and not self._ended):
             if self._takes(data):
                 return

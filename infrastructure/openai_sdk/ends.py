@@ -2,7 +2,12 @@
 
 from sluice.domain.errors import UpstreamError
 from sluice.domain.events import Usage
-from sluice.infrastructure.llm.failures import of_choice, of_finish_reason
+from sluice.infrastructure.llm.failures import of_choice, of_finish_reason, reason_in
+
+
+def finish_reason_in(said: object) -> str | None:
+    """The finish reason that a chat completion gives, if it gives one."""
+    return reason_in(said) if isinstance(said, str) else None
 
 
 def failure_of(reason: object, error: object = None) -> UpstreamError | None:

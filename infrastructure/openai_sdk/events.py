@@ -4,46 +4,55 @@ Decoded past the SDK's objects, and tolerant: an event of another shape is only 
 for it is the caller's to read.
 """
 
+from contextlib import suppress
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
 from sluice.application.model_calls import ToolCallPiece
-from sluice.domain.errors import UpstreamError
+from sluice.domain.errors import UpstreamBadResponse, UpstreamError
 from sluice.domain.events import Usage
-from sluice.infrastructure.llm.failures import of_error
+from sluice.infrastructure.llm.chunks import text_and_thought, words_in
+from sluice.infrastructure.llm.failures import failure_in, of_error
 
-from .ends import failure_of, responses_finish_reason, usage_of
+from .ends import failure_of, finish_reason_in, responses_finish_reason, usage_of
+from .shapes import Choice, Delta, Event, chunk_of, event_of
 
 _NOT_UNDERSTOOD = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
 class ParsedEvent(NamedTuple):
-    """`plain`: the event adds text to its answer, or nothing, and means nothing else."""
+    """`plain`: the event adds text to its answer, or nothing, and means nothing else.
+
+    `thinks`: the event's content has thoughts in it, which is a sign of life; they are the
+    caller's to tell. `uncounted`: it is no more than a usage that holds no numbers.
+    """
 
     text: str = ""
     reasoning: str = ""
     tool_calls: tuple[ToolCallPiece, ...] = ()
     plain: bool = False
+    thinks: bool = False
+    uncounted: bool = False
 
 
 _NOTHING = ParsedEvent()
+_UNCOUNTED = ParsedEvent(uncounted=True)
 
 
 class EventReader(Protocol):
     """Hears the events of one answer. `finished`: it is complete. `failure`: its upstream said
-    that it could not make it. `unsure`: an event was not understood, so nothing is proved.
+    that it could not make it. `read` gives None for what is no event of it.
     """
 
     usage: Usage | None
     finish_reason: str | None
     failure: UpstreamError | None
-    unsure: bool
 
     @property
     def finished(self) -> bool: ...
 
-    def read(self, data: bytes) -> ParsedEvent: ...
+    def read(self, data: bytes) -> ParsedEvent | None: ...
 
 
 class ChatEventReader:
@@ -57,7 +66,6 @@ class ChatEventReader:
         self.usage: Usage | None = None
         self.finish_reason: str | None = None
         self.failure: UpstreamError | None = None
-        self.unsure = False
         self._as_langchain = as_langchain
         self._open: set[int | None] = set()
         self._finished: set[int | None] = set()
@@ -66,58 +74,68 @@ class ChatEventReader:
     def finished(self) -> bool:
         return bool(self._finished) and not self._open
 
-    def read(self, data: bytes) -> ParsedEvent:
+    def read(self, data: bytes) -> ParsedEvent | None:
         try:
-            chunk = _chunk(data)
+            chunk = chunk_of(data)
         except _NOT_UNDERSTOOD:
-            self.unsure = True
-            return _NOTHING
-        if chunk.error:
-            self.failure = of_error(chunk.error)
+            return None
+        beside = chunk.x_groq
+        if error := chunk.error or (isinstance(beside, dict) and beside.get("error")):
+            self.failure = of_error(error)
         if chunk.usage is not None:
             self.usage = usage_of(chunk.usage) or self.usage
         if not chunk.choices:
-            return _NOTHING
+            if not error and failure_in(data):
+                return None
+            return _UNCOUNTED if chunk.usage and _holds_no_numbers(chunk.usage) else _NOTHING
         for choice in chunk.choices:
             self._progress(choice)
         first = chunk.choices[0]
-        if first.delta is None or (first.index and not self._as_langchain):
+        if type(first.delta) is not Delta or (first.index and not self._as_langchain):
             return _NOTHING
-        alone = len(chunk.choices) == 1 and chunk.usage is None and not chunk.error
-        return self._said(first.delta, plain=alone and _ordinary(first))
+        alone = len(chunk.choices) == 1 and chunk.usage is None and not error
+        return self._said(first.delta, plain=alone and _ordinary(first, first.delta))
 
-    def _progress(self, choice: "_Choice") -> None:
-        index, reason = choice.index, choice.finish_reason
-        if reason:
+    def _progress(self, choice: Choice) -> None:
+        index, given = choice.index, choice.finish_reason
+        reason = given and finish_reason_in(given)
+        if reason or (given and not isinstance(given, str)):
             self._open.discard(index)
             self._finished.add(index)
-            if not index and isinstance(reason, str):
+            if reason and not index:
                 self.finish_reason = reason
         elif index not in self._finished:
             self._open.add(index)
-        if reason or choice.error:
-            self.failure = self.failure or failure_of(reason, choice.error)
+        error = choice.error or (type(choice.delta) is Delta and choice.delta.error)
+        if reason or error:
+            self.failure = self.failure or failure_of(reason, error)
 
-    def _said(self, delta: "_Delta", *, plain: bool) -> ParsedEvent:
+    def _said(self, delta: Delta, *, plain: bool) -> ParsedEvent:
         text = delta.content or ""
-        if plain and not (delta.refusal or delta.reasoning_content or delta.reasoning):
-            return ParsedEvent(text, plain=True)
-        if not self._as_langchain:
-            text = text or delta.refusal
-        tools = delta.tool_calls
-        return ParsedEvent(
-            _text(text),
-            _text(delta.reasoning_content) or _text(delta.reasoning),
-            tuple(_tool_pieces(tools)) if isinstance(tools, list) else (),
-            plain,
+        aloud = (
+            delta.reasoning_content or delta.reasoning or delta.thinking or delta.reasoning_details
         )
+        if plain and not (delta.refusal or aloud):
+            return ParsedEvent(text, plain=True)
+        text, thought = _parts(text)
+        if not self._as_langchain:
+            text = text or _text(delta.refusal)
+        tools = delta.tool_calls or (delta.function_call and [{"function": delta.function_call}])
+        pieces = tuple(_tool_pieces(tools)) if isinstance(tools, list) else ()
+        return ParsedEvent(text, words_in(aloud), pieces, plain, thinks=bool(thought))
 
 
-def _ordinary(choice: "_Choice") -> bool:
-    said = choice.delta or _Delta()
+def _holds_no_numbers(usage: object) -> bool:
+    if not isinstance(usage, dict):
+        return True
+    counts = [usage.get(name) for name in ("prompt_tokens", "completion_tokens", "total_tokens")]
+    return not all(count is None or type(count) in (int, float) for count in counts)
+
+
+def _ordinary(choice: Choice, said: Delta) -> bool:
     return (
         not (choice.finish_reason or choice.logprobs or choice.error or choice.index)
-        and not (said.tool_calls or said.function_call)
+        and not (said.tool_calls or said.function_call or said.error)
         and (said.role is None or said.role == "assistant")
         and (said.content is None or type(said.content) is str)
     )
@@ -148,15 +166,14 @@ class ResponsesEventReader:
         self.usage: Usage | None = None
         self.finish_reason: str | None = None
         self.failure: UpstreamError | None = None
-        self.unsure = self.finished = False
+        self.finished = False
         self._called = False
 
-    def read(self, data: bytes) -> ParsedEvent:
+    def read(self, data: bytes) -> ParsedEvent | None:
         try:
-            event = _event(data)
+            event = event_of(data)
         except _NOT_UNDERSTOOD:
-            self.unsure = True
-            return _NOTHING
+            return None
         match event.type:
             case "response.output_text.delta" | "response.refusal.delta":
                 return ParsedEvent(_text(event.delta))
@@ -188,50 +205,19 @@ class ResponsesEventReader:
         )
 
     def _piece(
-        self, event: "_Event", call_id: str = "", name: str = "", arguments: str = ""
+        self, event: Event, call_id: str = "", name: str = "", arguments: str = ""
     ) -> ToolCallPiece:
         index = event.output_index if isinstance(event.output_index, int) else 0
         return ToolCallPiece(index, call_id or None, name or None, arguments)
 
 
+def _parts(content: object) -> tuple[str, str]:
+    """Text and thoughts of a content, as far as they can be read."""
+    if isinstance(content, list):
+        with suppress(UpstreamBadResponse):
+            return text_and_thought(content)
+    return _text(content), ""
+
+
 def _text(value: object) -> str:
     return value if isinstance(value, str) else ""
-
-
-class _Delta(msgspec.Struct, gc=False):
-    role: Any = None
-    content: Any = None
-    refusal: Any = None
-    reasoning_content: Any = None
-    reasoning: Any = None
-    tool_calls: Any = None
-    function_call: Any = None
-
-
-class _Choice(msgspec.Struct, gc=False):
-    index: int | None = 0
-    delta: _Delta | None = None
-    finish_reason: Any = None
-    logprobs: Any = None
-    error: Any = None
-
-
-class _Chunk(msgspec.Struct, gc=False):
-    choices: list[_Choice] | None = None
-    usage: Any = None
-    error: Any = None
-
-
-class _Event(msgspec.Struct, gc=False):
-    type: str = ""
-    delta: Any = None
-    output_index: Any = None
-    item: dict[str, Any] = {}
-    response: dict[str, Any] = {}
-    error: Any = None
-    code: Any = None
-    message: Any = None
-
-
-_chunk = msgspec.json.Decoder(_Chunk).decode
-_event = msgspec.json.Decoder(_Event).decode

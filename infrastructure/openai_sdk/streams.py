@@ -164,7 +164,7 @@ def _read_sync(
                         break
                     idle.check(answer, response.request)
             except broken_body() as failure:
-                if not answer.finished:
+                if not answer.over:
                     raise of_the_sdk(failure, response.request) from failure
             yield from answer.end()
     except Exception as error:

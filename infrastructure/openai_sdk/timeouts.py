@@ -37,7 +37,7 @@ class IdleCheck:
 
     def check(self, answer: StreamedAnswer, request: Any) -> None:
         """After each read; one that says something costs no look at the clock."""
-        if answer.said > self._said or answer.finished:
+        if answer.said > self._said or answer.over:
             self._said, self._since = answer.said, 0.0
             return
         limit = self._timeouts.idle if self._said else self._timeouts.first_token
@@ -71,10 +71,10 @@ class TimedReads:
             with self._deadline:
                 return await read()
         except UpstreamTimeout as late:
-            if not answer.finished:
+            if not answer.over:
                 raise openai.APITimeoutError(request) from late
         except broken_body() as failure:
-            if not answer.finished:
+            if not answer.over:
                 raise of_the_sdk(failure, request) from failure
         return b""
 

@@ -9,6 +9,7 @@ from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, LLMResult
 from langgraph.errors import ParentCommand
 
+from sluice.application.heard_calls import End
 from sluice.application.model_calls import CallTeller, Emit
 from sluice.domain.events import StageCompleted
 from sluice.infrastructure.openai_sdk.ends import usage_of
@@ -40,6 +41,10 @@ class CallListener(BaseCallbackHandler):
         self._models: dict[UUID, Model] = {}
         """The model of such a call."""
         self._streamed: dict[UUID, None] = {}
+        self._reasons: dict[UUID, str] = {}
+        """Finish reasons as the upstream said them. LangChain joins what it hears of them, and
+        hears of none in a chunk without a delta.
+        """
         self._named: dict[str, tuple[UUID, object]] = {}
         """The outermost run and the input of an inner node that is named, by its namespace."""
         self._inner: dict[UUID, str] = {}
@@ -51,6 +56,13 @@ class CallListener(BaseCallbackHandler):
 
     def take(self, run_id: UUID, handlers: Sequence[object]) -> CallTeller | None:
         return None
+
+    def end_of(self, run_id: UUID) -> End:
+        def end(finish_reason: str | None) -> None:
+            if finish_reason is not None:
+                self._reasons[run_id] = finish_reason
+
+        return end
 
     def _taker(self, node: RunningNode, namespace: str) -> Emit:
         """What the text of a call that speaks is given to."""
@@ -92,12 +104,11 @@ class CallListener(BaseCallbackHandler):
         generation = response.generations[0][0] if response.generations else None
         if isinstance(generation, ChatGeneration) and isinstance(generation.message, AIMessage):
             message = generation.message
-            self._run.calls.ended(
-                usage_of(message.usage_metadata), finish_reason_of(message), spoken=spoken
-            )
-            model = self._models.get(run_id)
+            reason = self._reasons.get(run_id) or finish_reason_of(message)
+            self._run.calls.ended(usage_of(message.usage_metadata), reason, spoken=spoken)
+            model, reasons = self._models.get(run_id), self._run.reasons
             streamed = run_id in self._streamed
-            if model and self._run.reasons.is_cut(model, message, streamed=streamed):
+            if model and reasons.is_cut(model, message, streamed=streamed, reason=reason):
                 self._run.cut(str(message.text))
         self._over(run_id)
 
@@ -108,6 +119,7 @@ class CallListener(BaseCallbackHandler):
     def _over(self, run_id: UUID) -> None:
         self._models.pop(run_id, None)
         self._streamed.pop(run_id, None)
+        self._reasons.pop(run_id, None)
 
     def on_chain_start(
         self,

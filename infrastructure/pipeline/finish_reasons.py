@@ -48,11 +48,16 @@ class FinishReasons:
         self._told: Counter[Model] = Counter()
         self._silent: set[Model] = set()
 
-    def is_cut(self, model: Model, message: AIMessage, *, streamed: bool) -> bool:
-        """Learns of an answer, and says whether it failed, or lacks the reason it must have had."""
+    def is_cut(
+        self, model: Model, message: AIMessage, *, streamed: bool, reason: str | None = None
+    ) -> bool:
+        """Learns of an answer, and says whether it failed, or lacks the reason it must have had.
+
+        `reason`: as its client has heard it, if it has.
+        """
         if message.tool_calls or not str(message.text):
             return False
-        reason = finish_reason_of(message)
+        reason = reason or finish_reason_of(message)
         if failure_of(reason):
             return True
         if not streamed:

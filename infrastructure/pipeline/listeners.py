@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Literal, Protocol
 from uuid import UUID
 
+from sluice.application.heard_calls import End
 from sluice.application.model_calls import CallTeller, Emit
 
 Reader = Literal["events", "tap", "messages"]
@@ -20,7 +21,11 @@ class NodeAt(Protocol):
 
 
 class Listener(Protocol):
-    """The callback handler that LangChain reports to; `take` is asked as `NodeRun.take` is."""
+    """The callback handler that LangChain reports to; `take` is asked as `NodeRun.take` is, and
+    `end_of` takes the finish reason of a run that LangChain reports itself.
+    """
+
+    def end_of(self, run_id: UUID) -> End: ...
 
     def take(self, run_id: UUID, handlers: Sequence[object]) -> CallTeller | None: ...
 

@@ -133,10 +133,11 @@ class RunningNode(NodeRun):
         return tell
 
     def reported(self, run_id: UUID, handlers: Sequence[object]) -> CallTeller | None:
-        if not any(handler is self.run.listener for handler in handlers):
+        listener = self.run.listener
+        if listener is None or not any(handler is listener for handler in handlers):
             return None
-        think = self.run.thinker(run_id)
-        return HeardCall(None, None, think) if think else CountedCall(None)
+        think, end = self.run.thinker(run_id), listener.end_of(run_id)
+        return HeardCall(None, None, think, end=end) if think else CountedCall(None, end=end)
 
     def take(self, run_id: UUID, handlers: Sequence[object]) -> CallTeller | None:
         listener = self.run.listener

@@ -57,7 +57,7 @@ _EVENTS = getattr(event_stream, "_AstreamEventsCallbackHandler", ())
 class _Counter(CallListener):
     def take(self, run_id: UUID, handlers: Sequence[object]) -> CallTeller | None:
         left = [handler for handler in handlers if not isinstance(handler, _EVENTS)]
-        return CountedCall(None) if self._run.hears_alone(left) else None
+        return CountedCall(None, end=self.end_of(run_id)) if self._run.hears_alone(left) else None
 
 
 class _StageEvents:

@@ -41,7 +41,10 @@ class Tap(CallListener):
         tell, think = self._spoken.get(run_id), self._run.thinker(run_id)
         if tell is not None:
             self._spoken[run_id] = _told_below
-        return HeardCall(None, tell, think) if tell or think else CountedCall(None)
+        end = self.end_of(run_id)
+        return (
+            HeardCall(None, tell, think, end=end) if tell or think else CountedCall(None, end=end)
+        )
 
     def _taker(self, node: RunningNode, namespace: str) -> Emit:
         return node.teller(namespace)

@@ -70,6 +70,7 @@ class TokenPath:
     async def _stream(self, call: Call["_Tasks"]) -> object:
         final: object = None
         run, tasks = call.run, call.listener
+        tasks.may_not_run |= getattr(call.called, "cache", None) is not None
         parts = call.called.astream(
             call.input,
             call.config,
@@ -100,11 +101,13 @@ class _Tasks(CallListener):
 
     Only a task's start has metadata. A task that a node has pushed (an `@task`, a Send) is told
     without its node: it waits until its own start says where it is. So does every task of a run
-    that goes on after a pause: those that were over by then are told again, and do not run.
+    that goes on after a pause, and of a graph that has a cache, which are `may_not_run`: those
+    that were over by then, or whose result is in the cache, are told too, and do not run.
     """
 
     def __init__(self, run: GraphRun) -> None:
         super().__init__(run)
+        self.may_not_run = run.resumes
         self._whole: dict[str, str] = {}
         """The whole namespace of a running task, by what LangGraph calls it."""
         self._pushed: dict[str, tuple[str, dict[str, Any]]] = {}
@@ -118,7 +121,7 @@ class _Tasks(CallListener):
             self._end(own, namespace, failed=task["error"] is not None or bool(task["interrupts"]))
             return
         metadata = task.get("metadata") or {}
-        if _PUSHED not in task["triggers"] and not self._run.resumes:
+        if _PUSHED not in task["triggers"] and not self.may_not_run:
             self._start(namespace, below(metadata, namespace), metadata)
         elif place := self._places.pop(own, None):
             self._start(namespace, place, metadata)
@@ -136,7 +139,7 @@ class _Tasks(CallListener):
         super().on_chain_start(*given, run_id=run_id, metadata=metadata, name=name, **kwargs)
         if metadata is None or name is None or name != metadata.get("langgraph_node"):
             return
-        if self._run.resumes or metadata.get("langgraph_path", ("",))[0] == _PUSHED:
+        if self.may_not_run or metadata.get("langgraph_path", ("",))[0] == _PUSHED:
             self._run.on_loop(self._located, namespace_of(metadata))
 
     def _located(self, place: str) -> None:

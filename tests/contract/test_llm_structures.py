@@ -214,6 +214,29 @@ async def test_thinking_beside_the_json_is_none_of_it(
     assert await llm.structured("What?", Verdict) == VERDICT
 
 
+@pytest.mark.parametrize(
+    ("pieces", "arguments"),
+    [
+        (["null"], {}),
+        ([" ", "\n"], {}),
+        ([""], {}),
+        (["{}"], {}),
+        (["{}", '{"a": 1}'], {"a": 1}),
+        ([" {}", '{"a":', "1} "], {"a": 1}),
+    ],
+)
+async def test_arguments_may_be_none_and_begin_with_none(
+    pieces: list[str], arguments: dict[str, Any], llm: LLMClientPort, model: OfflineModel
+) -> None:
+    """Each with the tool's name once more."""
+    deltas = [
+        {"tool_calls": [{"index": 0, "id": "c", "function": {"name": "find", "arguments": piece}}]}
+        for piece in pieces
+    ]
+    model.script(Reply(deltas, finish_reason="tool_calls"))
+    assert await llm.call_tool("What?", [TOOL]) == ToolCall("find", arguments)
+
+
 async def test_arguments_may_come_as_an_object(llm: LLMClientPort, model: OfflineModel) -> None:
     call = {"index": 0, "id": "c", "function": {"name": "find", "arguments": {"a": ["각", None]}}}
     model.script(Reply([{"tool_calls": [call]}], finish_reason="tool_calls"))

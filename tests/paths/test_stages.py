@@ -3,8 +3,9 @@
 import asyncio
 from typing import Any
 
+from langgraph.cache.memory import InMemoryCache
 from langgraph.graph import END, START, StateGraph
-from langgraph.types import RetryPolicy
+from langgraph.types import CachePolicy, RetryPolicy
 
 from sluice.domain.events import StageCompleted, StageStarted, Token
 from sluice.domain.ports import LLMClientPort
@@ -85,3 +86,22 @@ async def test_a_retried_node_is_told_once_in_the_end(path: Path) -> None:
     told = await path.tell(build)
     assert told.done.answer == "said"
     assert told.stages == ["+answer", "-answer"]
+
+
+async def test_a_node_whose_result_is_in_a_cache_is_no_stage(path: Path) -> None:
+    """It does not run. Its neighbours do."""
+    cache = InMemoryCache[Any]()
+    policy = CachePolicy(key_func=lambda _: "one")
+
+    def build(llm: LLMClientPort) -> Any:
+        graph = StateGraph(State)
+        inner = graphs.chain(("say", graphs.streaming(llm), SPEAKS)).compile()
+        graph.add_node("note", graphs.noting(llm, "note"), cache_policy=policy)
+        graph.add_node("outer", inner)
+        graph.add_edge(START, "note").add_edge("note", "outer")
+        return graph.compile(cache=cache)
+
+    after = ["+outer", "+outer/say", "-outer/say", "-outer"]
+    path.model.script(*[Reply(pieces=["x"])] * 3)
+    assert (await path.tell(build)).stages == ["+note", "-note", *after]
+    assert (await path.tell(build)).stages == after

@@ -1,6 +1,7 @@
 """What LangChain tells of model calls: which of them speak, what they cost, how they end."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -24,6 +25,7 @@ from sluice.domain.events import Reasoning, StageCompleted, StageStarted, Token,
 from sluice.infrastructure.pipeline.agent_listener import AgentListener
 from sluice.infrastructure.pipeline.calls import SPOKEN, CallListener
 from sluice.infrastructure.pipeline.running_node import RunningNode
+from sluice.infrastructure.pipeline.stage_path import _Counter
 from sluice.infrastructure.pipeline.tap import Tap
 from sluice.infrastructure.pipeline.token_path import _Tasks
 from sluice.infrastructure.pipeline.visibility import SILENT, Declared
@@ -138,6 +140,42 @@ async def test_the_end_of_a_speaking_call_is_the_answers(reason: Any) -> None:
     ended(listener, run_id, message)
     assert run.calls.finish_reason == ("length" if reason == "length" else None)
     assert run.calls.usage == Usage(2, 4, 7)
+
+
+@pytest.mark.parametrize("joined", ["nullnullstop", None])
+async def test_the_finish_reason_is_what_its_client_has_heard(joined: str | None) -> None:
+    """LangChain joins several, and hears of none in a chunk without a delta."""
+    run = run_with()
+    listener = CallListener(run)
+    for heard, reason in (("length", "length"), (None, joined)):
+        run_id, _ = started(listener)
+        listener.end_of(run_id)(heard)
+        ended(listener, run_id, AIMessage("x", response_metadata={"finish_reason": joined}))
+        assert run.calls.finish_reason == reason
+    assert listener._reasons == {}, "nothing is kept of it"
+
+
+@pytest.mark.parametrize("kind", [CallListener, Tap, _Counter])
+async def test_a_call_is_judged_by_the_reason_that_its_client_has_heard(kind: Kind) -> None:
+    run = run_with()
+    listener = kind(run)
+    for _ in range(3):
+        streamed(listener, "x", "stop")
+    run_id, _ = started(listener)
+    said(listener, run_id, AIMessageChunk(content="whole"))
+    teller = listener.take(run_id, [listener])
+    end = listener.end_of(run_id) if teller is None else partial(teller.ended, None)
+    end("stop")
+    ended(listener, run_id, AIMessage("whole"))
+    assert run.done({"answer": "whole"}).answer == "whole"
+
+
+async def test_a_failed_call_has_no_finish_reason() -> None:
+    listener = CallListener(run_with())
+    run_id, _ = started(listener)
+    listener.end_of(run_id)("stop")
+    listener.on_llm_error(ValueError(), run_id=run_id)
+    assert listener._reasons == {}
 
 
 async def test_a_silent_call_is_counted_too() -> None:

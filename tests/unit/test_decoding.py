@@ -8,7 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sluice.domain.errors import UpstreamBadResponse, UpstreamError
+from sluice.domain.errors import (
+    UpstreamAuth,
+    UpstreamBadResponse,
+    UpstreamError,
+    UpstreamRateLimited,
+    UpstreamUnavailable,
+)
 from sluice.domain.events import Usage
 from sluice.infrastructure.llm.decoding import Delta, DeltaDecoder, ToolCallPart
 from sluice.infrastructure.llm.event_stream import EventSplitter
@@ -96,7 +102,9 @@ def test_what_is_said_before_a_broken_chunk_is_heard() -> None:
         b'{"choices":[{"delta":{"content":"\\ud800!"}}]}',
         b'{"choices":[{"delta":{"content":"\\udc00"}}]}',
         b'{"choices":[{"delta":{"content":"\\udc00\\ud83d"}}]}',
-        b'{"choices":[{"delta":{"content":1}}]}',
+        b'{"choices":[{"delta":{"content":1.5}}]}',
+        b'{"choices":[{"delta":{"content":true}}]}',
+        b'{"choices":[{"delta":["a"]}]}',
         b'{"choices":[{"delta":{"content":[{"text":"a"}]}}]}',
         b'{"choices":[{"delta":"text"}]}',
         b'{"choices":["text"]}',
@@ -143,10 +151,76 @@ def test_an_error_object_is_an_error(error: object) -> None:
         b'{"status":"ok","detail":"x"}',
         b'{"choices":[{"index":0,"delta":null,"finish_reason":null}]}',
         b'{"choices":[{"index":0,"delta":{},"finish_reason":""}]}',
+        b'{"choices":[{"index":0,"delta":[],"finish_reason":null}]}',
+        b'{"choices":[{"index":0,"text":""}]}',
+        b'{"choices":[],"x_groq":{"id":"r"}}',
+        b'{"choices":null,"base_resp":{"status_code":0,"status_msg":"success"}}',
+        chunk({}, "null"),
+        chunk({}, "None"),
+        chunk({}, "FINISH_REASON_UNSPECIFIED"),
     ],
 )
 def test_what_says_nothing_gives_nothing(data: bytes) -> None:
     assert of_chunk(data) == []
+
+
+@pytest.mark.parametrize(("number", "text"), [(0, "0"), (-7, "-7"), (2**70, str(2**70))])
+def test_a_number_is_text(number: int, text: str) -> None:
+    assert of_chunk(chunk({"content": number})) == [Delta(text)]
+
+
+@pytest.mark.parametrize("reason", [None, "stop"])
+def test_the_text_of_a_completion_is_text_where_no_delta_is(reason: str | None) -> None:
+    said = {"choices": [{"text": "a", "finish_reason": reason}]}
+    assert of_chunk(json.dumps(said).encode()) == [Delta("a", reason)]
+    both = {"choices": [{"text": "a", "delta": {"content": "b"}}]}
+    assert of_chunk(json.dumps(both).encode()) == [Delta("b")]
+
+
+@pytest.mark.parametrize("reason", ["null", "NULL", "none", " ", "undefined", "unspecified"])
+def test_what_stands_for_no_finish_reason_ends_nothing(reason: str) -> None:
+    decoder = DeltaDecoder()
+    assert list(decoder.feed(event(chunk({"content": "a"}, reason)))) == [Delta("a")]
+    assert not decoder.finished
+
+
+@pytest.mark.parametrize("reason", ["stop", "nonstop", "unknown", "null_pointer"])
+def test_any_other_word_is_a_finish_reason(reason: str) -> None:
+    decoder = DeltaDecoder()
+    assert list(decoder.feed(event(chunk({}, reason)))) == [Delta("", reason)]
+    assert decoder.finished
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [
+        ({"x_groq": {"id": "r", "error": "over capacity"}}, UpstreamUnavailable),
+        ({"x_groq": {"error": {"code": 429}}}, UpstreamRateLimited),
+        ({"base_resp": {"status_code": 1004, "status_msg": "login fail: API key"}}, UpstreamAuth),
+    ],
+)
+def test_a_failure_may_stand_beside_the_choices(
+    told: dict[str, Any], expected: type[UpstreamError]
+) -> None:
+    with pytest.raises(UpstreamError) as failed:
+        of_chunk(json.dumps({"choices": None, **told}).encode())
+    assert failed.type is expected
+
+
+def test_a_tools_name_that_comes_again_is_no_other_piece_of_it() -> None:
+    def piece(name: str | None, number: int = 0) -> bytes:
+        call = {"index": number, "function": {"name": name, "arguments": "x"}}
+        return event(chunk({"tool_calls": [call]}))
+
+    def names(*pieces: bytes) -> list[str | None]:
+        deltas = DeltaDecoder().feed(b"".join(pieces))
+        return [part.name for delta in deltas for part in delta.tool_calls]
+
+    assert names(piece("look"), piece("look"), piece(None), piece("look")) == [
+        "look", None, None, None,
+    ]  # fmt: skip
+    assert names(piece("look"), piece("_up"), piece("look_up")) == ["look", "_up", None]
+    assert names(piece("look"), piece("look", 1)) == ["look", "look"]
 
 
 def test_a_refusal_is_text() -> None:

@@ -14,14 +14,13 @@ BODY = b"data: a\ndata: b\n\ndata:c\n\n: comment\n\nid: 1\nevent: x\ndata: d\n\n
 DATA = [b"a\nb", b"c", b"d"]
 
 
-@pytest.mark.parametrize("failures", [True, False])
 @pytest.mark.parametrize("line_end", [b"\n", b"\r\n", b"\r"])
-def test_a_body_has_the_same_events_wherever_it_is_cut(line_end: bytes, failures: bool) -> None:
+def test_a_body_has_the_same_events_wherever_it_is_cut(line_end: bytes) -> None:
     body = BODY.replace(b"\n", line_end)
     for cut in range(len(body) + 1):
-        splitter = EventSplitter(failures=failures)
+        splitter = EventSplitter()
         assert [*splitter.feed(body[:cut]), *splitter.feed(body[cut:])] == DATA, cut
-    splitter = EventSplitter(failures=failures)
+    splitter = EventSplitter()
     assert [data for byte in body for data in splitter.feed(bytes([byte]))] == DATA
 
 
@@ -50,9 +49,6 @@ def test_an_event_may_be_as_long_as_its_bound_and_no_longer(reads: tuple[bytes, 
 @pytest.mark.parametrize(
     ("body", "data"),
     [
-        (b"event: error\ndata: x\n\n", [b"x"]),
-        (b"error: x\n\n", []),
-        (b'{"error": "x"}\n\n', []),
         (b"\xef\xbb\xbfdata: x\n\n", [b"x"]),
         (b"data: x:y\n\n", [b"x:y"]),
         (b"data:  x \n\n", [b" x "]),
@@ -60,8 +56,16 @@ def test_an_event_may_be_as_long_as_its_bound_and_no_longer(reads: tuple[bytes, 
         (b": hi\ndata: x\nid: 1\ndata: y\n\n", [b"x\ny"]),
     ],
 )
-def test_without_failures_only_data_is_read(body: bytes, data: list[bytes]) -> None:
-    assert EventSplitter(failures=False).feed(body) == data
+def test_an_event_is_its_data(body: bytes, data: list[bytes]) -> None:
+    assert EventSplitter().feed(body) == data
+
+
+def test_where_a_protocol_names_its_failures_they_are_events_of_it() -> None:
+    splitter = EventSplitter(names=True)
+    assert splitter.feed(b"event: response.failed\ndata: x\n\nevent: error\ndata: y\n\n") == [
+        b"x", b"y",
+    ]  # fmt: skip
+    assert splitter.feed(b'error: {"code": 1}\n\n') == [b'{"error":{"code":1}}']
 
 
 @pytest.mark.parametrize(
@@ -74,6 +78,13 @@ def test_without_failures_only_data_is_read(body: bytes, data: list[bytes]) -> N
         (b"event: x\nevent: error\ndata: rate limit\n\n", UpstreamRateLimited),
         (b"error\n\n", UpstreamError),
         (b"event: error\n\n", UpstreamError),
+        (b'event: throttlingException\ndata: {"message": "Slow down"}\n\n', UpstreamRateLimited),
+        (b"event: rate_limit_error\ndata: Slow down\n\n", UpstreamError),
+        (b"event: rate_limit_error\ndata:\n\n", UpstreamRateLimited),
+        (
+            b'event: modelError\ndata: {"name": "Throttled", "message": "x"}\n\n',
+            UpstreamRateLimited,
+        ),
     ],
 )
 def test_a_failure_beside_the_protocol_is_what_it_says(

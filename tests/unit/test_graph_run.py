@@ -396,6 +396,9 @@ class Heard:
     def take(self, run_id: UUID, handlers: object) -> None:
         return None
 
+    def end_of(self, run_id: UUID) -> Callable[[str | None], None]:
+        return lambda _: None
+
     def thinker(self, run_id: UUID) -> Callable[[str], None]:
         self.asked.append(run_id)
         return self.asked.append

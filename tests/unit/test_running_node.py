@@ -9,7 +9,7 @@ import pytest
 from langchain_core.callbacks import BaseCallbackHandler, CallbackManager
 from langchain_core.runnables.config import var_child_runnable_config
 
-from sluice.application.heard_calls import CountedCall, HeardCall, silent
+from sluice.application.heard_calls import CountedCall, End, HeardCall, silent
 from sluice.application.model_calls import CallTeller, Emit, NodeRun, current_node
 from sluice.domain.errors import PipelineError
 from sluice.domain.events import Data, Event, Reasoning, Token, Usage
@@ -278,6 +278,9 @@ class Listener(BaseCallbackHandler):
         self.asked.append(run_id)
         return self.asked.append
 
+    def end_of(self, run_id: UUID) -> End:
+        return lambda finish_reason: self.asked.append((run_id, finish_reason))
+
 
 async def test_the_runs_listener_is_asked_for_langchains_calls() -> None:
     run, run_id = Run(), uuid4()
@@ -303,7 +306,7 @@ async def test_what_langchain_leaves_out_goes_to_whoever_tells_thoughts() -> Non
     reported.say("x")
     reported.reason("hm")
     reported.ended(Usage(1, 1, 2), "length")
-    assert listener.asked == [run_id, "hm"]
+    assert listener.asked == [run_id, "hm", (run_id, "length")]
     assert run.calls.finish_reason == "stop", "LangChain tells of it"
 
 

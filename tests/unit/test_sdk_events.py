@@ -27,13 +27,17 @@ def chunk(delta: Any = None, finish_reason: Any = None, **fields: Any) -> dict[s
     return {"choices": [{"delta": delta or {}, "finish_reason": finish_reason, **fields}]}
 
 
-def heard(*events: object, as_langchain: bool = False) -> tuple[ChatEventReader, list[ParsedEvent]]:
+def heard(
+    *events: object, as_langchain: bool = False
+) -> tuple[ChatEventReader, list[ParsedEvent | None]]:
     reader = ChatEventReader(as_langchain=as_langchain)
     return reader, [reader.read(encoded(event)) for event in events]
 
 
 def said(event: object, **options: bool) -> ParsedEvent:
-    return heard(event, **options)[1][0]
+    [parsed] = heard(event, **options)[1]
+    assert parsed is not None
+    return parsed
 
 
 @pytest.mark.parametrize(
@@ -58,8 +62,9 @@ def test_a_chunk_that_says_nothing_is_plain_too() -> None:
         chunk({"content": "a"}, "stop"),
         chunk({"content": "a"}, logprobs={"content": []}),
         chunk({"content": "a"}, error={"code": 1}),
-        chunk({"content": "a", "function_call": {"name": "f"}}),
         chunk({"content": "a", "role": "tool"}),
+        chunk({"content": "a", "error": "x"}),
+        {**chunk({"content": "a"}), "x_groq": {"error": "x"}},
         {**chunk({"content": "a"}), "usage": COUNTED},
         {**chunk({"content": "a"}), "error": {"code": 1}},
         {"choices": [{"delta": {"content": "a"}}, {"index": 1, "delta": {"content": "b"}}]},
@@ -69,11 +74,29 @@ def test_a_chunk_that_says_more_than_a_text_is_not_plain(event: object) -> None:
     assert said(event) == ParsedEvent("a")
 
 
-@pytest.mark.parametrize("name", ["reasoning_content", "reasoning"])
+@pytest.mark.parametrize(
+    "name", ["reasoning_content", "reasoning", "thinking", "reasoning_details"]
+)
 def test_a_thought_is_told_apart(name: str) -> None:
     assert said(chunk({"content": "a", name: "hm"})) == ParsedEvent("a", "hm", plain=True)
     assert said(chunk({name: "hm"}, "stop")) == ParsedEvent("", "hm")
-    assert said(chunk({name: ["hm"]})) == ParsedEvent(plain=True)
+    assert said(chunk({name: [{"type": "reasoning.text", "text": "hm"}]})).reasoning == "hm"
+    assert said(chunk({name: [{"type": "reasoning.encrypted", "data": "x"}]})).reasoning == ""
+
+
+def test_a_thought_in_the_content_is_a_sign_of_life_and_its_text_is_text() -> None:
+    thought = {"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}
+    text = {"type": "text", "text": "a"}
+    assert said(chunk({"content": [thought]})) == ParsedEvent(thinks=True)
+    assert said(chunk({"content": [thought, text]})) == ParsedEvent("a", thinks=True)
+    assert said(chunk({"content": [text]}), as_langchain=True) == ParsedEvent("a")
+
+
+def test_what_calls_once_were_is_a_call() -> None:
+    call = {"name": "f", "arguments": "{"}
+    pieces = (ToolCallPiece(0, None, "f", "{"),)
+    assert said(chunk({"function_call": call})) == ParsedEvent(tool_calls=pieces)
+    assert said(chunk({"content": "a", "function_call": call})) == ParsedEvent("a", "", pieces)
 
 
 def test_a_refusal_is_text_but_not_to_langchain() -> None:
@@ -90,15 +113,24 @@ def test_of_several_choices_the_first_is_said_and_to_langchain_whichever_comes()
 
 
 @pytest.mark.parametrize(
-    "event", [{}, {"choices": []}, {"choices": None}, {"choices": [{"delta": None}]}]
+    "event",
+    [
+        {},
+        {"choices": []},
+        {"choices": None},
+        {"choices": [{"delta": None}]},
+        {"choices": [{"delta": []}]},
+    ],
 )
 def test_a_chunk_without_a_choice_says_nothing(event: object) -> None:
     assert said(event) == NOTHING
 
 
 def test_content_of_another_form_is_not_understood_as_text() -> None:
-    assert said(chunk({"content": [{"type": "text", "text": "a"}]})) == NOTHING
-    assert said(chunk({"content": "a"}, "stop")).text == "a"
+    assert said(chunk({"content": [{"text": "a"}]})) == NOTHING
+    assert said(chunk({"content": {"type": "text", "text": "a"}})) == NOTHING
+    assert said(chunk({"content": 1})) == NOTHING
+    assert said(chunk({"content": "a"}, "stop")) == ParsedEvent("a")
 
 
 def test_pieces_of_tool_calls_are_read_as_far_as_they_can_be() -> None:
@@ -116,11 +148,40 @@ def test_pieces_of_tool_calls_are_read_as_far_as_they_can_be() -> None:
     assert said(chunk({"tool_calls": {"index": 0}})).tool_calls == ()
 
 
-@pytest.mark.parametrize("data", [b"{", b"\xff", b'{"choices":1}', b"[" * 100_000])
-def test_what_is_not_understood_proves_nothing(data: bytes) -> None:
-    reader, told = heard(data)
-    assert (reader.unsure, told) == (True, [NOTHING])
-    assert not heard(chunk({"content": "a"}))[0].unsure
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"{",
+        b"\xff",
+        b'{"choices":1}',
+        b"[" * 100_000,
+        b"[]",
+        b'{"object":"error","message":"x"}',
+        b'{"detail":"x"}',
+    ],
+)
+def test_what_is_no_chunk_is_nothing(data: bytes) -> None:
+    assert heard(data)[1] == [None]
+
+
+@pytest.mark.parametrize(
+    ("usage", "uncounted"),
+    [
+        ({"prompt_tokens": "many", "completion_tokens": 2}, True),
+        ({"prompt_tokens": 1, "completion_tokens": True}, True),
+        ({"total_tokens": {}}, True),
+        ([1], True),
+        ("none", True),
+        (COUNTED, False),
+        ({"total_tokens": 4}, False),
+        ({"prompt_tokens": 1.0, "completion_tokens": None}, False),
+        ({}, False),
+        (None, False),
+    ],
+)
+def test_a_usage_that_holds_no_numbers_says_so_if_it_is_all(usage: Any, uncounted: bool) -> None:
+    assert said({"choices": [], "usage": usage}) == ParsedEvent(uncounted=uncounted)
+    assert said({**chunk({"content": "a"}), "usage": usage or COUNTED}) == ParsedEvent("a")
 
 
 @pytest.mark.parametrize(
@@ -137,6 +198,9 @@ def test_what_is_not_understood_proves_nothing(data: bytes) -> None:
         ([chunk({}, 3)], True, None),
         ([chunk({}, "stop", index=None)], True, "stop"),
         ([{"choices": [{}, {"index": 1}]}, chunk({}, "stop")], False, "stop"),
+        ([chunk({}, "null"), chunk({}, "None"), chunk({}, " ")], False, None),
+        ([chunk({}, "FINISH_REASON_UNSPECIFIED"), chunk({}, "STOP")], True, "STOP"),
+        ([{"choices": [{"delta": [], "finish_reason": "stop"}]}], True, "stop"),
     ],
 )
 def test_an_answer_is_finished_when_all_its_choices_are(
@@ -158,6 +222,13 @@ def test_an_answer_is_finished_when_all_its_choices_are(
         (chunk({}, error={"code": 1}, index=1), UpstreamError),
         (chunk({}, "stop", error={"code": 429}), UpstreamRateLimited),
         ({"error": "x"}, UpstreamError),
+        (chunk({"error": {"code": 429}}), UpstreamRateLimited),
+        (
+            {**chunk({}, "stop"), "x_groq": {"id": "r", "error": "over capacity"}},
+            UpstreamUnavailable,
+        ),
+        ({**chunk({}, "stop"), "x_groq": {"id": "r", "error": None}}, None),
+        ({**chunk({}, "stop"), "x_groq": "r"}, None),
         ({**chunk({}), "error": {"code": 503}}, UpstreamUnavailable),
         ({**chunk({}), "error": None}, None),
     ],
@@ -192,7 +263,7 @@ def test_usage_is_read_in_either_apis_words(usage: object, counted: Usage | None
     assert usage_of(usage) == counted
 
 
-def response(*events: object) -> tuple[ResponsesEventReader, list[ParsedEvent]]:
+def response(*events: object) -> tuple[ResponsesEventReader, list[ParsedEvent | None]]:
     reader = ResponsesEventReader()
     return reader, [reader.read(encoded(event)) for event in events]
 
@@ -224,7 +295,7 @@ def test_each_event_of_a_response_says_what_its_type_says(
 ) -> None:
     reader, told = response(event)
     assert told == [parsed]
-    assert (reader.finished, reader.failure, reader.unsure) == (False, None, False)
+    assert (reader.finished, reader.failure) == (False, None)
 
 
 CALLED = {"type": "response.output_item.added", "item": {"type": "function_call"}}
@@ -276,9 +347,8 @@ def test_a_responses_usage_comes_with_its_end() -> None:
 
 
 @pytest.mark.parametrize("data", [b"{", b"\xff", b'{"type":1}', b"[" * 100_000])
-def test_an_event_of_a_response_that_is_not_understood_proves_nothing(data: bytes) -> None:
-    reader, told = response(data)
-    assert (reader.unsure, told) == (True, [NOTHING])
+def test_what_is_no_event_of_a_response_is_nothing(data: bytes) -> None:
+    assert response(data)[1] == [None]
 
 
 @pytest.mark.parametrize(

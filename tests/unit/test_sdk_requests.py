@@ -283,6 +283,26 @@ async def test_a_server_that_refuses_to_be_asked_for_usage_is_asked_once_more(
 
 
 @pytest.mark.parametrize("sync", [True, False])
+async def test_a_call_that_is_refused_for_another_reason_proves_nothing(sync: bool) -> None:
+    asked, sent = Asked(by=PLAIN, sync=sync), Sent(refusal(400), refusal(400))
+    with pytest.raises(openai.BadRequestError):
+        _ = asked.in_a_thread(sent) if sync else await asked.streams(sent)
+    assert (sent.asked_for_usage, len(asked.no_usage)) == ([True, False], 0)
+
+
+@pytest.mark.parametrize("sync", [True, False])
+async def test_a_404_may_say_that_it_refuses_to_be_asked_for_usage(sync: bool) -> None:
+    refused = openai.NotFoundError(
+        "No endpoints found that support the requested parameters",
+        response=httpx2.Response(404, request=UPSTREAM),
+        body=None,
+    )
+    asked, sent = Asked(by=PLAIN, sync=sync), Sent(refused)
+    assert (asked.in_a_thread(sent) if sync else await asked.streams(sent)) == "answer"
+    assert (sent.asked_for_usage, len(asked.no_usage)) == ([True, False], 1)
+
+
+@pytest.mark.parametrize("sync", [True, False])
 async def test_another_failure_is_one(sync: bool) -> None:
     for by, error in ((PLAIN, refusal(404)), (Caller(), refusal())):
         asked, sent = Asked(by=by, sync=sync), Sent(error)

@@ -155,6 +155,22 @@ async def test_a_joined_answer_that_breaks_fails_unless_it_was_finished() -> Non
     assert joined["choices"][0]["finish_reason"] == "stop"
 
 
+@pytest.mark.parametrize("sync", [True, False])
+async def test_a_finish_reason_in_every_chunk_proves_no_end_of_a_body_that_breaks(
+    sync: bool,
+) -> None:
+    both, broken = event({"content": "a"}, "stop"), httpx2.ReadError("x")
+
+    async def read(*plays: Play) -> list[Any]:
+        streamed = Streamed(*plays, sync=sync)
+        return list(streamed.stream) if sync else await streamed.read()
+
+    with pytest.raises(openai.APIConnectionError):
+        await read(both, both, broken)
+    assert len(await read(both, both, STOP, broken)) == 3
+    assert len(await read(both, broken)) == 1, "so far it may be its only chunk"
+
+
 def test_a_class_is_the_sdks_in_all_but_its_reading() -> None:
     for sync, base in ((False, AsyncStream), (True, Stream)):
         kind = type(Streamed(sync=sync).stream)

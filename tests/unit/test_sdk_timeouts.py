@@ -28,7 +28,7 @@ REQUEST = httpx2.Request("POST", "http://x")
 @dataclass
 class Answer:
     said: int = 0
-    finished: bool = False
+    over: bool = False
 
 
 class Clock:
@@ -82,9 +82,9 @@ def test_something_said_begins_the_idle_deadline_anew(clock: Clock) -> None:
         checked.reads(0.5)
 
 
-def test_a_finished_answer_and_who_has_set_no_deadline_are_never_late(clock: Clock) -> None:
+def test_an_answer_that_is_over_and_who_has_set_no_deadline_are_never_late(clock: Clock) -> None:
     for checked in (Checked(clock, Timeouts(5, 2)), Checked(clock, Timeouts())):
-        checked.answer.finished = checked.answer.said == 0 and checked._idle._timeouts.idle == 2
+        checked.answer.over = checked.answer.said == 0 and checked._idle._timeouts.idle == 2
         checked.reads(1)
         checked.reads(1000)
         checked.reads(1000)
@@ -126,7 +126,7 @@ async def test_a_body_that_breaks_is_the_sdks_error(reads: TimedReads) -> None:
     with pytest.raises(openai.APIConnectionError) as raised:
         await read(reads, failing(broken))
     assert (raised.value.__cause__, raised.value.request) == (broken, REQUEST)
-    assert await read(reads, failing(broken), Answer(finished=True)) == b""
+    assert await read(reads, failing(broken), Answer(over=True)) == b""
     with pytest.raises(openai.APITimeoutError):
         await read(reads, failing(httpx2.ReadTimeout("x")))
     reads.close()
@@ -147,9 +147,9 @@ async def test_a_read_outlasts_its_deadline() -> None:
     reads.close()
 
 
-async def test_a_finished_answer_ends_where_its_connection_stays_open() -> None:
+async def test_an_answer_that_is_over_ends_where_its_connection_stays_open() -> None:
     reads = TimedReads(Timeouts(0.01, 5))
-    assert await read(reads, hanging, Answer(finished=True)) == b""
+    assert await read(reads, hanging, Answer(over=True)) == b""
     reads.close()
 
 

@@ -2,27 +2,29 @@
 
 import json
 from asyncio import CancelledError
+from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any
 
 import httpx2
+import openai
 import pytest
-from openai.types.chat import ChatCompletion, ChatCompletionChunk
-from openai.types.responses import Response, ResponseStreamEvent
+from openai.types.chat import ChatCompletionChunk
+from openai.types.responses import ResponseStreamEvent
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from pydantic import BaseModel
 
 from sluice.application.model_calls import ToolCallPiece
-from sluice.domain.errors import (
-    AnswerTooLarge,
-    UpstreamError,
-    UpstreamRateLimited,
-)
+from sluice.domain.errors import AnswerTooLarge, UpstreamError, UpstreamRateLimited
 from sluice.domain.events import Usage
 from sluice.infrastructure.llm.genai import CallSpan
-from sluice.infrastructure.openai_sdk.answers import StreamedAnswer, UserCall, whole
-from sluice.infrastructure.openai_sdk.chunks import Dicts, OneText
-from sluice.infrastructure.openai_sdk.failures import CutAnswer, NamedFailure, NoAnswer
+from sluice.infrastructure.openai_sdk.answers import StreamedAnswer, UserCall
+from sluice.infrastructure.openai_sdk.chunks import Chunks, Dicts, OneText
+from sluice.infrastructure.openai_sdk.failures import (
+    CutAnswer,
+    NamedFailure,
+    NoAnswer,
+    classify,
+)
 from tests.doubles import RecordingTeller
 
 REQUEST = httpx2.Request("POST", "http://x")
@@ -167,6 +169,18 @@ def test_a_body_without_an_event_is_no_answer_by_another_name(kind: str) -> None
         asked.ends()
 
 
+def test_a_page_is_no_answer_under_the_name_of_a_stream_either() -> None:
+    asked = Asked(kind="text/event-stream")
+    assert list(asked.answer.feed(b" <!DOCTYPE html>\n\n<p>")) == []
+    with pytest.raises(NoAnswer):
+        asked.ends()
+    asked = Asked(kind="text/event-stream")
+    asked.reads(A)
+    assert list(asked.answer.feed(b"<p>\n\n")) == []
+    with pytest.raises(CutAnswer):
+        asked.ends()
+
+
 def test_a_body_in_an_encoding_that_was_not_asked_for_is_no_answer() -> None:
     with pytest.raises(NoAnswer):
         Asked(kind="text/event-stream", encoding="zstd").ends()
@@ -221,167 +235,117 @@ def test_a_calls_span_tells_its_cost_and_by_which_code_it_failed(
     assert (span.status.description, given.get("error.type")) == (told, told)
 
 
+def test_a_failure_of_the_responses_api_comes_under_its_own_name() -> None:
+    error = {"code": "rate_limit_exceeded", "message": "no"}
+    failed = {"type": "response.failed", "response": {"status": "failed", "error": error}}
+    asked = Asked(responses=True)
+    body = f"event: response.failed\ndata: {json.dumps(failed)}\n\n"
+    assert len(list(asked.answer.feed(body.encode()))) == 1, "its caller may act on it"
+    with pytest.raises(NamedFailure) as raised:
+        asked.ends()
+    assert isinstance(raised.value.__cause__, UpstreamRateLimited)
+
+
 def test_a_call_of_the_responses_api_is_read_as_one() -> None:
     asked = Asked(responses=True)
     asked.reads({"type": "response.output_text.delta", "delta": "a"})
     assert asked.teller.said == ["a"]
 
 
-def completion(*choices: Any, **more: Any) -> ChatCompletion:
-    given = {"id": "1", "object": "chat.completion", "created": 1, "model": "m"}
-    return ChatCompletion.construct(**given, choices=list(choices), **more)  # type: ignore[arg-type]
-
-
-def choice(text: str = "a", finish_reason: Any = "stop", **more: Any) -> dict[str, Any]:
-    return {"index": 0, "finish_reason": finish_reason, "message": {"content": text, **more}}
-
-
-def judged(answer: object, *, over: bool = False, **options: Any) -> RecordingTeller:
-    asked = Asked(**options)
-    asked.call.over = over
-    whole(asked.call, answer, REQUEST)
-    return asked.teller
-
-
-def test_a_whole_answers_thoughts_are_told_and_its_cost_but_no_text() -> None:
-    teller = judged(completion(choice(reasoning="hm"), usage=COST))
-    assert (teller.said, teller.reasoned) == ([], ["hm"])
-    assert teller.ends == [(Usage(1, 2, 3), "stop")]
-
-
-def test_an_answer_that_is_parsed_once_more_is_told_once() -> None:
-    teller = judged(completion(choice(reasoning="hm")), over=True)
-    assert (teller.reasoned, teller.ends) == ([], [])
-
-
-def test_an_answer_without_a_cost_or_a_choice_has_none() -> None:
-    assert judged(completion(choice())).ends == [(None, "stop")]
-    assert judged(completion(choice(), usage=3)).ends == [(None, "stop")]
-    assert judged(completion()).ends == [(None, None)]
-
-
-@pytest.mark.parametrize("answer", ["<html>", {"choices": []}, completion(error={"code": 1})])
-def test_what_is_no_object_of_the_api_is_no_answer(answer: object) -> None:
-    with pytest.raises(NoAnswer) as raised:
-        judged(answer)
-    assert raised.value.request is REQUEST
-
-
-def test_an_error_that_is_nothing_is_none() -> None:
-    assert judged(completion(choice(), error=None)).ends == [(None, "stop")]
-
-
-def test_an_answer_without_a_list_of_choices_is_none() -> None:
-    with pytest.raises(NoAnswer) as raised:
-        judged(ChatCompletion.construct(id="1"))
-    assert raised.value.request is REQUEST
-
-
-@pytest.mark.parametrize("text", ["abc", "가", "\ud800ab"])
-def test_a_whole_answer_may_be_so_long_in_bytes_and_no_longer(text: str) -> None:
-    judged(completion(choice(text)), max_answer=3)
-    with pytest.raises(AnswerTooLarge):
-        judged(completion(choice(text)), max_answer=2)
-
-
-def test_each_choice_needs_a_finish_reason_that_is_no_failure() -> None:
-    with pytest.raises(CutAnswer) as cut:
-        judged(completion(choice(), choice(finish_reason=None)))
-    with pytest.raises(NamedFailure) as failed:
-        judged(completion(choice(), choice(finish_reason="error")))
-    assert (cut.value.request, failed.value.request) == (REQUEST, REQUEST)
-    assert failed.value.body is None
-
-
-def test_a_choice_says_what_it_failed_of() -> None:
-    with pytest.raises(NamedFailure) as raised:
-        judged(completion({**choice(), "error": {"code": 429}}))
-    assert type(raised.value.__cause__) is UpstreamRateLimited
-
-
-def response(status: str, **more: Any) -> Response:
-    return Response.construct(id="r", **{"status": status, "output": [], **more})
-
-
-CALL = {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"}
-INCOMPLETE = {"incomplete_details": {"reason": "max_output_tokens"}}
-
-
+@pytest.mark.parametrize("kind", [Chunks, Dicts, OneText])
 @pytest.mark.parametrize(
-    ("answer", "reason"),
+    "body",
     [
-        (response("completed"), "stop"),
-        (response("completed", output=[CALL]), "tool_calls"),
-        (response("completed", output=None), "stop"),
-        (response("incomplete", **INCOMPLETE), "length"),
-        (response("incomplete"), None),
-        (Response.construct(id="r"), None),
+        b"event: error\ndata: x\n\n",
+        b'error: {"code": 400}\n\n',
+        b'{"error": {"message": "no"}}\n\n',
+        b'data: {"object": "error", "message": "no"}\n\n',
+        b'data: [{"error": {"message": "no"}}]\n\n',
+        b'data: {"detail": "no"}\n\n',
     ],
 )
-def test_a_whole_response_ends_in_the_words_of_chat_completions(
-    answer: Response, reason: str | None
-) -> None:
-    assert judged(answer, responses=True).ends == [(None, reason)]
+def test_a_failure_beside_the_protocol_is_raised_at_once(body: bytes, kind: type[Chunks]) -> None:
+    for before in ([], [A], [A, STOP]):
+        asked = Asked(chunks=kind)
+        asked.reads(*before)
+        with pytest.raises(openai.APIError) as raised:
+            list(asked.answer.feed(body))
+        assert isinstance(classify(raised.value), UpstreamError)
 
 
-def test_a_response_that_failed_is_counted_and_no_answer() -> None:
-    cost = {"input_tokens": 1, "output_tokens": 2, "total_tokens": 3}
-    asked = Asked(responses=True)
-    with pytest.raises(NamedFailure) as raised:
-        whole(asked.call, response("failed", usage=cost), REQUEST)
-    assert asked.teller.ends == [(Usage(1, 2, 3), None)]
-    assert (raised.value.request, raised.value.body) == (REQUEST, None)
-
-
-@pytest.mark.parametrize(
-    ("error", "failure"),
-    [
-        (None, UpstreamError),
-        ({"code": "rate_limit_exceeded", "message": "no"}, UpstreamRateLimited),
-        ("quota", UpstreamRateLimited),
-    ],
-)
-def test_a_response_says_what_it_failed_of(error: object, failure: type[UpstreamError]) -> None:
-    with pytest.raises(NamedFailure) as raised:
-        judged(response("failed", error=error), responses=True)
-    assert type(raised.value.__cause__) is failure
-
-
-class Odd(BaseModel):
-    """Of another kind than the API's objects, which have all their fields."""
-
-
-class OddFailure(Odd):
-    status: str = "failed"
-
-
-def test_an_object_may_lack_any_field() -> None:
-    with pytest.raises(NoAnswer):
-        judged(Odd())
-    with pytest.raises(CutAnswer):
-        judged(completion(SimpleNamespace()))
-    with pytest.raises(NamedFailure):
-        judged(OddFailure(), responses=True)
-    assert judged(Odd(), responses=True).ends == [(None, None)]
-    untyped = Response.construct(status="completed").model_copy(
-        update={"output": [SimpleNamespace()]}
-    )
-    assert judged(untyped, responses=True).ends == [(None, "stop")]
-
-
-def test_a_whole_responses_thoughts_are_told_and_its_text_is_bounded() -> None:
-    thought = {"type": "reasoning", "id": "i", "summary": [{"type": "summary_text", "text": "hm"}]}
-    assert judged(response("completed", output=[thought]), responses=True).reasoned == ["hm"]
-    text = {"type": "output_text", "text": "abc", "annotations": []}
-    message = {"type": "message", "id": "i", "role": "assistant", "content": [text]}
-    with pytest.raises(AnswerTooLarge):
-        judged(response("completed", output=[message]), responses=True, max_answer=2)
-
-
-def test_only_data_is_read_as_the_sdk_does() -> None:
+@pytest.mark.parametrize("blank", ["", " ", "\t"])
+def test_an_event_without_data_is_none(blank: str) -> None:
     asked = Asked()
-    named = b"event: error\ndata: " + json.dumps(A).encode() + b"\n\n"
-    assert len(list(asked.answer.feed(named))) == 1
-    assert list(asked.answer.feed(b'{"error": {"message": "no"}}\n\n')) == []
-    asked.reads(STOP)
+    assert len(asked.reads(blank, A, blank, STOP)) == 2
     assert asked.ends() == []
+
+
+@pytest.mark.parametrize("rubbish", ["bye", "{", '{"usage": NaN}', "[]", "null"])
+def test_rubbish_behind_a_finish_reason_is_not_given_on(rubbish: str) -> None:
+    asked = Asked()
+    assert len(asked.reads(A, STOP, rubbish, chunk({"content": "b"}))) == 3
+    assert asked.teller.said == ["a", "b"]
+    assert asked.ends() == []
+
+
+@pytest.mark.parametrize("end", ["[DONE]", " [DONE] ", "[DONE] "])
+def test_the_end_may_be_spelt_with_spaces(end: str) -> None:
+    asked = Asked()
+    assert len(asked.reads(A, STOP, end, A)) == 2
+    assert asked.answer.done
+
+
+@pytest.mark.parametrize(
+    ("kind", "given"), [(Chunks, [A, STOP, "u"]), (Dicts, [A, STOP]), (OneText, [])]
+)
+def test_a_usage_that_langchain_could_not_count_with_is_not_given_to_it(
+    kind: type[Chunks], given: list[Any]
+) -> None:
+    usage = {**chunk(), "choices": [], "usage": {"prompt_tokens": "many", "completion_tokens": 1}}
+    asked = Asked(chunks=kind)
+    assert len(asked.reads(A, STOP, usage)) == len(given)
+    assert all(not each.get("usage") for each in asked.ends())
+
+
+@pytest.mark.parametrize(
+    ("rest", "said", "cut"),
+    [
+        (f"data: {json.dumps(STOP)}", ["a"], False),
+        (f"data: {json.dumps(STOP)}\n", ["a"], False),
+        (f"data: {json.dumps(chunk({'content': 'b'}, 'stop'))}", ["a", "b"], False),
+        (f"data: {json.dumps(STOP)[:-1]}", ["a"], True),
+        ("data: [DONE]", ["a"], True),
+    ],
+)
+def test_an_event_that_lacks_only_its_empty_line_counts(
+    rest: str, said: list[str], cut: bool
+) -> None:
+    asked = Asked()
+    asked.reads(A)
+    assert list(asked.answer.feed(rest.encode())) == []
+    with pytest.raises(CutAnswer) if cut else nullcontext():
+        assert len(asked.ends()) == 1
+    assert asked.teller.said == said
+
+
+def test_behind_the_end_that_is_said_no_rest_counts() -> None:
+    asked = Asked()
+    asked.reads(A, STOP)
+    list(asked.answer.feed(f"data: [DONE]\n\ndata: {json.dumps(A)}".encode()))
+    assert asked.ends() == []
+    assert asked.teller.said == ["a"]
+
+
+def test_a_finish_reason_is_believed_until_more_is_said() -> None:
+    asked, both = Asked(), chunk({"content": "a"}, "stop")
+    over = []
+    for event in (A, both, both, both, STOP, A, chunk({"role": "assistant"}), STOP):
+        asked.reads(event)
+        over.append(asked.answer.over)
+    assert over == [False, True, False, False, True, False, True, True]
+
+
+def test_a_thought_in_the_content_counts_as_said_and_is_left_to_the_caller() -> None:
+    asked = Asked()
+    asked.reads(chunk({"content": [{"type": "thinking", "thinking": "hm"}]}))
+    assert (asked.answer.said, asked.teller.reasoned) == (1, [])

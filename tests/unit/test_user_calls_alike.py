@@ -70,7 +70,7 @@ def test_behind_a_text_and_before_one(other: bytes, text: str) -> None:
 
 
 def test_what_is_alike_is_not_decoded_as_a_whole(mocker: MockerFixture) -> None:
-    asked, decoded = Asked(), mocker.spy(events, "_chunk")
+    asked, decoded = Asked(), mocker.spy(events, "chunk_of")
     for text in ("a", "b", "c", "가", 'with "quotes"\n', "\\"):
         assert list(asked.answer.take(event(says(text)))) == []
     assert decoded.call_count == 1
