@@ -161,7 +161,8 @@ async def test_a_call_is_judged_by_the_reason_that_its_client_has_heard(kind: Ki
     listener = kind(run)
     for _ in range(3):
         streamed(listener, "x", "stop")
-    run_id, _ = started(listener)
+    run_id, metadata = uuid4(), {"langgraph_checkpoint_ns": A, "ls_provider": "p"}
+    listener.on_chat_model_start({}, [], run_id=run_id, metadata=metadata)
     said(listener, run_id, AIMessageChunk(content="whole"))
     teller = listener.take(run_id, [listener])
     end = listener.end_of(run_id) if teller is None else partial(teller.ended, None)
