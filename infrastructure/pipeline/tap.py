@@ -41,10 +41,9 @@ class Tap(CallListener):
         tell, think = self._spoken.get(run_id), self._run.thinker(run_id)
         if tell is not None:
             self._spoken[run_id] = _told_below
-        end = self.end_of(run_id)
-        return (
-            HeardCall(None, tell, think, end=end) if tell or think else CountedCall(None, end=end)
-        )
+        if not (tell or think):
+            return CountedCall(None)
+        return HeardCall(None, tell, think, end=self.end_of(run_id))
 
     def _taker(self, node: RunningNode, namespace: str) -> Emit:
         return node.teller(namespace)

@@ -300,6 +300,9 @@ async def test_what_langchain_leaves_out_goes_to_whoever_tells_thoughts() -> Non
     assert type(reported) is CountedCall, "so that its reader may join what nobody hears"
     reported.say("x")
     reported.reason("x")
+    reported.ended(None, "length")
+    assert listener.asked == [(run_id, "length")]
+    listener.asked.clear()
     run.thoughts = listener
     reported = node_in(run).reported(run_id, [listener])
     assert reported is not None
