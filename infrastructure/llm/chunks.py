@@ -88,10 +88,9 @@ def said_in(choice: Choice, *, whole: bool = False) -> Said:
     return Said(content=choice.text) if choice.text else _SILENCE
 
 
-def error_in(chunk: Chunk) -> object:
-    """What its upstream says that failed; what is empty is none."""
-    beside = chunk.x_groq
-    return chunk.error or (isinstance(beside, dict) and beside.get("error"))
+def error_in(error: object, x_groq: object) -> object:
+    """What a chunk says that failed, of its two fields; what is empty is none."""
+    return error or (isinstance(x_groq, dict) and x_groq.get("error"))
 
 
 def arguments_of(function: Function) -> str:

@@ -115,7 +115,7 @@ class DeltaDecoder:
             if loose is None:
                 return None
             chunk, self._unsettled = loose, True
-        if (chunk.error or chunk.x_groq) and (told := error_in(chunk)):
+        if (chunk.error or chunk.x_groq) and (told := error_in(chunk.error, chunk.x_groq)):
             raise of_error(told)
         usage = chunk.usage and usage_of(chunk.usage)
         if not chunk.choices:

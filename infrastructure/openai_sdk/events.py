@@ -12,7 +12,7 @@ import msgspec
 from sluice.application.model_calls import ToolCallPiece
 from sluice.domain.errors import UpstreamBadResponse, UpstreamError
 from sluice.domain.events import Usage
-from sluice.infrastructure.llm.chunks import text_and_thought, words_in
+from sluice.infrastructure.llm.chunks import error_in, text_and_thought, words_in
 from sluice.infrastructure.llm.failures import failure_in, of_error
 
 from .ends import failure_of, finish_reason_in, responses_finish_reason, usage_of
@@ -79,8 +79,7 @@ class ChatEventReader:
             chunk = chunk_of(data)
         except _NOT_UNDERSTOOD:
             return None
-        beside = chunk.x_groq
-        if error := chunk.error or (isinstance(beside, dict) and beside.get("error")):
+        if error := error_in(chunk.error, chunk.x_groq):
             self.failure = of_error(error)
         if chunk.usage is not None:
             self.usage = usage_of(chunk.usage) or self.usage
