@@ -70,7 +70,8 @@ class TokenPath:
     async def _stream(self, call: Call["_Tasks"]) -> object:
         final: object = None
         run, tasks = call.run, call.listener
-        tasks.may_not_run |= getattr(call.called, "cache", None) is not None
+        if call.called.cache is not None:
+            tasks.may_not_run = True
         parts = call.called.astream(
             call.input,
             call.config,
