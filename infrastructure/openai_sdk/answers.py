@@ -141,8 +141,8 @@ class StreamedAnswer:
         return self.feed(read)
 
     def _given(self, data: bytes) -> Iterator[Any]:
-        heard = self._heard(data)
-        return iter(()) if heard is None else self._chunks.of(data, heard)
+        if (heard := self._heard(data)) is not None:
+            yield from self._chunks.of(data, heard)
 
     def _heard(self, data: bytes) -> ParsedEvent | None:
         """What is said is told. None: nothing is, and the caller need not know of the event."""

@@ -223,6 +223,17 @@ def test_a_tools_name_that_comes_again_is_no_other_piece_of_it() -> None:
     assert names(piece("look"), piece("look", 1)) == ["look", "look"]
 
 
+@pytest.mark.parametrize("nothing", [None, "", []])
+def test_a_refusal_is_text_beside_no_content(nothing: object) -> None:
+    assert of_chunk(chunk({"content": nothing, "refusal": "No."})) == [Delta("No.")]
+
+
+def test_an_error_beside_the_choices_ends_an_answer_that_says_something_too() -> None:
+    told = json.loads(chunk({"content": "a"}))
+    with pytest.raises(UpstreamRateLimited):
+        of_chunk(json.dumps({**told, "error": {"code": 429}}).encode())
+
+
 def test_a_refusal_is_text() -> None:
     assert of_chunk(chunk({"content": None, "refusal": "No."})) == [Delta("No.")]
 

@@ -261,8 +261,10 @@ def test_arguments_that_are_no_object_are_unusable(text: str) -> None:
 
 
 def test_a_tool_that_takes_nothing_may_be_called_without_arguments() -> None:
-    assert tool_call("f", "", None) == ToolCall("f", {})
-    assert tool_call("f", '{"a": [1]}', None) == ToolCall("f", {"a": [1]})
+    for nothing in ("", " ", "null", "{}"):
+        assert tool_call("f", nothing, None) == ToolCall("f", {})
+    for given in ('{"a": [1]}', '{}{"a": [1]}'):
+        assert tool_call("f", given, None) == ToolCall("f", {"a": [1]})
 
 
 def part(number: int, name: str | None, arguments: str) -> Delta:
@@ -280,8 +282,9 @@ def test_an_answer_is_its_joined_deltas() -> None:
         Delta(reasoning="hm"),
     ):
         answer.add(delta)
-    assert answer.text == "ab"
-    assert answer.output() == Output("ab", '{"x":1}', "length")
+    answer.say("c")
+    assert answer.text == "abc"
+    assert answer.output() == Output("abc", '{"x":1}', "length")
     assert answer.tool_call() == ToolCall("f", {"x": 1})
     answer.add(part(1, None, "{"))
     with pytest.raises(CutOutput):

@@ -171,7 +171,8 @@ def test_a_body_without_an_event_is_no_answer_by_another_name(kind: str) -> None
 
 def test_a_page_is_no_answer_under_the_name_of_a_stream_either() -> None:
     asked = Asked(kind="text/event-stream")
-    assert list(asked.answer.feed(b" <!DOCTYPE html>\n\n<p>")) == []
+    for read in (b" <!DOCTYPE html>", b"\n\nSorry"):
+        assert list(asked.answer.feed(read)) == []
     with pytest.raises(NoAnswer):
         asked.ends()
     asked = Asked(kind="text/event-stream")
@@ -271,6 +272,7 @@ def test_a_failure_beside_the_protocol_is_raised_at_once(body: bytes, kind: type
         with pytest.raises(openai.APIError) as raised:
             list(asked.answer.feed(body))
         assert isinstance(classify(raised.value), UpstreamError)
+        assert raised.value.request is REQUEST
 
 
 @pytest.mark.parametrize("blank", ["", " ", "\t"])
@@ -286,6 +288,27 @@ def test_rubbish_behind_a_finish_reason_is_not_given_on(rubbish: str) -> None:
     assert len(asked.reads(A, STOP, rubbish, chunk({"content": "b"}))) == 3
     assert asked.teller.said == ["a", "b"]
     assert asked.ends() == []
+
+
+def test_nor_is_it_as_the_rest_of_a_body() -> None:
+    asked = Asked()
+    asked.reads(A, STOP)
+    assert list(asked.answer.feed(b'data: "rubbish"')) == []
+    assert asked.ends() == []
+
+
+def test_rubbish_before_a_finish_reason_leaves_all_to_the_caller() -> None:
+    asked = Asked()
+    given = asked.reads('"rubbish"', STOP, '"more"')
+    assert (given[0], given[2]) == ("rubbish", "more")
+    assert asked.ends() == []
+
+
+def test_an_end_alone_is_a_cut_answer_under_any_name() -> None:
+    asked = Asked(kind="text/plain")
+    assert asked.reads(" [DONE]") == []
+    with pytest.raises(CutAnswer):
+        asked.ends()
 
 
 @pytest.mark.parametrize("end", ["[DONE]", " [DONE] ", "[DONE] "])
