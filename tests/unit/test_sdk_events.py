@@ -8,7 +8,7 @@ import pytest
 from sluice.application.model_calls import ToolCallPiece
 from sluice.domain.errors import UpstreamError, UpstreamRateLimited, UpstreamUnavailable
 from sluice.domain.events import Usage
-from sluice.infrastructure.openai_sdk.ends import responses_finish_reason, usage_of
+from sluice.infrastructure.openai_sdk.ends import failure_of, responses_finish_reason, usage_of
 from sluice.infrastructure.openai_sdk.events import (
     ChatEventReader,
     ParsedEvent,
@@ -356,3 +356,8 @@ def test_what_is_no_event_of_a_response_is_nothing(data: bytes) -> None:
 )
 def test_a_response_that_has_not_ended_has_no_reason(status: object, details: object) -> None:
     assert responses_finish_reason(status, details, called=True) is None
+
+
+@pytest.mark.parametrize("reason", [None, "", "stop", 3, {"type": "stop"}])
+def test_a_reason_that_names_no_failure_is_none_whatever_it_is(reason: object) -> None:
+    assert failure_of(reason) is None

@@ -32,13 +32,13 @@ PLAIN = Caller(SimpleNamespace(stream_usage=None), None, plain=True)
 CHOICE = {"index": 0, "finish_reason": "stop", "message": {"content": "a"}}
 
 
-def refusal(status: int = 400) -> openai.APIStatusError:
+def refusal(status: int = 400, said: str = "no") -> openai.APIStatusError:
     kind = {
         400: openai.BadRequestError,
         422: openai.UnprocessableEntityError,
         404: openai.NotFoundError,
     }[status]
-    return kind("no", response=httpx2.Response(status, request=UPSTREAM), body=None)
+    return kind(said, response=httpx2.Response(status, request=UPSTREAM), body=None)
 
 
 class Sent:
@@ -284,7 +284,8 @@ async def test_a_server_that_refuses_to_be_asked_for_usage_is_asked_once_more(
 
 @pytest.mark.parametrize("sync", [True, False])
 async def test_a_call_that_is_refused_for_another_reason_proves_nothing(sync: bool) -> None:
-    asked, sent = Asked(by=PLAIN, sync=sync), Sent(refusal(400), refusal(400))
+    too_long = refusal(400, "maximum context length is 8192 tokens")
+    asked, sent = Asked(by=PLAIN, sync=sync), Sent(too_long, too_long)
     with pytest.raises(openai.BadRequestError):
         _ = asked.in_a_thread(sent) if sync else await asked.streams(sent)
     assert (sent.asked_for_usage, len(asked.no_usage)) == ([True, False], 0)
@@ -292,11 +293,7 @@ async def test_a_call_that_is_refused_for_another_reason_proves_nothing(sync: bo
 
 @pytest.mark.parametrize("sync", [True, False])
 async def test_a_404_may_say_that_it_refuses_to_be_asked_for_usage(sync: bool) -> None:
-    refused = openai.NotFoundError(
-        "No endpoints found that support the requested parameters",
-        response=httpx2.Response(404, request=UPSTREAM),
-        body=None,
-    )
+    refused = refusal(404, "No endpoints found that support the requested parameters")
     asked, sent = Asked(by=PLAIN, sync=sync), Sent(refused)
     assert (asked.in_a_thread(sent) if sync else await asked.streams(sent)) == "answer"
     assert (sent.asked_for_usage, len(asked.no_usage)) == ([True, False], 1)
