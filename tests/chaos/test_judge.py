@@ -13,6 +13,7 @@ from tests.chaos.judge import judge
 from tests.chaos.record import Line
 from tests.chaos.upstream import question
 from tests.chaos.verdict import Verdict
+from tests.live.worker import Worker
 
 FIRST, SECOND = "[1.1] a b c ", "[1.2] x y "
 QUEUED = {"stage": "queued", "status": "completed", "progress": 0}
@@ -262,3 +263,13 @@ def test_a_silence_longer_than_its_faults_explain_is_one(judged: Judged) -> None
     (fault,) = judged(change=after(15.1)).faults
     assert "reader 1/0: silent for 15.1 s, with 1 faults" in fault
     assert judged(FROZEN | {"at": 12.0}, change=after(29.9)).faults == []
+
+
+def test_a_worker_has_a_job_that_it_has_taken_from_itself(tmp_path: Path) -> None:
+    """A frozen one does, when it wakes up; one that another has taken is that one's."""
+    worker = Worker(tmp_path / "log", {})
+    worker.log.write_text(
+        "job a is taken, job b is taken, job c is taken, job a is taken,"
+        " job a is another worker's now, job b is another worker's now"
+    )
+    assert worker.jobs() == ["a", "c"]

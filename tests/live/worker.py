@@ -1,6 +1,7 @@
 """A worker in a process of its own, and what its log tells."""
 
 import re
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -26,6 +27,12 @@ class Worker(Process):
         return f"job {job} is taken" in self.log.read_text()
 
     def jobs(self) -> list[str]:
-        """Those that it took in this life, or in the last one, and did not lose; over or not."""
-        told = dict(_TOLD.findall(self.life))
-        return [job for job, what in told.items() if what == "taken"]
+        """Those that it took in this life, or in the last one, and did not lose; over or not.
+
+        One that has been frozen may take a job again before its first attempt learns that it has
+        lost it.
+        """
+        taken = Counter[str]()
+        for job, what in _TOLD.findall(self.life):
+            taken[job] += 1 if what == "taken" else -1
+        return [job for job, times in taken.items() if times > 0]
