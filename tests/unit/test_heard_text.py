@@ -1,10 +1,12 @@
 """What a node writes by hand of what was heard of its calls is told once."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sluice.application.heard_calls import HeardText
+from sluice.application.heard_calls import CountedCall, HeardCall, HeardText
 
 
 def told(heard: HeardText, *written: str) -> str:
@@ -142,3 +144,10 @@ def test_what_is_alike_is_the_same_text_once_more(text: str, written: str, swall
     heard = HeardText()
     heard.begin()(text)
     assert heard.to_tell(written) == ("" if swallowed else written)
+
+
+@pytest.mark.parametrize("kind", [CountedCall, lambda _, end: HeardCall(None, print, end=end)])
+def test_whoever_counts_elsewhere_is_told_the_reason_of_the_end(kind: Any) -> None:
+    ends: list[str | None] = []
+    kind(None, end=ends.append).ended(None, "length")
+    assert ends == ["length"]

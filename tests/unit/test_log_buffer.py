@@ -232,6 +232,21 @@ async def test_what_readers_take_in_line_is_encoded_once_for_all_of_them() -> No
     assert encoder.encoded == [recorded.id for recorded in log]
 
 
+async def test_who_has_no_room_for_a_piece_fetches_it_and_waits_once() -> None:
+    buffer, told = Buffer([FIRST]), list[bytes]()
+    reader = Reading(buffer, ToyEncoder("job"))
+    reader.given = reader.fetched = told
+    await settled()
+    log = [FIRST, *numbered(1, 2, *said("abcd"), Done("A2", "abcd"))]
+    for recorded in log[1:]:
+        assert len(buffer._waiting) == 1
+        reader.takes = not (isinstance(recorded.event, Token) and recorded.event.content == "b")
+        buffer.append([recorded])
+        await settled()
+    await reader.task
+    assert b"".join(told) == b"".join(folded(ToyEncoder("job"), log)[1])
+
+
 async def test_what_late_readers_fetch_is_encoded_once_for_all_of_them() -> None:
     encoder = CountingEncoder("job")
     buffer = loaded()
