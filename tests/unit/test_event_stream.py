@@ -78,6 +78,7 @@ def test_where_a_protocol_names_its_failures_they_are_events_of_it() -> None:
         (b"event: x\nevent: error\ndata: rate limit\n\n", UpstreamRateLimited),
         (b"error\n\n", UpstreamError),
         (b"event: error\n\n", UpstreamError),
+        (b"event: \xff rate limit error\n\n", UpstreamRateLimited),
         (b'event: throttlingException\ndata: {"message": "Slow down"}\n\n', UpstreamRateLimited),
         (b"event: rate_limit_error\ndata: Slow down\n\n", UpstreamError),
         (b"event: rate_limit_error\ndata:\n\n", UpstreamRateLimited),

@@ -306,10 +306,11 @@ async def test_only_what_no_user_hears_is_taken_together(
     asking = asking_with(piece_interval=2)
     server.plays((EVENTS + A, 0.01, A, 0.01, A, 0.01, STOP + DONE))
     assert await asking.text() == "aaa"
-    for by_user in (True, False):
+    heard: list[dict[str, Any]] = [{}, {"by_user": True}, {"by_user": False}]
+    for options in heard:
         assert pauses == []
         call = asking.completions.call(MESSAGES)
-        async with aclosing(call.heard(lambda _: None, inf, by_user=by_user)) as waits:
+        async with aclosing(call.heard(lambda _: None, inf, **options)) as waits:
             assert [turn async for turn in waits]
     assert pauses == [2, 2]
 
