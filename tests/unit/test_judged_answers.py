@@ -92,6 +92,10 @@ def test_what_stands_for_no_finish_reason_is_none() -> None:
         judged(completion(choice(finish_reason="null")))
 
 
+def test_a_reason_that_is_no_word_is_one_all_the_same() -> None:
+    assert judged(completion(choice(finish_reason=3))).ends == [(None, None)]
+
+
 def test_a_choice_says_what_it_failed_of() -> None:
     with pytest.raises(NamedFailure) as raised:
         judged(completion({**choice(), "error": {"code": 429}}))
