@@ -9,6 +9,7 @@ from unittest.mock import MagicMock, call
 import aiohttp
 import pytest
 from aiohttp.client_proto import ResponseHandler
+from pytest_mock import MockerFixture
 
 from sluice.application.short_deque import ShortDeque
 from sluice.infrastructure.llm.body import PushedBody
@@ -80,6 +81,31 @@ async def test_bytes_are_taken_where_they_arrive(
     assert await waits
     assert taken == [b"a", b"b", b"!"]
     assert await body.read() == b"later"
+
+
+async def test_each_read_is_one_of_the_loops_arrivals(
+    body: PushedBody, content: aiohttp.StreamReader, taken: Taken, mocker: MockerFixture
+) -> None:
+    """Whose rate is taken of so many, and no call is made for the others."""
+    arrivals = body._arrivals
+    look = mocker.patch.object(type(arrivals), "look")
+    waits = await waiting(body, taken)
+    arrivals.left = 3
+    for data in (b"a", b"b"):
+        content.feed_data(data)
+    assert (arrivals.left, look.call_count) == (1, 0)
+    content.feed_data(b"!")
+    assert look.call_count == 1
+    assert await waits
+
+
+async def test_what_broke_before_a_wait_is_raised_by_it(
+    body: PushedBody, content: aiohttp.StreamReader, taken: Taken
+) -> None:
+    content.set_exception(ConnectionResetError())
+    async with asyncio.timeout(5):
+        with pytest.raises(ConnectionResetError):
+            await body.gather(taken.take, inf)
 
 
 async def test_what_came_before_is_taken_first(
