@@ -40,6 +40,22 @@ async def test_head_answers_without_a_body_and_without_a_reader() -> None:
         gate.set()
 
 
+@pytest.mark.parametrize("last", ["", "Last-Event-ID: 1-2\r\n"])
+async def test_the_opening_waits_for_no_event_that_is_not_there_already(last: str) -> None:
+    async with serving(STARTED, asyncio.Event()) as house:
+        job = (await house.ask())["job_id"]
+        await until(lambda: len(house.log._logs[job].records) == 2)
+        request = f"GET {path(job)} HTTP/1.1\r\nHost: 127.0.0.1\r\n{last}\r\n"
+        reader, writer = await house.raw(request)
+        async with asyncio.timeout(5):
+            await reader.readuntil(b"\r\n\r\n")
+            chunk = await reader.readexactly(int(await reader.readline(), 16))
+        opening = b"retry: 1000\n\n"
+        assert chunk.startswith(opening)
+        assert (chunk == opening) is bool(last)
+        writer.close()
+
+
 async def test_options_says_what_can_be_done() -> None:
     async with serving() as house:
         answer = await house.client.options(path("any"))
