@@ -28,10 +28,13 @@ if group.exists():
 os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
 parent = os.getppid()
 while os.getppid() == parent:
-    for _ in range(1_000_000):
-        pass
+    for _ in range(100_000):
+        os.sched_yield()
 """
-"""A kernel that groups by terminal would give it half of the core otherwise. It ends with us."""
+"""A kernel that groups by terminal would give it half of the core otherwise; and Linux, since it
+schedules by deadlines, what is left of a tick of 4 ms, to which whoever is woken would then come
+late: hence it yields. It ends with us.
+"""
 
 
 if hasattr(os, "sched_param"):
