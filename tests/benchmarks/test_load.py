@@ -196,6 +196,34 @@ def test_the_largest_rate_that_holds_is_found(limit: int, monkeypatch: pytest.Mo
     assert len(tried) <= 6
 
 
+LATE, IN_TIME, FULL = 40, 2, 0.97
+"""Milliseconds of lag; a core's share."""
+
+
+@pytest.mark.parametrize(
+    ("windows", "looked_at", "is_held"),
+    [
+        ([(IN_TIME, 0.4)], 1, True),
+        ([(LATE, 0.4), (IN_TIME, 0.4)], 2, True),
+        ([(LATE, 0.4), (LATE, 0.5), (LATE, 0.4), (IN_TIME, 0.4)], 3, False),
+        ([(LATE, FULL), (IN_TIME, 0.4)], 1, False),
+    ],
+)
+def test_a_window_is_measured_again_that_was_late_with_time_left(
+    windows: list[tuple[float, float]],
+    looked_at: int,
+    is_held: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rows = iter([borne(50, lag_ms, busy=busy) for lag_ms, busy in windows])
+    looked = list[Row]()
+    bench = Bench.__new__(Bench)
+    monkeypatch.setattr(bench, "server", lambda _: object())
+    monkeypatch.setattr(bench, "measure", lambda *_: looked.append(next(rows)) or looked[-1])
+    assert bool(mix._held(bench, SLUICE, 50)) == is_held
+    assert len(looked) == looked_at
+
+
 def test_what_is_measured_runs_before_others_only_meanwhile() -> None:
     wait = "import threading, time; threading.Thread(target=time.sleep, args=(60,)).start()"
     process = Process([sys.executable, "-c", wait], None, talks=False)
