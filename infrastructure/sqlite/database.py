@@ -136,6 +136,7 @@ class SqliteDatabase:
     async def check(self) -> None:
         """Raises Unavailable unless the file can be written now."""
         await self.write(touch, durable=False)
+        self._note(None)
 
     async def scrub(self) -> None:
         """Removes what was deleted from the WAL too; is left for later while others read it."""
@@ -160,7 +161,8 @@ class SqliteDatabase:
 
     def _result(self, write: Write[T]) -> T:
         if write.error is None:
-            self._note(None)
+            if write.changes:
+                self._note(None)
             return cast("T", write.result)
         if is_outage(write.error):
             self._note(write.error)
