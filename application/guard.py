@@ -25,7 +25,7 @@ from sluice.domain.chat import now
 from sluice.domain.errors import Unavailable
 from sluice.domain.guard.observed import Observation
 from sluice.domain.guard.plan import Plan
-from sluice.domain.guard.rules import Step, Verdict, Watched, judge
+from sluice.domain.guard.rules import DECISIONS, Step, Verdict, Watched, judge
 from sluice.domain.guard.tally import METRICS
 from sluice.domain.share_change import ShareChange
 
@@ -82,7 +82,8 @@ class Guard:
     ) -> None:
         self._control, self._changes, self._outcomes = control, changes, outcomes
         self._decider, self._announce = decider, announce
-        self.decisions: Counter[tuple[str, str]] = Counter()
+        # Each from 0: Prometheus sees no increase in a series that begins with its first event.
+        self.decisions: Counter[tuple[str, str]] = Counter(dict.fromkeys(DECISIONS, 0))
         self.evidence: Mapping[Watched, float]
         self.decides: bool
         self._observation: Observation | None

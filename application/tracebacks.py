@@ -1,5 +1,6 @@
 """What a log may say of an error."""
 
+from errno import errorcode
 from pathlib import PurePath
 from sysconfig import get_path
 from traceback import extract_tb
@@ -12,17 +13,27 @@ _LIBRARIES = ("<", get_path("stdlib"))
 def format_traceback(error: BaseException) -> str:
     """Where an error came from: its last steps, and the last that is in no library.
 
-    Without its text, which may hold a prompt, an answer or a key; but our own say why.
+    Without its text, which may hold a prompt, an answer or a key; but our own say why, and the
+    operating system's by its number: `OSError: EMFILE`.
     """
     names = []
     link: BaseException | None = error
     seen = set()  # a library may make a ring of its causes
     while link is not None and id(link) not in seen:
         seen.add(id(link))
-        why = f": {link}" if isinstance(link, ChatError | Unavailable) and link.args else ""
-        names.append(f"{type(link).__name__}{why} ({_where(link)})")
+        names.append(f"{type(link).__name__}{_why(link)} ({_where(link)})")
         link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
     return " from ".join(names)
+
+
+def _why(error: BaseException) -> str:
+    if isinstance(error, ChatError | Unavailable) and error.args:
+        return f": {error}"
+    if type(error) is OSError and (
+        name := errorcode.get(error.errno or 0)
+    ):  # else its type says it
+        return f": {name}"
+    return ""
 
 
 def _where(error: BaseException) -> str:

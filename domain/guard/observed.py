@@ -4,12 +4,13 @@ from collections import Counter, deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from heapq import heappop, heappush
 
 from sluice.domain.chat import ExecutionPath
 from sluice.domain.guard.plan import Plan
 from sluice.domain.guard.rules import Recent
 from sluice.domain.guard.tally import Metric, Outcome, Tally
-from sluice.domain.outcome import StoredOutcome
+from sluice.domain.outcome import JobOutcome, StoredOutcome
 
 _RECENT = timedelta(minutes=5)
 _ARMS: tuple[ExecutionPath, ...] = ("A1", "A2")
@@ -60,6 +61,10 @@ class Observation:
     _ended: deque[tuple[datetime, ExecutionPath, bool]] = field(default_factory=deque)
     _users: dict[tuple[float, str], tuple[ExecutionPath, datetime]] = field(default_factory=dict)
     """Of each share and user the arm, and when the last job was admitted."""
+    _undrawn: list[tuple[datetime, str, Outcome]] = field(default_factory=list)
+    """A heap of new users' first jobs, by when they were admitted."""
+    _longest: timedelta = timedelta()
+    """What a job took from its admission, five minutes at most."""
 
     def __post_init__(self) -> None:
         self.tally = Tally(self.plan.slow_part)
@@ -71,11 +76,22 @@ class Observation:
         if seen is None or outcome.job_id in self._counted:
             return False
         self._counted.add(outcome.job_id)
-        self.tally.add(seen)
+        if self.tally.add(seen):
+            heappush(self._undrawn, (outcome.admitted_at, outcome.job_id, seen))
         self.jobs[seen.arm] += 1
+        self._draw(outcome)
         self._ended.append((outcome.ended_at, seen.arm, "failed" in seen.bad))
         self._users[seen.share, seen.user] = seen.arm, outcome.admitted_at
         return True
+
+    def _draw(self, latest: JobOutcome) -> None:
+        """New users count for the split when whatever was admitted with them is over, on both
+        arms: else an A2 that fails at once would have too many users while A1 still answers."""
+        took = latest.ended_at - latest.admitted_at
+        self._longest = max(self._longest, min(took, _RECENT))
+        over = latest.ended_at - (self._longest if len(self.jobs) == len(_ARMS) else _RECENT)
+        while self._undrawn and self._undrawn[0][0] <= over:
+            self.tally.draw(heappop(self._undrawn)[-1])
 
     def users(self, share: float, since: datetime) -> Mapping[ExecutionPath, int]:
         """How many have had a job since then under that share."""

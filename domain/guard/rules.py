@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from math import inf
-from typing import Literal
+from typing import Literal, get_args
 
 from sluice.domain.chat import ExecutionPath
 from sluice.domain.guard.evidence import reached, upper_end, worse
@@ -12,6 +12,15 @@ from sluice.domain.guard.tally import METRICS, Metric, Tally
 
 Watched = Literal["failed", "late", "left", "spoiled", "slow"]
 Action = Literal["promote", "hold", "step_back"]
+DECISIONS: tuple[tuple[Action, str], ...] = (
+    ("hold", "split"),
+    ("hold", "upstream"),
+    *(("step_back", watched) for watched in get_args(Watched)),
+    ("promote", "promotion"),
+    ("hold", "promotion"),
+    ("hold", "last"),
+)
+"""All that `judge` may come to: action and rule."""
 _HALF, _EIGHTH = Decimal("0.5"), Decimal("0.125")
 
 

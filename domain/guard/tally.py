@@ -53,10 +53,13 @@ class Tally:
     _had: set[tuple[str, Metric]] = field(default_factory=set)
     _timed: set[str] = field(default_factory=set)
 
-    def add(self, outcome: Outcome) -> None:
-        """In the order of their ends."""
+    def add(self, outcome: Outcome) -> bool:
+        """In the order of their ends. Whether its user is new: `draw` is for those."""
         p, hit = chance(outcome.share), outcome.arm == "A2"
-        self._appear(outcome, p, hit=hit)
+        is_new = outcome.user not in self._seen
+        if is_new:
+            self._seen.add(outcome.user)
+            self.users[outcome.arm] += 1
         for metric in sorted(outcome.bad):
             if (outcome.user, metric) not in self._had:
                 self._had.add((outcome.user, metric))
@@ -64,6 +67,15 @@ class Tally:
         if hit and outcome.slow is not None and outcome.user not in self._timed:
             self._timed.add(outcome.user)
             self._slow[self.slow_limit, outcome.slow] += 1
+        return is_new
+
+    def draw(self, outcome: Outcome) -> None:
+        """What a new user's first job says of the split, in any order. Not before what the other
+        arm was asked meanwhile is over too: of two arms the faster one would look larger."""
+        p, hit = chance(outcome.share), outcome.arm == "A2"
+        drawn = self._drawn
+        self.split = drawn_otherwise(self.split, p, drawn[p, True], drawn[p, False], hit=hit)
+        drawn[p, hit] += 1
 
     @property
     def bad(self) -> Mapping[Metric, Counts]:
@@ -74,12 +86,3 @@ class Tally:
     def slow(self) -> Counts:
         """First jobs of A2's users, by the limit and by whether they were slow."""
         return self._slow
-
-    def _appear(self, outcome: Outcome, p: Decimal, *, hit: bool) -> None:
-        if outcome.user in self._seen:
-            return
-        self._seen.add(outcome.user)
-        self.users[outcome.arm] += 1
-        drawn = self._drawn
-        self.split = drawn_otherwise(self.split, p, drawn[p, True], drawn[p, False], hit=hit)
-        drawn[p, hit] += 1

@@ -18,6 +18,7 @@ from psycopg import (
 from psycopg.errors import InsufficientPrivilege, ReadOnlySqlTransaction
 from psycopg_pool import AsyncConnectionPool
 
+from sluice.application.outages import Outage
 from sluice.application.tracebacks import format_traceback
 from sluice.domain.errors import Unavailable
 from sluice.infrastructure.postgres.schema import STEPS
@@ -85,6 +86,7 @@ class PostgresDatabase:
         self._migrated = False
         self._migrating = asyncio.Lock()
         self._closed = False
+        self._outage = Outage(logger, "jobs wait for their chats", "jobs wait for no chat any more")
 
     @property
     def pool(self) -> AsyncConnectionPool[Connection]:
@@ -115,12 +117,15 @@ class PostgresDatabase:
         """Like `run`, but outlasts an outage: raises Unavailable only once closed."""
         while True:
             try:
-                return await self.run(work)
+                result = await self.run(work)
             except Unavailable as error:
                 if self._closed:
                     raise
-                logger.error("a job waits for its chat: %s", format_traceback(error))
+                self._outage.note(format_traceback(error))
                 await asyncio.sleep(_RETRY_SECONDS)
+            else:
+                self._outage.note(None)
+                return result
 
     async def check(self) -> None:
         """Raises Unavailable, saying why, unless it takes writes."""

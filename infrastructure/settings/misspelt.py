@@ -6,7 +6,7 @@ from difflib import get_close_matches
 from sluice.infrastructure.settings.model import Settings
 
 OF_THE_COMMAND_LINE = ("SLUICE_URL", "SLUICE_TOKEN")
-"""Read by `sluice ask` and `sluice watch`, and no setting of a service."""
+"""Read by the commands that ask a service, and no setting of one."""
 
 _OTHER_PROGRAMS = frozenset({"OPENAI_API_KEYS", "OPENAI_MODELS"})
 """As near to ours as a misspelling would be, and meant."""

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
+from sluice.application.outages import Outage
 from sluice.application.shielding import until_over
 from sluice.domain.errors import Unavailable
 from sluice.infrastructure.sqlite.connection import ConnectionThread, HereConnection, Work
@@ -39,7 +40,7 @@ class SqliteDatabase:
         self._reader: ConnectionThread | None = None
         self._lock: int | None = None
         self._commits = GroupCommit()
-        self._outage: BaseException | None = None
+        self._outage = Outage(logger, f"{path} cannot be written", f"{path} can be written again")
         self.unscrubbed = False
 
     async def open(self) -> None:
@@ -136,6 +137,7 @@ class SqliteDatabase:
     async def check(self) -> None:
         """Raises Unavailable unless the file can be written now."""
         await self.write(touch, durable=False)
+        self._outage.note(None)
 
     async def scrub(self) -> None:
         """Removes what was deleted from the WAL too; is left for later while others read it."""
@@ -160,22 +162,13 @@ class SqliteDatabase:
 
     def _result(self, write: Write[T]) -> T:
         if write.error is None:
-            self._note(None)
+            if write.changes:
+                self._outage.note(None)
             return cast("T", write.result)
         if is_outage(write.error):
-            self._note(write.error)
+            self._outage.note(str(write.error))
             raise Unavailable("the database cannot be written") from write.error
         raise write.error
-
-    def _note(self, outage: BaseException | None) -> None:
-        """Tells the operator when an outage begins and ends."""
-        if (outage is None) == (self._outage is None):
-            return
-        self._outage = outage
-        if outage is None:
-            logger.warning("%s can be written again", self._path)
-        else:
-            logger.error("%s cannot be written: %s", self._path, outage)
 
     def _connect(self) -> sqlite3.Connection:
         if not self._memory:

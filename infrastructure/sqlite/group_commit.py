@@ -34,16 +34,26 @@ class Write(Generic[T]):
     """What is committed is not done again, however often the disk must be tried.
 
     `committed` is awaited by who goes on before the disk has it, `told` by everybody else; then
-    there is a result, or an error.
+    there is a result, or an error. `changes` counts rows: without any the file was not written.
     """
 
-    __slots__ = ("committed", "durable", "error", "is_committed", "result", "told", "work")
+    __slots__ = (
+        "changes",
+        "committed",
+        "durable",
+        "error",
+        "is_committed",
+        "result",
+        "told",
+        "work",
+    )
 
     def __init__(self, work: Work[T], *, durable: bool) -> None:
         self.work, self.durable = work, durable
         self.committed: asyncio.Future[None] | None = None
         self.told: asyncio.Future[None]
         self.is_committed = False
+        self.changes = 0
         self.result: T | None = None
         self.error: BaseException | None = None
 
@@ -130,7 +140,9 @@ class GroupCommit:
             db.execute("BEGIN IMMEDIATE")
             for write in group:
                 if not write.is_committed:
+                    before = db.total_changes
                     write.result = write.work(db)
+                    write.changes = db.total_changes - before
             db.execute("COMMIT")
         except BaseException as error:  # noqa: BLE001 - each caller gets its own, in its own task
             try:

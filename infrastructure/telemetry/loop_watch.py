@@ -29,7 +29,6 @@ class LoopWatch:
     def start(self) -> None:
         self._loop_thread = threading.get_ident()
         self._ticking = asyncio.create_task(self._tick(), name="loop watch")
-        threading.Thread(target=self._watch, name="loop watch", daemon=True).start()
 
     def stop(self) -> None:
         self._stop.set()
@@ -37,6 +36,9 @@ class LoopWatch:
             self._ticking.cancel()
 
     async def _tick(self) -> None:
+        """A process that starts may block its loop: it is watched from when it turns."""
+        self._last_tick = time.monotonic()
+        threading.Thread(target=self._watch, name="loop watch", daemon=True).start()
         while True:
             self._last_tick = time.monotonic()
             await asyncio.sleep(_INTERVAL_SECONDS)

@@ -2,10 +2,13 @@
 
 import json
 import sys
-from contextlib import closing
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
+
+from sluice.interfaces.cli.shared import Url, service_at
 
 if TYPE_CHECKING:
     from sluice.interfaces.cli.display import Display
@@ -14,66 +17,62 @@ if TYPE_CHECKING:
 
 _FAILED, _INTERRUPTED = 1, 130
 
-Url = Annotated[str, typer.Option(envvar="SLUICE_URL", help="Where the service is.")]
 Token = Annotated[
     str | None, typer.Option(envvar="SLUICE_TOKEN", help="A bearer token that says who asks.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print each event as a line of JSON.")]
-
-_HERE = "http://127.0.0.1:8000"
 
 
 def ask(
     question: Annotated[str, typer.Argument(help="What is asked.")],
     chat: Annotated[str | None, typer.Option(help="The chat to go on in.")] = None,
     model: Annotated[str | None, typer.Option(help="One that the service offers.")] = None,
-    url: Url = _HERE,
+    url: Url = None,
     token: Token = None,
     as_json: AsJson = False,
 ) -> None:
     """Ask, and watch the answer come; Ctrl-C cancels it."""
-    from sluice.interfaces.client.blocking import Client
-    from sluice.interfaces.client.errors import ClientError
-
-    try:
-        with Client(url, token=token) as client:
-            job = client.submit(question, chat_id=chat, model=model)
-            _watch(client, job, as_json=as_json)
-    except ClientError as error:
-        _fail(str(error))
+    with _service(url, token) as client:
+        _watch(client, client.submit(question, chat_id=chat, model=model), as_json=as_json)
 
 
 def watch(
     job: Annotated[str, typer.Argument(help="The job's id.")],
-    url: Url = _HERE,
+    url: Url = None,
     token: Token = None,
     as_json: AsJson = False,
 ) -> None:
     """Watch a job, from its beginning to its end; Ctrl-C cancels it."""
-    from sluice.interfaces.client.blocking import Client
-    from sluice.interfaces.client.errors import ClientError
-
-    try:
-        with Client(url, token=token) as client:
-            _watch(client, job, as_json=as_json)
-    except ClientError as error:
-        _fail(str(error))
+    with _service(url, token) as client:
+        _watch(client, job, as_json=as_json)
 
 
 def answer(
     job: Annotated[str, typer.Argument(help="The job's id.")],
     input_id: Annotated[str, typer.Argument(help="The question's id.")],
     value: Annotated[str, typer.Argument(help="JSON; any other text stands for itself.")],
-    url: Url = _HERE,
+    url: Url = None,
     token: Token = None,
 ) -> None:
     """Answer what a waiting job asks."""
-    from sluice.interfaces.client.blocking import Client
-    from sluice.interfaces.client.errors import ClientError
+    with _service(url, token) as client:
+        client.give_input(job, input_id, _value_of(value))
 
+
+@contextmanager
+def _service(url: str | None, token: str | None) -> "Iterator[Client]":
+    """What the client raises is told in one line."""
+    from sluice.interfaces.client.blocking import Client
+    from sluice.interfaces.client.errors import ClientError, Unreachable
+
+    at = service_at(url)
+    if token is not None and not token.isascii():
+        _fail("--token holds what cannot be sent")
     try:
-        with Client(url, token=token) as client:
-            client.give_input(job, input_id, _value_of(value))
+        with Client(at, token=token) as client:
+            yield client
+    except Unreachable as error:
+        _fail(f"{error}: {at}")
     except ClientError as error:
         _fail(str(error))
 
@@ -86,7 +85,7 @@ def _value_of(text: str) -> Any:
 
 
 def _watch(client: "Client", job: "Job | str", *, as_json: bool) -> None:
-    """Raises ClientError, and Exit for an end that is no answer."""
+    """Raises Exit for an end that is no answer."""
     from sluice.interfaces.cli.asking import Questions, at_terminal
 
     try:
@@ -110,6 +109,6 @@ def _display(*, as_json: bool) -> "Display":
     return display.Terminal() if sys.stdout.isatty() else display.WholeAnswer()
 
 
-def _fail(why: str, status: int = _FAILED) -> None:
+def _fail(why: str, status: int = _FAILED) -> NoReturn:
     print(f"sluice: {why}", file=sys.stderr)
     raise typer.Exit(status) from None

@@ -55,7 +55,8 @@ class Questions:
     def _ask(self, job_id: str, asked: NeedsInput) -> None:
         self._console.print(Text(safe(_told(asked.prompt)), style="bold"))
         if self._read is None:
-            self._console.print(f"answer it with: sluice answer {job_id} {asked.input_id} VALUE")
+            how = f"answer it with: sluice answer {job_id} {asked.input_id} VALUE"
+            self._console.print(how, soft_wrap=True)  # one line, to be copied
             return
         while (line := self._read("yes or no: " if _choices(asked) else "> ")) is not None:
             try:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sluice.interfaces.cli.rollout_lines import arm_lines, guard_lines, plan_lines, shadow_lines
-from sluice.interfaces.cli.shared import address, refusals
+from sluice.interfaces.cli.shared import Url, service_at
 
 if TYPE_CHECKING:
     import httpx2
@@ -18,9 +18,6 @@ rollout = typer.Typer(
     add_completion=False,
 )
 
-Url = Annotated[
-    str | None, typer.Option(help="The service; by default at SLUICE_HOST and SLUICE_PORT.")
-]
 Token = Annotated[str | None, typer.Option(envvar="SLUICE_TOKEN", help="Says who you are.")]
 User = Annotated[str | None, typer.Option(help="Says who you are where a proxy is trusted.")]
 Why = Annotated[str | None, typer.Option(help="Kept with the change.")]
@@ -158,19 +155,13 @@ def export(
 def _service(url: str | None, token: str | None, user: str | None) -> "httpx2.Client":
     import httpx2
 
-    if url is None:
-        from sluice.infrastructure.settings import read_settings
-
-        with refusals():
-            settings = read_settings()
-        url = address(settings.host, settings.port)
     headers = {}
     if token is not None:
         headers["Authorization"] = f"Bearer {token}"
     if user is not None:
         headers["X-User-ID"] = user
     try:
-        return httpx2.Client(base_url=url, headers=headers, timeout=_TIMEOUT_SECONDS)
+        return httpx2.Client(base_url=service_at(url), headers=headers, timeout=_TIMEOUT_SECONDS)
     except (httpx2.InvalidURL, UnicodeError):
         raise _failed("--url or --user holds what cannot be sent") from None
 

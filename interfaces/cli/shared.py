@@ -1,17 +1,25 @@
 """What the commands have in common."""
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
     from sluice.infrastructure.settings import Settings
 
-_WRONG = 2
-"""Exit status for what an operator has to mend."""
+_FAILED, _WRONG = 1, 2
+"""Exit statuses: of what did not work, and of what an operator has to mend."""
+
+Url = Annotated[
+    str | None,
+    typer.Option(
+        envvar="SLUICE_URL", help="The service; by default at SLUICE_HOST and SLUICE_PORT."
+    ),
+]
 
 
 @contextmanager
@@ -36,7 +44,18 @@ def settings_of(*, worker: bool = False, **options: Any) -> "Settings":
     return settings
 
 
-def address(host: str, port: int) -> str:
+def service_at(url: str | None) -> str:
+    """Where `sluice serve` listens in this environment, unless it is told."""
+    found = url or address(
+        os.environ.get("SLUICE_HOST") or "127.0.0.1", os.environ.get("SLUICE_PORT") or 8000
+    )
+    if not found.startswith(("http://", "https://")):
+        print(f"sluice: {found} is no address, such as http://127.0.0.1:8000", file=sys.stderr)
+        raise typer.Exit(_FAILED)
+    return found
+
+
+def address(host: str, port: int | str) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 

@@ -10,6 +10,9 @@ DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 FOLDERS = [path.name for path in ROOT.iterdir() if path.is_dir() and path.name.isidentifier()]
 FILE = re.compile(rf"`((?:{'|'.join(FOLDERS)})/[\w./-]+)(?:::\w+)?`")
 LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
+ANCHOR = re.compile(r"\]\(([^)#:]*)#([^)]+)\)")
+CODE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
+HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
 GLOSSARY = re.compile(r"^## Glossary\n(.*?)(?=^## |\Z)", re.MULTILINE | re.DOTALL)
 
 
@@ -19,6 +22,19 @@ def test_every_file_that_a_document_names_is_there(document: Path) -> None:
     named = {ROOT / name for name in FILE.findall(text)}
     linked = {document.parent / name for name in LINK.findall(text)}
     assert [path for path in sorted(named | linked) if not path.exists()] == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_every_heading_that_a_document_links_to_is_there(document: Path) -> None:
+    links = ANCHOR.findall(CODE.sub("", document.read_text()))
+    there = {file: anchors(document.parent / file if file else document) for file, _ in links}
+    assert [(file, anchor) for file, anchor in links if anchor not in there[file]] == []
+
+
+def anchors(document: Path) -> set[str]:
+    """As GitHub makes them."""
+    headings = HEADING.findall(CODE.sub("", document.read_text()))
+    return {re.sub(r"[^\w\- ]", "", each.lower()).replace(" ", "-") for each in headings}
 
 
 def test_reports_speak_of_the_product_and_not_of_who_made_it() -> None:

@@ -82,7 +82,7 @@ async def test_a_terminal_asks_until_the_answer_fits_and_goes_on(house: House) -
 
 
 async def test_where_nobody_can_be_asked_it_says_how_to_answer(house: House) -> None:
-    shown = Console(file=io.StringIO(), width=200)
+    shown = Console(file=io.StringIO(), width=40)
 
     def watch() -> str:
         with Client(house.url) as client, WholeAnswer() as display:

@@ -132,8 +132,27 @@ async def test_an_interrupt_cancels_the_job_and_says_so() -> None:
 async def test_where_nobody_listens_one_line_says_so(arguments: Sequence[str]) -> None:
     status, out, err = await ran(*arguments, "--url", "http://127.0.0.1:9")
     assert (status, out) == (1, "")
-    assert err.startswith("sluice: the service cannot be reached")
-    assert len(err.splitlines()) == 1
+    assert err == "sluice: the service cannot be reached (ConnectError): http://127.0.0.1:9\n"
+
+
+async def test_the_service_of_this_environment_is_asked() -> None:
+    async with serving(*WORDS, Done("A2", ANSWER)) as house:
+        settings = {"SLUICE_PORT": str(house.port), "OPENAI_API_KEY": "and no OPENAI_MODEL"}
+        assert await ran("ask", "Why?", **settings) == (0, f"{ANSWER}\n", "")
+
+
+@pytest.mark.parametrize(
+    ("option", "says"),
+    [
+        (
+            ("--url", "localhost:8000"),
+            "localhost:8000 is no address, such as http://127.0.0.1:8000",
+        ),
+        (("--token", "ü"), "--token holds what cannot be sent"),
+    ],
+)
+async def test_what_cannot_be_asked_is_told_in_one_line(option: Sequence[str], says: str) -> None:
+    assert await ran("ask", "Why?", *option) == (1, "", f"sluice: {says}\n")
 
 
 async def test_it_says_its_version_and_completes_for_shells() -> None:

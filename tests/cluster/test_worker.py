@@ -256,3 +256,21 @@ async def test_more_jobs_than_slots_run_one_after_the_other(bench: Bench) -> Non
         await bench.log.create(job, QUEUED)
         await submitted(bench.scheduler, job)
     await until(lambda: len(bench.ends) == len(jobs))
+
+
+async def test_a_queue_that_cannot_be_reached_is_told_once_and_once_more_when_it_is(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(worker, "_BEAT_S", 0)
+    asked = 0
+
+    def beats(operation: str) -> None:
+        nonlocal asked
+        asked += operation == "beat"
+        if operation == "beat" and asked <= 3:
+            raise Unavailable("Redis cannot be reached")
+
+    bench.own.before = beats
+    await until(lambda: asked > 4)
+    told = [record.getMessage().partition(": ")[0] for record in caplog.records]
+    assert told == ["the queue cannot be reached", "the queue is reached again"]

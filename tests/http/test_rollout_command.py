@@ -168,3 +168,12 @@ async def test_a_service_that_is_not_there_is_told_in_one_line(url: str) -> None
     assert result.exit_code == 1
     assert result.output.startswith("sluice: ")
     assert len(result.output.splitlines()) == 1
+
+
+async def test_the_service_of_this_environment_is_asked_whatever_else_is_wrong_in_it() -> None:
+    async with serving(DONE, share=Share(5), admins=None) as house:
+        for where in ({"SLUICE_URL": house.url}, {"SLUICE_PORT": str(house.port)}):
+            env = {"OPENAI_API_KEY": "and no OPENAI_MODEL", **where}
+            arguments = ["rollout", "status"]
+            told = await asyncio.to_thread(CliRunner().invoke, app, arguments, env=env)
+            assert told.output == "5 % of users take A2, set by the environment\n"

@@ -35,16 +35,24 @@ class Counts:
     running = queued = 0
 
 
-async def shown() -> str:
-    """Everything that a process can show, with a job on each path."""
+def a_guard() -> Guard:
     database = SqliteDatabase(":memory:")
     changes, outcomes = SqliteShareChanges(database), SqliteOutcomes(database)
-    guard = Guard(ControlShare(changes), changes, outcomes, SoleDecider())
+    return Guard(ControlShare(changes), changes, outcomes, SoleDecider())
+
+
+async def shown() -> str:
+    """Everything that a process can show, with a job on each path."""
+    guard = a_guard()
     guard.evidence = {"failed": 1.5}
     guard.decisions["step_back", "failed"] += 1
+    return told(a_busy_day(), guard)
+
+
+def told(metrics: JobMetrics, guard: Guard) -> str:
     container = Embedded(settings=read_settings(store="memory://"))
     service = HttpService(container, LoopWatch(), Counts(), drain=_nothing, checks=[])
-    return Metrics(a_busy_day(), service._gauges(), service._counters(), guard).text().decode()
+    return Metrics(metrics, service._gauges(), service._counters(), guard).text().decode()
 
 
 async def _nothing() -> None:
@@ -75,6 +83,20 @@ async def test_every_metric_that_is_asked_for_exists() -> None:
     asked = {name for text in EXPRESSIONS for name in re.findall(r"\b(?:sluice|process)_\w+", text)}
     assert asked <= told
     assert len(asked) > 20
+
+
+@pytest.mark.usefixtures("no_settings")
+async def test_what_alerts_wait_for_is_counted_from_the_start() -> None:
+    """Prometheus sees no increase in a series that begins with its first event."""
+    series = [line.split()[0] for line in told(JobMetrics(), a_guard()).splitlines()]
+    waits = re.compile(r"increase\((\w+)(?:\{(.*?)\})?\[")
+    found = [found for rule in ALERTS for found in waits.findall(rule["expr"])]
+    assert len(found) > 3
+    for name, labels in found:
+        assert any(
+            one.startswith(name) and all(label in one for label in labels.split(","))
+            for one in series
+        ), (name, labels)
 
 
 @pytest.mark.usefixtures("no_settings")
@@ -151,3 +173,9 @@ def test_every_alert_says_what_is_wrong_and_how_bad_it_is() -> None:
     for rule in ALERTS:
         assert rule["labels"]["severity"] in ("page", "ticket")
         assert rule["annotations"]["summary"]
+
+
+def test_the_runbook_says_what_to_do_about_every_alert() -> None:
+    runbook = (DEPLOY.parent / "docs" / "operations.md").read_text()
+    told = re.findall(r"^\| `(Sluice\w+)` \|", runbook, re.MULTILINE)
+    assert sorted(told) == sorted(rule["alert"] for rule in ALERTS)

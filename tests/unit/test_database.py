@@ -313,6 +313,22 @@ async def test_a_full_disk_is_unavailable_until_there_is_room(database: SqliteDa
     await database.check()
 
 
+async def test_an_outage_is_told_once_though_what_changes_nothing_still_succeeds(
+    database: SqliteDatabase, caplog: pytest.LogCaptureFixture
+) -> None:
+    conversations = SqliteChats(database)
+    await conversations.open(Chat("c", "u", "t", now()))
+    await fill(database)
+    for _ in range(3):
+        with pytest.raises(Unavailable):
+            await conversations.rename("u", "c", "t" * 100_000)
+        await database.write(lambda db: db.execute("DELETE FROM chats WHERE id = 'none'"))
+    await empty(database)
+    await database.check()
+    told = [record.getMessage().split(".db ")[1] for record in caplog.records]
+    assert told == ["cannot be written: database or disk is full", "can be written again"]
+
+
 async def test_an_answer_outlasts_a_full_disk(database: SqliteDatabase) -> None:
     conversations = SqliteChats(database)
     await conversations.open(Chat("c", "u", "t", now()))

@@ -200,7 +200,8 @@ def outcome(number: int, arm: Any, *bad: Metric, **fields: Any) -> Outcome:
 def tally(*outcomes: Outcome) -> Tally:
     made = Tally(slow_limit=Decimal("0.05"))
     for one in outcomes:
-        made.add(one)
+        if made.add(one):
+            made.draw(one)
     return made
 
 

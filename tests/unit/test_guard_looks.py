@@ -114,7 +114,7 @@ async def test_what_was_said_of_a_step_is_not_said_again_behind_an_operators_wor
     house.changes.kept.append(steered)
     await house.look()
     assert house.changes.kept[-1] == steered
-    house.happens(20, 0)
+    house.happens(20, 1)
     await house.look()
     assert house.changes.kept[-1].verdict is not None
     assert house.changes.kept[-1].verdict["rule"] == "split"

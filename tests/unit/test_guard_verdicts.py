@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import replace
+from datetime import timedelta
 from decimal import Decimal
 from math import inf
 
@@ -9,7 +10,7 @@ from sluice.application.guard import told_of
 from sluice.domain.guard.observed import Observation
 from sluice.domain.guard.plan import Plan
 from sluice.domain.guard.rules import Verdict
-from tests.unit.rollouts import Outcomes
+from tests.unit.rollouts import AT, Outcomes
 
 PLAN = Plan.parse({"steps": [{"share": 50}], "limits": {"weights": {"failed": 0.5, "slow": 0.5}}})
 VERDICT = Verdict(
@@ -54,3 +55,33 @@ def test_evidence_without_a_bound_is_told_as_a_number_that_json_has() -> None:
     told = told_of(replace(VERDICT, evidence={}, upper={}), seen, PLAN)
     assert (told["split"], told["evidence"], told["ratio_at_most"]) == (1e308, {}, {})
     assert seen.jobs == Counter()
+
+
+def ends(outcomes: Outcomes, arm: str, begin: float, took: float) -> None:
+    """Seconds from the start of the rollout."""
+    at = AT + timedelta(seconds=begin)
+    over = at + timedelta(seconds=took)
+    outcomes.write(arm=arm, share=20, admitted_at=at, answered_at=over, ended_at=over)
+
+
+def test_an_arm_that_is_over_sooner_is_no_broken_split() -> None:
+    outcomes, seen = Outcomes(), Observation(PLAN)
+    for number in range(300):
+        is_a2 = number % 5 == 0
+        ends(outcomes, "A2" if is_a2 else "A1", number / 10, 0.1 if is_a2 else 3 + number % 3)
+    for row in sorted(outcomes.rows, key=lambda row: row.outcome.ended_at):
+        seen.add(row)
+        assert seen.tally.split < 2
+    assert seen.tally.split < Decimal("0.2")  # it has seen many
+
+
+def test_where_only_one_arm_is_over_the_split_is_judged_after_five_minutes() -> None:
+    outcomes, seen = Outcomes(), Observation(PLAN)
+    for number in range(40):
+        ends(outcomes, "A2", number, 1)
+    for row in outcomes.rows:
+        seen.add(row)
+    assert seen.tally.split == 1
+    ends(outcomes, "A2", 400, 1)
+    seen.add(outcomes.rows[-1])
+    assert seen.tally.split > 1000

@@ -188,6 +188,7 @@ async def test_a_split_that_is_not_the_shares_is_held_and_not_blamed_on_a2(
 ) -> None:
     told = PLAN.told() | {"steps": [{"share": 50, "seconds": 0, "users": 5}]}
     await rollout.start("ann", Plan.parse(told), None, after=0)
+    await rollout.happens(10)
     await rollout.happens(60, bad={"arm": "A1", "status": "failed", "answered_at": None})
     await rollout.look()
     newest = await rollout.newest()

@@ -9,6 +9,7 @@ import pytest
 
 from sluice.infrastructure.telemetry import loop_watch
 from sluice.infrastructure.telemetry.loop_watch import LoopWatch
+from tests.waiting import until
 
 pytestmark = pytest.mark.usefixtures("no_task_left")
 
@@ -47,8 +48,15 @@ async def watch(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[LoopWatch]:
     monkeypatch.setattr(loop_watch, "_BLOCKED_SECONDS", 0.1)
     watch = LoopWatch()
     watch.start()
+    await until(threads)
+    (thread,) = threads()
     yield watch
     watch.stop()
+    await asyncio.to_thread(thread.join, 5)
+
+
+def threads() -> list[threading.Thread]:
+    return [one for one in threading.enumerate() if one.name == "loop watch"]
 
 
 def a_node_that_blocks(log: Lines, question: str) -> str:
@@ -94,7 +102,18 @@ async def test_a_loop_that_turns_is_not_told_of(
 async def test_a_stopped_watch_leaves_neither_task_nor_thread() -> None:
     watch = LoopWatch()
     watch.start()
-    (thread,) = [one for one in threading.enumerate() if one.name == "loop watch"]
+    await until(threads)
+    (thread,) = threads()
     watch.stop()
     await asyncio.to_thread(thread.join, 5)
     assert not thread.is_alive()
+
+
+async def test_what_blocks_before_the_loop_has_turned_is_the_start_and_not_watched() -> None:
+    watch = LoopWatch()
+    watch.start()
+    assert threads() == []
+    await until(threads)
+    (thread,) = threads()
+    watch.stop()
+    await asyncio.to_thread(thread.join, 5)

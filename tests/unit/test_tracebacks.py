@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable
+from errno import EMFILE
 from sysconfig import get_path
 from typing import Any
 
@@ -31,6 +32,11 @@ def test_it_names_the_causes_and_not_their_texts() -> None:
 def test_our_own_errors_say_why() -> None:
     assert format_traceback(Unavailable("Redis is full")) == "Unavailable: Redis is full ()"
     assert format_traceback(PipelineError()) == "PipelineError ()"
+
+
+def test_the_operating_systems_say_which() -> None:
+    assert format_traceback(OSError(EMFILE, "secret", "secret")) == "OSError: EMFILE ()"
+    assert format_traceback(OSError("secret")) == "OSError ()"
 
 
 def test_it_names_the_last_place_that_is_in_no_library() -> None:

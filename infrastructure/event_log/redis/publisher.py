@@ -13,6 +13,7 @@ from weakref import WeakValueDictionary
 
 from redis.exceptions import NoScriptError
 
+from sluice.application.outages import Outage
 from sluice.application.tracebacks import format_traceback
 from sluice.domain.chat import Job, JobId
 from sluice.domain.errors import Superseded, Unavailable
@@ -48,7 +49,8 @@ class Publisher:
         self._attempts: WeakValueDictionary[JobId, RedisAttempt] = WeakValueDictionary()
         self._dirty: dict[RedisAttempt, None] = {}
         self._task: asyncio.Task[None] | None = None
-        self._closed = self._down = False
+        self._closed = False
+        self._outage = Outage(logger, "the log cannot be written", "the log is written again")
 
     def begun(self, job: Job, attempt: int, by: str, before: Cursor) -> RedisAttempt:
         """Raises Superseded if this process has begun a later one since Redis answered."""
@@ -88,7 +90,7 @@ class Publisher:
             try:
                 return await ask()
             except Unavailable as error:
-                self._noticed(error)
+                self._outage.note(format_traceback(error))
                 await asyncio.sleep(_RETRY_DELAY_S)
         raise Unavailable("the log is closed")
 
@@ -107,7 +109,7 @@ class Publisher:
         try:
             while self._dirty:
                 await self._flush()
-                await asyncio.sleep(_RETRY_DELAY_S if self._down else _FLUSH_INTERVAL_S)
+                await asyncio.sleep(_RETRY_DELAY_S if self._outage.lasts else _FLUSH_INTERVAL_S)
         finally:
             self._task = None
 
@@ -119,7 +121,7 @@ class Publisher:
             answers = await self._line.ask(commands, len(batch))
             await self._take(batch, answers)
         except Unavailable as error:
-            self._noticed(error)
+            self._outage.note(format_traceback(error))
         finally:
             self._dirty |= {attempt: None for attempt in batch if attempt.pending}
 
@@ -135,11 +137,5 @@ class Publisher:
             await self._server.ask("SCRIPT LOAD", APPEND)
         elif refusal is not None:
             raise Unavailable("Redis refuses to write") from refusal
-        elif self._down:
-            self._down = False
-            logger.warning("the log is written again")
-
-    def _noticed(self, error: Unavailable) -> None:
-        if not self._down:
-            self._down = True
-            logger.error("the log cannot be written: %s", format_traceback(error))
+        else:
+            self._outage.note(None)

@@ -8,6 +8,7 @@ from contextlib import aclosing, suppress
 from datetime import datetime
 from typing import TypeVar
 
+from sluice.application.outages import Outage
 from sluice.application.ports import EventLogPort
 from sluice.application.scheduling import Bounds
 from sluice.application.tracebacks import format_traceback
@@ -53,6 +54,7 @@ class JobWorker:
         self._wake = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._draining = False
+        self._outage = Outage(logger, "the queue cannot be reached", "the queue is reached again")
 
     @property
     def running(self) -> int:
@@ -123,8 +125,9 @@ class JobWorker:
         while True:
             try:
                 await self._beat()
+                self._outage.note(None)
             except Unavailable as error:
-                logger.warning("the queue cannot be reached: %s", format_traceback(error))
+                self._outage.note(format_traceback(error))
             await asyncio.sleep(_BEAT_S)
 
     async def _beat(self) -> None:
