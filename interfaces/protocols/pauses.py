@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from sluice.application.coalescing import coalesce
 from sluice.application.encoding import Encoder
-from sluice.domain.events import BEGINNING, Cursor, Json, NeedsInput, Recorded
+from sluice.domain.events import BEGINNING, Cursor, Event, Json, NeedsInput, Recorded
 
 
 class Pausing(Encoder, Protocol):
@@ -33,14 +33,27 @@ class Pause:
         return any(one.input_id == input_id for one in self.questions)
 
 
+def goes_on(asked: Sequence[NeedsInput], event: Event) -> bool:
+    """Whether the event is behind the pause in which these were asked.
+
+    What is asked at once expires at once. A job may ask again with nothing told in between.
+    """
+    if isinstance(event, NeedsInput):
+        return any(one.expires_at != event.expires_at for one in asked)
+    return bool(asked)
+
+
 def pauses_in(log: Sequence[Recorded]) -> Sequence[Pause]:
     found = list[Pause]()
-    goes_on = True
+    asked: tuple[NeedsInput, ...] = ()
     for own, event in log:
+        if goes_on(asked, event):
+            asked = ()
         if isinstance(event, NeedsInput):
-            before = () if goes_on else found.pop().questions
-            found.append(Pause((*before, event), own))
-        goes_on = not isinstance(event, NeedsInput)
+            if asked:
+                found.pop()
+            asked = (*asked, event)
+            found.append(Pause(asked, own))
     return found
 
 
