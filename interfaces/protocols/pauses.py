@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from sluice.application.coalescing import coalesce
 from sluice.application.encoding import Encoder
+from sluice.application.jobs import JobView
 from sluice.domain.events import BEGINNING, Cursor, Event, Json, NeedsInput, Recorded
 
 
@@ -57,10 +58,15 @@ def pauses_in(log: Sequence[Recorded]) -> Sequence[Pause]:
     return found
 
 
-def pending_in(log: Sequence[Recorded]) -> Sequence[NeedsInput]:
-    """What the job waits for: nothing, unless its log ends with questions."""
+def asked_last(log: Sequence[Recorded]) -> Sequence[NeedsInput]:
+    """The questions that the log ends with, if it does."""
     found = pauses_in(log)
     return found[-1].questions if found and found[-1].last == log[-1].id else ()
+
+
+def pending_in(job: JobView) -> Sequence[NeedsInput]:
+    """What the job waits for."""
+    return asked_last(job.events) if job.status == "waiting" else ()
 
 
 def closing_of(encoder: Pausing, log: Sequence[Recorded]) -> bytes:
