@@ -44,6 +44,10 @@ from sluice.interfaces.protocols.frames import escaped, frames_of
 from sluice.interfaces.protocols.pauses import goes_on
 
 _OVER = "[DONE]"
+_NEXT_STEP = (chunk("finish-step"), chunk("start-step"))
+"""Before and behind what is asked at once: a client goes on by itself when all tools of the last
+step have a result or an answer, and what is shown of the graph's own tools may have none yet.
+"""
 _FINISH_REASONS = {
     "stop": "stop",
     "length": "length",
@@ -94,8 +98,7 @@ class AiSdkEncoder:
             state = replace(state, started=True)
         elif goes_on(state.asked, event):
             if not isinstance(event, NeedsInput):
-                # In a step of its own the client does not take it for answered once more.
-                chunks += [chunk("finish-step"), chunk("start-step")]
+                chunks += _NEXT_STEP
             state = replace(state, asked=())
         if isinstance(event, TERMINAL):
             state = self._end(state, event, chunks)
@@ -130,6 +133,7 @@ class AiSdkEncoder:
                 return self._take_back(state, reason, chunks)
             case NeedsInput():
                 state = self._close(self._conclude(state, None, chunks), chunks)
+                chunks += () if state.asked else _NEXT_STEP
                 chunks += told_question(event, approvals=self.resets_step)
                 return replace(state, asked=(*state.asked, event))
         return state
