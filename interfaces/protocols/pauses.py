@@ -78,12 +78,17 @@ def closing_of(encoder: Pausing, log: Sequence[Recorded]) -> bytes:
     return b"".join(encoder.closing(state, before))
 
 
-def verdict(asked: NeedsInput, *, approved: bool) -> Json:
-    """Yes or no as the graph wants to hear it: LangChain's agents take decisions."""
-    prompt, decision = asked.prompt, {"type": "approve" if approved else "reject"}
-    match prompt:
+def verdict(asked: NeedsInput, *, approved: bool, reason: str | None = None) -> Json:
+    """Yes or no as the graph wants to hear it: LangChain's agents take decisions, and why not.
+
+    So does a stop that the graph itself asks nothing at, by its schema.
+    """
+    decision: dict[str, Json] = {"type": "approve" if approved else "reject"}
+    if reason and not approved:
+        decision["message"] = reason
+    match asked.prompt:
         case {"action_requests": list(requests)}:
             return {"decisions": [decision for _ in requests]}
         case {"type": "tool_approval"}:
             return decision
-    return approved
+    return decision if (asked.schema or {}).get("type") == "object" else approved
