@@ -1,11 +1,12 @@
 """What a job looks like from outside: its log, folded; and how it is cancelled."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from sluice.application.follow import owned
 from sluice.application.keep_end import status_of
+from sluice.application.pause_port import PausePort
 from sluice.application.ports import EventLogPort, JobLog, JobQueuePort
 from sluice.domain.chat import Job, JobId, JobStatus, UserId
 from sluice.domain.events import (
@@ -74,12 +75,21 @@ def view(log: JobLog) -> JobView:
 
 
 class ShowJob:
-    def __init__(self, log: EventLogPort) -> None:
-        self._log = log
+    """A log ends with its questions also when they are answered, until the job goes on."""
+
+    def __init__(self, log: EventLogPort, pauses: PausePort) -> None:
+        self._log, self._pauses = log, pauses
 
     async def __call__(self, user: UserId, job_id: JobId) -> JobView:
         await owned(self._log, user, job_id)
-        return view(await self._log.read(job_id))
+        found = view(await self._log.read(job_id))
+        if found.status == "waiting" and await self._answered(job_id):
+            return replace(found, status="queued")
+        return found
+
+    async def _answered(self, job_id: JobId) -> bool:
+        kept = await self._pauses.last(job_id)
+        return kept is not None and not kept.missing
 
 
 class CancelJob:

@@ -56,7 +56,7 @@ JSON = st.recursive(
 DATA = st.builds(Data, TEXT, JSON, TEXT)
 NEEDS_INPUT = st.builds(
     NeedsInput,
-    *(TEXT, JSON, st.sampled_from(get_args(InputKind)), TEXT),
+    *(TEXT, JSON, st.sampled_from(get_args(InputKind)), st.sampled_from(["soon", "later"]) | TEXT),
     st.none() | st.dictionaries(TEXT, JSON, max_size=3),
 )
 RESET = st.builds(Reset, st.sampled_from(["new_attempt", "cursor_unknown", "revised"]))

@@ -75,7 +75,8 @@ class UseCases:
         )
         self.delete_chat = DeleteChat(self.chats, self.log, self.queue)
         self.show_chat = ShowChat(self.chats, self.log)
-        self.show_job, self.cancel = ShowJob(self.log), CancelJob(self.log, self.queue)
+        self.show_job = ShowJob(self.log, self.pauses)
+        self.cancel = CancelJob(self.log, self.queue)
         self.outcomes = SqliteOutcomes(self.database)
         self.deliveries = Deliveries(self.outcomes, self.metrics, retention=60)
         self.follow_job = FollowJob(

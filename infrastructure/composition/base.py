@@ -217,7 +217,7 @@ class Base(DeclarativeContainer):
         streams=Call(streams_of, settings),
         spans=spans,
     )
-    show_job = Singleton(ShowJob, log)
+    show_job = Singleton(ShowJob, log, pauses)
     cancel = Singleton(CancelJob, log, queue)
     answer_input = Singleton(AnswerInput, pauses, log, queue, Object(check_value))
     show_chat = Singleton(ShowChat, chats, log)

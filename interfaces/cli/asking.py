@@ -44,12 +44,14 @@ class Questions:
         if not isinstance(received.event, NeedsInput):
             self._open.clear()
             return
-        self._open.append(received.event)
+        asked = received.event
+        # What is asked at once expires at once: one that expires later follows on answered ones.
+        self._open = [*(one for one in self._open if one.expires_at == asked.expires_at), asked]
         job = self._client.job(received.job_id)
         if job["status"] == "waiting" and job["last_event_id"] == received.id:
             with self._display.silent():
-                for asked in self._open:
-                    self._ask(received.job_id, asked)
+                for each in self._open:
+                    self._ask(received.job_id, each)
             self._open.clear()
 
     def _ask(self, job_id: str, asked: NeedsInput) -> None:

@@ -71,7 +71,8 @@ class Following:
 
     async def _closing(self, job_id: JobId, closing: Closing, last: Cursor) -> bytes | None:
         view = await self._services.show_job(self._user.id, job_id)
-        return closing(view.job, view.events) if view.events[-1].id == last else None
+        waits = view.status == "waiting" and view.events[-1].id == last
+        return closing(view.job, view.events) if waits else None
 
 
 FollowingDep = Annotated[Following, Depends(Following)]

@@ -11,7 +11,8 @@ from typing import Any, Protocol
 
 from sluice.application.coalescing import coalesce
 from sluice.application.encoding import Encoder
-from sluice.domain.events import BEGINNING, Cursor, Json, NeedsInput, Recorded
+from sluice.application.jobs import JobView
+from sluice.domain.events import BEGINNING, Cursor, Event, Json, NeedsInput, Recorded
 
 
 class Pausing(Encoder, Protocol):
@@ -33,21 +34,39 @@ class Pause:
         return any(one.input_id == input_id for one in self.questions)
 
 
+def goes_on(asked: Sequence[NeedsInput], event: Event) -> bool:
+    """Whether the event is behind the pause in which these were asked.
+
+    What is asked at once expires at once. A job may ask again with nothing told in between.
+    """
+    if isinstance(event, NeedsInput):
+        return any(one.expires_at != event.expires_at for one in asked)
+    return bool(asked)
+
+
 def pauses_in(log: Sequence[Recorded]) -> Sequence[Pause]:
     found = list[Pause]()
-    goes_on = True
+    asked: tuple[NeedsInput, ...] = ()
     for own, event in log:
+        if goes_on(asked, event):
+            asked = ()
         if isinstance(event, NeedsInput):
-            before = () if goes_on else found.pop().questions
-            found.append(Pause((*before, event), own))
-        goes_on = not isinstance(event, NeedsInput)
+            if asked:
+                found.pop()
+            asked = (*asked, event)
+            found.append(Pause(asked, own))
     return found
 
 
-def pending_in(log: Sequence[Recorded]) -> Sequence[NeedsInput]:
-    """What the job waits for: nothing, unless its log ends with questions."""
+def asked_last(log: Sequence[Recorded]) -> Sequence[NeedsInput]:
+    """The questions that the log ends with, if it does."""
     found = pauses_in(log)
     return found[-1].questions if found and found[-1].last == log[-1].id else ()
+
+
+def pending_in(job: JobView) -> Sequence[NeedsInput]:
+    """What the job waits for."""
+    return asked_last(job.events) if job.status == "waiting" else ()
 
 
 def closing_of(encoder: Pausing, log: Sequence[Recorded]) -> bytes:
@@ -59,12 +78,17 @@ def closing_of(encoder: Pausing, log: Sequence[Recorded]) -> bytes:
     return b"".join(encoder.closing(state, before))
 
 
-def verdict(asked: NeedsInput, *, approved: bool) -> Json:
-    """Yes or no as the graph wants to hear it: LangChain's agents take decisions."""
-    prompt, decision = asked.prompt, {"type": "approve" if approved else "reject"}
-    match prompt:
+def verdict(asked: NeedsInput, *, approved: bool, reason: str | None = None) -> Json:
+    """Yes or no as the graph wants to hear it: LangChain's agents take decisions, and why not.
+
+    So does a stop that the graph itself asks nothing at, by its schema.
+    """
+    decision: dict[str, Json] = {"type": "approve" if approved else "reject"}
+    if reason and not approved:
+        decision["message"] = reason
+    match asked.prompt:
         case {"action_requests": list(requests)}:
             return {"decisions": [decision for _ in requests]}
         case {"type": "tool_approval"}:
             return decision
-    return approved
+    return decision if (asked.schema or {}).get("type") == "object" else approved

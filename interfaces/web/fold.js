@@ -46,7 +46,10 @@ const CHANGES = {
   tool: (state, data) => ({ beside: withTool(state.beside, data) }),
   reasoning: (state, data) => ({ beside: withThought(state.beside, data) }),
   data: (state, { name, data }) => ({ beside: [...state.beside, { kind: "data", name, data }] }),
-  needs_input: (state, data) => ({ asked: [...state.asked, data] }),
+  // What is asked at once expires at once: one that expires later follows on answered ones.
+  needs_input: (state, data) => ({
+    asked: [...state.asked.filter((one) => one.expires_at === data.expires_at), data],
+  }),
   reset: (state, data) => ({
     text: "",
     tokens: 0,

@@ -17,6 +17,8 @@ from sluice.interfaces.cli.asking import Questions, value_of
 from sluice.interfaces.cli.display import Terminal, WholeAnswer
 from tests.client.programs import KINDS, Kind, program
 from tests.http.house import House, serving
+from tests.http.test_answers import give, waiting
+from tests.waiting import until
 
 PAUSE = Pause(
     Head("chat", "1"),
@@ -79,6 +81,27 @@ async def test_a_terminal_asks_until_the_answer_fits_and_goes_on(house: House) -
     given = house.pipeline.asked[-1].resumption
     assert given is not None
     assert given.answers == {"send": True, "who": {"name": "Ann"}}
+
+
+async def test_who_comes_later_is_asked_what_waits_still() -> None:
+    asks = [Pause(Head("chat", name), (InputRequest(name, "?", "text"),)) for name in ("a", "b")]
+    shown = Console(file=io.StringIO(), width=200)
+
+    def watch(url: str, job: str) -> None:
+        with Client(url) as client, WholeAnswer() as display:
+            questions = Questions(client, display, None, shown)
+            for received in client.follow(job):
+                questions.take(received)
+                if "b VALUE" in told(shown):
+                    break
+
+    async with serving(*asks, Done("A2", "Sent."), ping=0.05) as house:
+        job = await waiting(house)
+        assert await give(house, job, input_id="a", value="A") == (202, {})
+        await until(lambda: len(house.pipeline.asked) == 2)
+        await asyncio.to_thread(watch, house.url, job)
+    assert "b VALUE" in told(shown)
+    assert "a VALUE" not in told(shown)
 
 
 async def test_where_nobody_can_be_asked_it_says_how_to_answer(house: House) -> None:

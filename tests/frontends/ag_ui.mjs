@@ -65,6 +65,18 @@ await run({
     return {...told, asked, before, resolved, messages: shown(http.messages)};
   },
 
+  async is_asked_again({url, question, payload}) {
+    const {http, told} = agent({url});
+    await ask(http, question);
+    const asked = [];
+    while (http.pendingInterrupts.length) {
+      asked.push(http.pendingInterrupts.map(one => one.message));
+      const resume = http.pendingInterrupts.map(({id}) => ({interruptId: id, status: "resolved", payload}));
+      await http.runAgent({resume});
+    }
+    return {...told, asked, messages: shown(http.messages)};
+  },
+
   async tanstack_is_asked({url, question, payload}) {
     const {client, errors} = tanstack({url});
     await client.sendMessage(question);

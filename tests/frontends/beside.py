@@ -34,4 +34,7 @@ TWICE = Pause(
         InputRequest("i2", "And post it?", "approval"),
     ),
 )
+THEN_ASKS = Pause(Head("chat", "2"), (InputRequest("i2", "And post it?", "approval"),))
+PAUSES_AGAIN: list[Any] = [*PAUSES[:2], THEN_ASKS, *PAUSES[2:]]
+"""It asks, and asks again, with nothing told in between."""
 PAUSES_TWICE: list[Any] = [Token("Well. ", "agent"), TWICE, *PAUSES[2:]]

@@ -18,6 +18,7 @@ from sluice.domain.events import (
     StageCompleted,
     StageStarted,
     Token,
+    Tool,
 )
 from sluice.interfaces.protocols.ai_sdk.encoder import AiSdkEncoder
 from tests.contract.test_encoders import ended, frames
@@ -230,6 +231,13 @@ async def test_an_approval_is_asked_for_and_the_answer_goes_on(approved: bool) -
     assert told["before"][-1]["text"] == "Well. "
     assert told["before"][-1]["metadata"]["status"] == "waiting"
     assert [one["text"] for one in told["messages"]] == ["Why?", "Well. Sent."]
+
+
+async def test_an_approval_is_answered_beside_a_tool_that_waits_for_it() -> None:
+    calls = [Tool("call_7", "send", "agent", status) for status in ("started", "arguments")]
+    async with serving(*calls, *beside.PAUSES) as house:
+        told = await ai("is_asked", house, question="Why?", approved=True)
+    assert (told["errors"], told["messages"][-1]["text"]) == ([], "Well. Sent.")
 
 
 @pytest.mark.parametrize("reason", ["revised", "new_attempt"])

@@ -1,5 +1,6 @@
 """Two questions at once, over each protocol that can carry them, answered by its real client."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -54,6 +55,19 @@ async def test_langgraphs_python_client_answers_both_in_one_map() -> None:
     assert list(said(resumed).values()) == ["Well. Sent."]
 
 
+async def test_langgraphs_python_client_answers_one_after_the_other() -> None:
+    async with serving(*beside.PAUSES_AGAIN) as house, clients(house.url) as client:
+        thread = (await client.threads.create())["thread_id"]
+        parts = await run(client, thread)
+        for question in ASKED:
+            assert [one["value"] for one in parts[-2].data["__interrupt__"]] == [question]
+            state: Any = await client.threads.get_state(thread)
+            assert [one["value"] for one in state["interrupts"]] == [question]
+            async with asyncio.timeout(5):
+                parts = await run(client, thread, input=None, command={"resume": True})
+    assert list(said(parts).values()) == ["Well. Sent."]
+
+
 @NODE
 @pytest.mark.parametrize("client", ["react", "controller"])
 async def test_the_newer_protocols_pages_answer_both_in_one_command(client: str) -> None:
@@ -87,6 +101,15 @@ async def test_ag_uis_clients_answer_both_in_one_run(script: str) -> None:
     assert [one["message"] for one in told["asked"]] == ASKED
     texts = [one[1] if isinstance(one, list) else one["content"] for one in told["messages"]]
     assert texts == ["Why?", "Well. ", "Sent."]
+
+
+@NODE
+async def test_ag_uis_agent_is_asked_one_after_the_other() -> None:
+    async with serving(*beside.PAUSES_AGAIN) as house:
+        given = {"question": "Why?", "payload": True}
+        told = await node("ag_ui.mjs", "is_asked_again", url=house.url, **given)
+    assert (told["asked"], told["failed"]) == ([[ASKED[0]], [ASKED[1]]], [])
+    assert [one["content"] for one in told["messages"]] == ["Why?", "Well. ", "Sent."]
 
 
 async def test_a_run_of_ag_uis_with_an_answer_that_cannot_be_takes_none() -> None:

@@ -207,7 +207,7 @@ async def serving(
     services = Services(
         submit=SubmitMessage(chats, names, keys, log, queue, decides, readers),
         follow=FollowJob(log, readers, counts, deliveries, streams=streams),
-        show_job=ShowJob(log),
+        show_job=ShowJob(log, kept),
         cancel=CancelJob(log, queue),
         answer_input=AnswerInput(kept, log, queue, check_value),
         show_chat=show_chat,

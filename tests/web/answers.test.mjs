@@ -18,8 +18,8 @@ const FORM = {
   },
   required: ["to"],
 };
-const asked = (id, input_id) =>
-  ({ name: "needs_input", id, data: { input_id, prompt: "?", kind: "text", expires_at: "" }, at: 0 });
+const asked = (id, input_id, expires_at = "") =>
+  ({ name: "needs_input", id, data: { input_id, prompt: "?", kind: "text", expires_at }, at: 0 });
 const token = (id) => ({ name: "token", id, data: { content: "a", node: "n" }, at: 0 });
 const ids = (state) => state.asked.map((one) => one.input_id);
 
@@ -68,4 +68,5 @@ test("questions stand together until anything else comes", () => {
   assert.deepEqual(ids(goesOn), []);
   assert.equal(fold(goesOn, token("1-4")).asked, goesOn.asked);
   assert.deepEqual(ids(fold(goesOn, asked("1-5", "c"))), ["c"]);
+  assert.deepEqual(ids(fold(both, asked("1-3", "d", "later"))), ["d"]);
 });

@@ -45,6 +45,7 @@ from sluice.interfaces.protocols.beside import (
     thought_id,
 )
 from sluice.interfaces.protocols.frames import escaped, frames_of
+from sluice.interfaces.protocols.pauses import goes_on
 
 _THOUGHT_ENDS = ("REASONING_MESSAGE_END", "REASONING_END")
 
@@ -92,7 +93,7 @@ class AgUiEncoder:
             if self.opens_with_messages:
                 told.append(snapshot(self.messages))
             state = replace(state, started=True)
-        elif state.asked and not isinstance(event, NeedsInput):
+        elif goes_on(state.asked, event):
             told += [self._interrupted(state), *opening(self.thread_id, self.run_id)]
             state = replace(state, asked=())
         if isinstance(event, Terminal):

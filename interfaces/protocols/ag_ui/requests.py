@@ -56,6 +56,8 @@ class RunInput(BaseModel):
         less than there is, as some are set up to, the rest is ours. A null would be an error to it.
         """
         asked = [index for index, one in enumerate(self.messages) if one.get("role") == "user"]
+        if not asked:  # an answer may come alone
+            return _up_to_question(view, jobs)
         known = _before(view, jobs)
         if sum(one.role == "user" for one in known) < len(asked):
             return compact([_without_null(one) for one in self.messages[: asked[-1] + 1]])
@@ -144,8 +146,12 @@ def shown(messages: Sequence[Message]) -> list[dict[str, str]]:
 
 def thread_before(view: ChatView, job: Job) -> str:
     """The chat up to the job's question, as JSON: for who comes without messages of its own."""
-    known = _before(view, [job.id])
-    return compact(shown(view.messages[: len(known) + 1]))
+    return _up_to_question(view, [job.id])
+
+
+def _up_to_question(view: ChatView | None, jobs: Collection[JobId | None]) -> str:
+    messages = view.messages if view else ()
+    return compact(shown(messages[: len(_before(view, jobs)) + 1]))
 
 
 def _before(view: ChatView | None, jobs: Collection[JobId | None]) -> list[Message]:

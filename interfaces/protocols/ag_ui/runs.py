@@ -53,7 +53,7 @@ class Runs:
         """What the chat's job waits for."""
         if view is None or view.active_job_id is None:
             return ()
-        return pending_in((await self._services.show_job(self._user.id, view.active_job_id)).events)
+        return pending_in(await self._services.show_job(self._user.id, view.active_job_id))
 
     async def chat_of(self, job: Job) -> ChatView:
         return await self._services.show_chat(self._user.id, job.chat_id)

@@ -41,8 +41,13 @@ from sluice.interfaces.protocols.ai_sdk.chunks import (
 )
 from sluice.interfaces.protocols.beside import NOTHING_BESIDE, Beside
 from sluice.interfaces.protocols.frames import escaped, frames_of
+from sluice.interfaces.protocols.pauses import goes_on
 
 _OVER = "[DONE]"
+_NEXT_STEP = (chunk("finish-step"), chunk("start-step"))
+"""Before and behind what is asked at once: a client goes on by itself when all tools of the last
+step have a result or an answer, and what is shown of the graph's own tools may have none yet.
+"""
 _FINISH_REASONS = {
     "stop": "stop",
     "length": "length",
@@ -55,7 +60,7 @@ _FINISH_REASONS = {
 @dataclass(frozen=True, slots=True)
 class State:
     """`texts`: how many text parts there were; `open`: whether the last one is still written to;
-    `said`: whether anything of the answer was. `asked`: the job waits.
+    `said`: whether anything of the answer was. `asked`: what the job waits for.
 
     `stages`: the last event of each, in the order in which they were first heard of.
     """
@@ -67,7 +72,7 @@ class State:
     beside: Beside = NOTHING_BESIDE
     data: tuple[Data, ...] = ()
     said: bool = False
-    asked: bool = False
+    asked: tuple[NeedsInput, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -91,10 +96,10 @@ class AiSdkEncoder:
             chunks += [chunk("start", messageId=message_id(self.job_id))]
             chunks += [chunk("start-step")]
             state = replace(state, started=True)
-        elif state.asked and not isinstance(event, NeedsInput):
-            # In a step of its own the client does not take it for answered once more.
-            chunks += [chunk("finish-step"), chunk("start-step")]
-            state = replace(state, asked=False)
+        elif goes_on(state.asked, event):
+            if not isinstance(event, NeedsInput):
+                chunks += _NEXT_STEP
+            state = replace(state, asked=())
         if isinstance(event, TERMINAL):
             state = self._end(state, event, chunks)
         else:
@@ -128,8 +133,9 @@ class AiSdkEncoder:
                 return self._take_back(state, reason, chunks)
             case NeedsInput():
                 state = self._close(self._conclude(state, None, chunks), chunks)
+                chunks += () if state.asked else _NEXT_STEP
                 chunks += told_question(event, approvals=self.resets_step)
-                return replace(state, asked=True)
+                return replace(state, asked=(*state.asked, event))
         return state
 
     def closing(self, _state: State, last: Cursor, /) -> Sequence[bytes]:

@@ -21,6 +21,7 @@ class _Sent(BaseModel):
 class Approval(_Sent):
     id: str
     approved: bool | None = None
+    reason: str | None = None
 
 
 class Part(_Sent):
@@ -50,13 +51,13 @@ class ChatRequest(_Sent):
     metadata: dict[str, JsonValue] = {}
     tools: JsonValue = None
 
-    def approvals(self) -> dict[str, bool]:
+    def approvals(self) -> dict[str, Approval]:
         """What was said to a job that asks, by the questions' ids: the last message is its own."""
         parts = self.messages[-1].parts if self.messages else ()
         if not self.messages or self.messages[-1].role != "assistant":
             return {}
         said = [one.approval for one in parts if one.state == "approval-responded"]
-        return {one.id: one.approved for one in said if one and one.approved is not None}
+        return {one.id: one for one in said if one and one.approved is not None}
 
     def question(self) -> str:
         """The last message of the user. Raises Problem 422 for what would be left out of it."""

@@ -26,7 +26,7 @@ from sluice.interfaces.http.services import (
     UserDep,
 )
 from sluice.interfaces.protocols.ai_sdk.encoder import compatible_encoder_for, encoder_for
-from sluice.interfaces.protocols.ai_sdk.requests import ChatRequest
+from sluice.interfaces.protocols.ai_sdk.requests import Approval, ChatRequest
 from sluice.interfaces.protocols.pauses import closing_of, pauses_in, verdict
 
 
@@ -125,7 +125,7 @@ async def _current(services: Services, user: UserId, view: ChatView) -> JobId | 
 
 
 async def _approved(
-    services: Services, user: UserId, session: str, approvals: Mapping[str, bool]
+    services: Services, user: UserId, session: str, approvals: Mapping[str, Approval]
 ) -> tuple[JobId, Cursor]:
     """The job that goes on, and where. What was said before is said again by each request."""
     view = await _found(services, user, session)
@@ -136,7 +136,10 @@ async def _approved(
     if not approvals.keys() <= asked.keys():
         raise Conflict(_NOTHING_WAITS)
     questions = {one.input_id: one for pause in asked.values() for one in pause.questions}
-    verdicts = {own: verdict(questions[own], approved=said) for own, said in approvals.items()}
+    verdicts = {
+        own: verdict(questions[own], approved=said.approved is True, reason=said.reason)
+        for own, said in approvals.items()
+    }
     await services.answer_input.all(user, found.job.id, verdicts)
     return found.job.id, max(asked[input_id].last for input_id in approvals)
 

@@ -7,7 +7,7 @@ from sluice.domain.errors import Conflict
 from sluice.interfaces.http.auth.identity import User
 from sluice.interfaces.http.services import Services
 from sluice.interfaces.protocols.langgraph.threads import chat_of
-from sluice.interfaces.protocols.pauses import pauses_in, pending_in
+from sluice.interfaces.protocols.pauses import asked_last, pauses_in
 
 
 async def answer(
@@ -24,11 +24,11 @@ async def answer(
     if not jobs:
         raise Conflict("nothing in this thread waits for an answer")
     found = await services.show_job(user.id, view.active_job_id or jobs[-1])
-    pending = [one.input_id for one in pending_in(found.events)]
+    last = [one.input_id for one in asked_last(found.events)]
     asked = {one.input_id for pause in pauses_in(found.events) for one in pause.questions}
     answers = given if isinstance(given, dict) and given.keys() & asked else None
-    if answers is None and len(pending) == 1 and not named:
-        answers = {pending[0]: given}
+    if answers is None and len(last) == 1 and not named:
+        answers = {last[0]: given}
     if not answers or not answers.keys() <= asked:
         raise Conflict("nothing in this thread waits for that answer")
     await services.answer_input.all(user.id, found.job.id, answers)

@@ -32,6 +32,7 @@ from sluice.interfaces.protocols.langgraph.messages import (
     thought_of,
     values_of,
 )
+from sluice.interfaces.protocols.pauses import goes_on
 from sluice.interfaces.protocols.said import NOTHING, Said
 
 Frame = tuple[str, str]
@@ -94,7 +95,7 @@ class RunEncoder:
 
     def _frames(self, state: State, event: Event) -> tuple[State, Sequence[Frame]]:
         frames = [] if state.started or self.part else [*self._opening()]
-        if state.asked and not isinstance(event, NeedsInput):
+        if goes_on(state.asked, event):
             frames += self._interrupted(state) if state.part == self.part else ()
             state = replace(state, part=state.part + 1, asked=())
             frames += self._again(state) if state.part == self.part else ()

@@ -42,6 +42,7 @@ from sluice.interfaces.protocols.langgraph.messages import (
     named_of,
     values_of,
 )
+from sluice.interfaces.protocols.pauses import goes_on
 from sluice.interfaces.protocols.said import NOTHING, Said
 
 _PER_MILLISECOND = 2048
@@ -50,14 +51,17 @@ _PER_MILLISECOND = 2048
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """`told`: how many events of all channels there were. `said`: the open message's text."""
+    """`told`: how many events of all channels there were. `said`: the open message's text.
+
+    `asked`: what the job waits for.
+    """
 
     started: bool = False
     resets: int = 0
     told: int = 0
     said: Said = NOTHING
     draft: Draft = NOTHING_TOLD
-    asked: bool = False
+    asked: tuple[NeedsInput, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -85,8 +89,9 @@ class EventEncoder:
             return self._more(state, event.content, recorded.id, tokens_in(before, recorded.id))
         draft = state.draft.behind(event)
         opening = () if state.started else self._opening()
-        if state.asked and not isinstance(event, NeedsInput):
+        if goes_on(state.asked, event):
             opening = [INTERRUPTED, *self._again(state)]
+            state = replace(state, asked=())
         events = [*opening, *self._told(state, event, draft)]
         counted = len(events)
         if isinstance(event, Token | Reasoning):
@@ -233,10 +238,11 @@ class EventEncoder:
 
 def _after(state: State, event: Event, counted: int, draft: Draft) -> State:
     state = replace(state, started=True, told=state.told + counted, draft=draft)
-    state = replace(state, asked=isinstance(event, NeedsInput))
     match event:
         case Token(content):
             return replace(state, said=state.said.add(content))
+        case NeedsInput():
+            return replace(state, asked=(*state.asked, event))
         case Reset():
             return replace(state, said=NOTHING, resets=state.resets + 1)
     return replace(state, said=NOTHING) if isinstance(event, Terminal) else state

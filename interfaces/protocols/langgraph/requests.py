@@ -43,8 +43,19 @@ class ChangedThread(_Asked):
 
 
 class Page(_Asked):
+    """`metadata` names the assistant, as chat pages do, and there is one."""
+
     limit: Annotated[int, Field(ge=1, le=1000)] = 10
     offset: Annotated[int, Field(ge=0, le=1000)] = 0
+    ids: JsonValue = None
+    status: JsonValue = None
+    values: JsonValue = None
+
+    def check(self) -> None:
+        """Raises Problem: threads that were not asked for would be found, too."""
+        for name in ("ids", "status", "values"):
+            if getattr(self, name):
+                raise wrong(name, "cannot be searched by")
 
 
 class Past(_Asked):

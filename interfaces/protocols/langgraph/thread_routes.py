@@ -39,6 +39,7 @@ async def search_threads(
 ) -> Sequence[dict[str, Any]]:
     """The user's threads, newest first. There is nothing else to search by."""
     page = body or Page()
+    page.check()
     chats = await services.chats.chats(user.id, limit=page.limit + page.offset, before=None)
     found = list[Thread]()
     for chat in chats[page.offset :]:

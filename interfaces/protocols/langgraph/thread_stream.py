@@ -101,5 +101,5 @@ class ThreadReading:
         if not isinstance(last.event, NeedsInput):
             return b""
         found = await self._services.show_job(self._user.id, job_id)
-        waits = found.events[-1].id == last.id
+        waits = found.status == "waiting" and found.events[-1].id == last.id
         return closing_of(encoder_for(found.job), found.events) if waits else b""

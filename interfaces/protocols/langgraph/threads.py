@@ -106,7 +106,7 @@ class Thread:
     @property
     def interrupts(self) -> list[dict[str, Any]]:
         """What the running job waits for."""
-        asked = pending_in(self.running.events) if self.running is not None else ()
+        asked = pending_in(self.running) if self.running is not None else ()
         return [{"id": one.input_id, "value": one.prompt} for one in asked]
 
     @property

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from sluice.domain.events import Done, Reset, Token
+from sluice.domain.graph_state import Head, InputRequest, Pause
 from tests.http.house import House, serving
 from tests.http.who import bearer, by_secret
 from tests.waiting import until
@@ -125,6 +126,18 @@ async def test_who_sends_its_last_message_only_keeps_what_was_before_it() -> Non
             assert [one["content"] for one in kept] == ["Why?", "right", "And then?"]
             assert kept[-1]["id"] == "And then?"
         assert [question.job.message for question in house.pipeline.asked] == ["Why?", "And then?"]
+
+
+async def test_an_answer_may_come_without_the_thread() -> None:
+    ask = Pause(Head("chat", "1"), (InputRequest("i1", "May I?", "text"),))
+    rest = Reset("revised"), Token("Yes.", "a"), Done("A2", "Yes.")
+    async with serving(Token("Well. ", "a"), ask, *rest) as house:
+        await told(house, asking("Why?"))
+        resume = [{"interruptId": "i1", "status": "resolved", "payload": "yes"}]
+        run = await told(house, asking(resume=resume) | {"runId": "r2"})
+    (snapshot,) = [event for _, event in run if event["type"] == "MESSAGES_SNAPSHOT"]
+    assert [one["content"] for one in snapshot["messages"]] == ["Why?"]
+    assert run[-1][1]["outcome"] == {"type": "success"}
 
 
 @pytest.mark.parametrize("path", ["/ag-ui", "/copilotkit/agent/default/run"])

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from sluice.domain.chat import now
-from sluice.domain.events import Done, Token
+from sluice.domain.events import Done, Json, Token
+from sluice.domain.graph_state import Head, InputRequest, Pause
 from tests.http.house import House, serving
 from tests.http.who import bearer, by_secret
 from tests.waiting import until
@@ -97,6 +98,37 @@ async def test_stopping_ends_what_runs_and_what_waits_behind_it() -> None:
         assert len(house.pipeline.asked) == 1
         assert (await house.client.post("/api/chat/a chat/stop")).status_code == 202
         assert (await house.client.post("/api/chat/never/stop")).status_code == 404
+
+
+NO = {"type": "reject", "message": "Ann has moved."}
+DECISION: dict[str, Json] = {"type": "object", "properties": {"type": {}}, "required": ["type"]}
+
+
+@pytest.mark.parametrize(
+    ("prompt", "schema", "given"),
+    [
+        ("Send it?", None, False),
+        ("Send it?", {"type": "boolean"}, False),
+        ("Go on with send?", DECISION, NO),
+        ({"type": "tool_approval", "name": "send"}, DECISION, NO),
+        ({"action_requests": [{"name": "send"}] * 2}, None, {"decisions": [NO, NO]}),
+    ],
+)
+async def test_what_is_denied_is_told_to_the_graph_as_it_asks_and_with_the_reason(
+    prompt: Json, schema: Any, given: Json
+) -> None:
+    ask = Pause(Head("chat", "1"), (InputRequest("i1", prompt, "approval", schema),))
+    async with serving(ask, *YES) as house:
+        await asked(house, "Send it.")
+        approval = {"id": "i1", "approved": False, "reason": "Ann has moved."}
+        part = {"type": "dynamic-tool", "state": "approval-responded", "approval": approval}
+        body = asking("Send it.")
+        body["messages"].append({"id": "m", "role": "assistant", "parts": [part]})
+        answer = await house.client.post("/api/chat", json=body)
+        assert answer.status_code == 200, answer.text
+        resumption = house.pipeline.asked[1].resumption
+    assert resumption is not None
+    assert resumption.answers == {"i1": given}
 
 
 @pytest.mark.parametrize(

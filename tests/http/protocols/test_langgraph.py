@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 from langgraph_sdk.client import LangGraphClient
-from langgraph_sdk.errors import ConflictError
+from langgraph_sdk.errors import ConflictError, UnprocessableEntityError
 from langgraph_sdk.schema import StreamMode
 
 from sluice.domain.errors import UpstreamTimeout
@@ -274,6 +274,9 @@ async def test_threads_are_renamed_searched_and_deleted() -> None:
         second = (await client.threads.create())["thread_id"]
         assert [each["thread_id"] for each in await client.threads.search()] == [second, first]
         assert [each["thread_id"] for each in await client.threads.search(offset=1)] == [first]
+        for by in ({"status": "busy"}, {"ids": ["other"]}, {"values": {"a": 1}}):
+            with pytest.raises(UnprocessableEntityError, match="cannot be searched by"):
+                await client.threads.search(**by)
         await client.threads.update(first, metadata={"title": "Two"})
         assert (await client.threads.get(first))["metadata"] == {"title": "Two"}
         await client.threads.delete(first)

@@ -30,8 +30,11 @@ def read(body: bytes) -> Iterator[tuple[str, Any]]:
 
 
 def pauses_in(log: Sequence[Recorded]) -> int:
-    """How often the job waits: questions in a row are asked together."""
-    return sum(asks for asks, _ in groupby(isinstance(one.event, NeedsInput) for one in log))
+    """How often the job waits: questions in a row that expire together are asked together."""
+    asked = [one.event if isinstance(one.event, NeedsInput) else None for one in log]
+    return sum(
+        asks for (asks, _), _ in groupby((one is not None, one and one.expires_at) for one in asked)
+    )
 
 
 def answer_in(values: dict[str, Any]) -> AIMessage:
