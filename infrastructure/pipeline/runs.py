@@ -155,7 +155,7 @@ def _config(graph: WatchedGraph, run: GraphRun, listener: BaseCallbackHandler) -
     return RunnableConfig(
         callbacks=AsyncCallbackManager([], listeners),
         recursion_limit=graph.steps,
-        configurable=heard_by_context(),
+        configurable=heard_by_context(graph.graph.store),
     )
 
 
