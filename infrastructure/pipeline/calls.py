@@ -27,8 +27,8 @@ class CallListener(BaseCallbackHandler):
     """Sums up what calls cost, and marks those whose chunks are for the user.
 
     LangGraph's `messages` items carry the very metadata that is marked here. Nobody wrapped the
-    nodes of a graph which a node runs by itself: of these it knows who hands over to the graph
-    above, and keeps the messages of one that a setting names where a silent node runs it.
+    nodes of a graph which a node runs by itself: of these it knows who fails and who hands over to
+    the graph above, and keeps the messages of one that a setting names where a silent node runs it.
     """
 
     run_inline = True
@@ -48,7 +48,7 @@ class CallListener(BaseCallbackHandler):
         self._named: dict[str, tuple[UUID, object]] = {}
         """The outermost run and the input of an inner node that is named, by its namespace."""
         self._inner: dict[UUID, str] = {}
-        """The namespaces of inner nodes' runs."""
+        """The namespaces of inner nodes, by their outermost runs."""
 
     @property
     def run(self) -> GraphRun:
@@ -136,7 +136,8 @@ class CallListener(BaseCallbackHandler):
         namespace, node = located(self._run, metadata)
         if node is None or namespace == node.namespace:
             return
-        self._inner[run_id] = namespace
+        if namespace not in self._inner.values():
+            self._inner[run_id] = namespace
         path = path_of(namespace)
         if (
             self._run.visibility.is_named(path)
@@ -153,7 +154,10 @@ class CallListener(BaseCallbackHandler):
                 self._run.answer.add(outputs, inputs, inside=True)
 
     def on_chain_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
-        namespace = self._inner.pop(run_id, None)
-        if namespace is not None and isinstance(error, ParentCommand):
+        if (namespace := self._inner.pop(run_id, None)) is None:
+            return
+        if isinstance(error, ParentCommand):
             self._run.on_loop(self._run.node_left, namespace, StageCompleted)
+        else:
+            self._run.on_loop(self._run.node_failed, namespace)
         self._named = {at: named for at, named in self._named.items() if named[0] != run_id}
