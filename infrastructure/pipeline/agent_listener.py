@@ -14,7 +14,7 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, LLMResul
 from langgraph.errors import GraphBubbleUp
 
 from sluice.application.model_calls import Emit
-from sluice.domain.events import Reasoning
+from sluice.domain.events import Json, Reasoning
 from sluice.infrastructure.pipeline.answers import written
 from sluice.infrastructure.pipeline.namespaces import namespace_of, path_of
 from sluice.infrastructure.pipeline.run import GraphRun
@@ -50,17 +50,21 @@ class AgentListener(BaseCallbackHandler):
     """Tells of tools where the model names them, where they run, and where their result is.
 
     Whose work each of these is decides by itself: a call that a declared node names and a silent
-    one runs is told of until it runs.
+    one runs is told of until it runs. `note` is what `noted` gave at the pause, if the run goes on.
     """
 
     run_inline = True
 
-    def __init__(self, run: GraphRun) -> None:
+    def __init__(self, run: GraphRun, note: Mapping[str, Any] | None = None) -> None:
         self._run = run
         self._calls = ToolCalls()
+        self._calls.recall((note or {}).get("named", ()))
         self._models: dict[UUID, _ModelCall] = {}
         self._nodes: dict[UUID, tuple[str, bool]] = {}
         """Node runs whose output may hold a tool's result: where, and if it is an agent's model."""
+
+    def noted(self) -> dict[str, Json]:
+        return {"named": self._calls.noted()}
 
     def on_chat_model_start(
         self,

@@ -112,7 +112,7 @@ async def called(
     options: dict[str, Any] = {"context": graph.context(question)}
     if start.place is not None:
         options["durability"] = "exit"  # one checkpoint a run: nobody could begin at the others
-    config = _config(graph, run, listener)
+    config = _config(graph, run, listener, start.note)
     compiled, given = graph.graph, start.input
     if graph.direct is not None and reader != "messages":
         compiled, given = graph.direct.graph, graph.direct.input(given)
@@ -146,11 +146,16 @@ async def outcome_of(
     return await call.outcome(path, final, offline=offline)
 
 
-def _config(graph: WatchedGraph, run: GraphRun, listener: BaseCallbackHandler) -> RunnableConfig:
+def _config(
+    graph: WatchedGraph,
+    run: GraphRun,
+    listener: BaseCallbackHandler,
+    note: Mapping[str, Any] | None,
+) -> RunnableConfig:
     """What is inside the run is told to its listeners: of the run itself they know already."""
     listeners = [listener]
     if graph.thinks:
-        run.thoughts = agents = AgentListener(run)
+        run.thoughts = agents = AgentListener(run, note)
         listeners.append(agents)
     return RunnableConfig(
         callbacks=AsyncCallbackManager([], listeners),
