@@ -37,7 +37,8 @@ _PATIENCE = 2
 """Seconds for a checkpointer to forget a run: its answer is there, and waits."""
 _NO_SAVER = (
     "the graph waits for a human, and what it knows cannot be kept until the answer:"
-    " it needs the extra `state`, and SLUICE_STORE=sqlite:///… or SLUICE_DATABASE"
+    " it needs the extra `state`, and SLUICE_STORE=sqlite:///… or SLUICE_DATABASE; if it has both,"
+    " its code did not show that it asks: compile it with a checkpointer"
 )
 _is_invalid_answer: Callable[[BaseException], bool] = getattr(
     errors, "is_invalid_resume", lambda _: False
