@@ -283,32 +283,6 @@ async def test_a_child_that_failed_keeps_its_next_try_from_nothing(
 
 
 @pytest.mark.parametrize("config", [None, OWN_THREAD])
-async def test_a_child_that_is_run_again_shows_what_failed_before_that(
-    path: Path, config: Any
-) -> None:
-    tries: list[int] = []
-
-    async def flaky(state: State) -> dict[str, str]:
-        tries.append(1)
-        if len(tries) == 1:
-            raise ConnectionError
-        return {"answer": "one"}
-
-    def build(llm: LLMClientPort) -> Any:
-        child = agent(flaky).with_retry(wait_exponential_jitter=False)
-
-        async def run(state: State) -> dict[str, str]:
-            said = await child.ainvoke({"message": "x"}, config)
-            return {"answer": said["answer"]}
-
-        return graphs.chain(("outer", run, SPEAKS))
-
-    told = await path.tell(build)
-    again = ["+outer/answer", "!outer/answer", "+outer/answer", "-outer/answer"]
-    assert told.stages == ["+outer", *again, "-outer"]
-
-
-@pytest.mark.parametrize("config", [None, OWN_THREAD])
 @pytest.mark.parametrize("mode", ["values", "messages", "custom"])
 async def test_a_child_that_is_streamed_by_hand_is_heard_once(
     path: Path, mode: Any, config: Any
