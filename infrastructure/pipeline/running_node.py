@@ -136,6 +136,17 @@ class RunningNode(NodeRun):
 
         return tell
 
+    def reteller(self, namespace: str) -> Emit:
+        """As `teller`, of a call that may hand on what another has told: that is told once."""
+        path, note = path_of(namespace), self.note()
+
+        def tell(text: str) -> None:
+            if new := self._heard.to_tell(text):
+                self._tell(namespace, path, new)
+            note(text)
+
+        return tell
+
     def reported(self, run_id: UUID, handlers: Sequence[object]) -> CallTeller | None:
         listener = self.run.listener
         if listener is None or not any(handler is listener for handler in handlers):

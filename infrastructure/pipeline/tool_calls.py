@@ -79,6 +79,21 @@ class ToolCall:
 
 
 @dataclass(slots=True)
+class ModelCall:
+    """A model at work: what of it is heard at `namespace`, and the tool calls it has begun."""
+
+    node: RunningNode
+    namespace: str
+    tools: bool
+    reasons: bool
+    parent: str | None
+    begun: dict[str, ToolCall] = field(default_factory=dict)
+    thought: bool = False
+    below: bool = False
+    """Its client tells its thoughts, LangChain's reports of them are not needed."""
+
+
+@dataclass(slots=True)
 class ToolCalls:
     """The calls of a run that are under way.
 
