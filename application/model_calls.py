@@ -96,11 +96,19 @@ class NodeRun:
     """The node run that a call is made in; `path` is `outer/inner` for subgraphs.
 
     Whoever cancels the node stops its `open` calls. `hear`, `reported` and `take` are asked for
-    calls of users' own clients.
+    calls of users' own clients. `progress` is called for each sign of life by a client whose calls
+    nobody else reports; None where no silence of the node is bounded.
     """
 
-    def __init__(self, calls: ModelCalls, path: str, *, speaks: bool) -> None:
-        self.calls, self.path, self._speaks = calls, path, speaks
+    def __init__(
+        self,
+        calls: ModelCalls,
+        path: str,
+        *,
+        speaks: bool,
+        progress: Callable[[], None] | None = None,
+    ) -> None:
+        self.calls, self.path, self._speaks, self.progress = calls, path, speaks, progress
         self.open = OpenCalls()
 
     @property

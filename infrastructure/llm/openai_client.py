@@ -1,8 +1,8 @@
 """A1's model client: the raw SDK, which LangGraph does not see."""
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from math import inf
-from typing import Any
+from typing import Any, TypeVar
 
 from sluice.application.model_calls import Emit, current_node
 from sluice.domain.ports import Prompt, S, Tool, ToolCall
@@ -12,6 +12,8 @@ from .decoding import Delta
 from .receiver import Hear, Say
 from .structuring import Messages, structured
 from .upstream import Call, ChatCompletions
+
+T = TypeVar("T")
 
 _UNHEARD = 10
 """So many times as long are pieces joined that no user sees before the end."""
@@ -85,8 +87,20 @@ class OpenAILLMClient:
         by_user: bool = False,
         **options: Any,
     ) -> "_Turns":
+        node = current_node.get()
+        if node is not None and (progress := node.progress) is not None:
+            progress()
+            hear, say = _timed(hear, progress), _timed(say, progress)
         call = self.completions.call(messages_of(prompt, system), **options)
         return _Turns(call, call.heard(hear, seconds, by_user=by_user, say=say), spoken=spoken)
+
+
+def _timed(take: Callable[[T], None], progress: Callable[[], None]) -> Callable[[T], None]:
+    def taken(heard: T) -> None:
+        progress()
+        take(heard)
+
+    return taken
 
 
 class _Turns:

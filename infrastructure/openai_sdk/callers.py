@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from types import FrameType
 from typing import Any, NamedTuple
+from uuid import UUID
 
 from langchain_core.language_models import BaseLanguageModel
 
@@ -46,12 +47,25 @@ class Caller(NamedTuple):
 def caller() -> Caller:
     """The caller of a request, when called in the method that makes it."""
     frames = _frames(sys._getframe(1))
-    for frame in frames:
-        if frame.f_code.co_name in _READERS:
-            model = frame.f_locals.get("self")
-            if isinstance(model, BaseLanguageModel):
-                return _of(model, frame, frames)
-    return Caller()
+    if (reader := _reader(frames)) is None:
+        return Caller()
+    return _of(reader.f_locals["self"], reader, frames)
+
+
+def run_around() -> UUID | None:
+    """The run of the LangChain model in which another one's begins, when called at its start."""
+    frames = _frames(sys._getframe(1))
+    if (reader := _reader(frames)) is None:
+        return None
+    found = _of(reader.f_locals["self"], reader, frames).run
+    run = reader.f_locals.get("run_manager") if found is None else found  # a thread of the model's
+    return getattr(run, "run_id", None)
+
+
+def _reader(frames: Iterator[FrameType]) -> FrameType | None:
+    """The first frame in which a LangChain model reads an answer; those above it are left."""
+    readers = (frame for frame in frames if frame.f_code.co_name in _READERS)
+    return next((r for r in readers if isinstance(r.f_locals.get("self"), BaseLanguageModel)), None)
 
 
 def _of(model: BaseLanguageModel[Any], reader: FrameType, above: Iterator[FrameType]) -> Caller:

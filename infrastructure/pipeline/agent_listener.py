@@ -4,7 +4,6 @@ A run has this handler only if one of its nodes declares any of it, so that othe
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
@@ -14,13 +13,14 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, LLMResul
 from langgraph.errors import GraphBubbleUp
 
 from sluice.application.model_calls import Emit
-from sluice.domain.events import Reasoning
+from sluice.domain.events import Json, Reasoning
 from sluice.infrastructure.pipeline.answers import written
 from sluice.infrastructure.pipeline.namespaces import namespace_of, path_of
 from sluice.infrastructure.pipeline.run import GraphRun
 from sluice.infrastructure.pipeline.running_node import RunningNode, located
 from sluice.infrastructure.pipeline.thoughts import thought_in
 from sluice.infrastructure.pipeline.tool_calls import (
+    ModelCall,
     ToolCall,
     ToolCalls,
     encodable,
@@ -31,36 +31,25 @@ from sluice.infrastructure.pipeline.tool_calls import (
 from sluice.infrastructure.pipeline.visibility import is_silent_call
 
 
-@dataclass(slots=True)
-class _ModelCall:
-    """A model at work: what of it is heard at `namespace`, and the tool calls it has begun."""
-
-    node: RunningNode
-    namespace: str
-    tools: bool
-    reasons: bool
-    parent: str | None
-    begun: dict[str, ToolCall] = field(default_factory=dict)
-    thought: bool = False
-    below: bool = False
-    """Its client tells its thoughts, LangChain's reports of them are not needed."""
-
-
 class AgentListener(BaseCallbackHandler):
     """Tells of tools where the model names them, where they run, and where their result is.
 
     Whose work each of these is decides by itself: a call that a declared node names and a silent
-    one runs is told of until it runs.
+    one runs is told of until it runs. `note` is what `noted` gave at the pause, if the run goes on.
     """
 
     run_inline = True
 
-    def __init__(self, run: GraphRun) -> None:
+    def __init__(self, run: GraphRun, note: Mapping[str, Any] | None = None) -> None:
         self._run = run
         self._calls = ToolCalls()
-        self._models: dict[UUID, _ModelCall] = {}
+        self._calls.recall((note or {}).get("named", ()))
+        self._models: dict[UUID, ModelCall] = {}
         self._nodes: dict[UUID, tuple[str, bool]] = {}
         """Node runs whose output may hold a tool's result: where, and if it is an agent's model."""
+
+    def noted(self) -> dict[str, Json]:
+        return {"named": self._calls.noted()}
 
     def on_chat_model_start(
         self,
@@ -82,7 +71,7 @@ class AgentListener(BaseCallbackHandler):
         reasons = self._run.reader != "events" and node.heard_at(namespace, "reasoning")
         if tools or reasons:
             parent = self._calls.around(parent_run_id)
-            self._models[run_id] = _ModelCall(node, namespace, tools, reasons, parent)
+            self._models[run_id] = ModelCall(node, namespace, tools, reasons, parent)
 
     def on_llm_new_token(
         self, token: Any, *, chunk: object = None, run_id: UUID, **kwargs: Any
@@ -222,25 +211,29 @@ class AgentListener(BaseCallbackHandler):
 
         return think
 
-    def _think(self, model: _ModelCall, message: BaseMessage) -> None:
+    def _think(self, model: ModelCall, message: BaseMessage) -> None:
         if not model.below and (text := thought_in(message)):
             model.thought = True
             self._tell_thought(model, encodable(text))
 
-    def _tell_thought(self, model: _ModelCall, text: str) -> None:
+    def _tell_thought(self, model: ModelCall, text: str) -> None:
         model.node.show(model.namespace, Reasoning(text, path_of(model.namespace)))
 
-    def _begin(self, model: _ModelCall, call_id: str, name: str) -> ToolCall:
-        """A call is told of once, however often its id comes."""
+    def _begin(self, model: ModelCall, call_id: str, name: str) -> ToolCall:
+        """A call is told of once, however often its id comes: models that hand on what another
+        says are at work in the same node meanwhile.
+        """
         call = model.begun.get(call_id)
         if call is None:
-            call = model.begun[call_id] = self._calls.announced[call_id] = ToolCall(
-                call_id, name, model.namespace, model.parent
-            )
+            call = ToolCall(call_id, name, model.namespace, model.parent)
+            self._calls.announced[call_id] = call
+            for each in (model, *self._models.values()):
+                if each.node is model.node:
+                    each.begun.setdefault(call_id, call)
             call.tell(model.node, model.namespace, "started")
         return call
 
-    def _fail(self, call: ToolCall, model: _ModelCall) -> None:
+    def _fail(self, call: ToolCall, model: ModelCall) -> None:
         if self._calls.announced.get(call.id) is call:
             del self._calls.announced[call.id]
             call.tell(model.node, model.namespace, "failed")

@@ -32,7 +32,7 @@ def stops(graph: Pregel[Any, Any, Any, Any]) -> bool:
 
 def _asks(found: object) -> bool:
     owner = found.__self__ if isinstance(found, MethodType) else found
-    kind = type(owner)
+    kind = owner if isinstance(owner, type) else type(owner)  # or who makes one while it runs
     return found is interrupt or (
         kind.__name__ == _MIDDLEWARE and kind.__module__.startswith("langchain")
     )

@@ -16,6 +16,7 @@ from langchain_core.runnables.config import var_child_runnable_config
 from langgraph.pregel import Pregel
 from langgraph.pregel.protocol import StreamProtocol
 from langgraph.runtime import Runtime
+from langgraph.store.base import BaseStore
 
 from sluice.application.model_calls import current_node
 from sluice.infrastructure.pipeline.calls import CallListener
@@ -30,10 +31,7 @@ from sluice.infrastructure.pipeline.running_node import (
 _COORDINATES = ("thread_id", "checkpoint_ns", "checkpoint_id", "checkpoint_map")
 _TASK = "__pregel_task_id"
 _FOLLOWED = "sluice_follows"
-_HEARD_BY_CONTEXT: Mapping[str, Any] = {
-    RUNTIME: Runtime(stream_writer=write_where_it_runs),
-    STREAM: StreamProtocol(lambda _: None, set()),
-}
+_UNREAD = StreamProtocol(lambda _: None, set())
 
 
 def follow() -> None:
@@ -43,9 +41,12 @@ def follow() -> None:
             setattr(Pregel, name, _following(getattr(Pregel, name)))
 
 
-def heard_by_context() -> dict[str, Any]:
-    """The `configurable` of a run whose graphs inherit one writer, which asks the context."""
-    return {**_HEARD_BY_CONTEXT}
+def heard_by_context(store: BaseStore | None) -> dict[str, Any]:
+    """The `configurable` of a run whose graphs inherit one writer, which asks the context.
+
+    `store` is the graph's own: one that inherits a runtime asks for no other.
+    """
+    return {RUNTIME: Runtime(stream_writer=write_where_it_runs, store=store), STREAM: _UNREAD}
 
 
 def _following(stream: Callable[..., Any]) -> Callable[..., Any]:
@@ -62,7 +63,7 @@ def _following(stream: Callable[..., Any]) -> Callable[..., Any]:
         if isinstance(node, RunningNode):
             node.run.answer.know_direct(_tools_of(self))
             if ambient and _is_root(self.config, config):
-                config = _inside(node, ambient, config or RunnableConfig())
+                config = _inside(node, ambient, config or RunnableConfig(), self.store)
         return stream(self, input, config, **options)
 
     setattr(followed, _FOLLOWED, True)
@@ -91,7 +92,12 @@ def _is_root(*configs: Mapping[str, Any] | None) -> bool:
     )
 
 
-def _inside(node: RunningNode, ambient: RunnableConfig, config: RunnableConfig) -> RunnableConfig:
+def _inside(
+    node: RunningNode,
+    ambient: RunnableConfig,
+    config: RunnableConfig,
+    store: BaseStore | None,
+) -> RunnableConfig:
     above = namespace_of(ambient.get("metadata") or {})
     if node.namespace:
         above = node.within(above)
@@ -100,7 +106,7 @@ def _inside(node: RunningNode, ambient: RunnableConfig, config: RunnableConfig) 
     inherited = ambient.get("configurable") or {}
     runtime = inherited.get(RUNTIME)
     write = runtime.stream_writer if isinstance(runtime, Runtime) else node.write
-    ours: dict[str, Any] = {RUNTIME: Runtime(stream_writer=write)}
+    ours: dict[str, Any] = {RUNTIME: Runtime(stream_writer=write, store=store)}
     stream: Any = inherited.get(STREAM) or node.stream
     if stream is not None:
         ours[STREAM] = StreamProtocol(stream, stream.modes & {"tasks"})

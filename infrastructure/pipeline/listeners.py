@@ -6,6 +6,7 @@ from uuid import UUID
 
 from sluice.application.heard_calls import End
 from sluice.application.model_calls import CallTeller, Emit
+from sluice.domain.events import Json
 
 Reader = Literal["events", "tap", "messages"]
 """Who reads: A1 by `astream_events`, which hears no token, or A2 in one of two ways."""
@@ -32,7 +33,10 @@ class Listener(Protocol):
 
 class ThoughtListener(Protocol):
     """The callback handler that tells what models think; `thinker` takes what LangChain leaves
-    out of that run's thoughts, None if they are not heard.
+    out of that run's thoughts, None if they are not heard. `noted` is what it must know when the
+    run goes on after a pause.
     """
 
     def thinker(self, run_id: UUID) -> Emit | None: ...
+
+    def noted(self) -> dict[str, Json]: ...

@@ -7,12 +7,14 @@ ours, and the messages that a speaking node adds are remembered.
 
 import asyncio
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.config import var_child_runnable_config
 from langgraph.errors import GraphInterrupt, ParentCommand
 from langgraph.pregel import Pregel
+from langgraph.runtime import Runtime
 
 from sluice.application.model_calls import current_node
 from sluice.domain.errors import PipelineError
@@ -27,6 +29,9 @@ from sluice.infrastructure.pipeline.node_span import node_span
 from sluice.infrastructure.pipeline.run import GraphRun
 from sluice.infrastructure.pipeline.running_node import RUNTIME, STREAM, RunningNode
 from sluice.infrastructure.pipeline.visibility import SILENT
+
+_UNTIMED = getattr(Runtime(), "heartbeat", None)
+"""The heartbeat of a node whose silence nobody bounds; older LangGraphs have none."""
 
 
 class WatchedNode(Runnable[Any, Any]):
@@ -78,19 +83,24 @@ class WatchedNode(Runnable[Any, Any]):
         return output
 
     def _started(self, run: GraphRun, config: RunnableConfig) -> tuple[RunningNode, RunnableConfig]:
-        """The node run, and its config with a writer that knows it."""
+        """The node run, and its config with a writer that knows it.
+
+        Where LangGraph bounds a node's silence, its own writer counts what it is given as progress.
+        """
         metadata, configurable = config.get("metadata") or {}, config["configurable"]
-        namespace = namespace_of(metadata)
+        namespace, runtime = namespace_of(metadata), configurable[RUNTIME]
+        timed = getattr(runtime, "heartbeat", None) is not _UNTIMED
         node = RunningNode(
             run,
             namespace,
             declared=SILENT if self.is_graph else run.visibility.declared(path_of(namespace)),
             stream=configurable.get(STREAM),
+            progress=partial(runtime.stream_writer, None) if timed else None,
         )
         run.node_started(node)
         if is_hidden(namespace):
             run.node_left(namespace.rpartition("|")[0], StageFailed)
-        ours = {RUNTIME: replace(configurable[RUNTIME], stream_writer=node.write)}
+        ours = {RUNTIME: replace(runtime, stream_writer=node.write)}
         return node, {
             **config,
             "configurable": {**configurable, **ours},

@@ -93,6 +93,7 @@ class GraphRun:
             **self._stages.noted(),
             **(self._retold.noted() if self._retold is not None else {}),
             **self.calls.noted(),
+            **(self.thoughts.noted() if self.thoughts is not None else {}),
             "cut": [*self._cut],
         }
 

@@ -60,8 +60,10 @@ class RunningNode(NodeRun):
         *,
         declared: Declared = SILENT,
         stream: Callable[[Any], None] | None = None,
+        progress: Callable[[], None] | None = None,
     ) -> None:
-        super().__init__(run.calls, path_of(namespace), speaks=declared.speaks)
+        speaks = declared.speaks
+        super().__init__(run.calls, path_of(namespace), speaks=speaks, progress=progress)
         self.run, self.namespace, self.stream = run, namespace, stream
         self._declared = declared
         self._heard = HeardText()
@@ -88,6 +90,8 @@ class RunningNode(NodeRun):
 
         Raises as `give` does.
         """
+        if self.progress is not None:
+            self.progress()
         if not isinstance(chunk, Mapping):
             return
         text = chunk.get("token")
@@ -129,6 +133,17 @@ class RunningNode(NodeRun):
         def tell(text: str) -> None:
             note(text)
             self._tell(namespace, path, text)
+
+        return tell
+
+    def reteller(self, namespace: str) -> Emit:
+        """As `teller`, of a call that may hand on what another has told: that is told once."""
+        path, note = path_of(namespace), self.note()
+
+        def tell(text: str) -> None:
+            if new := self._heard.to_tell(text):
+                self._tell(namespace, path, new)
+            note(text)
 
         return tell
 
@@ -209,7 +224,9 @@ def located(run: GraphRun, metadata: Mapping[str, Any]) -> tuple[str, RunningNod
 
 
 def write_where_it_runs(chunk: Any) -> None:
-    """The writer of what has no node's config: an `@task` has its graph's."""
+    """The writer of what has no node's config: an `@task` has its graph's. None is a sign of life,
+    and nothing to tell.
+    """
     node = current_node.get()
-    if isinstance(node, RunningNode):
+    if isinstance(node, RunningNode) and chunk is not None:
         node.write(chunk)

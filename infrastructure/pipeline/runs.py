@@ -37,7 +37,8 @@ _PATIENCE = 2
 """Seconds for a checkpointer to forget a run: its answer is there, and waits."""
 _NO_SAVER = (
     "the graph waits for a human, and what it knows cannot be kept until the answer:"
-    " it needs the extra `state`, and SLUICE_STORE=sqlite:///… or SLUICE_DATABASE"
+    " it needs the extra `state`, and SLUICE_STORE=sqlite:///… or SLUICE_DATABASE; if it has both,"
+    " its code did not show that it asks: compile it with a checkpointer"
 )
 _is_invalid_answer: Callable[[BaseException], bool] = getattr(
     errors, "is_invalid_resume", lambda _: False
@@ -112,7 +113,7 @@ async def called(
     options: dict[str, Any] = {"context": graph.context(question)}
     if start.place is not None:
         options["durability"] = "exit"  # one checkpoint a run: nobody could begin at the others
-    config = _config(graph, run, listener)
+    config = _config(graph, run, listener, start.note)
     compiled, given = graph.graph, start.input
     if graph.direct is not None and reader != "messages":
         compiled, given = graph.direct.graph, graph.direct.input(given)
@@ -146,16 +147,21 @@ async def outcome_of(
     return await call.outcome(path, final, offline=offline)
 
 
-def _config(graph: WatchedGraph, run: GraphRun, listener: BaseCallbackHandler) -> RunnableConfig:
+def _config(
+    graph: WatchedGraph,
+    run: GraphRun,
+    listener: BaseCallbackHandler,
+    note: Mapping[str, Any] | None,
+) -> RunnableConfig:
     """What is inside the run is told to its listeners: of the run itself they know already."""
     listeners = [listener]
     if graph.thinks:
-        run.thoughts = agents = AgentListener(run)
+        run.thoughts = agents = AgentListener(run, note)
         listeners.append(agents)
     return RunnableConfig(
         callbacks=AsyncCallbackManager([], listeners),
         recursion_limit=graph.steps,
-        configurable=heard_by_context(),
+        configurable=heard_by_context(graph.graph.store),
     )
 
 

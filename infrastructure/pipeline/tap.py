@@ -48,6 +48,9 @@ class Tap(CallListener):
     def _taker(self, node: RunningNode, namespace: str) -> Emit:
         return node.teller(namespace)
 
+    def _hand_on(self, outer: UUID, node: RunningNode, namespace: str) -> None:
+        self._spoken[outer] = node.reteller(namespace)
+
     def on_chain_start(
         self,
         *given: Any,

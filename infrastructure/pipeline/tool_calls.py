@@ -1,7 +1,7 @@
 """A tool call as the user sees it: named, given its arguments, ended."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
@@ -11,7 +11,7 @@ from langchain_core.messages import ToolMessage
 from langgraph.types import Command
 
 from sluice.application.compact_json import compact
-from sluice.domain.events import Tool, ToolStatus
+from sluice.domain.events import Json, Tool, ToolStatus
 from sluice.infrastructure.pipeline.answers import written
 from sluice.infrastructure.pipeline.namespaces import path_of
 from sluice.infrastructure.pipeline.running_node import RunningNode
@@ -79,6 +79,21 @@ class ToolCall:
 
 
 @dataclass(slots=True)
+class ModelCall:
+    """A model at work: what of it is heard at `namespace`, and the tool calls it has begun."""
+
+    node: RunningNode
+    namespace: str
+    tools: bool
+    reasons: bool
+    parent: str | None
+    begun: dict[str, ToolCall] = field(default_factory=dict)
+    thought: bool = False
+    below: bool = False
+    """Its client tells its thoughts, LangChain's reports of them are not needed."""
+
+
+@dataclass(slots=True)
 class ToolCalls:
     """The calls of a run that are under way.
 
@@ -89,6 +104,16 @@ class ToolCalls:
     announced: dict[str, ToolCall] = field(default_factory=dict)
     running: dict[UUID, ToolCall] = field(default_factory=dict)
     _outer: dict[UUID, UUID | None] = field(default_factory=dict)
+
+    def noted(self) -> list[Json]:
+        """Those that are announced, for `recall`, when the run goes on after a pause."""
+        return [
+            [call.id, call.name, call.queue, call.parent, call.argued]
+            for call in self.announced.values()
+        ]
+
+    def recall(self, note: Iterable[Any]) -> None:
+        self.announced = {call[0]: ToolCall(*call) for call in note}
 
     def runs_in(self, run_id: UUID, outer: UUID | None) -> None:
         self._outer[run_id] = outer

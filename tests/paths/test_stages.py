@@ -3,6 +3,7 @@
 import asyncio
 from typing import Any
 
+import pytest
 from langgraph.cache.memory import InMemoryCache
 from langgraph.graph import END, START, StateGraph
 from langgraph.types import CachePolicy, RetryPolicy
@@ -105,3 +106,30 @@ async def test_a_node_whose_result_is_in_a_cache_is_no_stage(path: Path) -> None
     path.model.script(*[Reply(pieces=["x"])] * 3)
     assert (await path.tell(build)).stages == ["+note", "-note", *after]
     assert (await path.tell(build)).stages == after
+
+
+@pytest.mark.parametrize("config", [None, {"configurable": {"thread_id": "t"}}])
+async def test_a_graph_that_a_node_runs_again_shows_what_failed_before_that(
+    path: Path, config: Any
+) -> None:
+    tries: list[int] = []
+
+    async def flaky(state: State) -> dict[str, str]:
+        tries.append(1)
+        if len(tries) == 1:
+            raise ConnectionError
+        return {"answer": "one"}
+
+    def build(llm: LLMClientPort) -> Any:
+        child = graphs.chain(("inner", flaky, {})).compile()
+        again = child.with_retry(wait_exponential_jitter=False)
+
+        async def run(state: State) -> dict[str, str]:
+            said = await again.ainvoke({"message": "x"}, config)
+            return {"answer": said["answer"]}
+
+        return graphs.chain(("outer", run, SPEAKS))
+
+    told = await path.tell(build)
+    inner = ["+outer/inner", "!outer/inner", "+outer/inner", "-outer/inner"]
+    assert told.stages == ["+outer", *inner, "-outer"]

@@ -35,14 +35,18 @@ def ask(state: State) -> State:
     return {"answer": interrupt("?")}
 
 
-@pytest.mark.parametrize("node", [ask, holding(HUMAN), holding(HUMAN.after_model)])
+@pytest.mark.parametrize(
+    "node", [ask, holding(HUMAN), holding(HUMAN.after_model), holding(type(HUMAN))]
+)
 def test_a_graph_that_names_how_to_ask_does_so(node: Any) -> None:
     assert asks(chain(a=node).compile()) == "surely"
     inner = chain(a=node).compile()
     assert asks(chain(inner=inner).compile()) == "surely"
 
 
-@pytest.mark.parametrize("value", [*OTHERS, *(one.after_model for one in OTHERS), None])
+@pytest.mark.parametrize(
+    "value", [*OTHERS, *(one.after_model for one in OTHERS), *map(type, OTHERS), None]
+)
 def test_what_only_looks_alike_does_not(value: Any) -> None:
     assert asks(chain(a=holding(value)).compile()) == "never"
 

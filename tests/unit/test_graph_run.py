@@ -399,6 +399,9 @@ class Heard:
     def end_of(self, run_id: UUID) -> Callable[[str | None], None]:
         return lambda _: None
 
+    def noted(self) -> dict[str, Any]:
+        return {}
+
     def thinker(self, run_id: UUID) -> Callable[[str], None]:
         self.asked.append(run_id)
         return self.asked.append

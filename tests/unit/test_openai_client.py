@@ -73,6 +73,18 @@ async def test_a_stream_that_is_left_closes_its_call_and_is_counted() -> None:
     assert node.calls.usage == COST
 
 
+async def test_all_that_a_call_hears_is_progress_of_a_node_that_may_not_be_idle() -> None:
+    deltas = Delta("a"), Delta(reasoning="hm"), Delta("b")
+    for ask in (streamed, lambda llm: llm.complete("?")):
+        llm, _ = client(*deltas)
+        signs: list[int] = []
+        node = Node()
+        node.progress = lambda signs=signs: signs.append(1)
+        with inside(node):
+            await ask(llm)
+        assert len(signs) == 1 + len(deltas)  # that it begins, too
+
+
 async def test_a_call_that_fails_is_counted() -> None:
     llm, _ = client(Delta("a"), UpstreamTruncated())
     with inside(Node()) as node, pytest.raises(UpstreamTruncated):

@@ -274,6 +274,9 @@ class Listener(BaseCallbackHandler):
         self.asked.append((run_id, handlers))
         return HeardCall(None, self.asked.append)
 
+    def noted(self) -> dict[str, Any]:
+        return {}
+
     def thinker(self, run_id: UUID) -> Emit | None:
         self.asked.append(run_id)
         return self.asked.append

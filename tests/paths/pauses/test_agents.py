@@ -56,6 +56,26 @@ async def test_an_agent_has_its_tools_approved(path: Path, saver: SqliteSaver, m
     assert {status for _, status in steps} == {"started", "arguments", "completed"}
 
 
+async def test_a_call_that_a_human_answers_has_that_for_its_end(
+    path: Path, saver: SqliteSaver
+) -> None:
+    """Its middleware's node answers it, after the pause, and no tool runs."""
+    human = HumanInTheLoopMiddleware({"send": True})
+    words = frozenset({"model", "tools", "HumanInTheLoopMiddleware.after_model"})
+    build = agent([human], calls("send", "send", "send"), AIMessage("Done."))
+    job = Job(path, build, saver, named={"tools": words})
+    rejects: Json = {"type": "reject", "message": "no"}
+    responds: Json = {"type": "respond", "message": "sent by hand"}
+    decisions: list[Json] = [rejects, responds, {"type": "approve"}]
+    assert await job.answers(await job.pauses(), {"decisions": decisions}) == "Done."
+    ends = {tool.call_id: (tool.status, tool.result) for tool in job.told.tools}
+    assert ends == {
+        "call-0": ("failed", None),
+        "call-1": ("completed", "sent by hand"),
+        "call-2": ("completed", "sent to ann"),
+    }
+
+
 async def test_a_tool_asks_and_is_shown_once(path: Path, saver: SqliteSaver) -> None:
     def ask(to: str) -> str:
         """Asks first."""
