@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Self
 
-from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio import BlockingConnectionPool, Connection, Redis, SSLConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
 from redis.commands.core import AsyncScript
@@ -60,6 +60,40 @@ async def outages(within_s: float = _ANSWERS_WITHIN_S) -> AsyncGenerator[None, N
         raise _unavailable(error) from error
 
 
+class _ClosedAtOnce(Connection):
+    """Closed as soon as Redis closes or resets it, and from then on not connected.
+
+    redis-py notices when it uses it again. Until then it would hold a descriptor, in a pool for
+    good, and uvloop refuses to write to one that was reset with a RuntimeError.
+    """
+
+    _reader: Any
+    _writer: Any
+
+    @property
+    def is_connected(self) -> bool:
+        return super().is_connected and not self._writer.is_closing()
+
+    async def _connect(self) -> None:
+        await super()._connect()  # type: ignore[no-untyped-call]
+        # As asyncio has it, it would ask to be left half open.
+        self._writer.transport.get_protocol().eof_received = self._reader.feed_eof
+
+    async def disconnect(self, *how: Any, **why: Any) -> None:
+        await super().disconnect(*how, **why)
+        self._reader = self._writer = None  # else one that was closed would be told as left open
+
+
+class _EncryptedClosedAtOnce(_ClosedAtOnce, SSLConnection):
+    pass
+
+
+_CLOSED_AT_ONCE: Mapping[Any, type[Connection]] = {
+    Connection: _ClosedAtOnce,
+    SSLConnection: _EncryptedClosedAtOnce,
+}
+
+
 class RedisClient:
     """One Redis. Commands are repeated when a connection breaks: all of ours may be."""
 
@@ -83,6 +117,7 @@ class RedisClient:
             timeout=_ANSWERS_WITHIN_S,
             driver_info=None,  # saves two commands a connection
         )
+        pool.connection_class = _CLOSED_AT_ONCE[pool.connection_class]
         pool.make_connection()  # type: ignore[no-untyped-call]
         return cls(Redis.from_pool(pool))
 

@@ -18,6 +18,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
+from tests.live.telling import tell_at_signal
+
 Asked = dict[str, Any]
 
 
@@ -85,6 +87,7 @@ def _become(asked: Asked, output: Sequence[int]) -> None:
     for standard, descriptor in enumerate([nothing, *output]):
         os.dup2(descriptor, standard)
         os.close(descriptor)
+    tell_at_signal()
     os.chdir(asked["cwd"])
     os.environ.clear()
     os.environ.update(asked["env"])
