@@ -180,7 +180,9 @@ async def test_what_needs_no_identity_may_be_asked_for_its_head(path: str) -> No
         assert allowed == "GET, HEAD"
 
 
-@pytest.mark.parametrize("path", ["/api/v1/chat", "/api/v1/chat/{chat_id}", "/api/v1/jobs/{job_id}"])
+@pytest.mark.parametrize(
+    "path", ["/api/v1/chat", "/api/v1/chat/{chat_id}", "/api/v1/jobs/{job_id}"]
+)
 async def test_what_can_be_looked_at_may_be_asked_for_its_head(path: str) -> None:
     async with serving(DONE) as house:
         asked = await house.ask()

@@ -129,6 +129,13 @@ async def test_space_around_a_fields_value_is_no_part_of_it(behind: bytes) -> No
         assert b"\r\nx-request-id: mine\r\n" in answer
 
 
+async def test_what_is_neither_space_nor_tab_belongs_to_a_fields_value() -> None:
+    async with serving() as house:
+        answer = await answered(house, LINE + HOST + CLOSE + b"X-Request-ID: mine\xa0\r\n" + END)
+        assert b"\r\nx-request-id: " in answer
+        assert b"mine" not in answer
+
+
 async def test_a_body_of_many_small_chunks_is_no_long_head() -> None:
     async with serving() as house:
         body = b'{"title": "x"}' + b" " * 30_000

@@ -115,8 +115,7 @@ async def stream_of(
 
 def cursor_of(header: str | None, query: str | None) -> Cursor | None:
     """The header wins: EventSource repeats the query at every reconnect."""
-    # Of the space around a header's value the server strips only what stands before it.
-    text = query if header is None else header.rstrip(" \t")
+    text = query if header is None else header
     if not text:
         return None
     match = _CURSOR.fullmatch(text)
