@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from importlib import import_module
+from inspect import iscoroutine
 from pathlib import Path
 
 from sluice.domain.ports import LLMClientPort
@@ -50,6 +51,9 @@ def graph_of(
         graph = factory(llm)
     except Exception as error:  # like the import: the user's code
         raise WrongSetting(f"SLUICE_PIPELINE: {_told(error)}") from error
+    if iscoroutine(graph):
+        graph.close()  # else Python adds a line of its own: that nobody has awaited it
+        raise WrongSetting("SLUICE_PIPELINE: the factory is async, and a plain function is wanted")
     try:
         keeps = settings.state == "graph"
         return WatchedGraph(graph, named_by(settings), new_saver, keeps=keeps)

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
-_WEB = ("http", "https")
+_WEB = {"http": 80, "https": 443}
+"""The port that needs no telling."""
+
 _HOST = re.compile(r"([\w.-]*\w\.?|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 _REDIS = ("redis", "rediss")
 _PLAIN = re.compile(r"[\x21-\x7e]+")
@@ -106,11 +108,18 @@ def web_address(url: str) -> str:
 
 
 def origin(text: str) -> str:
-    """Raises ValueError for more, or less, than a scheme, a host and a port."""
+    """Raises ValueError for what no browser would say of a page: it would let nobody in."""
     parts = _split(text)
-    if parts is None or parts.scheme not in _WEB or text != f"{parts.scheme}://{parts.netloc}":
+    if parts is None or parts.scheme not in _WEB or text != _said_by_browsers(parts):
         raise ValueError(f"{text} is no origin, such as https://example.com")
     return text
+
+
+def _said_by_browsers(parts: SplitResult) -> str:
+    name = parts.hostname or ""
+    host = f"[{name}]" if ":" in name else name
+    port = "" if parts.port in (None, _WEB[parts.scheme]) else f":{parts.port}"
+    return f"{parts.scheme}://{host}{port}"
 
 
 def host(text: str) -> str:

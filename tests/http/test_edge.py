@@ -73,10 +73,10 @@ async def test_a_problem_has_all_its_fields() -> None:
 @pytest.mark.parametrize(
     ("method", "path", "allowed"),
     [
-        ("PUT", "/api/v1/chat", "GET, POST"),
-        ("POST", "/api/v1/chat/a", "GET, PATCH, DELETE"),
+        ("PUT", "/api/v1/chat", "GET, HEAD, POST"),
+        ("POST", "/api/v1/chat/a", "GET, HEAD, PATCH, DELETE"),
         ("GET", "/api/v1/chat/a/messages", "POST"),
-        ("PATCH", "/api/v1/jobs/a", "GET, DELETE"),
+        ("PATCH", "/api/v1/jobs/a", "GET, HEAD, DELETE"),
         ("POST", "/healthz", "GET, HEAD"),
         ("PUT", "/", "GET, HEAD"),
         ("POST", "/assets/client.js", "GET, HEAD"),
@@ -178,6 +178,22 @@ async def test_what_needs_no_identity_may_be_asked_for_its_head(path: str) -> No
         assert head.headers["content-type"] == whole.headers["content-type"]
         allowed = (await house.client.options(path)).headers["allow"]
         assert allowed == "GET, HEAD"
+
+
+@pytest.mark.parametrize(
+    "path", ["/api/v1/chat", "/api/v1/chat/{chat_id}", "/api/v1/jobs/{job_id}"]
+)
+async def test_what_can_be_looked_at_may_be_asked_for_its_head(path: str) -> None:
+    async with serving(DONE) as house:
+        asked = await house.ask()
+        await house.read(asked["job_id"])
+        url = path.format(**asked)
+        whole, head = await house.client.get(url), await house.client.head(url)
+        assert (whole.status_code, head.status_code, head.content) == (200, 200, b"")
+        for name in ("content-type", "content-length"):
+            assert head.headers[name] == whole.headers[name]
+        allowed = (await house.client.options(url)).headers["allow"]
+        assert allowed.startswith("GET, HEAD")
 
 
 async def test_metrics_are_prometheus_text() -> None:

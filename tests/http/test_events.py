@@ -180,6 +180,16 @@ async def test_the_query_takes_either_name_and_of_several_the_last(
         assert frames(header.content) == await house.read(job, headers={"Last-Event-ID": "1-1"})
 
 
+async def test_of_several_headers_the_last_counts() -> None:
+    async with serving(*TOLD) as house:
+        job = await house.asked()
+        several: Any = [("Last-Event-ID", "1-1"), ("Last-Event-ID", "1-3")]
+        expected = await house.read(job, headers={"Last-Event-ID": "1-3"})
+        assert await house.read(job, headers=several) == expected
+        empty = [*several, ("Last-Event-ID", "")]
+        assert await house.read(job, headers=empty) == await house.read(job)
+
+
 async def test_a_job_that_never_was_is_a_problem_and_not_a_stream() -> None:
     async with serving() as house:
         answer = await house.client.get(path("AAAAAAAAAAAAAAAAAAAAAA"))

@@ -120,6 +120,22 @@ async def test_a_trailer_is_no_field_of_the_head() -> None:
         assert b"from-a-trailer" not in answer
 
 
+@pytest.mark.parametrize("behind", [b" ", b"\t", b" \t  "])
+async def test_space_around_a_fields_value_is_no_part_of_it(behind: bytes) -> None:
+    """Else a trusted proxy's user with a space behind his name would be another user."""
+    named = b"X-Request-ID: \t mine" + behind + b"\r\n"
+    async with serving() as house:
+        answer = await answered(house, LINE + HOST + CLOSE + named + END)
+        assert b"\r\nx-request-id: mine\r\n" in answer
+
+
+async def test_what_is_neither_space_nor_tab_belongs_to_a_fields_value() -> None:
+    async with serving() as house:
+        answer = await answered(house, LINE + HOST + CLOSE + b"X-Request-ID: mine\xa0\r\n" + END)
+        assert b"\r\nx-request-id: " in answer
+        assert b"mine" not in answer
+
+
 async def test_a_body_of_many_small_chunks_is_no_long_head() -> None:
     async with serving() as house:
         body = b'{"title": "x"}' + b" " * 30_000

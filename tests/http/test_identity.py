@@ -38,6 +38,7 @@ OWNED = [
     ("POST", "/api/v1/chat/{job}/input", {"type": "cancel"}),
     ("GET", "/api/v1/chat/{job}/events", None),
     ("GET", "/api/v1/chat/{job}/events?last_event_id=1-1", None),
+    *(("HEAD", f"/api/v1/{path}", None) for path in ("chat/{chat}", "jobs/{job}")),
     ("HEAD", "/api/v1/chat/{job}/events", None),
 ]
 

@@ -235,9 +235,9 @@ async def test_the_first_event_leaves_with_the_opening_where_it_is_there_already
     assert bodies[1:] == ([opening + told, told] if begins else [opening, told])
 
 
-def test_only_space_and_tabs_behind_a_header_are_none_of_its_value() -> None:
-    assert cursor_of("1-1 \t", None) == cursor_of("1-1", "1-2") == Cursor(1, 1)
-    for header in ("1-1X", "1-1\x0b", "1-1\xa0"):
+def test_what_only_begins_with_a_cursor_is_none() -> None:
+    assert cursor_of("1-1", "1-2") == Cursor(1, 1)
+    for header in ("1-1X", "1-1 ", "1-1\x0b", "1-1\xa0"):
         assert cursor_of(header, "1-2") == Cursor(0, 0)
 
 

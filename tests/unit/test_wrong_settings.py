@@ -115,6 +115,11 @@ WRONG = {
         "https://a\nb/c",
         "https://a b",
         "https://h:x",
+        "https://user@a.example",
+        "https://A.example",
+        "https://a.example:443",
+        "http://a.example:80",
+        "http://a.example:",
     ],
 }
 

@@ -80,7 +80,7 @@ class Forwarded:
         found = request.headers.getlist(header)
         if len(found) > 1:
             raise unauthorized()
-        given = "".join(found).strip()
+        given = "".join(found)
         return None if given in {"", "new"} or given.startswith("{{") else given
 
 

@@ -158,7 +158,7 @@ def _token(request: HTTPConnection) -> tuple[str, Literal["bearer", "cookie"]]:
     if scheme.lower() == "bearer":
         return token.strip(), "bearer"
     if key := request.headers.get("x-api-key"):  # what LangGraph's clients send
-        return key.strip(), "bearer"
+        return key, "bearer"
     if cookie := request.cookies.get("s_access"):
         return cookie, "cookie"
     raise unauthorized()

@@ -24,6 +24,7 @@ routes = APIRouter(tags=["chat"], route_class=ApiRoute)
 _PAST = problems(401, 403, 404, 422, 503)
 
 
+@routes.head("/api/v1/chat", include_in_schema=False)
 @routes.get("/api/v1/chat", responses=problems(401, 422, 503))
 async def list_chats(
     services: ServicesDep,
@@ -41,6 +42,7 @@ async def list_chats(
     )
 
 
+@routes.head("/api/v1/chat/{chat_id}", include_in_schema=False)
 @routes.get("/api/v1/chat/{chat_id}", responses=problems(401, 404, 503))
 async def show_chat(chat_id: ChatIdPath, services: ServicesDep, user: UserDep) -> WholeChat:
     """A chat with its messages, oldest first, and the job that is being answered."""

@@ -11,6 +11,7 @@ from sluice.interfaces.http.services import ServicesDep, UserDep
 routes = APIRouter(tags=["jobs"], route_class=ApiRoute)
 
 
+@routes.head("/api/v1/jobs/{job_id}", include_in_schema=False)
 @routes.get("/api/v1/jobs/{job_id}", responses=problems(401, 404, 503))
 async def show_job(job_id: JobIdPath, services: ServicesDep, user: UserDep) -> JobBody:
     """A job as its log tells it now."""

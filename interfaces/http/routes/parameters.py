@@ -40,6 +40,25 @@ async def _query_cursor(
 QueryCursor = Annotated[str | None, Depends(_query_cursor)]
 
 
+async def _header_cursor(
+    request: Request,
+    _last_event_id: Annotated[
+        str | None,
+        Header(
+            alias="Last-Event-ID",
+            description="Where a reader goes on: behind the event of that id. Beside a question: "
+            "a reader that asks once more, with its `Idempotency-Key`.",
+        ),
+    ] = None,
+) -> str | None:
+    """Of several the last, as in the query."""
+    given = request.headers.getlist("Last-Event-ID")
+    return given[-1] if given else None
+
+
+HeaderCursor = Annotated[str | None, Depends(_header_cursor)]
+
+
 async def _asked_path(
     options: OptionsDep,
     given: Annotated[str | None, Header(alias="X-Sluice-Path", include_in_schema=False)] = None,

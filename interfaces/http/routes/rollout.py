@@ -82,8 +82,8 @@ async def set_share(
     if if_match is None:
         raise Problem(428, "if_match_required", "Send If-Match with the ETag that you have read.")
     after = None
-    if if_match.strip() != "*":
-        match = _NUMBER.fullmatch(if_match.strip())
+    if if_match != "*":
+        match = _NUMBER.fullmatch(if_match)
         if match is None:  # an ETag that we never gave
             raise Outdated
         after = int(match[1])

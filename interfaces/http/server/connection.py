@@ -111,7 +111,8 @@ class Connection(HttpToolsProtocol):
         """A trailer is no field of the head: else it could say who the user is."""
         self._head.add_field(name, value)
         if not self._in_body:
-            super().on_header(name, value)
+            # Space around a value is no part of it (RFC 9110, 5.5); the parser leaves what follows.
+            super().on_header(name, value.rstrip(b" \t"))
 
     def on_headers_complete(self) -> None:
         self._head.add(len(self.parser.get_method()) + len(b"  HTTP/1.1\r\n\r\n"))

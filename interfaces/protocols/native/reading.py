@@ -2,9 +2,9 @@
 
 import random
 import re
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Header
+from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -15,7 +15,7 @@ from sluice.domain.events import Cursor
 from sluice.interfaces.http.auth.identity import User
 from sluice.interfaces.http.json_request import ApiRoute, Endpoint
 from sluice.interfaces.http.problems import problems
-from sluice.interfaces.http.routes.parameters import JobIdPath, QueryCursor
+from sluice.interfaces.http.routes.parameters import HeaderCursor, JobIdPath, QueryCursor
 from sluice.interfaces.http.server.frame_writer import PUSH
 from sluice.interfaces.http.services import (
     Options,
@@ -82,7 +82,7 @@ async def events(
     options: OptionsDep,
     user: UserDep,
     query: QueryCursor,
-    header: Annotated[str | None, Header(alias="Last-Event-ID")] = None,
+    header: HeaderCursor,
 ) -> Response:
     """Everything after the cursor, or everything; the header wins over the query."""
     after = cursor_of(header, query)
@@ -115,8 +115,7 @@ async def stream_of(
 
 def cursor_of(header: str | None, query: str | None) -> Cursor | None:
     """The header wins: EventSource repeats the query at every reconnect."""
-    # Of the space around a header's value the server strips only what stands before it.
-    text = query if header is None else header.rstrip(" \t")
+    text = query if header is None else header
     if not text:
         return None
     match = _CURSOR.fullmatch(text)

@@ -4,9 +4,9 @@ A cut reader of that goes on where any other does, so these routes include those
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Header
+from fastapi import APIRouter
 from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
@@ -27,7 +27,12 @@ from sluice.interfaces.http.models import (
     Question,
 )
 from sluice.interfaces.http.routes.messages import SUBMITTED, check_question
-from sluice.interfaces.http.routes.parameters import AskedPath, ChatIdPath, IdempotencyKey
+from sluice.interfaces.http.routes.parameters import (
+    AskedPath,
+    ChatIdPath,
+    HeaderCursor,
+    IdempotencyKey,
+)
 from sluice.interfaces.http.services import (
     Options,
     OptionsDep,
@@ -59,14 +64,6 @@ _TAKEN: dict[int | str, dict[str, Any]] = {
 }
 _OPENED = {**_TAKEN, 201: {"model": ChatBody, "description": "A chat without a question"}}
 
-LastEventId = Annotated[
-    str | None,
-    Header(
-        alias="Last-Event-ID",
-        description="Beside an `Idempotency-Key`: where a reader goes on that asks once more.",
-    ),
-]
-
 
 @routes.post("/api/v1/chat/{chat_id}/messages", status_code=202, responses=_TAKEN)
 async def ask(
@@ -78,8 +75,8 @@ async def ask(
     user: UserDep,
     request_id: RequestIdDep,
     path: AskedPath,
+    last: HeaderCursor,
     key: IdempotencyKey = None,
-    last: LastEventId = None,
 ) -> Response:
     """Ask in a chat, or ask a job's question again."""
     if isinstance(body, Question):
@@ -104,9 +101,9 @@ async def open_chat(
     user: UserDep,
     request_id: RequestIdDep,
     path: AskedPath,
+    last: HeaderCursor,
     body: Opening | None = None,
     key: IdempotencyKey = None,
-    last: LastEventId = None,
 ) -> Response:
     """Open a chat, with or without its first question."""
     if not isinstance(body, FirstQuestion):
