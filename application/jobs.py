@@ -32,7 +32,8 @@ class JobView:
     """`events` is the log, and the rest its fold.
 
     `text` is what was said so far; `end` the terminal event, if there is one; `resets`: how
-    often what was said has been taken back.
+    often what was said has been taken back. `missing`: the questions, by their `input_id`, that
+    it waits for an answer to.
     """
 
     job: Job
@@ -43,6 +44,7 @@ class JobView:
     ended_at: datetime | None
     resets: int
     events: Sequence[Recorded]
+    missing: frozenset[str] = frozenset()
 
 
 def view(log: JobLog) -> JobView:
@@ -83,13 +85,10 @@ class ShowJob:
     async def __call__(self, user: UserId, job_id: JobId) -> JobView:
         await owned(self._log, user, job_id)
         found = view(await self._log.read(job_id))
-        if found.status == "waiting" and await self._answered(job_id):
-            return replace(found, status="queued")
-        return found
-
-    async def _answered(self, job_id: JobId) -> bool:
-        kept = await self._pauses.last(job_id)
-        return kept is not None and not kept.missing
+        if found.status != "waiting" or (kept := await self._pauses.last(job_id)) is None:
+            return found
+        missing = frozenset(one.input_id for one in kept.missing)
+        return replace(found, status="waiting" if missing else "queued", missing=missing)
 
 
 class CancelJob:

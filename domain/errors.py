@@ -115,6 +115,10 @@ class StateLost(PipelineError):
     public = "What was known in this chat is lost. Please start a new one."
 
 
+class AskerGone(PipelineError):
+    """The graph was changed while a human was asked, and what asked is not in it any more."""
+
+
 class Declined(PipelineError):
     """A human was asked whether the graph may go on, and said no."""
 

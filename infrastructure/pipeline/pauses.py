@@ -5,10 +5,12 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import CheckpointTuple
+from langgraph.checkpoint.serde.types import INTERRUPT
 from langgraph.types import Command, Interrupt, StateSnapshot
 from pydantic import TypeAdapter
 
-from sluice.domain.errors import Declined
+from sluice.domain.errors import AskerGone, Declined
 from sluice.domain.events import InputKind, Json
 from sluice.domain.graph_state import Head, InputRequest, Pause, Resumption
 
@@ -53,6 +55,16 @@ def asked_again(resumption: Resumption, note: Mapping[str, Json]) -> Pause:
         for each in pause.requests
     ]
     return Pause(pause.head, tuple(requests), {**note, _ASKED: asked})
+
+
+def require_asking(paused: CheckpointTuple, snapshot: StateSnapshot) -> None:
+    """Without a node that has asked LangGraph would come to an end, the answer unheard.
+
+    Raises AskerGone.
+    """
+    asked = {task for task, channel, _ in paused.pending_writes or () if channel == INTERRUPT}
+    if not snapshot.next or not asked <= {task.id for task in snapshot.tasks}:
+        raise AskerGone
 
 
 def command(resumption: Resumption, snapshot: StateSnapshot) -> Command[Any]:

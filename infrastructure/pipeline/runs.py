@@ -93,7 +93,7 @@ async def called(
 ) -> AsyncGenerator[Call[L], None]:
     """Ready to be called; its nodes find the run through their context.
 
-    Raises StateLost when the question's head is not there, and Declined.
+    Raises StateLost when the question's head is not there, AskerGone and Declined.
     """
     start = await started(graph, question)
     run = GraphRun(

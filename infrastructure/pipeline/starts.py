@@ -5,10 +5,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sluice.domain.chat import Question
+from sluice.domain.errors import AskerGone
 from sluice.domain.graph_state import ROOT, Head
 from sluice.infrastructure.pipeline.answers import ids_of
 from sluice.infrastructure.pipeline.graph import WatchedGraph
-from sluice.infrastructure.pipeline.pauses import at, command
+from sluice.infrastructure.pipeline.pauses import at, command, require_asking
 from sluice.infrastructure.pipeline.place import Place, found
 
 
@@ -29,11 +30,13 @@ class Start:
 async def started(graph: WatchedGraph, question: Question) -> Start:
     """A run that keeps no state for its chat has a thread of its own, which goes with its job.
 
-    Raises StateLost and Declined.
+    Raises StateLost, AskerGone and Declined.
     """
     state = graph.input(question)
     given = ids_of(state)
     if graph.saver is None:
+        if question.resumption is not None:  # no node of the graph asks any more
+            raise AskerGone
         return Start(state, given)
     head = question.head or Head(question.job.id)
     kept = await found(graph.saver, head)
@@ -45,5 +48,6 @@ async def started(graph: WatchedGraph, question: Question) -> Start:
     pause = question.resumption.pause
     paused = await found(graph.saver, pause.head)
     snapshot = await graph.graph.aget_state(at(pause.head))
+    require_asking(paused, snapshot)
     place = Place(*pause.head, paused.checkpoint["channel_versions"])
     return Start(command(question.resumption, snapshot), given, place, before, pause.said)

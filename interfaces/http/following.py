@@ -1,6 +1,6 @@
 """A job's stream as the answer to whatever another protocol's route was asked."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Annotated
@@ -9,14 +9,14 @@ from fastapi import Depends
 from starlette.requests import Request
 
 from sluice.application.encoding import EncoderFor, Push
-from sluice.domain.chat import Job, JobId
-from sluice.domain.events import Cursor, Recorded
+from sluice.application.jobs import JobView
+from sluice.domain.chat import JobId
+from sluice.domain.events import Cursor
 from sluice.interfaces.http.server.frame_writer import PUSH
 from sluice.interfaces.http.services import OptionsDep, ServicesDep, UserDep
 from sluice.interfaces.http.sse import EventStream
 
-Closing = Callable[[Job, Sequence[Recorded]], bytes]
-"""Of a job and its whole log."""
+Closing = Callable[[JobView], bytes]
 
 
 class Following:
@@ -72,7 +72,7 @@ class Following:
     async def _closing(self, job_id: JobId, closing: Closing, last: Cursor) -> bytes | None:
         view = await self._services.show_job(self._user.id, job_id)
         waits = view.status == "waiting" and view.events[-1].id == last
-        return closing(view.job, view.events) if waits else None
+        return closing(view) if waits else None
 
 
 FollowingDep = Annotated[Following, Depends(Following)]

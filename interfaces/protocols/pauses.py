@@ -65,15 +65,18 @@ def asked_last(log: Sequence[Recorded]) -> Sequence[NeedsInput]:
 
 
 def pending_in(job: JobView) -> Sequence[NeedsInput]:
-    """What the job waits for."""
-    return asked_last(job.events) if job.status == "waiting" else ()
+    """What the job waits for: of what was asked at once, some may have been answered."""
+    return [one for one in asked_last(job.events) if one.input_id in job.missing]
 
 
-def closing_of(encoder: Pausing, log: Sequence[Recorded]) -> bytes:
-    """The bytes that end the stream of a log that ends with questions."""
+def closing_of(encoder: Pausing, job: JobView) -> bytes:
+    """The bytes that end the stream of a log that ends with questions: those that wait still."""
+    pending = pending_in(job)
+    answered = [one for one in asked_last(job.events) if pending and one not in pending]
     state, before = encoder.initial, BEGINNING
-    for recorded in coalesce(log):
-        state, _ = encoder.encode(state, before, recorded)
+    for recorded in coalesce(job.events):
+        if recorded.event not in answered:
+            state, _ = encoder.encode(state, before, recorded)
         before = recorded.id
     return b"".join(encoder.closing(state, before))
 

@@ -4,8 +4,10 @@ import asyncio
 import secrets
 from collections.abc import AsyncIterator
 from copy import copy
+from typing import Any, TypedDict
 
 import pytest
+from langgraph.graph import START, StateGraph
 from pytest_mock import MockerFixture
 
 from sluice.domain.errors import StateLost, Unavailable
@@ -51,6 +53,31 @@ async def test_turns_build_on_each_other_and_begin_where_they_are_told(
     assert [each.done.answer for each in (one, two, again)] == ["a", "a+b", "a+b"]
     with pytest.raises(StateLost):
         await chat.turn("c", Head("thread", "1f1ec1c2-a455-6049-8000-000000000000"))
+
+
+@only_a2
+@pytest.mark.parametrize("value", ["of a\0 file", float("nan"), float("-inf")], ids=repr)
+async def test_a_value_that_postgresqls_json_has_no_form_of_is_kept_as_it_is(
+    path: Path, database: PostgresDatabase, value: object
+) -> None:
+    class Noting(TypedDict, total=False):
+        message: str
+        note: object
+        answer: str
+
+    async def answer(state: Noting) -> Noting:
+        return {"note": state.get("note", value), "answer": f"{state.get('note')!r}"}
+
+    def build(llm: object) -> Any:
+        return StateGraph(Noting).add_node(answer).add_edge(START, "answer")
+
+    chat, checkpoints = Chat(path, build, PostgresSaver(database)), PostgresCheckpoints(database)
+    one = await chat.turn("a", THREAD)
+    two = await chat.turn("b", one.head)
+    await checkpoints.prune("thread", {two.head.checkpoint_id}, "job")
+    three = await chat.turn("c", two.head)
+    told = [each.done.answer for each in (one, two, three)]
+    assert told == ["None", repr(value), repr(value)]
 
 
 @only_a2

@@ -1,13 +1,14 @@
 """What another protocol's route hands over, and what its stream ends with at a question."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from sluice.application.jobs import view
+from sluice.application.jobs import JobView, view
 from sluice.application.ports import JobLog
+from sluice.domain.chat import Job
 from sluice.domain.events import QUEUED, Cursor, NeedsInput, Recorded
 from sluice.interfaces.http.following import Following
 from sluice.interfaces.http.server.frame_writer import PUSH
@@ -88,10 +89,10 @@ async def test_a_reader_that_gives_a_cursor_goes_on_behind_its_frames_and_is_cou
 async def test_a_question_ends_the_stream_unless_more_was_told_behind_it(
     following: Following, services: Services
 ) -> None:
-    asked: list[Any] = []
+    asked: list[tuple[Job, Sequence[Recorded]]] = []
 
-    def closing(*told: Any) -> bytes:
-        asked.append(told)
+    def closing(job: JobView) -> bytes:
+        asked.append((job.job, job.events))
         return b"the end"
 
     stream = await following("job", encoder_for, closing=closing)

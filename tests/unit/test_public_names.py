@@ -27,8 +27,8 @@ def test_every_error_a_node_may_meet_is_public() -> None:
     `UpstreamTruncated`, which those are.
     """
     of_the_service = {
-        *("AsksHuman", "DeadlineExceeded", "Declined", "Internal", "StateLost", "StreamLost"),
-        "WorkerLost",
+        *("AskerGone", "AsksHuman", "DeadlineExceeded", "Declined", "Internal", "StateLost"),
+        *("StreamLost", "WorkerLost"),
     }
     of_the_clients = {"Unusable", "UnusableOutput", "CutOutput"}
     every = {

@@ -116,7 +116,7 @@ class Runs:
                 lambda _: encoder,
                 after,
                 skip,
-                closing=lambda _, log: closing_of(encoder, log),
+                closing=lambda waiting: closing_of(encoder, waiting),
             )
         except Finished:
             return Response(status_code=204)

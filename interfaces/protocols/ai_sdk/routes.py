@@ -149,7 +149,7 @@ async def _stream(
 ) -> Response:
     encoder = compatible_encoder_for if compat else encoder_for
     stream = await following(
-        job_id, encoder, after, closing=lambda job, log: closing_of(encoder(job), log)
+        job_id, encoder, after, closing=lambda waiting: closing_of(encoder(waiting.job), waiting)
     )
     stream.headers["X-Vercel-AI-UI-Message-Stream"] = "v1"
     return stream

@@ -133,7 +133,7 @@ class RunReading:
         found = await self._services.show_job(self._user.id, self._job_id)
         if found.events[-1].id != last or len(pauses_in(found.events)) <= self._part:
             return None
-        return closing_of(self._encoder(found.job), found.events)
+        return closing_of(self._encoder(found.job), found)
 
     def _encoder(self, job: Job) -> RunEncoder:
         if job.chat_id != self._chat.id:

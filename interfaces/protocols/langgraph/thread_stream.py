@@ -102,4 +102,4 @@ class ThreadReading:
             return b""
         found = await self._services.show_job(self._user.id, job_id)
         waits = found.status == "waiting" and found.events[-1].id == last.id
-        return closing_of(encoder_for(found.job), found.events) if waits else b""
+        return closing_of(encoder_for(found.job), found) if waits else b""

@@ -15,6 +15,7 @@ from tests.http.test_answers import give, status
 from tests.waiting import until
 
 ASKS = Pause(Head("chat", "1"), (InputRequest("i1", "May I send it?", "text"),))
+TWO = Pause(ASKS.head, (*ASKS.requests, InputRequest("i2", "And to whom?", "text")))
 REST = Token("Sent.", "agent"), Done("A2", "Well. Sent.")
 CHAT = "a chat"
 
@@ -28,6 +29,14 @@ def held() -> asyncio.Event:
 @pytest.fixture
 async def house(held: asyncio.Event) -> AsyncIterator[House]:
     async with serving(Token("Well. ", "agent"), ASKS, held, *REST) as house:
+        yield house
+
+
+@pytest.fixture
+async def half_answered() -> AsyncIterator[House]:
+    """Of two questions the first has its answer."""
+    async with serving(Token("Well. ", "agent"), TWO, *REST) as house:
+        await answered(house)
         yield house
 
 
@@ -81,3 +90,38 @@ async def test_langgraphs_run_behind_the_answer_is_not_over(
     shown = (await house.client.get(f"{thread}/state")).json()
     assert (shown["next"], shown["interrupts"]) == (["answer"], [])
     held.set()
+
+
+async def test_langgraphs_thread_shows_what_waits_still(half_answered: House) -> None:
+    client, thread = half_answered.client, f"/langgraph/threads/{CHAT}"
+    waits = [{"id": "i2", "value": "And to whom?"}]
+    state = (await client.get(f"{thread}/state")).json()
+    assert (state["interrupts"], state["tasks"][0]["interrupts"]) == (waits, waits)
+    [latest] = (await client.post(f"{thread}/history", json={})).json()
+    assert latest["interrupts"] == waits
+    assert (await client.get(thread)).json()["interrupts"] == {"i2": waits}
+
+
+async def test_langgraphs_answer_without_an_id_is_to_the_only_one_that_waits_still(
+    half_answered: House,
+) -> None:
+    run = {"assistant_id": "sluice", "command": {"resume": "Ann"}}
+    path = f"/langgraph/threads/{CHAT}/runs/stream"
+    assert (await half_answered.client.post(path, json=run)).status_code == 200
+    [_, resumed] = half_answered.pipeline.asked
+    assert resumed.resumption is not None
+    assert resumed.resumption.answers == {"i1": "yes", "i2": "Ann"}
+
+
+async def test_a_stream_that_ends_where_the_job_waits_tells_what_waits_still(
+    half_answered: House,
+) -> None:
+    client = half_answered.client
+    found = (await client.get(f"/ag-ui?threadId={CHAT}")).json()["interrupts"]
+    assert [one["id"] for one in found["pending"]] == ["i2"]
+    told = events((await client.get(f"/ag-ui?runId={found['runId']}")).text)
+    assert [one["id"] for one in told[-1][1]["outcome"]["interrupts"]] == ["i2"]
+    run = f"/langgraph/threads/{CHAT}/runs/{found['runId']}"
+    values = (await client.get(f"{run}/stream?stream_mode=values")).text
+    assert '"__interrupt__":[{"id":"i2","value":"And to whom?"}]' in values
+    assert (await client.get(f"{run}/join")).json()["__interrupt__"][0]["id"] == "i2"
