@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from sluice.interfaces.http.models import Question
+from sluice.interfaces.http.models import Question, Several
 from sluice.interfaces.http.problems import wrong
 from sluice.interfaces.http.routes.messages import check_question
 from sluice.interfaces.http.services import Options
@@ -35,7 +35,7 @@ class NewThread(_Asked):
     thread_id: Thread | None = None
     metadata: dict[str, JsonValue] | None = None
     if_exists: Literal["raise", "do_nothing"] | None = None
-    supersteps: list[JsonValue] | None = None
+    supersteps: Several[JsonValue] | None = None
 
 
 class ChangedThread(_Asked):
@@ -71,7 +71,7 @@ class NewRun(BaseModel):
     assistant_id: str
     input: JsonValue = None
     command: JsonValue = None
-    stream_mode: str | list[str] | None = None
+    stream_mode: str | Several[str] | None = None
     metadata: dict[str, JsonValue] | None = None
     checkpoint: dict[str, JsonValue] | None = None
     checkpoint_id: str | None = None

@@ -1,6 +1,5 @@
 """The Agent Streaming Protocol's two routes (version 2): commands, and a thread's events."""
 
-from collections.abc import Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter
@@ -11,6 +10,7 @@ from starlette.responses import JSONResponse, Response
 from sluice.application.ports import Accepted
 from sluice.interfaces.http.auth.identity import User
 from sluice.interfaces.http.json_request import HistoryRoute
+from sluice.interfaces.http.models import Several
 from sluice.interfaces.http.problems import Problem, wrong
 from sluice.interfaces.http.server.frame_writer import PUSH
 from sluice.interfaces.http.services import (
@@ -58,7 +58,7 @@ class Command(_Asked):
 
 
 class Events(_Asked):
-    channels: Sequence[str] = ()
+    channels: Several[str] = []
 
 
 routes = APIRouter(route_class=CommandRoute)
