@@ -22,7 +22,7 @@ from sluice.interfaces.http.services import (
     UserDep,
 )
 from sluice.interfaces.protocols.langgraph.answers import answer
-from sluice.interfaces.protocols.langgraph.requests import NewRun
+from sluice.interfaces.protocols.langgraph.requests import NewRun, ThreadPath
 from sluice.interfaces.protocols.langgraph.run_routes import asked
 from sluice.interfaces.protocols.langgraph.thread_stream import ThreadReading, ThreadStream
 
@@ -66,7 +66,7 @@ routes = APIRouter(route_class=CommandRoute)
 
 @routes.post("/threads/{thread}/commands")
 async def command(
-    thread: str,
+    thread: ThreadPath,
     body: Command,
     response: Response,
     services: ServicesDep,
@@ -91,7 +91,7 @@ async def command(
 
 @routes.post("/threads/{thread}/stream/events", response_class=Response)
 async def stream_events(
-    thread: str,
+    thread: ThreadPath,
     request: Request,
     body: Events,
     services: ServicesDep,
