@@ -179,7 +179,11 @@ async def test_no_answer_gets_past_its_schema_by_being_deep(house: House) -> Non
 
 async def test_a_long_answer_is_held_to_its_schema_item_by_item(house: House) -> None:
     """Each compared with each would take hours."""
-    names = {"type": "array", "items": {"type": ["string", "integer"]}, "uniqueItems": True}
+    names: Mapping[str, Json] = {
+        "type": "array",
+        "items": {"type": ["string", "integer"]},
+        "uniqueItems": True,
+    }
     house.asks(InputRequest("names", "Who?", "form", names))
     several: list[Json] = ["Ann", *range(50_000)]
     for twice in ([*several, 7], [*several, "Ann"]):

@@ -102,7 +102,9 @@ async def stream_events(
     push = request.scope["extensions"][PUSH]
     channels = _CHANNELS.intersection(body.channels)
     reading = ThreadReading(services, user, thread, channels, push)
-    return ThreadStream(reading.batches(), options.streams, ping=options.ping, expires=user.expires)
+    batches = reading.batches()
+    await anext(batches)  # refused before it is begun
+    return ThreadStream(batches, options.streams, ping=options.ping, expires=user.expires)
 
 
 def responses_of(params: dict[str, JsonValue]) -> dict[str, JsonValue]:
