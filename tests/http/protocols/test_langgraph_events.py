@@ -285,6 +285,21 @@ async def test_a_thread_is_one_of_its_readers_streams_whatever_happens_in_it() -
             pass
 
 
+async def test_names_of_threads_and_models_are_as_long_as_elsewhere() -> None:
+    async with serving(*TOLD) as house:
+        question = {"messages": [{"type": "human", "content": "Why?"}]}
+        body = {"assistant_id": "agent", "input": question, "if_not_exists": "create"}
+        for size, status in ((128, 200), (129, 422)):
+            path = f"/langgraph/threads/{'n' * size}"
+            assert (await house.client.post(f"{path}/runs", json=body)).status_code == status
+            command = {"id": 1, "method": "run.start", "params": body}
+            sent = await house.client.post(f"{path}/commands", json=command)
+            assert sent.status_code == status
+        body["assistant_id"] = f"sluice:{'m' * 201}"
+        refused = await house.client.post("/langgraph/threads/t/runs", json=body)
+        assert refused.status_code == 422
+
+
 async def test_a_service_that_leaves_cuts_its_readers_at_once() -> None:
     async with serving(*TOLD) as house:
         host, port = house.url.removeprefix("http://").split(":")
