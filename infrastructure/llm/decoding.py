@@ -107,7 +107,17 @@ class DeltaDecoder:
             self._alike.learn(read, data, delta.text)
         yield delta
 
+    def _behind_the_end(self, data: bytes) -> Delta | None:
+        """Nothing is said there any more; what failed, the reason and the usage may be told."""
+        self.done = False
+        delta = self._delta(data)
+        self.done = True
+        told = delta and delta._replace(text="", tool_calls=(), reasoning="")
+        return told if told and any(told) else None
+
     def _delta(self, data: bytes) -> Delta | None:
+        if self.done:
+            return self._behind_the_end(data)
         try:
             chunk = chunk_of(data)
         except NO_JSON as error:

@@ -3,7 +3,8 @@
 import json
 import math
 import re
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from itertools import chain
 from typing import Any, NoReturn
 
 from fastapi.routing import APIRoute
@@ -177,17 +178,33 @@ def _refused(constant: str) -> NoReturn:
 
 
 def _check_texts(value: Any) -> None:
-    rest = [("", value)]
-    while rest:
-        field, value = rest.pop()
-        if isinstance(value, str):
-            if "\0" in value:
-                raise wrong(field, "must not contain NUL")
-            if not value.isascii() and any("\ud800" <= char <= "\udfff" for char in value):
-                raise wrong(field, "must not contain a lone surrogate")
-        elif isinstance(value, dict):
-            for name, item in value.items():
-                inner = f"{field}.{name}" if field else name
-                rest += [(inner, name), (inner, item)]
-        elif isinstance(value, list):
-            rest.extend((f"{field}.{index}", item) for index, item in enumerate(value))
+    """Names the field only where one is wrong: a long name may stand above a million of values."""
+    names = list[str | int]()
+    inside = [iter([("", value)])]
+    while inside:
+        for name, item in inside[-1]:
+            if isinstance(item, str):
+                if why := _wrong_text(item):
+                    raise wrong(".".join(map(str, [*names[1:], name])), why)
+            elif isinstance(item, dict | list):
+                names.append(name)
+                inside.append(_named(item))
+                break
+        else:
+            inside.pop()
+            del names[-1:]
+
+
+def _named(value: dict[str, Any] | list[Any]) -> Iterator[tuple[Any, Any]]:
+    """What is in it, names too."""
+    if isinstance(value, list):
+        return iter(enumerate(value))
+    return chain(zip(value, value, strict=True), value.items())
+
+
+def _wrong_text(text: str) -> str | None:
+    if "\0" in text:
+        return "must not contain NUL"
+    if not text.isascii() and any("\ud800" <= char <= "\udfff" for char in text):
+        return "must not contain a lone surrogate"
+    return None

@@ -1,7 +1,7 @@
 """What requests carry and answers hold. Unknown fields and other types are refused."""
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -28,6 +28,10 @@ def _not_blank(text: str) -> str:
 class Asked(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
+
+T = TypeVar("T")
+Several = Annotated[list[T], Field(fail_fast=True)]
+"""Read up to the first that is wrong: only that is told, and a million would be an error each."""
 
 Text = Annotated[str, AfterValidator(_not_blank), Field(json_schema_extra={"pattern": r"\S"})]
 Title = Annotated[str, Field(max_length=200)]

@@ -22,7 +22,7 @@ from sse_starlette import EventSourceResponse
 from starlette.types import Receive, Scope, Send
 
 from sluice.application.encoding import Batch, Push
-from sluice.domain.errors import NotFound, Unavailable
+from sluice.domain.errors import LimitReached, NotFound, Unavailable
 from sluice.domain.events import BEGINNING, TERMINAL, Cursor, NeedsInput, Recorded
 from sluice.interfaces.http.server.frame_writer import ON_LEFT, PUSH, RESET, OnLeft
 from sluice.interfaces.http.services import StreamStats
@@ -155,7 +155,7 @@ class EventStream(EventSourceResponse):
                     return  # a proper end: nothing is cut
         except TimeoutError:
             stats.expired += 1
-        except (Unavailable, NotFound):
+        except (Unavailable, NotFound, LimitReached):
             if said := self.interrupted():
                 yield said
         finally:

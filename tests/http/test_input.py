@@ -2,15 +2,24 @@
 
 import gzip
 import json
+import tracemalloc
 from typing import Any
 
 import pytest
+from pydantic import BaseModel, ValidationError
 
 from sluice.domain.errors import Unavailable
+from sluice.interfaces.http.json_request import parse_json
+from sluice.interfaces.protocols.ag_ui.requests import RunInput
+from sluice.interfaces.protocols.ai_sdk.requests import ChatRequest
+from sluice.interfaces.protocols.langgraph.requests import NewRun
+from sluice.interfaces.protocols.langgraph.thread_events import Events
+from sluice.interfaces.protocols.openai.requests import Completion, ResponseRequest
 from tests.http.house import DONE, serving
 
 JSON = {"Content-Type": "application/json"}
 LIMIT = 1000
+WRONG = [0] * 100
 
 
 @pytest.mark.parametrize(
@@ -122,6 +131,35 @@ async def test_an_input_that_is_refused_is_named(body: Any, field: str) -> None:
         answer = await house.client.post("/api/v1/chat/any/input", json=body)
         assert answer.status_code == 422
         assert answer.json()["detail"].startswith(f"{field}: ")
+
+
+def test_a_long_name_is_not_kept_for_each_value_below_it() -> None:
+    body = b'{"%b": [%b0]}' % (b"x" * 100_000, b'"", ' * 2_000)
+    tracemalloc.start()
+    parse_json(body)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 10 * len(body)
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        (Completion, {"model": "sluice", "messages": WRONG}),
+        (Completion, {"model": "sluice", "messages": [{"role": "user", "content": WRONG}]}),
+        (ResponseRequest, {"model": "sluice", "input": WRONG}),
+        (ChatRequest, {"id": "c", "messages": WRONG}),
+        (ChatRequest, {"id": "c", "messages": [{"role": "user", "parts": WRONG}]}),
+        (RunInput, {"threadId": "t", "runId": "r", "messages": WRONG}),
+        (RunInput, {"threadId": "t", "runId": "r", "resume": WRONG}),
+        (NewRun, {"assistant_id": "sluice", "stream_mode": WRONG}),
+        (Events, {"channels": WRONG}),
+    ],
+)
+def test_a_list_is_read_up_to_the_first_that_is_wrong(kind: type[BaseModel], body: Any) -> None:
+    with pytest.raises(ValidationError) as refused:
+        kind.model_validate(body)
+    assert refused.value.error_count() <= 2  # a text or a list is wrong both ways
 
 
 async def test_a_refusal_never_repeats_a_long_name() -> None:

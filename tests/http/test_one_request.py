@@ -11,6 +11,7 @@ from sluice.application.scheduling import Bounds
 from sluice.domain.errors import NotFound, Unavailable
 from sluice.domain.events import Done, Token
 from sluice.interfaces.http.accept import prefers_stream
+from sluice.interfaces.http.server.head_limit import MAX_HEAD_BYTES
 from tests.http.house import ANSWER, DONE, STARTED, TOLD, House, frames, path, serving, text
 from tests.http.who import bearer, by_secret
 from tests.waiting import until
@@ -124,6 +125,12 @@ def test_a_stream_is_the_answer_where_http_says_that_it_is_preferred(
     accept: str, *, stream: bool
 ) -> None:
     assert prefers_stream(accept) is stream
+
+
+@pytest.mark.parametrize("quoted", ['\\"', '"\\', '";', "x;", ';a="'])
+def test_no_header_takes_longer_than_it_is_long(quoted: str) -> None:
+    """Where each quote were looked for to the end, a minute would pass."""
+    assert not prefers_stream(quoted * (MAX_HEAD_BYTES // len(quoted)))
 
 
 async def test_ranges_in_several_fields_are_one_list() -> None:

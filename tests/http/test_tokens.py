@@ -100,6 +100,7 @@ async def test_a_token_may_have_no_end() -> None:
     async with serving(identity=by_secret()) as house:
         assert await status(house, bearer(exp=None)) == 200
         assert await status(house, bearer(exp=2**53)) == 200
+        assert await status(house, bearer(exp=10**400)) == 401
 
 
 async def test_audience_and_issuer_are_checked_where_they_are_asked_for() -> None:

@@ -161,6 +161,40 @@ async def test_only_an_answer_of_the_schema_that_was_asked_for_is_taken(
     assert house.pauses.given == [(house.job.id, "name", value)]
 
 
+TREE: Mapping[str, Json] = {
+    "properties": {"amount": {"type": "integer"}, "tree": {"$ref": "#/$defs/tree"}},
+    "$defs": {"tree": {"anyOf": [{"items": {"$ref": "#/$defs/tree"}}, {"type": "null"}]}},
+}
+
+
+async def test_no_answer_gets_past_its_schema_by_being_deep(house: House) -> None:
+    house.asks(InputRequest("pay", "How much?", "form", TREE))
+    deep: Json = []
+    for _ in range(250):
+        deep = [deep]
+    with pytest.raises(Refused, match="too deeply"):
+        await house.answer("pay", {"amount": "all", "tree": deep})
+    await house.answer("pay", {"amount": 1, "tree": [[], [[]]]})
+
+
+async def test_a_long_answer_is_held_to_its_schema_item_by_item(house: House) -> None:
+    """Each compared with each would take hours."""
+    names: Mapping[str, Json] = {
+        "type": "array",
+        "items": {"type": ["string", "integer"]},
+        "uniqueItems": True,
+    }
+    house.asks(InputRequest("names", "Who?", "form", names))
+    several: list[Json] = ["Ann", *range(50_000)]
+    for twice in ([*several, 7], [*several, "Ann"]):
+        with pytest.raises(Refused, match="twice"):
+            await house.answer("names", twice)
+    with pytest.raises(Refused):
+        await house.answer("names", [[each] for each in several])
+    await house.answer("names", several)
+    assert house.pauses.given == [(house.job.id, "names", several)]
+
+
 async def test_somebody_elses_job_is_not_there(house: House) -> None:
     with pytest.raises(NotFound):
         await house.answer("yes", True, user="bob")

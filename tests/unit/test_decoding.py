@@ -381,3 +381,18 @@ def test_the_decoder_knows_when_the_answer_is_complete() -> None:
     assert not decoder.finished
     list(decoder.feed(event(chunk({}, "stop"))))
     assert decoder.finished
+
+
+def test_nothing_is_said_behind_the_end() -> None:
+    decoder = DeltaDecoder()
+    done, more = event(b"[DONE]"), event(chunk({"content": "b"}))
+    told = [
+        one
+        for read in (event(chunk({"content": "a"}, "stop")), done, more, more, more + more)
+        for one in decoder.feed(read)
+    ]
+    assert told == [Delta("a", "stop")]
+    assert decoder.done
+    assert [*decoder.feed(event(chunk({"content": "b"}, "length")))] == [Delta("", "length")]
+    with pytest.raises(UpstreamError):
+        list(decoder.feed(event(b'{"error": "overloaded"}')))

@@ -137,12 +137,12 @@ class TokenIdentity:
                 leeway=_CLOCK_SKEW_SECONDS,
                 options={"require": ["sub"], "verify_aud": self._audience is not None},
             )
-        except jwt.PyJWTError:
+            expires = float(claims["exp"]) + _CLOCK_SKEW_SECONDS if "exp" in claims else None
+        except (jwt.PyJWTError, OverflowError):  # of a time that no clock can show
             raise unauthorized() from None
         user = claims["sub"]
         if not valid_id(user):
             raise unauthorized()
-        expires = float(claims["exp"]) + _CLOCK_SKEW_SECONDS if "exp" in claims else None
         return User(user, sticky=user, expires=expires, shown_by=shown_by)
 
     def _of(self, algorithm: object) -> Keys:

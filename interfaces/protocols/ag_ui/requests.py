@@ -10,6 +10,7 @@ from sluice.application.chats import ChatView
 from sluice.application.compact_json import compact
 from sluice.domain.chat import Job, JobId, Message
 from sluice.domain.errors import Conflict
+from sluice.interfaces.http.models import Several
 from sluice.interfaces.http.problems import wrong
 from sluice.interfaces.protocols.ag_ui.events import message_id
 
@@ -36,10 +37,10 @@ class RunInput(BaseModel):
 
     threadId: Name  # noqa: N815 - the protocol's names
     runId: Name  # noqa: N815
-    messages: list[dict[str, JsonValue]] = []
+    messages: Several[dict[str, JsonValue]] = []
     tools: JsonValue = None
     state: JsonValue = None
-    resume: list[Resumed] | None = None
+    resume: Several[Resumed] | None = None
     context: JsonValue = None
     forwardedProps: JsonValue = None  # noqa: N815
 

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from sluice.application.chats import ChatView
 from sluice.domain.chat import JobId
 from sluice.domain.errors import Conflict
-from sluice.interfaces.http.models import Model
+from sluice.interfaces.http.models import Model, Several
 from sluice.interfaces.http.problems import wrong
 from sluice.interfaces.protocols.ai_sdk.encoder import message_id
 
@@ -33,7 +33,7 @@ class Part(_Sent):
 
 class UIMessage(_Sent):
     role: str
-    parts: list[Part] = []
+    parts: Several[Part] = []
 
     @property
     def text(self) -> str:
@@ -44,7 +44,7 @@ class ChatRequest(_Sent):
     """`tools`: the application's own, which nobody would call here."""
 
     id: Annotated[str, Field(min_length=1, max_length=128)]
-    messages: list[UIMessage]
+    messages: Several[UIMessage]
     trigger: Literal["submit-message", "regenerate-message"] = "submit-message"
     messageId: str | None = None  # noqa: N815 - the protocol's name
     model: Model | None = None

@@ -3,9 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
+from fastapi import Path
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from sluice.interfaces.http.models import Question
+from sluice.interfaces.http.models import Question, Several
 from sluice.interfaces.http.problems import wrong
 from sluice.interfaces.http.routes.messages import check_question
 from sluice.interfaces.http.services import Options
@@ -22,9 +23,11 @@ _MODES = {
 _REFUSED = ("interrupt_before", "interrupt_after", "webhook", "after_seconds", "feedback_keys")
 """Each asks for something that would not happen."""
 _LONGEST_ID = 255
+_LONGEST_MODEL = 200
 
 Names = str | Sequence[str]
 Thread = Annotated[str, Field(min_length=1, max_length=128)]
+ThreadPath = Annotated[str, Path(alias="thread", max_length=128)]
 
 
 class _Asked(BaseModel):
@@ -35,7 +38,7 @@ class NewThread(_Asked):
     thread_id: Thread | None = None
     metadata: dict[str, JsonValue] | None = None
     if_exists: Literal["raise", "do_nothing"] | None = None
-    supersteps: list[JsonValue] | None = None
+    supersteps: Several[JsonValue] | None = None
 
 
 class ChangedThread(_Asked):
@@ -71,7 +74,7 @@ class NewRun(BaseModel):
     assistant_id: str
     input: JsonValue = None
     command: JsonValue = None
-    stream_mode: str | list[str] | None = None
+    stream_mode: str | Several[str] | None = None
     metadata: dict[str, JsonValue] | None = None
     checkpoint: dict[str, JsonValue] | None = None
     checkpoint_id: str | None = None
@@ -127,6 +130,8 @@ def question_of(given: JsonValue, options: Options, assistant: str) -> tuple[Que
     field, message = _last_human(given["messages"])
     text = _text(message.get("content"), f"{field}.content")
     _, _, model = assistant.partition(":")
+    if len(model) > _LONGEST_MODEL:
+        raise wrong("assistant_id", f"names a model of more than {_LONGEST_MODEL} characters")
     question = Question(message=text, model=model or None)
     check_question(question, options)
     return question, _id(message.get("id"), f"{field}.id")

@@ -28,6 +28,7 @@ from sluice.interfaces.protocols.langgraph.problems import RunRoute
 from sluice.interfaces.protocols.langgraph.requests import (
     MODES_KEY,
     NewRun,
+    ThreadPath,
     modes_of,
     question_of,
 )
@@ -71,7 +72,7 @@ async def stream_alone(
 
 @routes.post("/threads/{thread}/runs/stream", response_class=Response)
 async def stream_run(
-    thread: str,
+    thread: ThreadPath,
     request: Request,
     body: NewRun,
     services: ServicesDep,
@@ -96,7 +97,7 @@ async def stream_run(
 
 @routes.post("/threads/{thread}/runs")
 async def create_run(
-    thread: str,
+    thread: ThreadPath,
     body: NewRun,
     services: ServicesDep,
     options: OptionsDep,
@@ -112,7 +113,7 @@ async def create_run(
 
 @routes.get(_RUN)
 async def show_run(
-    thread: str, run: RunPath, services: ServicesDep, user: UserDep
+    thread: ThreadPath, run: RunPath, services: ServicesDep, user: UserDep
 ) -> dict[str, Any]:
     """A run as its log tells it now."""
     job_id, part = run
@@ -121,7 +122,7 @@ async def show_run(
 
 @routes.get(f"{_RUN}/stream", response_class=Response)
 async def join_stream(
-    thread: str,
+    thread: ThreadPath,
     run: RunPath,
     request: Request,
     services: ServicesDep,
@@ -139,7 +140,7 @@ async def join_stream(
 
 @routes.get(f"{_RUN}/join", response_class=Response)
 async def join_run(
-    thread: str, run: RunPath, request: Request, services: ServicesDep, user: UserDep
+    thread: ThreadPath, run: RunPath, request: Request, services: ServicesDep, user: UserDep
 ) -> Response:
     """The thread's values, once the run is over."""
     chat = await chat_of(services, user.id, thread)
@@ -148,7 +149,7 @@ async def join_run(
 
 @routes.post(f"{_RUN}/cancel", status_code=202)
 async def cancel_run(
-    thread: str,
+    thread: ThreadPath,
     run: RunPath,
     services: ServicesDep,
     user: UserDep,

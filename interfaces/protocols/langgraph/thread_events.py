@@ -1,6 +1,5 @@
 """The Agent Streaming Protocol's two routes (version 2): commands, and a thread's events."""
 
-from collections.abc import Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter
@@ -11,6 +10,7 @@ from starlette.responses import JSONResponse, Response
 from sluice.application.ports import Accepted
 from sluice.interfaces.http.auth.identity import User
 from sluice.interfaces.http.json_request import HistoryRoute
+from sluice.interfaces.http.models import Several
 from sluice.interfaces.http.problems import Problem, wrong
 from sluice.interfaces.http.server.frame_writer import PUSH
 from sluice.interfaces.http.services import (
@@ -22,7 +22,7 @@ from sluice.interfaces.http.services import (
     UserDep,
 )
 from sluice.interfaces.protocols.langgraph.answers import answer
-from sluice.interfaces.protocols.langgraph.requests import NewRun
+from sluice.interfaces.protocols.langgraph.requests import NewRun, ThreadPath
 from sluice.interfaces.protocols.langgraph.run_routes import asked
 from sluice.interfaces.protocols.langgraph.thread_stream import ThreadReading, ThreadStream
 
@@ -58,7 +58,7 @@ class Command(_Asked):
 
 
 class Events(_Asked):
-    channels: Sequence[str] = ()
+    channels: Several[str] = []
 
 
 routes = APIRouter(route_class=CommandRoute)
@@ -66,7 +66,7 @@ routes = APIRouter(route_class=CommandRoute)
 
 @routes.post("/threads/{thread}/commands")
 async def command(
-    thread: str,
+    thread: ThreadPath,
     body: Command,
     response: Response,
     services: ServicesDep,
@@ -91,7 +91,7 @@ async def command(
 
 @routes.post("/threads/{thread}/stream/events", response_class=Response)
 async def stream_events(
-    thread: str,
+    thread: ThreadPath,
     request: Request,
     body: Events,
     services: ServicesDep,
@@ -102,7 +102,9 @@ async def stream_events(
     push = request.scope["extensions"][PUSH]
     channels = _CHANNELS.intersection(body.channels)
     reading = ThreadReading(services, user, thread, channels, push)
-    return ThreadStream(reading.batches(), options.streams, ping=options.ping, expires=user.expires)
+    batches = reading.batches()
+    await anext(batches)  # refused before it is begun
+    return ThreadStream(batches, options.streams, ping=options.ping, expires=user.expires)
 
 
 def responses_of(params: dict[str, JsonValue]) -> dict[str, JsonValue]:

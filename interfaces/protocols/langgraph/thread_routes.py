@@ -10,7 +10,13 @@ from sluice.domain.errors import Conflict, NotFound
 from sluice.interfaces.http.problems import wrong
 from sluice.interfaces.http.services import Services, ServicesDep, UserDep
 from sluice.interfaces.protocols.langgraph.problems import ThreadRoute
-from sluice.interfaces.protocols.langgraph.requests import ChangedThread, NewThread, Page, Past
+from sluice.interfaces.protocols.langgraph.requests import (
+    ChangedThread,
+    NewThread,
+    Page,
+    Past,
+    ThreadPath,
+)
 from sluice.interfaces.protocols.langgraph.threads import Thread, chat_of, thread_of
 
 routes = APIRouter(route_class=ThreadRoute)
@@ -52,14 +58,14 @@ async def search_threads(
 
 
 @routes.get("/threads/{thread}")
-async def show_thread(thread: str, services: ServicesDep, user: UserDep) -> dict[str, Any]:
+async def show_thread(thread: ThreadPath, services: ServicesDep, user: UserDep) -> dict[str, Any]:
     """A thread with its messages."""
     return (await _thread(services, user.id, thread)).body()
 
 
 @routes.patch("/threads/{thread}")
 async def change_thread(
-    thread: str, body: ChangedThread, services: ServicesDep, user: UserDep
+    thread: ThreadPath, body: ChangedThread, services: ServicesDep, user: UserDep
 ) -> dict[str, Any]:
     """Give it another title; nothing else is kept with a thread."""
     chat = await chat_of(services, user.id, thread)
@@ -72,21 +78,21 @@ async def change_thread(
 
 
 @routes.delete("/threads/{thread}", status_code=204)
-async def delete_thread(thread: str, services: ServicesDep, user: UserDep) -> None:
+async def delete_thread(thread: ThreadPath, services: ServicesDep, user: UserDep) -> None:
     """Cancel its runs, and forget every text of it."""
     chat = await chat_of(services, user.id, thread)
     await services.delete_chat(user.id, chat.id)
 
 
 @routes.get("/threads/{thread}/state")
-async def show_state(thread: str, services: ServicesDep, user: UserDep) -> dict[str, Any]:
+async def show_state(thread: ThreadPath, services: ServicesDep, user: UserDep) -> dict[str, Any]:
     """What is settled: without the text of a run that is not over."""
     return (await _thread(services, user.id, thread)).state(draft=False)
 
 
 @routes.post("/threads/{thread}/history")
 async def show_history(
-    thread: str, services: ServicesDep, user: UserDep, body: Past | None = None
+    thread: ThreadPath, services: ServicesDep, user: UserDep, body: Past | None = None
 ) -> Sequence[dict[str, Any]]:
     """The newest state, with the text so far of a run that is not over: there is no other one."""
     found = await _thread(services, user.id, thread)

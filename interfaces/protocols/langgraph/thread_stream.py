@@ -5,7 +5,7 @@ from contextlib import aclosing
 
 from sluice.application.encoding import Batch, Push
 from sluice.domain.chat import Job, JobId
-from sluice.domain.errors import LimitReached, NotFound, Unavailable
+from sluice.domain.errors import NotFound, Unavailable
 from sluice.domain.events import QUEUED, Cursor, NeedsInput, Recorded
 from sluice.interfaces.http.asked import asked_or_time_to_look
 from sluice.interfaces.http.auth.identity import User
@@ -44,21 +44,31 @@ class ThreadReading:
         self._channels, self._push = channels, push
 
     async def batches(self) -> Batches:
-        """Raises Unavailable when the service is leaving."""
+        """The first tells nothing: it is one of the user's open streams from then on.
+
+        Raises LimitReached, and Unavailable when the service is leaving.
+        """
         told: set[JobId] | None = None
+        begun = False
         with self._services.asked.listening(self._user.id, self._thread) as event:
             while not self._services.leaving():
-                jobs, active = await self._jobs()
-                if told is None and jobs:
-                    first = jobs.index(active) if active in jobs else len(jobs) - 1
-                    told = set(jobs[:first])
-                new = next((job for job in jobs if job not in (told or ())), None)
-                if told is None or new is None:
-                    await asked_or_time_to_look(event)
-                    continue
-                told.add(new)
-                async with aclosing(self._job(new)) as batches:
-                    async for batch in batches:
+                with self._services.follow.reserve(self._user.id):
+                    if not begun:
+                        yield Batch(_NO_END, b"", 0)
+                        begun = True
+                    jobs, active = await self._jobs()
+                    if told is None and jobs:
+                        first = jobs.index(active) if active in jobs else len(jobs) - 1
+                        told = set(jobs[:first])
+                    new = next((job for job in jobs if job not in (told or ())), None)
+                    if told is None or new is None:
+                        await asked_or_time_to_look(event)
+                        continue
+                    told.add(new)
+                    reading = self._job(new)
+                    await anext(reading, None)  # counts by itself now
+                async with aclosing(reading):
+                    async for batch in reading:
                         yield batch
         raise Unavailable("the service is shutting down")
 
@@ -72,7 +82,7 @@ class ThreadReading:
         return [one.job_id for one in view.messages if one.role == "user"], view.active_job_id
 
     async def _job(self, job_id: JobId) -> AsyncGenerator[Batch, None]:
-        """A job past its retention has nothing to tell."""
+        """The first tells nothing. A job past its retention has nothing to tell."""
         try:
             chat = await chat_of(self._services, self._user.id, self._thread)
             view = await self._services.show_chat(self._user.id, chat.id)
@@ -83,16 +93,20 @@ class ThreadReading:
                 return EventEncoder(job.id, before, created, self._channels)
 
             following = await self._services.follow(
-                self._user.id, job_id, after=None, encoder_for=encoder_for, push=self._push
+                self._user.id,
+                job_id,
+                after=None,
+                encoder_for=encoder_for,
+                push=self._push,
+                reserved=True,
             )
             async with aclosing(following) as batches:
+                yield Batch(_NO_END, b"", 0)
                 async for batch in batches:
                     body = batch.body + await self._closing(job_id, batch.events[-1], encoder_for)
                     yield Batch(_NO_END, body, batch.waiting)
         except NotFound:
             return
-        except LimitReached as error:
-            raise Unavailable("too many open streams") from error
 
     async def _closing(
         self, job_id: JobId, last: Recorded, encoder_for: Callable[[Job], EventEncoder]

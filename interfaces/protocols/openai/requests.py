@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue
 
 from sluice.domain.chat import Turn
+from sluice.interfaces.http.models import Several
 from sluice.interfaces.http.problems import Problem, too_large, wrong
 from sluice.interfaces.http.services import Options
 from sluice.interfaces.protocols.openai.frames import PIPELINE
@@ -59,7 +60,7 @@ class Said(_Asked):
 
     type: Literal["message"] = "message"
     role: Literal["system", "developer", "user", "assistant"]
-    content: Annotated[list[Part] | None, BeforeValidator(_parts)] = None
+    content: Annotated[Several[Part] | None, BeforeValidator(_parts)] = None
 
     @property
     def text(self) -> str:
@@ -82,7 +83,7 @@ class Asked(_Asked):
 
 
 class Completion(Asked):
-    messages: Annotated[list[Said], Field(min_length=1)]
+    messages: Annotated[Several[Said], Field(min_length=1)]
     stream_options: StreamOptions | None = None
 
     @property
@@ -121,7 +122,7 @@ class TextOptions(_Asked):
 
 
 class ResponseRequest(Asked):
-    input: Annotated[list[Said], Field(min_length=1), BeforeValidator(_input)]
+    input: Annotated[Several[Said], Field(min_length=1), BeforeValidator(_input)]
     instructions: str | None = None
     background: bool | None = None
     conversation: Annotated[Conversation | None, BeforeValidator(_conversation)] = None

@@ -5,6 +5,7 @@ import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import pytest
@@ -268,6 +269,35 @@ async def test_a_thread_of_that_name_is_another_users_own() -> None:
             await until(lambda: ended()(his))
             assert contents(his[-2])[0] == "Mine?"
             assert ended()(hers)
+
+
+async def test_a_thread_is_one_of_its_readers_streams_whatever_happens_in_it() -> None:
+    async with serving(*TOLD, streams=1) as house:
+        path, asked = "/langgraph/threads/u/stream/events", {"channels": ROOT}
+        async with reading(house) as told:
+            assert (await house.client.post(path, json=asked)).status_code == 429
+            for times in (1, 2):
+                await start(house, text=f"Why {times}?")
+                await until(partial(ended(times), told))
+                assert (await house.client.post(path, json=asked)).status_code == 429
+        await until(lambda: not house.follow.open)
+        async with reading(house, "u"):
+            pass
+
+
+async def test_names_of_threads_and_models_are_as_long_as_elsewhere() -> None:
+    async with serving(*TOLD) as house:
+        question = {"messages": [{"type": "human", "content": "Why?"}]}
+        body = {"assistant_id": "agent", "input": question, "if_not_exists": "create"}
+        for size, status in ((128, 200), (129, 422)):
+            path = f"/langgraph/threads/{'n' * size}"
+            assert (await house.client.post(f"{path}/runs", json=body)).status_code == status
+            command = {"id": 1, "method": "run.start", "params": body}
+            sent = await house.client.post(f"{path}/commands", json=command)
+            assert sent.status_code == status
+        body["assistant_id"] = f"sluice:{'m' * 201}"
+        refused = await house.client.post("/langgraph/threads/t/runs", json=body)
+        assert refused.status_code == 422
 
 
 async def test_a_service_that_leaves_cuts_its_readers_at_once() -> None:
