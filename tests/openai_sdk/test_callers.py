@@ -304,5 +304,16 @@ async def test_the_run_around_is_that_of_the_model_that_reads(kind: type[Around]
     assert model.found[2:] == ([None] if kind is Unnamed else starts.runs[2:])
 
 
+class AroundOpenAI(ChatOpenAI):
+    def _generate(self, *_: Any, **__: Any) -> ChatResult:
+        return ChatResult(generations=[ChatGeneration(message=AIMessage(str(run_around())))])
+
+
+def test_so_it_is_of_a_model_made_of_langchain_openais(upstream: Upstream) -> None:
+    starts = Starts()
+    said = upstream.model(AroundOpenAI).invoke("Why?", {"callbacks": [starts]})
+    assert [said.content] == [str(run) for run in starts.runs]
+
+
 def test_outside_of_a_model_no_run_is_around() -> None:
     assert run_around() is None
