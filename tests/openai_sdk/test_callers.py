@@ -5,18 +5,20 @@ import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from typing import Any
+from uuid import UUID
 
 import httpx2
 import langchain_openai.chat_models.base as langchain_openai
 import pytest
+from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.language_models import GenericFakeChatModel
-from langchain_core.messages import AIMessageChunk, BaseMessage
-from langchain_core.outputs import ChatGenerationChunk
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langchain_openai import ChatOpenAI
 from openai import AsyncOpenAI
 from pydantic import Field, SecretStr
 
-from sluice.infrastructure.openai_sdk.callers import Caller, caller
+from sluice.infrastructure.openai_sdk.callers import Caller, caller, run_around
 
 from .scripted import STOP, chunk, sse
 
@@ -256,3 +258,62 @@ def test_somebody_elses_model_is_never_plain() -> None:
     [found] = model.found
     assert (found.model, found.plain, found.invoked) == (model, False, False)
     assert found.run.run_id
+
+
+class Around(GenericFakeChatModel):
+    """Keeps the run in which another model would begin."""
+
+    found: list[UUID | None] = Field(default_factory=list)
+
+    def _generate(
+        self, messages: Any, stop: Any = None, run_manager: Any = None, **_: Any
+    ) -> ChatResult:
+        return self.look()
+
+    def look(self) -> ChatResult:
+        self.found.append(run_around())
+        return ChatResult(generations=[ChatGeneration(message=AIMessage("a"))])
+
+    def _stream(self, *_: Any, **__: Any) -> Iterator[ChatGenerationChunk]:
+        self.found.append(run_around())
+        yield ChatGenerationChunk(message=AIMessageChunk(content="a"))
+
+
+class Unnamed(Around):
+    def _generate(self, *_: Any, **__: Any) -> ChatResult:
+        return self.look()
+
+
+class Starts(BaseCallbackHandler):
+    def __init__(self) -> None:
+        self.runs: list[UUID | None] = []
+
+    def on_chat_model_start(self, *_: Any, run_id: UUID, **__: Any) -> None:
+        self.runs.append(run_id)
+
+
+@pytest.mark.parametrize("kind", [Around, Unnamed])
+async def test_the_run_around_is_that_of_the_model_that_reads(kind: type[Around]) -> None:
+    """In a thread no caller says whose it is; the model does, if it takes its run by that name."""
+    model, starts = kind(messages=iter([])), Starts()
+    config: Any = {"callbacks": [starts]}
+    model.invoke("Why?", config)
+    list(model.stream("Why?", config))
+    assert (len(starts.runs), model.found) == (2, starts.runs)
+    await model.ainvoke("Why?", config)
+    assert model.found[2:] == ([None] if kind is Unnamed else starts.runs[2:])
+
+
+class AroundOpenAI(ChatOpenAI):
+    def _generate(self, *_: Any, **__: Any) -> ChatResult:
+        return ChatResult(generations=[ChatGeneration(message=AIMessage(str(run_around())))])
+
+
+def test_so_it_is_of_a_model_made_of_langchain_openais(upstream: Upstream) -> None:
+    starts = Starts()
+    said = upstream.model(AroundOpenAI).invoke("Why?", {"callbacks": [starts]})
+    assert [said.content] == [str(run) for run in starts.runs]
+
+
+def test_outside_of_a_model_no_run_is_around() -> None:
+    assert run_around() is None

@@ -9,7 +9,7 @@ import pytest
 from sluice.application.jobs import JobView, view
 from sluice.application.ports import JobLog
 from sluice.domain.chat import Job
-from sluice.domain.events import QUEUED, Cursor, NeedsInput, Recorded
+from sluice.domain.events import QUEUED, Cursor, NeedsInput, Recorded, Reset, StageStarted
 from sluice.interfaces.http.following import Following
 from sluice.interfaces.http.server.frame_writer import PUSH
 from sluice.interfaces.http.services import StreamStats
@@ -18,7 +18,11 @@ from tests.doubles import a_job
 
 JOB = a_job(id="job")
 ASKED = NeedsInput("yes", "May I?", "approval", "2026-11-01T12:00:00Z", None)
-LOG = [Recorded(Cursor(1, 1), QUEUED), Recorded(Cursor(1, 2), ASKED)]
+LOG = [
+    Recorded(Cursor(1, 1), QUEUED),
+    Recorded(Cursor(1, 2), StageStarted("ask", 0)),
+    Recorded(Cursor(1, 3), ASKED),
+]
 
 
 def push(frames: bytes) -> bool:
@@ -97,8 +101,10 @@ async def test_a_question_ends_the_stream_unless_more_was_told_behind_it(
 
     stream = await following("job", encoder_for, closing=closing)
     assert stream.at_pause is not None
-    assert await stream.at_pause(Cursor(1, 2)) == b"the end"
+    assert await stream.at_pause(Cursor(1, 3)) == b"the end"
     assert asked == [(JOB, LOG)]
-    services.events = [*LOG, Recorded(Cursor(1, 3), QUEUED)]
     assert await stream.at_pause(Cursor(1, 2)) is None
+    services.events = [*LOG, Recorded(Cursor(2, 1), Reset("new_attempt"))]
+    for last in (Cursor(1, 3), Cursor(2, 1)):
+        assert await stream.at_pause(last) is None
     assert len(asked) == 1

@@ -387,6 +387,13 @@ async def test_a_run_hears_alone_where_all_its_listeners_are_and_nobody_else() -
     assert thoughts.asked == [run_id, "hm"]
 
 
+async def test_what_its_listener_knows_of_calls_is_noted() -> None:
+    run = Run()
+    run.pause()
+    run.thoughts = Heard()
+    assert run.pause()["named"] == [3]
+
+
 class Heard:
     """A listener of either kind."""
 
@@ -400,7 +407,7 @@ class Heard:
         return lambda _: None
 
     def noted(self) -> dict[str, Any]:
-        return {}
+        return {"named": [3]}
 
     def thinker(self, run_id: UUID) -> Callable[[str], None]:
         self.asked.append(run_id)

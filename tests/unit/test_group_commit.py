@@ -147,6 +147,16 @@ async def test_what_waits_is_one_transaction_and_is_told_its_own_result(group: G
     assert (last.result, last.is_committed) == ((3,), True)
 
 
+async def test_each_write_counts_the_rows_that_it_has_changed_itself(group: Group) -> None:
+    group.db.execute("CREATE TABLE t (x)")
+    statements = ("INSERT INTO t VALUES (1), (2)", "DELETE FROM t WHERE x = 3", "DELETE FROM t")
+    writes = [group.post(statement) for statement in statements]
+    failing_one = group.post(failing(ValueError()))
+    assert failing_one.changes == 0
+    group.run()
+    assert [write.changes for write in (*writes, failing_one)] == [2, 0, 2, 0]
+
+
 async def test_what_comes_while_a_group_is_written_is_in_the_next(group: Group) -> None:
     late: list[Write[Any]] = []
     group.post(lambda _: late.append(group.post("SELECT 1")))

@@ -12,6 +12,7 @@ from sluice.application.compact_json import compact
 from sluice.application.guard import GUARD, Guard, SoleDecider
 from sluice.application.rollout import ControlShare
 from sluice.domain.guard.plan import Plan
+from sluice.domain.guard.rules import DECISIONS
 from tests.unit.guarded import PLAN, RUNS, House, house_of
 from tests.unit.rollouts import AT
 
@@ -19,6 +20,10 @@ from tests.unit.rollouts import AT
 @pytest.fixture
 def house(monkeypatch: pytest.MonkeyPatch) -> House:
     return house_of(monkeypatch)
+
+
+async def test_each_kind_of_decision_is_counted_from_nought(house: House) -> None:
+    assert dict(house.guard.decisions) == dict.fromkeys(DECISIONS, 0)
 
 
 async def test_a_good_step_is_promoted_with_all_that_was_seen(

@@ -1,11 +1,15 @@
 """What a job looks like from outside, at every moment of its life."""
 
 import asyncio
+from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
 from sluice.application.jobs import view
+from sluice.application.pause_port import KeptPause
 from sluice.application.ports import JobLog
+from sluice.domain.chat import now
 from sluice.domain.errors import Internal, NotFound
 from sluice.domain.events import (
     QUEUED,
@@ -22,6 +26,7 @@ from sluice.domain.events import (
     StageStarted,
     Token,
 )
+from sluice.domain.graph_state import Head, InputRequest, Pause
 from tests.doubles import a_job
 from tests.use_cases import use_cases
 
@@ -113,6 +118,29 @@ async def test_a_job_whose_stage_ends_behind_a_question_runs_again(over: Event) 
     assert view(JobLog(a_job(), log)).status == "waiting"
     log.append(Recorded(Cursor(1, 4), over))
     assert view(JobLog(a_job(), log)).status == "running"
+
+
+async def test_a_job_that_has_all_its_answers_waits_no_more() -> None:
+    asked = [InputRequest(each, "Who?", "text") for each in ("a", "b")]
+    told = [NeedsInput(each.input_id, "Who?", "text", "2026-12-01T00:00:00Z") for each in asked]
+    async with use_cases() as house:
+        job = await house.a_log(STARTED, *told)
+        waiting = await house.show_job("ann", job.id)
+        kept = KeptPause(Pause(Head(job.chat_id), tuple(asked)), 1, now() + timedelta(hours=1))
+        await house.pauses.keep(job, kept)
+        await house.pauses.answer(job.id, "a", "Ann")
+        assert await house.show_job("ann", job.id) == waiting
+        await house.pauses.answer(job.id, "b", "Bob")
+        assert await house.show_job("ann", job.id) == replace(waiting, status="queued")
+        assert waiting.status == "waiting"
+
+
+async def test_only_a_job_that_waits_is_asked_for_its_answers() -> None:
+    async with use_cases() as house:
+        job = await house.a_log(STARTED)
+        kept = KeptPause(Pause(Head(job.chat_id), ()), 1, now() + timedelta(hours=1))
+        await house.pauses.keep(job, kept)
+        assert (await house.show_job("ann", job.id)).status == "running"
 
 
 async def test_a_view_has_the_log_and_how_often_its_text_was_taken_back() -> None:

@@ -193,6 +193,35 @@ async def test_what_was_heard_of_a_call_is_not_told_again_when_it_is_written(
     assert (run.told, streamed) == ((tokens, []) if reader == "tap" else ([], written))
 
 
+@pytest.mark.parametrize("reader", ["tap", "messages"])
+async def test_what_a_call_hands_on_is_told_once_and_not_again_when_it_is_written(
+    reader: Reader,
+) -> None:
+    run, streamed = Run(reader), list[Any]()
+    node = node_in(run, stream=streamed.append)
+    node.teller(BELOW)("ab")
+    retell = node.reteller(BELOW)
+    for text in ("a", "bc", "d"):
+        retell(text)
+    node.write({"token": "abcd"})
+    written = [((), "messages", WrittenToken(BELOW, text)) for text in ("ab", "c", "d")]
+    tokens = [Token(text, "a/x") for text in ("ab", "c", "d")]
+    assert (run.told, streamed) == ((tokens, []) if reader == "tap" else ([], written))
+
+
+async def test_whatever_is_written_is_a_sign_of_life_where_one_is_asked_for() -> None:
+    signs = list[int]()
+    node = node_in(Run(), progress=lambda: signs.append(1))
+    for chunk in (None, "x", {"token": "x"}):
+        node.write(chunk)
+    assert len(signs) == 3
+    with within(node):
+        write_where_it_runs(None)
+        assert len(signs) == 3, "which is one already"
+        write_where_it_runs("x")
+    assert len(signs) == 4
+
+
 async def test_a_call_that_nobody_reports_is_heard_where_it_stands() -> None:
     run = Run()
     node = node_in(run)

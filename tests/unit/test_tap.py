@@ -8,8 +8,9 @@ from langgraph.errors import ParentCommand
 from langgraph.types import Command
 
 from sluice.domain.events import StageCompleted, StageFailed, StageStarted
+from sluice.infrastructure.pipeline.running_node import RunningNode
 from sluice.infrastructure.pipeline.tap import TAPPABLE, Tap
-from tests.unit.graph_runs import A, B, Run
+from tests.unit.graph_runs import INSIDE, A, B, Run
 
 ONE = StageStarted("a", 0)
 
@@ -93,6 +94,19 @@ async def test_a_node_that_hands_over_to_the_graph_above_is_done() -> None:
     run_id = started(tap)
     tap.on_chain_error(ParentCommand(Command(goto="b")), run_id=run_id)
     assert run.told == [ONE, StageCompleted("a", 33)]
+
+
+async def test_what_is_open_inside_a_node_that_hands_over_ends_as_it_does() -> None:
+    """As on the other paths, which do not hear of its end."""
+    run = Run()
+    tap = Tap(run)
+    run.node_started(RunningNode(run, A))
+    run_id = started(tap, INSIDE, "i", langgraph_node="i")
+    started(tap, f"{INSIDE}|j:4", "j", langgraph_node="j")
+    run.told.clear()
+    tap.on_chain_error(ParentCommand(Command(goto="b")), run_id=run_id)
+    ended = [event.stage for event in run.told if isinstance(event, StageCompleted)]
+    assert (ended, len(run.told)) == (["a/i/j", "a/i"], 2)
 
 
 async def test_ends_that_nobody_reports_are_told_at_the_next_end_of_any_run() -> None:

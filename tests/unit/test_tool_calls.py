@@ -1,5 +1,6 @@
 """A tool call as it is told: named, given its arguments, ended; and thoughts, and data."""
 
+import json
 from typing import Any
 from uuid import uuid4
 
@@ -166,6 +167,16 @@ def test_a_run_is_inside_the_innermost_call_around_it() -> None:
     calls.over(uuid4())
     assert calls.around(deepest) is None
     assert calls.around(None) is None
+
+
+def test_calls_that_are_named_outlast_a_pause() -> None:
+    """All that is known of them, and nothing of those that run."""
+    calls, again = ToolCalls(), ToolCalls()
+    calls.announced = {"c": a_call(argued=True), "d": a_call(id="d", queue=B, parent=None)}
+    again.recall(json.loads(json.dumps(calls.noted())))
+    assert again == calls
+    calls.running[uuid4()] = a_call()
+    assert again.noted() == calls.noted()
 
 
 @pytest.mark.parametrize(

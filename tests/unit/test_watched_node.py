@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from contextvars import copy_context
+from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -20,6 +21,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from sluice.application.model_calls import ModelCalls, NodeRun, current_node
 from sluice.domain.errors import PipelineError
 from sluice.domain.events import StageCompleted, StageFailed, StageStarted, Token
+from sluice.infrastructure.pipeline import nodes
 from sluice.infrastructure.pipeline.namespaces import NODE
 from sluice.infrastructure.pipeline.nodes import WatchedNode
 from sluice.infrastructure.pipeline.running_node import RUNTIME, RunningNode
@@ -101,6 +103,43 @@ async def test_a_nodes_writer_says_what_it_writes_into_the_stream_that_is_read()
     run = Run("messages", declared={"a": SPEAKS})
     await run_node(run, node, __pregel_stream=streamed.append)
     assert (run.told, len(streamed)) == ([], 1)
+
+
+@pytest.mark.parametrize("timed", [True, False])
+async def test_what_a_node_writes_is_progress_where_langgraph_bounds_its_silence(
+    timed: bool,
+) -> None:
+    written = list[object]()
+    beats: Any = {"heartbeat": lambda: None} if timed else {}
+    configurable: Any = {RUNTIME: Runtime(stream_writer=written.append, **beats)}
+
+    async def node(state: Any, config: RunnableConfig) -> Any:
+        config["configurable"][RUNTIME].stream_writer({"token": "x"})
+
+    run = Run(declared={"a": SPEAKS})
+    await run_node(run, node, **configurable)
+    assert run.told == [Token("x", "a")]
+    assert written == [None] * timed
+
+
+@dataclass
+class OlderRuntime:
+    """Of a LangGraph that bounds no silence."""
+
+    context: Any = None
+    stream_writer: Any = None
+
+
+async def test_on_an_older_langgraph_no_node_has_progress(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nodes, "_UNTIMED", None)
+    found = list[Any]()
+
+    async def node(state: Any) -> Any:
+        found.append(current_node.get())
+
+    configurable: Any = {RUNTIME: OlderRuntime()}
+    await run_node(Run(), node, bound=RunnableLambda(node), **configurable)
+    assert [each.progress for each in found] == [None]
 
 
 async def test_a_tracer_is_told_of_a_node_by_its_path(spans: InMemorySpanExporter) -> None:
