@@ -79,7 +79,8 @@ class _NoJson:
 
 def _is_no_json(value: object) -> bool:
     if isinstance(value, str):
-        return "\0" in value or any("\ud800" <= char <= "\udfff" for char in value)
+        halves = not value.isascii() and any("\ud800" <= char <= "\udfff" for char in value)
+        return halves or "\0" in value
     return isinstance(value, float) and not math.isfinite(value)
 
 
