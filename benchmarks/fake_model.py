@@ -226,6 +226,11 @@ class ToolCall(Answer):
     def _chunks(self, first: int, last: int) -> bytes:
         return b"".join(self.pieces[first:last])
 
+    def end(self) -> None:
+        """A whole one, also when it is cut short: an agent fails on half a call."""
+        self.transport.write(self._chunks(self._sequence, len(self.pieces)))
+        super().end()
+
     def _spoken(self) -> int:
         return 0
 

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import closing, suppress
 from itertools import pairwise
 from statistics import fmean, median
+from typing import Any
 
 import pytest
 from aiohttp import ClientSession
@@ -69,7 +70,7 @@ async def upstream() -> AsyncIterator[int]:
         yield server.sockets[0].getsockname()[1]
 
 
-async def deltas(port: int, role: str) -> list[dict[str, object]]:
+async def deltas(port: int, role: str) -> list[Any]:
     body = {"stream": True, "tools": [{}], "messages": [{"role": role}]}
     url = f"http://127.0.0.1:{port}/v1/chat/completions"
     async with ClientSession() as client, client.post(url, json=body) as reply:
@@ -78,17 +79,37 @@ async def deltas(port: int, role: str) -> list[dict[str, object]]:
     return [chunk["choices"][0] for chunk in chunks]
 
 
+def calls_of(choices: list[Any]) -> list[Any]:
+    return [one["delta"]["tool_calls"][0] for one in choices if "tool_calls" in one["delta"]]
+
+
+def arguments_of(calls: list[Any]) -> object:
+    return json.loads("".join(call["function"]["arguments"] for call in calls))
+
+
 async def test_a_tool_is_called_in_pieces_and_its_result_is_answered(upstream: int) -> None:
     called = await deltas(upstream, "user")
-    calls = [one["delta"]["tool_calls"][0] for one in called if "tool_calls" in one["delta"]]  # type: ignore[index,operator]
+    calls = calls_of(called)
     assert calls[0]["function"]["name"] == "weather"
     assert len(calls) == 1 + len(ARGUMENTS)
-    arguments = "".join(call["function"]["arguments"] for call in calls)
-    assert json.loads(arguments) == {"city": "Seoul"}
+    assert arguments_of(calls) == {"city": "Seoul"}
     assert called[-1]["finish_reason"] == "tool_calls"
     answered = await deltas(upstream, "tool")
     assert sum("<" in str(one["delta"]) for one in answered) == 3
     assert answered[-1]["finish_reason"] == "stop"
+
+
+async def test_a_tool_call_that_is_cut_short_is_a_whole_one() -> None:
+    model = Model(0, 0, b"")
+    model.set(0.02, 0, mixed=True)
+    loop = asyncio.get_running_loop()
+    async with await loop.create_server(lambda: Connection(model), "127.0.0.1", 0) as server:
+        asking = asyncio.create_task(deltas(server.sockets[0].getsockname()[1], "user"))
+        while not model.open:  # noqa: ASYNC110 - the model tells nobody
+            await asyncio.sleep(0.001)
+        model.finish()
+        called = await asking
+    assert arguments_of(calls_of(called)) == {"city": "Seoul"}
 
 
 async def test_requests_share_a_connection_until_the_server_closes_it() -> None:
