@@ -22,6 +22,7 @@ def hanging() -> Iterator[str]:
 
 @pytest.fixture
 def no_collection() -> Iterator[None]:
+    gc.collect()  # what earlier tests left would be closed meanwhile
     gc.disable()
     yield
     gc.enable()
@@ -34,7 +35,7 @@ async def test_a_connection_that_timed_out_leaves_no_descriptor(
     before = _descriptors()
     with pytest.raises(OperationalError, match="timeout"):
         await PostgresDatabase(hanging).session()
-    assert _descriptors() == before
+    assert _descriptors() <= before
 
 
 async def test_jobs_that_wait_for_a_database_are_told_once_and_once_more_when_they_go_on(
