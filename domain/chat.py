@@ -21,6 +21,7 @@ Role = Literal["user", "assistant"]
 
 _URL_SAFE, _HYPHEN = bytes.maketrans(b"+/", b"-_"), ord("-")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_DAY_S = 86_400
 _MICROSECOND = timedelta(microseconds=1)
 
 
@@ -38,7 +39,8 @@ def now() -> datetime:
 
 def micros(moment: datetime) -> int:
     """Since the epoch: how stores keep a time."""
-    return (moment - _EPOCH) // _MICROSECOND
+    since = moment - _EPOCH
+    return (since.days * _DAY_S + since.seconds) * 1_000_000 + since.microseconds
 
 
 def moment(micros: int) -> datetime:

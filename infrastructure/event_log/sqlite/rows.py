@@ -24,8 +24,9 @@ from sluice.domain.events import TERMINAL, Cursor, Failed, Recorded, Token
 
 _json = msgspec.json.Encoder(enc_hook=str).encode
 """A LangChain message's `text` is no plain string, which msgspec refuses."""
-Row = tuple[int, int, int, bytes]
-"""The job's key, the attempt, the first event's seq, the body."""
+Row = tuple[int, int, int, bytearray]
+"""The job's key, the attempt, the first event's seq, the body: a bytearray, as `sqlite3` looks for
+adapters of bytes in every place where there could be one."""
 
 _INSERTS = tuple(
     (size, f"INSERT INTO batches (job, attempt, first, body) VALUES {values}")  # noqa: S608
@@ -154,7 +155,7 @@ def _row(key: int, records: Sequence[Recorded]) -> Row:
         else:
             node = None
             items.append(encode(event))
-    return key, *records[0].id, _json(items)
+    return key, *records[0].id, bytearray(_json(items))
 
 
 def load(db: sqlite3.Connection, job_id: JobId) -> Stored | None:
