@@ -105,7 +105,7 @@ class Model:
         """Ends what is open, and lets what is asked for later end after a token."""
         self.set(0, 1)
         for answer in tuple(self.open):
-            answer.end()
+            answer.cut_short()
 
     def abort(self) -> None:
         for answer in tuple(self.open):
@@ -204,6 +204,16 @@ class Answer:
         if self._unpaced and not self._pumping:
             self._pump()
 
+    def cut_short(self) -> None:
+        """A graph without an answer has failed, and so has an agent with half a tool call."""
+        if (missing := self._least() - self._sequence) > 0:
+            self.speak(missing)
+        if self in self._model.open:
+            self.end()
+
+    def _least(self) -> int:
+        return 1
+
     def end(self) -> None:
         self.leave()
         self.transport.write(end(self._spoken(), self._usage, self.stop))
@@ -226,11 +236,6 @@ class ToolCall(Answer):
     def _chunks(self, first: int, last: int) -> bytes:
         return b"".join(self.pieces[first:last])
 
-    def end(self) -> None:
-        """A whole one, also when it is cut short: an agent fails on half a call."""
-        self.transport.write(self._chunks(self._sequence, len(self.pieces)))
-        super().end()
-
     def _spoken(self) -> int:
         return 0
 
@@ -238,4 +243,7 @@ class ToolCall(Answer):
         return len(self.pieces), FIRST_S
 
     def _tokens(self) -> int:
+        return len(self.pieces)
+
+    def _least(self) -> int:
         return len(self.pieces)

@@ -99,17 +99,21 @@ async def test_a_tool_is_called_in_pieces_and_its_result_is_answered(upstream: i
     assert answered[-1]["finish_reason"] == "stop"
 
 
-async def test_a_tool_call_that_is_cut_short_is_a_whole_one() -> None:
+@pytest.mark.parametrize("role", ["user", "tool"])
+async def test_what_is_cut_short_is_a_whole_call_or_a_word(role: str) -> None:
     model = Model(0, 0, b"")
     model.set(0.02, 0, mixed=True)
     loop = asyncio.get_running_loop()
     async with await loop.create_server(lambda: Connection(model), "127.0.0.1", 0) as server:
-        asking = asyncio.create_task(deltas(server.sockets[0].getsockname()[1], "user"))
+        asking = asyncio.create_task(deltas(server.sockets[0].getsockname()[1], role))
         while not model.open:  # noqa: ASYNC110 - the model tells nobody
             await asyncio.sleep(0.001)
         model.finish()
         called = await asking
-    assert arguments_of(calls_of(called)) == {"city": "Seoul"}
+    if role == "user":
+        assert arguments_of(calls_of(called)) == {"city": "Seoul"}
+    else:
+        assert sum("<" in str(one["delta"]) for one in called) == 1
 
 
 async def test_requests_share_a_connection_until_the_server_closes_it() -> None:
