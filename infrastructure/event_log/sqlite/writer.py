@@ -19,9 +19,9 @@ from sluice.infrastructure.sqlite.joint_writes import JointWrites, run_each
 
 logger = logging.getLogger(__name__)
 
-_COMMIT_INTERVAL_S = 0.5
+_COMMIT_INTERVAL_S = 0.2
 """Seconds that tokens may wait for their commit: what a crash can take from a log. The attempt
-that follows a crash resets the text anyway."""
+that follows a crash resets the text anyway; half of it costs twice as much."""
 _RETRY_DELAY_S = 0.5
 """Seconds between two tries while the database cannot be written."""
 
