@@ -16,6 +16,7 @@ from sluice.domain.events import (
     StageStarted,
     Token,
 )
+from sluice.infrastructure.event_log.redis import follower
 from sluice.infrastructure.event_log.redis.log import RedisEventLog
 from tests.cluster.redis_logs import DONE, FIRST, begun, process, publish_until_refused, rest
 from tests.doubles import a_job
@@ -41,6 +42,30 @@ async def test_an_emptied_redis_ends_the_job_in_stream_lost(
         ("2-2", failed),
     ]
     assert await gateway.unfinished() == []
+
+
+@pytest.mark.parametrize("lost", [True, False])
+async def test_a_job_that_has_not_begun_and_is_no_more_keeps_no_reader(
+    own_redis: RedisServer,
+    worker: RedisEventLog,
+    gateway: RedisEventLog,
+    monkeypatch: pytest.MonkeyPatch,
+    lost: bool,
+) -> None:
+    """Redis was emptied, and answers on."""
+    monkeypatch.setattr(follower, "_LOOK_INTERVAL_S", 0)
+    monkeypatch.setattr(follower, "_READ_BLOCK_S", 0.1)
+    await worker.create(job := a_job(), FIRST)
+    reader = asyncio.create_task(rest(await gateway.follow(job.id, after=None)))
+    await asyncio.sleep(0.3)
+    if lost:
+        with Redis.from_url(own_redis.url) as admin:
+            admin.flushall()
+        with pytest.raises(Unavailable, match="lost"):
+            await reader
+    else:
+        await (await worker.begin(job.id)).end(DONE)
+        assert [each.event for each in await reader] == [FIRST, DONE]
 
 
 async def test_an_answer_that_was_complete_outlives_its_log(

@@ -8,7 +8,7 @@ import logging
 import secrets
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from typing import Any
+from time import monotonic
 from weakref import WeakValueDictionary
 
 from sluice.application.tracebacks import format_traceback
@@ -28,6 +28,10 @@ _RETRY_DELAY_S = 0.2
 """Seconds between two tries while Redis is down."""
 _READ_BLOCK_S = 5
 """Seconds that a read waits for news: a connection that died unseen is noticed then."""
+_LOOK_INTERVAL_S = 5
+"""Seconds between two looks whether the logs of jobs that have not begun are there still."""
+_QUEUED = Cursor(1, 1)
+"""All that such a log has. Of a job that runs, a lost log is told anew by its worker."""
 _PAGE_ENTRIES = 500
 """Entries read at once: a long log must not keep the others waiting."""
 
@@ -154,9 +158,15 @@ class Follower:
         return [(entry_id, *fields.items()) for entry_id, fields in page]
 
     async def _run(self) -> None:
+        looked = monotonic()
         try:
             while commands := self._question():
                 await self._ask(commands)
+                if monotonic() - looked >= _LOOK_INTERVAL_S:
+                    with suppress(Unavailable):  # the next read tells
+                        queued = [key for key, log in self._logs.items() if log.last == _QUEUED]
+                        await self._send_away_from_lost(queued)
+                    looked = monotonic()
                 await asyncio.sleep(_READ_INTERVAL_S)
         finally:
             self._task = None
@@ -202,14 +212,18 @@ class Follower:
                     log.breaks(NotFound(key))
 
     async def _recover(self) -> None:
-        """Waits for Redis. Readers whose logs it has lost meanwhile are sent away."""
-        kept: list[Any] | None = None
-        while kept is None:
+        """Waits for Redis."""
+        is_back = False
+        while not is_back:
             await asyncio.sleep(_RETRY_DELAY_S)
-            keys = list(self._logs.keys())
             with suppress(Unavailable):
-                kept = await self._server.ask_all([("EXISTS", key) for key in keys])
+                await self._send_away_from_lost(list(self._logs.keys()))
+                is_back = True
         logger.warning("the logs are read again")
-        for key, there in zip(keys, kept, strict=True):
-            if not there and (log := self._logs.get(key)) is not None and not log.ended:
+
+    async def _send_away_from_lost(self, keys: Sequence[bytes]) -> None:
+        """Readers whose logs Redis has no more. Raises Unavailable if it does not say."""
+        there = await self._server.ask_all([("EXISTS", key) for key in keys]) if keys else []
+        for key, kept in zip(keys, there, strict=True):
+            if not kept and (log := self._logs.get(key)) is not None and not log.ended:
                 log.breaks(Unavailable("the log is lost"))
