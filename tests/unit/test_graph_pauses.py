@@ -5,12 +5,21 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from langgraph.checkpoint.base import CheckpointTuple, empty_checkpoint
+from langgraph.checkpoint.serde.types import INTERRUPT
 from langgraph.types import Interrupt, PregelTask, StateSnapshot
 
-from sluice.domain.errors import Declined
+from sluice.domain.errors import AskerGone, Declined
 from sluice.domain.events import InputKind, Json
 from sluice.domain.graph_state import Head, InputRequest, Pause, Resumption
-from sluice.infrastructure.pipeline.pauses import asked_again, at, command, pause_of, pending
+from sluice.infrastructure.pipeline.pauses import (
+    asked_again,
+    at,
+    command,
+    pause_of,
+    pending,
+    require_asking,
+)
 
 HEAD = Head("thread", "checkpoint")
 DECISION: dict[str, Any] = {
@@ -55,6 +64,42 @@ def test_only_questions_without_an_answer_are_asked() -> None:
         InputRequest("one", "go?", "text"),
         InputRequest("two", "well?", "text"),
     )
+
+
+def checkpoint(*writes: tuple[str, str, Any]) -> CheckpointTuple:
+    return CheckpointTuple({}, empty_checkpoint(), {}, pending_writes=list(writes))
+
+
+@pytest.mark.parametrize(
+    ("writes", "state"),
+    [
+        ((("t", INTERRUPT, [ONE]),), asking(ONE)),
+        ((("t", INTERRUPT, [ONE]), ("gone", "answer", "so")), asking(ONE)),
+        ((), snapshot(task())),
+        ((("t", INTERRUPT, [ONE]),), snapshot(task(), PregelTask("more", "b", ()))),
+    ],
+)
+def test_a_graph_whose_askers_are_there_goes_on(
+    writes: tuple[tuple[str, str, Any], ...], state: StateSnapshot
+) -> None:
+    require_asking(checkpoint(*writes), state)
+    if not writes:
+        require_asking(checkpoint()._replace(pending_writes=None), state)
+
+
+@pytest.mark.parametrize(
+    ("writes", "state"),
+    [
+        ((("t", INTERRUPT, [ONE]),), snapshot(task(), following=())),
+        ((("t", INTERRUPT, [ONE]), ("gone", INTERRUPT, [TWO])), asking(ONE)),
+        ((), snapshot(task(), following=())),
+    ],
+)
+def test_a_graph_without_a_node_that_has_asked_does_not_go_on(
+    writes: tuple[tuple[str, str, Any], ...], state: StateSnapshot
+) -> None:
+    with pytest.raises(AskerGone):
+        require_asking(checkpoint(*writes), state)
 
 
 def test_a_pause_knows_its_note_and_how_often_it_has_asked() -> None:
