@@ -1,12 +1,16 @@
 """The outermost layer of every request: its id, and what every response carries."""
 
 import re
+from asyncio import CancelledError
 from contextlib import suppress
 from typing import Any
 
+from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sluice.domain.chat import new_id
+from sluice.domain.errors import Unavailable
+from sluice.interfaces.http.problems import answer
 
 _REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,128}")
 _POLICY = (
@@ -38,9 +42,12 @@ class ResponseHeaders:
         request_id = _given_id(scope) or new_id()
         scope.setdefault("state", {})["request_id"] = request_id
         caching = b"no-store" if scope["path"].startswith(_PERSONAL) else b"no-cache"
+        begun = False
 
         def sending(message: Message) -> Any:
+            nonlocal begun
             if message["type"] == "http.response.start":
+                begun = True
                 headers = [*message.get("headers", ()), (b"x-request-id", request_id.encode())]
                 if all(name != b"cache-control" for name, _ in headers):
                     headers.append((b"cache-control", caching))
@@ -49,7 +56,13 @@ class ResponseHeaders:
 
         # It has been answered and logged without its text; the server would print that.
         with suppress(Exception):
-            await self._app(scope, receive, sending)
+            try:
+                await self._app(scope, receive, sending)
+            except CancelledError:  # by the server alone: it leaves, and has waited long enough
+                if begun:
+                    raise
+                response = await answer(Request(scope), Unavailable())
+                await response(scope, receive, sending)
 
 
 def _given_id(scope: Scope) -> str | None:

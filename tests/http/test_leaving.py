@@ -1,91 +1,61 @@
-"""Readers that leave while they, or somebody before them, still sent something; what they leave."""
+"""What a request is told that is still under way when the service ends."""
 
 import asyncio
-import gc
-import logging
-import weakref
-from typing import Any
+import signal
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
 import pytest
+import uvicorn
+from aiohttp import ClientPayloadError, ClientSession
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from sluice.domain.events import Done
-from sluice.interfaces.protocols.native.reading import NativeStream
-from tests.http.house import House, path, serving
-from tests.waiting import until
-
-BODY = 200_000
-"""More than is read of a request that nobody reads."""
-
-
-async def opened(house: House, request: str) -> asyncio.StreamWriter:
-    """Whose stream has begun."""
-    reader, writer = await house.raw(request)
-    await reader.readuntil(b"queued")
-    return writer
+from sluice.application.ports import nothing
+from sluice.interfaces.http.middleware import ResponseHeaders
+from sluice.interfaces.http.server.connection import connections
+from sluice.interfaces.http.server.uvicorn_server import UvicornServer
+from sluice.interfaces.http.services import StreamStats
 
 
-async def gone(house: House) -> None:
-    await until(lambda: not house.state.tasks)
-    assert (house.streams.open, house.follow.open.total()) == (0, 0)
+@asynccontextmanager
+async def served(app: ASGIApp) -> AsyncIterator[tuple[str, Callable[[], None]]]:
+    """The application's address, and what tells its service to leave, which waits for a second."""
+    config = uvicorn.Config(
+        ResponseHeaders(app),
+        http=connections(StreamStats()),
+        lifespan="off",
+        log_config=None,
+        timeout_graceful_shutdown=1,
+    )
+    server = UvicornServer(config, nothing, lambda: None)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        serving = asyncio.create_task(server.serve([listener]))
+        port = listener.getsockname()[1]
+        yield f"http://127.0.0.1:{port}", lambda: server.handle_exit(signal.SIGTERM, None)
+        await serving
 
 
-@pytest.mark.parametrize("sent", [0, BODY // 2, BODY])
-async def test_a_reader_with_a_body_that_nobody_reads_is_seen_to_leave(sent: int) -> None:
-    async with serving(asyncio.Event()) as house:
-        job = (await house.ask())["job_id"]
-        head = f"GET {path(job)} HTTP/1.1\r\nHost: x\r\nContent-Length: {BODY}\r\n\r\n"
-        writer = await opened(house, head)
-        writer.write(b"x" * sent)
-        await writer.drain()
-        writer.transport.abort()
-        await gone(house)
+@pytest.mark.parametrize("begun", [False, True])
+async def test_a_request_that_a_leaving_service_cuts_is_told_to_come_again(begun: bool) -> None:
+    asked = asyncio.Event()
 
+    async def stuck(scope: Scope, receive: Receive, send: Send) -> None:
+        if begun:
+            head = [(b"content-type", b"text/plain")]
+            await send({"type": "http.response.start", "status": 200, "headers": head})
+            await send({"type": "http.response.body", "body": b"a", "more_body": True})
+        asked.set()
+        await asyncio.Event().wait()
 
-async def test_a_reader_that_has_asked_for_more_behind_its_stream_is_seen_to_leave(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    """Of two requests the server keeps the second at hand."""
-    async with serving(asyncio.Event()) as house:
-        job = (await house.ask())["job_id"]
-        head = f"GET {path(job)} HTTP/1.1\r\nHost: x\r\n\r\n"
-        writer = await opened(house, head + "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
-        writer.transport.abort()
-        await gone(house)
-    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
-
-
-async def test_a_reader_that_comes_with_many_leaves_by_itself() -> None:
-    async with serving(asyncio.Event()) as house:
-        job = (await house.ask())["job_id"]
-        head = f"GET {path(job)} HTTP/1.1\r\nHost: x\r\n\r\n"
-        writers = [await opened(house, head) for _ in range(3)]
-        assert house.streams.open == 3
-        writers[1].transport.abort()
-        await until(lambda: house.streams.open == 2)
-        writers[0].transport.abort()
-        writers[2].transport.abort()
-        await gone(house)
-
-
-async def test_a_stream_leaves_nothing_for_the_collector(monkeypatch: pytest.MonkeyPatch) -> None:
-    streams: list[weakref.ref[NativeStream]] = []
-    init = NativeStream.__init__
-
-    def remembered(stream: NativeStream, *given: Any, **named: Any) -> None:
-        init(stream, *given, **named)
-        streams.append(weakref.ref(stream))
-
-    monkeypatch.setattr(NativeStream, "__init__", remembered)
-    async with serving(Done("A2", "")) as house:
-        job = await house.asked()
-        gc.collect()
-        gc.disable()
-        try:
-            for _ in range(3):
-                reader, writer = await house.raw(f"GET {path(job)} HTTP/1.1\r\nHost: x\r\n\r\n")
-                await reader.read()
-                writer.close()
-            await until(lambda: not house.state.connections)
-            assert [stream() for stream in streams[1:]] == [None] * 3
-        finally:
-            gc.enable()
+    async with served(stuck) as (url, leave), ClientSession() as client:
+        asking = asyncio.create_task(client.post(f"{url}/api/v1/chat"))
+        await asyncio.wait_for(asked.wait(), 5)
+        leave()
+        async with asyncio.timeout(5), await asking as reply:
+            if begun:
+                with pytest.raises(ClientPayloadError):
+                    await reply.read()
+            else:
+                assert (reply.status, reply.headers["Retry-After"]) == (503, "2")
+                assert (await reply.json())["code"] == "unavailable"
