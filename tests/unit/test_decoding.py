@@ -393,6 +393,8 @@ def test_nothing_is_said_behind_the_end() -> None:
     ]
     assert told == [Delta("a", "stop")]
     assert decoder.done
-    assert [*decoder.feed(event(chunk({"content": "b"}, "length")))] == [Delta("", "length")]
+    call = {"index": 0, "id": "c", "function": {"name": "f", "arguments": "{}"}}
+    late = {"content": "b", "reasoning_content": "r", "tool_calls": [call]}
+    assert [*decoder.feed(event(chunk(late, "length")))] == [Delta("", "length")]
     with pytest.raises(UpstreamError):
         list(decoder.feed(event(b'{"error": "overloaded"}')))
