@@ -42,12 +42,9 @@ class ResponseHeaders:
         request_id = _given_id(scope) or new_id()
         scope.setdefault("state", {})["request_id"] = request_id
         caching = b"no-store" if scope["path"].startswith(_PERSONAL) else b"no-cache"
-        begun = False
 
         def sending(message: Message) -> Any:
-            nonlocal begun
             if message["type"] == "http.response.start":
-                begun = True
                 headers = [*message.get("headers", ()), (b"x-request-id", request_id.encode())]
                 if all(name != b"cache-control" for name, _ in headers):
                     headers.append((b"cache-control", caching))
@@ -59,10 +56,8 @@ class ResponseHeaders:
             try:
                 await self._app(scope, receive, sending)
             except CancelledError:  # by the server alone: it leaves, and has waited long enough
-                if begun:
-                    raise
                 response = await answer(Request(scope), Unavailable())
-                await response(scope, receive, sending)
+                await response(scope, receive, sending)  # refused behind a head: that is cut off
 
 
 def _given_id(scope: Scope) -> str | None:
