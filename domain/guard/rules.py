@@ -112,6 +112,8 @@ def judge(
     for name, value in evidence.items():
         alpha = limits.alpha_of(name)
         if alpha and reached(value, alpha):
+            if name != "slow" and not tally.users["A1"]:  # there may be as much on its way
+                return hold("promotion", f"A2 looks worse in {name}: no job of A1 is over yet.")
             lower = max((one for one in steps if one < step.share), default=0.0)
             known = f"evidence {float(value):.4g} of {float(1 / alpha):.4g}"
             return verdict("step_back", lower, name, f"A2 is worse in {name}: {known}.")

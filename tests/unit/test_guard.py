@@ -286,6 +286,19 @@ def test_an_upstream_that_hurts_both_arms_holds() -> None:
     assert judged(made, recent=one).rule != "upstream"
 
 
+def test_nobody_steps_back_before_a_job_of_a1_is_over() -> None:
+    """Of an upstream that is ill for both, the quicker arm is heard of first."""
+    failed = [outcome(n, "A2", "failed") for n in range(12)]
+    early = judged(tally(*failed), Step(50, 5, {"A1": 0, "A2": 12}))
+    assert early.evidence["failed"] >= 40
+    assert (early.action, early.share, early.rule) == ("hold", 50, "promotion")
+    assert early.sentence == "A2 looks worse in failed: no job of A1 is over yet."
+    told = judged(tally(*failed, outcome(12, "A1")), Step(50, 5, {"A1": 1, "A2": 12}))
+    assert (told.action, told.rule) == ("step_back", "failed")
+    slow = [outcome(n, "A2", slow=True) for n in range(12)]
+    assert judged(tally(*slow), Step(50, 5, {"A1": 0, "A2": 12})).rule == "slow"
+
+
 def test_a_good_step_is_promoted_and_the_last_one_holds() -> None:
     made = tally(*alternating(1000, *METRICS))
     promoted = judged(made)
