@@ -1,12 +1,16 @@
 """The queues that LangGraph's runs make: as asyncio's, and smaller."""
 
 import asyncio
+import gc
 from collections import deque
 from typing import Any
 
 import pytest
+from langgraph.graph import START, StateGraph
 from langgraph.pregel import main
+from langgraph.pregel._loop import PregelLoop
 
+from sluice.application.short_deque import ShortDeque
 from sluice.infrastructure.pipeline.stream_queues import shorten_queues
 
 
@@ -56,6 +60,21 @@ async def test_what_is_another_is_left_as_it_is(
 ) -> None:
     monkeypatch.setattr(main, "AsyncQueue", name)
     assert shortened() is name
+
+
+async def test_a_run_keeps_no_room_for_events_of_its_life() -> None:
+    shorten_queues()
+    loops: list[Any] = []
+
+    async def node(_: dict[str, int]) -> dict[str, int]:
+        loops.extend(each for each in gc.get_objects() if isinstance(each, PregelLoop))
+        return {"n": 1}
+
+    builder: Any = StateGraph(dict)
+    builder.add_node("node", node)
+    builder.add_edge(START, "node")
+    assert await builder.compile().ainvoke({"n": 0}) == {"n": 1}
+    assert [type(loop._graph_lifecycle_events) for loop in loops] == [ShortDeque]
 
 
 def test_what_is_not_there_is_not_made(monkeypatch: pytest.MonkeyPatch) -> None:
