@@ -1,14 +1,12 @@
 """The queues that LangGraph's runs make: as asyncio's, and smaller."""
 
 import asyncio
-import gc
 from collections import deque
 from typing import Any
 
 import pytest
 from langgraph.graph import START, StateGraph
 from langgraph.pregel import main
-from langgraph.pregel._loop import PregelLoop
 
 from sluice.application.short_deque import ShortDeque
 from sluice.infrastructure.pipeline.stream_queues import shorten_queues
@@ -62,19 +60,26 @@ async def test_what_is_another_is_left_as_it_is(
     assert shortened() is name
 
 
-async def test_a_run_keeps_no_room_for_events_of_its_life() -> None:
+async def test_a_run_keeps_no_room_for_events_of_its_life(monkeypatch: pytest.MonkeyPatch) -> None:
     shorten_queues()
-    loops: list[Any] = []
+    held: list[type] = []
+    theirs: Any = main.AsyncPregelLoop  # type: ignore[attr-defined]
+
+    class Watched(theirs):  # type: ignore[misc]
+        async def __aenter__(self) -> Any:
+            loop = await super().__aenter__()
+            held.append(type(loop._graph_lifecycle_events))
+            return loop
 
     async def node(_: dict[str, int]) -> dict[str, int]:
-        loops.extend(each for each in gc.get_objects() if isinstance(each, PregelLoop))
         return {"n": 1}
 
+    monkeypatch.setattr(main, "AsyncPregelLoop", Watched)
     builder: Any = StateGraph(dict)
     builder.add_node("node", node)
     builder.add_edge(START, "node")
     assert await builder.compile().ainvoke({"n": 0}) == {"n": 1}
-    assert [type(loop._graph_lifecycle_events) for loop in loops] == [ShortDeque]
+    assert held == [ShortDeque]
 
 
 def test_what_is_not_there_is_not_made(monkeypatch: pytest.MonkeyPatch) -> None:
